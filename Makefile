@@ -1,0 +1,44 @@
+# Everything goes through cargo; set CARGO_TARGET_DIR to build elsewhere, MEILISEARCH_BIN to use a real node as well.
+
+CARGO ?= cargo
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+.PHONY: help demo test bench fmt lint rust
+
+help:
+	@echo 'make demo    three nodes, one Miroir, sample data; stays up until Ctrl-C'
+	@echo 'make test    every test (MEILISEARCH_BIN=/path/to/meilisearch adds the tests against a real node)'
+	@echo 'make bench   every benchmark'
+	@echo 'make fmt     format the code'
+	@echo 'make lint    formatting, clippy, and cargo-deny when it is installed'
+
+rust:
+	@command -v $(CARGO) >/dev/null || { \
+	  echo 'Rust is missing. Install it from https://rustup.rs (the toolchain itself is chosen by rust-toolchain.toml):' >&2; \
+	  echo "  curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh" >&2; \
+	  exit 1; }
+	@command -v cc >/dev/null || { \
+	  echo 'A C compiler is missing (SQLite is compiled from source). On Debian: apt install build-essential' >&2; \
+	  exit 1; }
+
+demo: rust
+	@demo/run.sh
+
+# The end-to-end tests start these binaries.
+test: rust
+	$(CARGO) build --locked -p miroir-proxy -p miroir-devnode -p miroir-ctl
+	$(CARGO) test --workspace --locked
+
+bench: rust
+	$(CARGO) build --release --locked -p miroir-proxy -p miroir-devnode
+	$(CARGO) bench --workspace --locked
+
+fmt: rust
+	$(CARGO) fmt --all
+
+lint: rust
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --locked check bans licenses sources; \
+	  else echo 'cargo-deny is not installed (cargo install cargo-deny --locked): licences were not checked'; fi

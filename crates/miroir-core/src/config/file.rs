@@ -1,0 +1,211 @@
+//! What a configuration file may hold, and every default there is.
+
+use serde_json::Value;
+
+use crate::placement::PlacementKind;
+
+use super::error::ConfigError;
+use super::typed::{Entry, Typed, join, section};
+use super::values::{
+    DegradedWrites, Environment, LogFormat, LogLevel, SelectionStrategy, StoreBackend,
+    UnavailableShardPolicy,
+};
+
+/// Defines a section: its keys with their meaning, type and default. Unknown keys are refused.
+macro_rules! file {
+    ($name:ident { $( #[doc = $about:literal] $key:ident: $type:ty = $default:expr; )* }) => {
+        pub(super) struct $name { $(pub(super) $key: $type,)* }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $($key: $default,)* }
+            }
+        }
+
+        impl Typed for $name {
+            fn read(path: &str, value: &Value) -> Result<Self, ConfigError> {
+                let mut read = Self::default();
+                let Some(map) = section(path, value)? else { return Ok(read) };
+                for (key, value) in map {
+                    match key.as_str() {
+                        $(stringify!($key) => read.$key = Typed::read(&join(path, key), value)?,)*
+                        unknown => {
+                            return Err(ConfigError::unknown(join(path, key), unknown, &[$(stringify!($key)),*]));
+                        }
+                    }
+                }
+                Ok(read)
+            }
+
+            fn describe(&self, path: &str, about: &'static str, entries: &mut Vec<Entry>) {
+                if !path.is_empty() {
+                    entries.push(Entry { path: path.into(), about, setting: None });
+                }
+                $(self.$key.describe(&join(path, stringify!($key)), $about.trim_ascii(), entries);)*
+            }
+        }
+    };
+}
+
+file!(File {
+    /// The key that clients send. Empty: no authentication, refused in production.
+    master_key: String = String::new();
+    /// The key that Miroir sends to the nodes (their own master key). Empty: none, refused in production.
+    node_master_key: String = String::new();
+    /// `production` refuses to start with keys that are empty or shorter than 16 bytes.
+    environment: Environment = Environment::Development;
+    /// Number of shards of a new index, 1 to 4096. An index keeps the number it was created with.
+    shards: u64 = 64;
+    /// Copies of each shard within each replica group, at least 1 and at most the nodes of the smallest group.
+    replication_factor: u64 = 1;
+    /// Number of replica groups. Each holds every shard; a read uses one group.
+    replica_groups: u64 = 1;
+    /// How shards are spread over the nodes of a group.
+    placement: PlacementKind = PlacementKind::Balanced;
+    /// The Meilisearch servers: `{ id: meili-0, address: "http://10.0.0.5:7700", replica_group: 0 }`.
+    nodes: Vec<NodeFile> = Vec::new();
+    /// The endpoint that clients use.
+    server: ServerFile = ServerFile::default();
+    /// Prometheus metrics, on a port of their own.
+    metrics: MetricsFile = MetricsFile::default();
+    /// The admin API under `/_miroir/`.
+    admin: AdminFile = AdminFile::default();
+    /// Where catalog, tasks and stale replicas are kept.
+    task_store: TaskStoreFile = TaskStoreFile::default();
+    /// How long tasks are remembered.
+    task_registry: TaskRegistryFile = TaskRegistryFile::default();
+    /// Health checks of the nodes.
+    health: HealthFile = HealthFile::default();
+    /// Reads over several nodes.
+    scatter: ScatterFile = ScatterFile::default();
+    /// Writes to several nodes.
+    write: WriteFile = WriteFile::default();
+    /// Connections kept to each node.
+    connection_pool_per_node: PoolFile = PoolFile::default();
+    /// Which of several fresh replicas a read asks.
+    replica_selection: SelectionFile = SelectionFile::default();
+    /// Merging of facet counts.
+    facets: FacetsFile = FacetsFile::default();
+    /// Comparing replicas with one another.
+    anti_entropy: AntiEntropyFile = AntiEntropyFile::default();
+    /// The log on standard error.
+    log: LogFile = LogFile::default();
+});
+
+file!(NodeFile {
+    /// The operator's name for the node: 1 to 64 letters, digits, `-`, `_` or `.`.
+    id: String = String::new();
+    /// `http://host:port`.
+    address: String = String::new();
+    /// The replica group it belongs to, from 0.
+    replica_group: u64 = 0;
+});
+
+file!(ServerFile {
+    /// The IP address to listen on.
+    bind: String = "0.0.0.0".into();
+    /// The port to listen on; 0 takes any free port.
+    port: u64 = 7700;
+    /// The largest request body, after decompression. Larger: 413.
+    max_body_bytes: u64 = 104_857_600;
+    /// Bytes of document bodies in flight at one time. Beyond: 503 `miroir_overloaded`.
+    max_ingest_bytes: u64 = 268_435_456;
+    /// Requests handled at one time. Beyond: 503 `miroir_overloaded`.
+    max_concurrent_requests: u64 = 500;
+    /// The longest that a request may take.
+    request_timeout_ms: u64 = 30_000;
+});
+
+file!(MetricsFile {
+    /// The IP address to listen on.
+    bind: String = "0.0.0.0".into();
+    /// The port to listen on; 0 takes any free port.
+    port: u64 = 9090;
+});
+
+file!(AdminFile {
+    /// Whether the admin API is served at all (`/_miroir/ready` always is).
+    enabled: bool = true;
+    /// The key of the admin API. Empty: no authentication, refused in production.
+    api_key: String = String::new();
+});
+
+file!(TaskStoreFile {
+    /// The kind of store. This release has `sqlite` only.
+    backend: StoreBackend = StoreBackend::Sqlite;
+    /// The database file. Its directory must exist.
+    path: String = "miroir.db".into();
+});
+
+file!(TaskRegistryFile {
+    /// Finished tasks are forgotten after this time.
+    retention_s: u64 = 604_800;
+});
+
+file!(HealthFile {
+    /// Time between two checks of a node.
+    interval_ms: u64 = 5000;
+    /// How long a check may take; at most the interval.
+    timeout_ms: u64 = 2000;
+    /// Failures in a row after which a node is `failed`.
+    unhealthy_threshold: u64 = 3;
+    /// Successes in a row after which a failed node is `recovering`.
+    recovery_threshold: u64 = 2;
+});
+
+file!(ScatterFile {
+    /// How long one node may take to answer a read; at most `server.request_timeout_ms`.
+    node_timeout_ms: u64 = 5000;
+    /// Whether a read that timed out on one replica is sent to another.
+    retry_on_timeout: bool = true;
+    /// A shard without any usable replica: answer without it, or answer 503.
+    unavailable_shard_policy: UnavailableShardPolicy = UnavailableShardPolicy::Partial;
+});
+
+file!(WriteFile {
+    /// Whether a write that reached some replicas but not a quorum of every group is accepted.
+    degraded: DegradedWrites = DegradedWrites::Accept;
+    /// How long one node may take to accept a write; at most `server.request_timeout_ms`.
+    node_timeout_ms: u64 = 30_000;
+});
+
+file!(PoolFile {
+    /// Idle connections kept open; at most `max_total`.
+    max_idle: u64 = 32;
+    /// Connections open at one time.
+    max_total: u64 = 128;
+    /// Idle connections are closed after this time.
+    idle_timeout_s: u64 = 60;
+});
+
+file!(SelectionFile {
+    /// How a replica is chosen.
+    strategy: SelectionStrategy = SelectionStrategy::Adaptive;
+    /// Weight of a node's smoothed latency.
+    latency_weight: f64 = 1.0;
+    /// Weight of a node's requests in flight.
+    inflight_weight: f64 = 2.0;
+    /// Weight of a node's error rate.
+    error_weight: f64 = 10.0;
+    /// Half-life of the smoothing.
+    ewma_half_life_ms: u64 = 5000;
+    /// Share of reads (0 to 1) sent to a replica at random, so that a recovered node is noticed.
+    exploration_epsilon: f64 = 0.05;
+});
+
+file!(FacetsFile {
+    /// Nodes return this many times `maxValuesPerFacet`, so that merged counts are exact further down.
+    node_multiplier: u64 = 4;
+});
+
+file!(AntiEntropyFile {
+    /// Whether documents are stamped with the time of their last write, which comparing replicas needs.
+    enabled: bool = true;
+});
+
+file!(LogFile {
+    /// The least severe message that is logged.
+    level: LogLevel = LogLevel::Info;
+    /// JSON lines, or text for a terminal.
+    format: LogFormat = LogFormat::Json;
+});

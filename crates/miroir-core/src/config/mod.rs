@@ -1,0 +1,260 @@
+//! The configuration: what an operator wrote, parsed into meaning.
+//!
+//! Invariant: a [`Config`] that exists can be acted upon. Unknown keys, impossible values and dangerous
+//! combinations are a [`ConfigError`]; a mistyped value never becomes a default. Every default stands in `file`.
+
+mod error;
+mod file;
+mod layers;
+mod reference;
+mod resolve;
+#[cfg(test)]
+mod tests;
+mod typed;
+mod values;
+
+use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::id::{GroupId, NodeId};
+use crate::placement::PlacementKind;
+use crate::topology::{Member, Shape};
+
+pub use error::ConfigError;
+pub use layers::ENVIRONMENT_KEYS;
+pub use values::{
+    DegradedWrites, Environment, LogFormat, LogLevel, NodeUrl, NodeUrlError, Secret,
+    SelectionStrategy, UnavailableShardPolicy,
+};
+
+/// The most shards an index may have.
+///
+/// A search that reads part of a node's shards lists them in its filter: the bound keeps that list small.
+pub const MAX_SHARDS: u32 = 4096;
+
+/// Everything Miroir needs to know before it starts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// What clients send; `None`: no authentication (development only).
+    pub master_key: Option<Secret>,
+    /// What nodes are sent; `None`: nothing (development only).
+    pub node_master_key: Option<Secret>,
+    /// How strict the start is.
+    pub environment: Environment,
+    /// Shards of a new index, at most [`MAX_SHARDS`].
+    pub shards: NonZeroU32,
+    /// Copies of a shard in each group; no group has fewer nodes.
+    pub replication_factor: NonZeroU32,
+    /// Number of groups; each has a node.
+    pub replica_groups: NonZeroU32,
+    /// How shards are spread.
+    pub placement: PlacementKind,
+    /// At least one; ids and addresses are unique.
+    pub nodes: Vec<NodeConfig>,
+    /// The client endpoint.
+    pub server: ServerConfig,
+    /// The metrics endpoint.
+    pub metrics: MetricsConfig,
+    /// The admin API.
+    pub admin: AdminConfig,
+    /// The store.
+    pub task_store: TaskStoreConfig,
+    /// Memory of tasks.
+    pub task_registry: TaskRegistryConfig,
+    /// Health checks.
+    pub health: HealthConfig,
+    /// Reads.
+    pub scatter: ScatterConfig,
+    /// Writes.
+    pub write: WriteConfig,
+    /// Connections to nodes.
+    pub connection_pool_per_node: PoolConfig,
+    /// Choice among replicas.
+    pub replica_selection: SelectionConfig,
+    /// Facet merging.
+    pub facets: FacetsConfig,
+    /// Comparing replicas.
+    pub anti_entropy: AntiEntropyConfig,
+    /// The log.
+    pub log: LogConfig,
+}
+
+/// One Meilisearch server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeConfig {
+    /// The operator's name: 1 to 64 letters, digits, `-`, `_`, `.`.
+    pub id: NodeId,
+    /// Where it listens.
+    pub address: NodeUrl,
+    /// Its group, below `replica_groups`.
+    pub group: GroupId,
+}
+
+/// The client endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerConfig {
+    /// Where to listen; port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// Largest body after decompression.
+    pub max_body_bytes: NonZeroUsize,
+    /// Bytes of document bodies in flight; at least `max_body_bytes`.
+    pub max_ingest_bytes: NonZeroUsize,
+    /// Requests handled at one time.
+    pub max_concurrent_requests: NonZeroUsize,
+    /// Longest duration of a request.
+    pub request_timeout: Duration,
+}
+
+/// The metrics endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetricsConfig {
+    /// Where to listen; never the client endpoint; port 0 takes any free one.
+    pub listen: SocketAddr,
+}
+
+/// The admin API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminConfig {
+    /// Whether it is served.
+    pub enabled: bool,
+    /// What callers send; `None`: no authentication (development only).
+    pub api_key: Option<Secret>,
+}
+
+/// The SQLite store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskStoreConfig {
+    /// The database file.
+    pub path: PathBuf,
+}
+
+/// Memory of tasks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskRegistryConfig {
+    /// Finished tasks are forgotten after this.
+    pub retention: Duration,
+}
+
+/// Health checks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthConfig {
+    /// Between two checks of a node.
+    pub interval: Duration,
+    /// For one check; at most `interval`.
+    pub timeout: Duration,
+    /// Failures in a row that make a node failed.
+    pub unhealthy_threshold: NonZeroU32,
+    /// Successes in a row that make it recovering.
+    pub recovery_threshold: NonZeroU32,
+}
+
+/// Reads over several nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScatterConfig {
+    /// For one node's answer; at most the request's timeout.
+    pub node_timeout: Duration,
+    /// Whether a timeout is retried on another replica.
+    pub retry_on_timeout: bool,
+    /// When no replica of a shard is usable.
+    pub unavailable_shard_policy: UnavailableShardPolicy,
+}
+
+/// Writes to several nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WriteConfig {
+    /// When some group misses its quorum.
+    pub degraded: DegradedWrites,
+    /// For one node's acceptance; at most the request's timeout.
+    pub node_timeout: Duration,
+}
+
+/// Connections to one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolConfig {
+    /// Idle ones kept; at most `max_total`.
+    pub max_idle: usize,
+    /// Open at one time.
+    pub max_total: NonZeroUsize,
+    /// Idle ones are closed after this.
+    pub idle_timeout: Duration,
+}
+
+/// Choice among fresh replicas.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SelectionConfig {
+    /// How to choose.
+    pub strategy: SelectionStrategy,
+    /// Weight of latency, not negative.
+    pub latency_weight: f64,
+    /// Weight of requests in flight, not negative.
+    pub inflight_weight: f64,
+    /// Weight of the error rate, not negative.
+    pub error_weight: f64,
+    /// Half-life of the smoothing.
+    pub ewma_half_life: Duration,
+    /// Share of reads at random, 0 to 1.
+    pub exploration_epsilon: f64,
+}
+
+/// Facet merging.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FacetsConfig {
+    /// How many times `maxValuesPerFacet` nodes return.
+    pub node_multiplier: NonZeroU32,
+}
+
+/// Comparing replicas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AntiEntropyConfig {
+    /// Whether documents are stamped with the time of their last write.
+    pub enabled: bool,
+}
+
+/// The log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// Least severe level.
+    pub level: LogLevel,
+    /// Shape of a line.
+    pub format: LogFormat,
+}
+
+impl Config {
+    /// Read a file's text, with the environment over it and the flags (`key=value`, dotted paths) over both.
+    ///
+    /// Of the environment only [`ENVIRONMENT_KEYS`] and `MIROIR__...` are looked at, and an empty variable counts
+    /// as unset. The error is one line that names the key and what would be right; it never shows a secret.
+    pub fn load(
+        yaml: &str,
+        environment: impl Iterator<Item = (String, String)>,
+        overrides: &[(String, String)],
+    ) -> Result<Self, ConfigError> {
+        resolve::resolve(layers::read(yaml, environment, overrides)?)
+    }
+
+    /// Every setting with its default as a commented file. Once `nodes` are given it loads.
+    pub fn defaults_yaml() -> String {
+        reference::defaults_yaml()
+    }
+
+    /// The reference tables of the documentation, in Markdown.
+    pub fn reference_markdown() -> String {
+        reference::reference_markdown()
+    }
+
+    /// The cluster that this configuration asks for.
+    pub fn shape(&self) -> Shape {
+        let members = self.nodes.iter().map(|node| Member {
+            id: node.id.clone(),
+            address: node.address.to_string(),
+            group: node.group,
+        });
+        Shape {
+            members: members.collect(),
+            replication_factor: self.replication_factor,
+            placement: self.placement,
+        }
+    }
+}

@@ -1,0 +1,415 @@
+//! From what the file says to what it means; whatever cannot hold is refused here.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::time::Duration;
+
+use crate::id::{GroupId, NodeId};
+
+use super::error::ConfigError;
+use super::file::{
+    AdminFile, File, HealthFile, MetricsFile, NodeFile, PoolFile, ScatterFile, SelectionFile,
+    ServerFile, TaskStoreFile, WriteFile,
+};
+use super::values::{Environment, Secret, StoreBackend};
+use super::{
+    AdminConfig, AntiEntropyConfig, Config, FacetsConfig, HealthConfig, LogConfig, MAX_SHARDS,
+    MetricsConfig, NodeConfig, PoolConfig, ScatterConfig, SelectionConfig, ServerConfig,
+    TaskRegistryConfig, TaskStoreConfig, WriteConfig,
+};
+
+/// Keys of production servers have at least this many bytes, as Meilisearch demands of its master key.
+const MIN_KEY_BYTES: usize = 16;
+const MAX_KEY_BYTES: usize = 1024;
+const MAX_GROUPS: u64 = 64;
+const DAY_MS: u64 = 86_400_000;
+const TEN_YEARS_S: u64 = 315_360_000;
+/// 4 GiB: no single request or buffer may be larger.
+const MAX_BYTES: u64 = 4_294_967_296;
+
+pub(super) fn resolve(file: File) -> Result<Config, ConfigError> {
+    let environment = file.environment;
+    let server = server(&file.server)?;
+    let metrics = metrics(&file.metrics)?;
+    if overlap(server.listen, metrics.listen) {
+        return Err(ConfigError::invalid(
+            "metrics.port",
+            "is also server.port; give metrics a port of their own",
+        ));
+    }
+    let replica_groups = count("replica_groups", file.replica_groups, MAX_GROUPS)?;
+    let nodes = nodes(&file.nodes, replica_groups)?;
+    let replication_factor = replication_factor(file.replication_factor, &nodes)?;
+    Ok(Config {
+        master_key: key("master_key", file.master_key, environment)?,
+        node_master_key: key("node_master_key", file.node_master_key, environment)?,
+        environment,
+        shards: count("shards", file.shards, u64::from(MAX_SHARDS))?,
+        replication_factor,
+        replica_groups,
+        placement: file.placement,
+        nodes,
+        scatter: scatter(&file.scatter, &server)?,
+        write: write(&file.write, &server)?,
+        server,
+        metrics,
+        admin: admin(file.admin, environment)?,
+        task_store: task_store(file.task_store)?,
+        task_registry: TaskRegistryConfig {
+            retention: seconds("task_registry.retention_s", file.task_registry.retention_s)?,
+        },
+        health: health(&file.health)?,
+        connection_pool_per_node: pool(&file.connection_pool_per_node)?,
+        replica_selection: selection(&file.replica_selection)?,
+        facets: FacetsConfig {
+            node_multiplier: count("facets.node_multiplier", file.facets.node_multiplier, 1000)?,
+        },
+        anti_entropy: AntiEntropyConfig {
+            enabled: file.anti_entropy.enabled,
+        },
+        log: LogConfig {
+            level: file.log.level,
+            format: file.log.format,
+        },
+    })
+}
+
+fn within(path: &str, value: u64, least: u64, most: u64) -> Result<u64, ConfigError> {
+    if (least..=most).contains(&value) {
+        Ok(value)
+    } else {
+        Err(ConfigError::invalid(
+            path,
+            format!("is {value}, must be from {least} to {most}"),
+        ))
+    }
+}
+
+fn count(path: &str, value: u64, most: u64) -> Result<NonZeroU32, ConfigError> {
+    let value = within(path, value, 1, most.min(u64::from(u32::MAX)))?;
+    let value = u32::try_from(value).ok().and_then(NonZeroU32::new);
+    value.ok_or_else(|| ConfigError::invalid(path, format!("must be from 1 to {most}")))
+}
+
+fn size(path: &str, value: u64, most: u64) -> Result<NonZeroUsize, ConfigError> {
+    let value = within(path, value, 1, most)?;
+    let value = usize::try_from(value).ok().and_then(NonZeroUsize::new);
+    value.ok_or_else(|| ConfigError::invalid(path, "is larger than this machine can address"))
+}
+
+fn millis(path: &str, value: u64) -> Result<Duration, ConfigError> {
+    within(path, value, 1, DAY_MS).map(Duration::from_millis)
+}
+
+fn seconds(path: &str, value: u64) -> Result<Duration, ConfigError> {
+    within(path, value, 1, TEN_YEARS_S).map(Duration::from_secs)
+}
+
+fn weight(path: &str, value: f64) -> Result<f64, ConfigError> {
+    if (0.0..=1_000_000.0).contains(&value) {
+        Ok(value)
+    } else {
+        Err(ConfigError::invalid(
+            path,
+            format!("is {value}, must be from 0 to 1000000"),
+        ))
+    }
+}
+
+fn listen(section: &str, bind: &str, port: u64) -> Result<SocketAddr, ConfigError> {
+    let path = format!("{section}.bind");
+    let ip: IpAddr = bind.parse().map_err(|_| {
+        ConfigError::invalid(
+            path,
+            format!("expected an IP address such as 0.0.0.0 or 127.0.0.1, found \"{bind}\""),
+        )
+    })?;
+    let path = format!("{section}.port");
+    let port = within(&path, port, 0, u64::from(u16::MAX))?;
+    let port =
+        u16::try_from(port).map_err(|_| ConfigError::invalid(path, "must be from 0 to 65535"))?;
+    Ok(SocketAddr::new(ip, port))
+}
+
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    let same_ip = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() != 0 && a.port() == b.port() && same_ip
+}
+
+/// A key travels in a header: visible ASCII only. Its text is never part of a message.
+fn key(path: &str, text: String, environment: Environment) -> Result<Option<Secret>, ConfigError> {
+    if text.len() > MAX_KEY_BYTES {
+        return Err(ConfigError::invalid(
+            path,
+            format!("is longer than {MAX_KEY_BYTES} bytes"),
+        ));
+    }
+    if !text.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(ConfigError::invalid(
+            path,
+            "must consist of visible ASCII characters without spaces",
+        ));
+    }
+    if environment == Environment::Production {
+        if text.is_empty() {
+            return Err(ConfigError::invalid(
+                path,
+                "is empty, which environment: production does not allow",
+            ));
+        }
+        if text.len() < MIN_KEY_BYTES {
+            let problem = format!(
+                "has {} bytes, environment: production demands {MIN_KEY_BYTES}",
+                text.len()
+            );
+            return Err(ConfigError::invalid(path, problem));
+        }
+    }
+    Ok((!text.is_empty()).then(|| Secret::new(text)))
+}
+
+fn nodes(files: &[NodeFile], groups: NonZeroU32) -> Result<Vec<NodeConfig>, ConfigError> {
+    if files.is_empty() {
+        return Err(ConfigError::invalid(
+            "nodes",
+            "is empty; name at least one, as in `nodes: [{ id: meili-0, address: \"http://127.0.0.1:7701\" }]`",
+        ));
+    }
+    let mut nodes: Vec<NodeConfig> = Vec::with_capacity(files.len());
+    for (i, file) in files.iter().enumerate() {
+        let node = node(i, file, groups)?;
+        if let Some(other) = nodes.iter().position(|other| other.id == node.id) {
+            let problem = format!(
+                "\"{}\" is already the id of nodes[{other}]; every node needs its own",
+                node.id
+            );
+            return Err(ConfigError::invalid(format!("nodes[{i}].id"), problem));
+        }
+        if let Some(other) = nodes.iter().find(|other| other.address == node.address) {
+            let problem = format!(
+                "{} is already the address of node {}",
+                node.address, other.id
+            );
+            return Err(ConfigError::invalid(format!("nodes[{i}].address"), problem));
+        }
+        nodes.push(node);
+    }
+    match (0..groups.get()).find(|group| !nodes.iter().any(|node| node.group == GroupId(*group))) {
+        None => Ok(nodes),
+        Some(empty) => Err(ConfigError::invalid(
+            "replica_groups",
+            format!(
+                "is {groups}, but no node has replica_group: {empty}; every group needs a node"
+            ),
+        )),
+    }
+}
+
+fn node(i: usize, file: &NodeFile, groups: NonZeroU32) -> Result<NodeConfig, ConfigError> {
+    let valid = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    if !((1..=64).contains(&file.id.len()) && file.id.bytes().all(valid)) {
+        let problem = if file.id.is_empty() {
+            "is empty; name the node, as in meili-0".into()
+        } else {
+            let shown: String = file.id.chars().take(64).collect();
+            format!("\"{shown}\" is not 1 to 64 letters, digits, `-`, `_` or `.`")
+        };
+        return Err(ConfigError::invalid(format!("nodes[{i}].id"), problem));
+    }
+    let address = file.address.parse().map_err(|error| {
+        let shown: String = file.address.chars().take(200).collect();
+        ConfigError::invalid(
+            format!("nodes[{i}].address"),
+            format!("\"{shown}\": {error}"),
+        )
+    })?;
+    let group = u32::try_from(file.replica_group)
+        .ok()
+        .filter(|group| *group < groups.get());
+    let group = group.ok_or_else(|| {
+        let problem = format!(
+            "is {}, but replica_groups is {groups}: groups count from 0",
+            file.replica_group
+        );
+        ConfigError::invalid(format!("nodes[{i}].replica_group"), problem)
+    })?;
+    Ok(NodeConfig {
+        id: NodeId::new(file.id.as_str()),
+        address,
+        group: GroupId(group),
+    })
+}
+
+fn replication_factor(value: u64, nodes: &[NodeConfig]) -> Result<NonZeroU32, ConfigError> {
+    let path = "replication_factor";
+    let mut sizes: BTreeMap<GroupId, u64> = BTreeMap::new();
+    for node in nodes {
+        *sizes.entry(node.group).or_default() += 1;
+    }
+    if let Some((group, size)) = sizes.into_iter().find(|(_, size)| value > *size) {
+        let problem = format!(
+            "is {value}, but replica group {group} has {size} {}; a node holds a shard once",
+            if size == 1 { "node" } else { "nodes" }
+        );
+        return Err(ConfigError::invalid(path, problem));
+    }
+    count(path, value, nodes.len() as u64)
+}
+
+fn server(file: &ServerFile) -> Result<ServerConfig, ConfigError> {
+    let max_body_bytes = size("server.max_body_bytes", file.max_body_bytes, MAX_BYTES)?;
+    let max_ingest_bytes = size(
+        "server.max_ingest_bytes",
+        file.max_ingest_bytes,
+        MAX_BYTES * 16,
+    )?;
+    if max_ingest_bytes < max_body_bytes {
+        let problem = format!(
+            "is {max_ingest_bytes}, must be at least server.max_body_bytes ({max_body_bytes})"
+        );
+        return Err(ConfigError::invalid("server.max_ingest_bytes", problem));
+    }
+    Ok(ServerConfig {
+        listen: listen("server", &file.bind, file.port)?,
+        max_body_bytes,
+        max_ingest_bytes,
+        max_concurrent_requests: size(
+            "server.max_concurrent_requests",
+            file.max_concurrent_requests,
+            1_000_000,
+        )?,
+        request_timeout: millis("server.request_timeout_ms", file.request_timeout_ms)?,
+    })
+}
+
+fn metrics(file: &MetricsFile) -> Result<MetricsConfig, ConfigError> {
+    Ok(MetricsConfig {
+        listen: listen("metrics", &file.bind, file.port)?,
+    })
+}
+
+fn admin(file: AdminFile, environment: Environment) -> Result<AdminConfig, ConfigError> {
+    // A key that nothing uses need not be there.
+    let environment = if file.enabled {
+        environment
+    } else {
+        Environment::Development
+    };
+    Ok(AdminConfig {
+        enabled: file.enabled,
+        api_key: key("admin.api_key", file.api_key, environment)?,
+    })
+}
+
+fn task_store(file: TaskStoreFile) -> Result<TaskStoreConfig, ConfigError> {
+    match file.backend {
+        StoreBackend::Sqlite if file.path.is_empty() => Err(ConfigError::invalid(
+            "task_store.path",
+            "is empty; name a file, as in miroir.db",
+        )),
+        StoreBackend::Sqlite if file.path.contains('\0') => Err(ConfigError::invalid(
+            "task_store.path",
+            "contains a zero byte",
+        )),
+        StoreBackend::Sqlite => Ok(TaskStoreConfig {
+            path: file.path.into(),
+        }),
+        StoreBackend::Redis => Err(ConfigError::invalid(
+            "task_store.backend",
+            "redis is not supported by this release; use sqlite",
+        )),
+    }
+}
+
+fn health(file: &HealthFile) -> Result<HealthConfig, ConfigError> {
+    let interval = millis("health.interval_ms", file.interval_ms)?;
+    let timeout = millis("health.timeout_ms", file.timeout_ms)?;
+    if timeout > interval {
+        let problem = format!(
+            "is {}, must be at most health.interval_ms ({})",
+            file.timeout_ms, file.interval_ms
+        );
+        return Err(ConfigError::invalid("health.timeout_ms", problem));
+    }
+    Ok(HealthConfig {
+        interval,
+        timeout,
+        unhealthy_threshold: count("health.unhealthy_threshold", file.unhealthy_threshold, 1000)?,
+        recovery_threshold: count("health.recovery_threshold", file.recovery_threshold, 1000)?,
+    })
+}
+
+/// One node may not take longer than the whole request.
+fn node_timeout(path: &str, value: u64, server: &ServerConfig) -> Result<Duration, ConfigError> {
+    let timeout = millis(path, value)?;
+    if timeout > server.request_timeout {
+        let most = server.request_timeout.as_millis();
+        return Err(ConfigError::invalid(
+            path,
+            format!("is {value}, must be at most server.request_timeout_ms ({most})"),
+        ));
+    }
+    Ok(timeout)
+}
+
+fn scatter(file: &ScatterFile, server: &ServerConfig) -> Result<ScatterConfig, ConfigError> {
+    Ok(ScatterConfig {
+        node_timeout: node_timeout("scatter.node_timeout_ms", file.node_timeout_ms, server)?,
+        retry_on_timeout: file.retry_on_timeout,
+        unavailable_shard_policy: file.unavailable_shard_policy,
+    })
+}
+
+fn write(file: &WriteFile, server: &ServerConfig) -> Result<WriteConfig, ConfigError> {
+    Ok(WriteConfig {
+        degraded: file.degraded,
+        node_timeout: node_timeout("write.node_timeout_ms", file.node_timeout_ms, server)?,
+    })
+}
+
+fn pool(file: &PoolFile) -> Result<PoolConfig, ConfigError> {
+    let max_total = size("connection_pool_per_node.max_total", file.max_total, 65_536)?;
+    let path = "connection_pool_per_node.max_idle";
+    let max_idle = within(path, file.max_idle, 0, 65_536)?;
+    let max_idle = usize::try_from(max_idle)
+        .ok()
+        .filter(|idle| *idle <= max_total.get())
+        .ok_or_else(|| {
+            let problem = format!(
+                "is {max_idle}, must be at most connection_pool_per_node.max_total ({max_total})"
+            );
+            ConfigError::invalid(path, problem)
+        })?;
+    let idle_timeout = seconds(
+        "connection_pool_per_node.idle_timeout_s",
+        file.idle_timeout_s,
+    )?;
+    Ok(PoolConfig {
+        max_idle,
+        max_total,
+        idle_timeout,
+    })
+}
+
+fn selection(file: &SelectionFile) -> Result<SelectionConfig, ConfigError> {
+    let path = "replica_selection.exploration_epsilon";
+    let exploration_epsilon = file.exploration_epsilon;
+    if !(0.0..=1.0).contains(&exploration_epsilon) {
+        return Err(ConfigError::invalid(
+            path,
+            format!("is {exploration_epsilon}, must be from 0 to 1"),
+        ));
+    }
+    Ok(SelectionConfig {
+        strategy: file.strategy,
+        latency_weight: weight("replica_selection.latency_weight", file.latency_weight)?,
+        inflight_weight: weight("replica_selection.inflight_weight", file.inflight_weight)?,
+        error_weight: weight("replica_selection.error_weight", file.error_weight)?,
+        ewma_half_life: millis(
+            "replica_selection.ewma_half_life_ms",
+            file.ewma_half_life_ms,
+        )?,
+        exploration_epsilon,
+    })
+}

@@ -1,0 +1,118 @@
+//! The error vocabulary that clients see: Meilisearch's shape, Meilisearch's codes, and the few of ours.
+
+use serde::{Deserialize, Serialize};
+
+/// An error as Meilisearch writes it, in answers and in tasks. Also holds what a node answered, unchanged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// For people.
+    pub message: String,
+    /// For programs, for example `index_not_found`.
+    pub code: String,
+    /// `invalid_request`, `auth`, `internal` or `system`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Where the code is documented.
+    pub link: String,
+}
+
+impl ErrorBody {
+    /// The error of this code with this message.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            code: code.name().into(),
+            kind: code.kind().into(),
+            link: format!("https://docs.meilisearch.com/errors#{}", code.name()),
+        }
+    }
+}
+
+macro_rules! codes {
+    ($($variant:ident = $name:literal, $status:literal, $kind:literal;)*) => {
+        /// Every error code that Miroir itself produces. Codes of nodes are passed on as [`ErrorBody`].
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[allow(missing_docs)] // the table below says it all
+        pub enum Code { $($variant),* }
+
+        impl Code {
+            /// All of them, for tables and tests.
+            pub const ALL: &[Code] = &[$(Code::$variant),*];
+
+            /// As it stands in `code`.
+            pub fn name(self) -> &'static str {
+                match self { $(Code::$variant => $name),* }
+            }
+
+            /// The HTTP status that carries it.
+            pub fn status(self) -> u16 {
+                match self { $(Code::$variant => $status),* }
+            }
+
+            /// As it stands in `type`.
+            pub fn kind(self) -> &'static str {
+                match self { $(Code::$variant => $kind),* }
+            }
+        }
+    };
+}
+
+codes! {
+    // Meilisearch's
+    BadRequest = "bad_request", 400, "invalid_request";
+    Internal = "internal", 500, "internal";
+    PayloadTooLarge = "payload_too_large", 413, "invalid_request";
+    MissingPayload = "missing_payload", 400, "invalid_request";
+    MalformedPayload = "malformed_payload", 400, "invalid_request";
+    MissingContentType = "missing_content_type", 415, "invalid_request";
+    InvalidContentType = "invalid_content_type", 415, "invalid_request";
+    InvalidDocumentCsvDelimiter = "invalid_document_csv_delimiter", 400, "invalid_request";
+    InvalidSkipCreation = "invalid_skip_creation", 400, "invalid_request";
+    MissingAuthorizationHeader = "missing_authorization_header", 401, "auth";
+    InvalidApiKey = "invalid_api_key", 403, "auth";
+    IndexNotFound = "index_not_found", 404, "invalid_request";
+    IndexAlreadyExists = "index_already_exists", 409, "invalid_request";
+    IndexPrimaryKeyAlreadyExists = "index_primary_key_already_exists", 400, "invalid_request";
+    IndexPrimaryKeyNoCandidateFound = "index_primary_key_no_candidate_found", 400, "invalid_request";
+    IndexPrimaryKeyMultipleCandidatesFound = "index_primary_key_multiple_candidates_found", 400, "invalid_request";
+    InvalidIndexUid = "invalid_index_uid", 400, "invalid_request";
+    MissingIndexUid = "missing_index_uid", 400, "invalid_request";
+    InvalidIndexPrimaryKey = "invalid_index_primary_key", 400, "invalid_request";
+    InvalidIndexOffset = "invalid_index_offset", 400, "invalid_request";
+    InvalidIndexLimit = "invalid_index_limit", 400, "invalid_request";
+    DocumentNotFound = "document_not_found", 404, "invalid_request";
+    MissingDocumentId = "missing_document_id", 400, "invalid_request";
+    InvalidDocumentId = "invalid_document_id", 400, "invalid_request";
+    InvalidDocumentGeoField = "invalid_document_geo_field", 400, "invalid_request";
+    InvalidDocumentOffset = "invalid_document_offset", 400, "invalid_request";
+    InvalidDocumentLimit = "invalid_document_limit", 400, "invalid_request";
+    InvalidDocumentFields = "invalid_document_fields", 400, "invalid_request";
+    InvalidDocumentFilter = "invalid_document_filter", 400, "invalid_request";
+    InvalidSearchFilter = "invalid_search_filter", 400, "invalid_request";
+    MissingDocumentFilter = "missing_document_filter", 400, "invalid_request";
+    TaskNotFound = "task_not_found", 404, "invalid_request";
+    InvalidTaskUids = "invalid_task_uids", 400, "invalid_request";
+    InvalidTaskStatuses = "invalid_task_statuses", 400, "invalid_request";
+    InvalidTaskTypes = "invalid_task_types", 400, "invalid_request";
+    InvalidTaskLimit = "invalid_task_limit", 400, "invalid_request";
+    InvalidTaskFrom = "invalid_task_from", 400, "invalid_request";
+    InvalidTaskReverse = "invalid_task_reverse", 400, "invalid_request";
+    InvalidBatchUids = "invalid_batch_uids", 400, "invalid_request";
+    InvalidTaskCanceledBy = "invalid_task_canceled_by", 400, "invalid_request";
+    InvalidTaskBeforeEnqueuedAt = "invalid_task_before_enqueued_at", 400, "invalid_request";
+    InvalidTaskBeforeStartedAt = "invalid_task_before_started_at", 400, "invalid_request";
+    InvalidTaskBeforeFinishedAt = "invalid_task_before_finished_at", 400, "invalid_request";
+    InvalidTaskAfterEnqueuedAt = "invalid_task_after_enqueued_at", 400, "invalid_request";
+    InvalidTaskAfterStartedAt = "invalid_task_after_started_at", 400, "invalid_request";
+    InvalidTaskAfterFinishedAt = "invalid_task_after_finished_at", 400, "invalid_request";
+    // ours
+    MiroirPrimaryKeyRequired = "miroir_primary_key_required", 400, "invalid_request";
+    MiroirReservedField = "miroir_reserved_field", 400, "invalid_request";
+    MiroirInvalidHeader = "miroir_invalid_header", 400, "invalid_request";
+    MiroirInvalidAuth = "miroir_invalid_auth", 401, "auth";
+    MiroirUnsupported = "miroir_unsupported", 501, "invalid_request";
+    MiroirNoQuorum = "miroir_no_quorum", 503, "system";
+    MiroirShardUnavailable = "miroir_shard_unavailable", 503, "system";
+    MiroirStoreUnavailable = "miroir_store_unavailable", 503, "system";
+    MiroirOverloaded = "miroir_overloaded", 503, "system";
+}

@@ -1,0 +1,25 @@
+//! The decisions of Miroir, and nothing else: no I/O, no async, no clock of its own, no locks.
+//!
+//! Where a document goes, which nodes cover a query, how two hits compare, whether a write
+//! reached quorum: each is a pure function here, named after its concept.
+
+pub mod config;
+pub mod document;
+pub mod error;
+pub mod hash;
+pub mod id;
+pub mod inert;
+pub mod json;
+pub mod task;
+pub mod placement;
+pub mod topology;
+pub mod quorum;
+pub mod cover;
+pub mod settle;
+pub mod facet;
+pub mod merge;
+pub mod rank;
+pub mod search;
+pub mod strip;
+pub mod browse;
+pub mod settings;

@@ -1,0 +1,109 @@
+//! One hit per distinct value, across nodes of which each already returns one.
+
+use std::collections::HashSet;
+
+use crate::facet::fold;
+use crate::json;
+use crate::rank;
+
+/// A value as Meilisearch tells values apart.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Value {
+    /// A number's bits.
+    Number(u64),
+    /// Folded text, or a boolean's name.
+    Text(String),
+}
+
+/// The values that hits already merged hold.
+#[derive(Default)]
+pub(super) struct Taken {
+    values: HashSet<Value>,
+    /// Of the hit at hand; kept for its memory.
+    current: Vec<Value>,
+}
+
+impl Taken {
+    /// Whether the hit may appear: none of its values is taken, or it has none. Its values are taken afterwards.
+    pub fn admits(&mut self, path: &str, roots: &[(&[u8], &[u8])]) -> bool {
+        self.current.clear();
+        for (key, raw) in roots {
+            let rest = std::str::from_utf8(key)
+                .ok()
+                .and_then(|key| path.strip_prefix(key));
+            match rest {
+                Some("") => leaves(raw, &mut self.current),
+                Some(rest) => {
+                    if let Some(below) = rest.strip_prefix('.') {
+                        descend(raw, below, &mut self.current);
+                    }
+                }
+                None => {}
+            }
+        }
+        if self.current.iter().any(|value| self.values.contains(value)) {
+            return false;
+        }
+        self.values.extend(self.current.drain(..));
+        true
+    }
+}
+
+/// Collects the values at `path` below a raw value. Depth is bounded by the path's.
+fn descend(raw: &[u8], path: &str, found: &mut Vec<Value>) {
+    match raw.first() {
+        Some(b'{') => {
+            let Ok(members) = json::members(raw) else {
+                return;
+            };
+            for member in members.flatten() {
+                let key = member.key_text();
+                match path.strip_prefix(&*key) {
+                    Some("") => leaves(member.value, found),
+                    Some(rest) => {
+                        if let Some(below) = rest.strip_prefix('.') {
+                            descend(member.value, below, found);
+                        }
+                    }
+                    None => {}
+                }
+            }
+        }
+        Some(b'[') => {
+            let Ok(elements) = json::elements(raw) else {
+                return;
+            };
+            for element in elements
+                .flatten()
+                .filter(|element| element.first() == Some(&b'{'))
+            {
+                descend(element, path, found);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Collects a scalar, or the scalars in an array.
+fn leaves(raw: &[u8], found: &mut Vec<Value>) {
+    if raw.first() == Some(&b'[') {
+        if let Ok(elements) = json::elements(raw) {
+            found.extend(elements.flatten().filter_map(leaf));
+        }
+    } else {
+        found.extend(leaf(raw));
+    }
+}
+
+fn leaf(raw: &[u8]) -> Option<Value> {
+    match raw {
+        b"true" => Some(Value::Text("true".into())),
+        b"false" => Some(Value::Text("false".into())),
+        [b'"', ..] => json::unquote(raw)
+            .map(|text| fold(&text).into_owned())
+            .filter(|text| !text.is_empty())
+            .map(Value::Text),
+        // Adding zero makes -0 the same as 0.
+        _ => rank::number(raw).map(|number| Value::Number((number + 0.0).to_bits())),
+    }
+}

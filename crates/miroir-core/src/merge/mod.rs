@@ -1,0 +1,204 @@
+//! The exact merge of what the nodes answered to one search.
+//!
+//! Each node returns its hits in its own order; the hits are taken lazily, best first, until the client's page is full.
+//! Hits are slices of the nodes' answers throughout, and reach the client byte for byte but for the members that are
+//! ours or that it did not ask for.
+
+mod answer;
+mod distinct;
+mod hit;
+mod rest;
+pub(crate) mod walk;
+
+use std::cmp::Ordering;
+
+use thiserror::Error;
+
+use self::answer::{Answer, Hits, Layout};
+use self::distinct::Taken;
+use self::hit::{Edits, Head};
+use self::rest::Rest;
+use crate::json::SyntaxError;
+use crate::search::{IndexView, SearchRequest};
+
+/// A node's answer is not that of a search.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("answer {answer} cannot be merged")]
+pub struct MergeError {
+    /// Which of the answers, counted from 0.
+    pub answer: usize,
+    /// What is wrong with it.
+    #[source]
+    pub fault: SyntaxError,
+}
+
+/// Merges the bodies of the nodes' 200 answers to [`SearchRequest::node_body`], in the order of the plan, into the body
+/// of the client's answer.
+///
+/// `elapsed_ms` is shown as the processing time; `request_uid` is shown when the nodes show theirs.
+///
+/// # Errors
+/// [`MergeError`] when an answer is not one, as far as it was needed.
+pub fn merge(
+    request: &SearchRequest,
+    index: &IndexView<'_>,
+    answers: &[impl AsRef<[u8]>],
+    elapsed_ms: u64,
+    request_uid: Option<&str>,
+) -> Result<Vec<u8>, MergeError> {
+    let layout = Layout::new();
+    let edits = Edits::new(request, index);
+    let mut sources = Vec::with_capacity(answers.len());
+    let mut around = Vec::with_capacity(answers.len());
+    for (position, body) in answers.iter().enumerate() {
+        let failed = |fault| MergeError {
+            answer: position,
+            fault,
+        };
+        let body = body.as_ref();
+        let answer: Answer<'_> = layout.read(body).map_err(failed)?;
+        let mut source = Source {
+            body,
+            hits: answer.hits,
+            head: Head::default(),
+            live: true,
+        };
+        source.advance(&edits).map_err(failed)?;
+        sources.push(source);
+        around.push(answer.around);
+    }
+    let bytes = answers
+        .iter()
+        .map(|body| body.as_ref().len())
+        .max()
+        .unwrap_or_default();
+    let mut out = Vec::with_capacity(bytes + 1024);
+    out.extend_from_slice(b"{\"hits\":[");
+    let merged = hits_into(request, index, &edits, &mut sources, &mut out)?;
+    out.push(b']');
+    Rest {
+        request,
+        index,
+        around: &around,
+        merged: &merged,
+        elapsed_ms,
+        request_uid,
+    }
+    .write(&mut out)?;
+    Ok(out)
+}
+
+/// What the merge of the hits found out.
+struct Merged {
+    semantic: usize,
+    /// Hits dropped because a better one has their distinct value.
+    duplicates: u64,
+    /// The total when the page is not full, because the merge left out hits below the threshold.
+    above_threshold: Option<u64>,
+}
+
+/// A node's answer and its next hit.
+struct Source<'a> {
+    body: &'a [u8],
+    hits: Hits<'a>,
+    head: Head<'a>,
+    live: bool,
+}
+
+impl<'a> Source<'a> {
+    /// Takes the next hit as the head.
+    fn advance(&mut self, edits: &Edits<'a>) -> Result<(), SyntaxError> {
+        match self.hits.next()? {
+            Some(scanner) => edits.read(scanner, &mut self.head),
+            None => {
+                self.live = false;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Which source has the best head; the earlier one on a tie.
+fn best(sources: &[Source<'_>], semantic_ratio: f64) -> Option<usize> {
+    let mut live = sources.iter().enumerate().filter(|(_, source)| source.live);
+    let mut best = live.next()?;
+    for candidate in live {
+        if candidate
+            .1
+            .head
+            .rank
+            .compare(&best.1.head.rank, semantic_ratio)
+            == Ordering::Less
+        {
+            best = candidate;
+        }
+    }
+    Some(best.0)
+}
+
+/// Appends the hits of the client's page.
+fn hits_into<'a>(
+    request: &SearchRequest,
+    index: &IndexView<'_>,
+    edits: &Edits<'a>,
+    sources: &mut [Source<'a>],
+    out: &mut Vec<u8>,
+) -> Result<Merged, MergeError> {
+    let window = request.paging().window(index.max_total_hits);
+    let threshold = request.merged_threshold(index);
+    let mut merged = Merged {
+        semantic: 0,
+        duplicates: 0,
+        above_threshold: None,
+    };
+    let mut taken = Taken::default();
+    let mut rank = 0;
+    // With a distinct attribute all hits are taken, so that the duplicates subtracted from the total do not depend on
+    // the page more than they must.
+    while rank < window.end || edits.distinct.is_some() {
+        let Some(position) = best(sources, request.semantic_ratio()) else {
+            break;
+        };
+        let Some(source) = sources.get_mut(position) else {
+            break;
+        };
+        let failed = |fault| MergeError {
+            answer: position,
+            fault,
+        };
+        let score = source.head.rank.score;
+        if threshold.is_some_and(|threshold| score.is_some_and(|score| score < threshold)) {
+            // Nodes return their hits by falling score: this one's others are below as well.
+            source.live = false;
+            continue;
+        }
+        let admitted = edits
+            .distinct
+            .is_none_or(|path| taken.admits(path, &source.head.distinct));
+        if !admitted {
+            merged.duplicates += 1;
+        } else {
+            if window.contains(&rank) {
+                if rank > window.start {
+                    out.push(b',');
+                }
+                edits
+                    .write(source.body, &source.head, out)
+                    .map_err(failed)?;
+                merged.semantic += usize::from(source.head.rank.semantic);
+            }
+            rank += 1;
+        }
+        if rank >= window.end && edits.distinct.is_none() {
+            break;
+        }
+        source.advance(edits).map_err(failed)?;
+    }
+    if threshold.is_some() && rank < window.end {
+        merged.above_threshold = Some(rank as u64);
+    }
+    Ok(merged)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,166 @@
+//! What stands behind the hits in an answer.
+
+use super::answer::Around;
+use super::walk::at_most;
+use super::{MergeError, Merged};
+use crate::facet::{self, NodeFacets};
+use crate::json::{self, SyntaxError};
+use crate::search::{IndexView, Paging, SearchRequest};
+use crate::strip;
+
+/// Everything that the members behind the hits are made of.
+pub(super) struct Rest<'a> {
+    pub request: &'a SearchRequest,
+    pub index: &'a IndexView<'a>,
+    pub around: &'a [Around<'a>],
+    pub merged: &'a Merged,
+    pub elapsed_ms: u64,
+    pub request_uid: Option<&'a str>,
+}
+
+impl Rest<'_> {
+    /// Appends the members in Meilisearch's order and closes the answer.
+    pub fn write(&self, out: &mut Vec<u8>) -> Result<(), MergeError> {
+        out.extend_from_slice(b",\"query\":");
+        // A node's words are what Meilisearch made of the client's.
+        match self.around.iter().find_map(|answer| answer.query) {
+            Some(query) => out.extend_from_slice(query),
+            None => json::quote_into(self.request.query(), out),
+        }
+        if let Some(vector) = self.around.iter().find_map(|answer| answer.query_vector) {
+            out.extend_from_slice(b",\"queryVector\":");
+            out.extend_from_slice(vector);
+        }
+        member_into("processingTimeMs", self.elapsed_ms, out);
+        let sum = self.around.iter().fold(0u64, |sum, answer| {
+            sum.saturating_add(answer.total.unwrap_or_default())
+        });
+        let total = self
+            .merged
+            .above_threshold
+            .unwrap_or(sum.saturating_sub(self.merged.duplicates));
+        paging_into(self.request.paging(), total, out);
+        self.facets_into(total, out)?;
+        if let Some(uid) = self
+            .request_uid
+            .filter(|_| self.around.iter().all(|answer| answer.has_request_uid))
+        {
+            out.extend_from_slice(b",\"requestUid\":");
+            json::quote_into(uid, out);
+        }
+        let metadata = self
+            .around
+            .iter()
+            .enumerate()
+            .find_map(|(n, answer)| Some((n, answer.metadata?)));
+        if let Some((answer, metadata)) = metadata {
+            self.metadata_into(metadata, out)
+                .map_err(|fault| MergeError { answer, fault })?;
+        }
+        if self.around.iter().any(|answer| answer.is_semantic) {
+            member_into("semanticHitCount", self.merged.semantic as u64, out);
+        }
+        for member in self
+            .around
+            .first()
+            .map(|answer| answer.unknown.as_slice())
+            .unwrap_or_default()
+        {
+            let names_ours = memchr::memmem::find(member, strip::PREFIX.as_bytes()).is_some();
+            if !names_ours {
+                out.push(b',');
+                out.extend_from_slice(member);
+            }
+        }
+        out.push(b'}');
+        Ok(())
+    }
+
+    fn facets_into(&self, total: u64, out: &mut Vec<u8>) -> Result<(), MergeError> {
+        if self
+            .around
+            .iter()
+            .all(|answer| answer.facet_distribution.is_none())
+        {
+            return Ok(());
+        }
+        let nodes: Vec<_> = self
+            .around
+            .iter()
+            .map(|answer| NodeFacets {
+                distribution: answer.facet_distribution.unwrap_or(b"{}"),
+                stats: answer.facet_stats.unwrap_or(b"{}"),
+                candidates: answer.total.unwrap_or_default(),
+            })
+            .collect();
+        facet::merge_into(&nodes, total, self.index, out)
+            .map_err(|(answer, fault)| MergeError { answer, fault })
+    }
+
+    /// A node's metadata with the index's name as the client knows it.
+    fn metadata_into(&self, raw: &[u8], out: &mut Vec<u8>) -> Result<(), SyntaxError> {
+        out.extend_from_slice(b",\"metadata\":{");
+        let mut first = true;
+        for member in json::members(raw)? {
+            let member = member?;
+            if !std::mem::take(&mut first) {
+                out.push(b',');
+            }
+            if member.key_is("indexUid") {
+                out.extend_from_slice(b"\"indexUid\":");
+                json::quote_into(self.index.uid, out);
+            } else {
+                out.extend_from_slice(at_most(raw, member.span.start, member.span.end));
+            }
+        }
+        out.push(b'}');
+        Ok(())
+    }
+}
+
+/// Appends `,"name":number`.
+fn member_into(name: &str, number: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+    let mut digits = [0u8; 20];
+    let mut start = digits.len();
+    let mut rest = number;
+    loop {
+        start -= 1;
+        if let Some(digit) = digits.get_mut(start) {
+            *digit = b'0' + (rest % 10) as u8;
+        }
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(digits.get(start..).unwrap_or_default());
+}
+
+fn paging_into(paging: Paging, total: u64, out: &mut Vec<u8>) {
+    match paging {
+        Paging::Offset { offset, limit } => {
+            member_into("limit", limit as u64, out);
+            member_into("offset", offset as u64, out);
+            member_into("estimatedTotalHits", total, out);
+        }
+        Paging::Page {
+            page,
+            hits_per_page,
+        } => {
+            let hits_per_page = hits_per_page as u64;
+            // Pages of no hits are not counted.
+            let pages = if hits_per_page == 0 {
+                0
+            } else {
+                total.div_ceil(hits_per_page)
+            };
+            member_into("hitsPerPage", hits_per_page, out);
+            member_into("page", page as u64, out);
+            member_into("totalPages", pages, out);
+            member_into("totalHits", total, out);
+        }
+    }
+}

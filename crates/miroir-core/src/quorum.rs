@@ -1,0 +1,204 @@
+//! Quorum: whether enough replicas accepted a write.
+//!
+//! A write holds for a shard in a group when `floor(RF/2)+1` of that group's replicas accepted it.
+
+use std::collections::BTreeSet;
+
+use crate::id::{GroupId, NodeId, ShardId};
+use crate::topology::GroupPlacements;
+
+/// What the answers of the replicas amount to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Every group holds for every shard.
+    Held,
+    /// Every shard was accepted somewhere, but these groups do not hold for these shards.
+    Degraded {
+        /// The groups that miss their quorum for some shard.
+        groups: BTreeSet<GroupId>,
+        /// The shards for which some group misses its quorum.
+        shards: BTreeSet<ShardId>,
+        /// At least one group holds for every shard.
+        one_group_holds: bool,
+    },
+    /// These shards were accepted nowhere.
+    Lost {
+        /// The shards nobody holds.
+        shards: BTreeSet<ShardId>,
+    },
+}
+
+/// Replicas that must accept a write for a group to hold it.
+pub fn needed(replicas: usize) -> usize {
+    replicas / 2 + 1
+}
+
+/// Weigh the answers for the shards that a write touches.
+pub fn weigh(
+    placements: &GroupPlacements,
+    touched: impl IntoIterator<Item = ShardId>,
+    accepted: impl Fn(ShardId, &NodeId) -> bool,
+) -> Verdict {
+    let mut lost = BTreeSet::new();
+    let mut short_groups = BTreeSet::new();
+    let mut short_shards = BTreeSet::new();
+    for shard in touched {
+        let mut anywhere = false;
+        for (group, placement) in placements {
+            let replicas = placement.replicas(shard);
+            let count = replicas.iter().filter(|node| accepted(shard, node)).count();
+            anywhere |= count > 0;
+            if count < needed(replicas.len()) {
+                short_groups.insert(*group);
+                short_shards.insert(shard);
+            }
+        }
+        if !anywhere {
+            lost.insert(shard);
+        }
+    }
+    if !lost.is_empty() {
+        Verdict::Lost { shards: lost }
+    } else if short_shards.is_empty() {
+        Verdict::Held
+    } else {
+        let one_group_holds = placements.keys().any(|group| !short_groups.contains(group));
+        Verdict::Degraded { groups: short_groups, shards: short_shards, one_group_holds }
+    }
+}
+
+/// How a replica's node answered a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It accepted: the write is in its queue.
+    Accepted,
+    /// It refused, or was not reached: the write is certainly not there.
+    Missed,
+    /// No whole answer came: the write may be there.
+    Ambiguous,
+}
+
+/// The replicas that do not hold what others hold after a write, and are to be known as stale before the client is
+/// answered. `fresh` says whether a replica held every write before this one.
+///
+/// Where no replica accepted the shard's write nothing diverged by it, unless an answer was lost: then the replicas that
+/// may have applied it are suspected, but never the last fresh one.
+pub fn stale_after(
+    placements: &GroupPlacements,
+    touched: impl IntoIterator<Item = ShardId>,
+    answer: impl Fn(ShardId, &NodeId) -> Answer,
+    fresh: impl Fn(ShardId, &NodeId) -> bool,
+) -> Vec<(ShardId, NodeId)> {
+    let (mut stale, answer) = (Vec::new(), &answer);
+    for shard in touched {
+        let replicas: Vec<&NodeId> = placements.values().flat_map(|p| p.replicas(shard)).collect();
+        let of =
+            |wanted: Answer| replicas.iter().copied().filter(move |node| answer(shard, node) == wanted);
+        if of(Answer::Accepted).next().is_some() {
+            stale.extend(of(Answer::Missed).chain(of(Answer::Ambiguous)).map(|node| (shard, node.clone())));
+            continue;
+        }
+        let certain = of(Answer::Missed).any(|node| fresh(shard, node));
+        let keep = if certain { None } else { of(Answer::Ambiguous).find(|node| fresh(shard, node)) };
+        stale.extend(of(Answer::Ambiguous).filter(|node| Some(*node) != keep).map(|node| (shard, node.clone())));
+    }
+    stale
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::placement::{PlacementKind, place};
+
+    fn groups(nodes: &[usize], copies: u32) -> GroupPlacements {
+        let shards = NonZeroU32::new(8).expect("not zero");
+        let copies = NonZeroU32::new(copies).expect("not zero");
+        nodes
+            .iter()
+            .enumerate()
+            .map(|(group, n)| {
+                let members: Vec<NodeId> = (0..*n).map(|i| NodeId::new(format!("g{group}n{i}"))).collect();
+                (GroupId(group as u32), place(PlacementKind::Balanced, None, &members, shards, copies))
+            })
+            .collect()
+    }
+
+    fn all() -> impl Iterator<Item = ShardId> {
+        (0..8).map(ShardId)
+    }
+
+    #[test]
+    fn everything_accepted_holds() {
+        assert_eq!(weigh(&groups(&[3, 3], 2), all(), |_, _| true), Verdict::Held);
+    }
+
+    #[test]
+    fn one_of_two_replicas_is_a_degraded_mirror() {
+        let placements = groups(&[3], 2);
+        let dead = NodeId::new("g0n1");
+        let Verdict::Degraded { groups, shards, one_group_holds } = weigh(&placements, all(), |_, n| *n != dead) else {
+            panic!("expected a degraded write");
+        };
+        assert_eq!(groups, BTreeSet::from([GroupId(0)]));
+        assert!(!one_group_holds);
+        let held: BTreeSet<ShardId> = placements[&GroupId(0)].shards_of(&dead).collect();
+        assert_eq!(shards, held);
+    }
+
+    #[test]
+    fn a_whole_group_down_leaves_the_other_holding() {
+        let verdict = weigh(&groups(&[2, 2], 1), all(), |_, n| n.as_str().starts_with("g0"));
+        assert!(matches!(verdict, Verdict::Degraded { one_group_holds: true, .. }), "{verdict:?}");
+    }
+
+    #[test]
+    fn a_shard_accepted_nowhere_is_lost() {
+        let verdict = weigh(&groups(&[3], 1), all(), |shard, _| shard != ShardId(3));
+        assert_eq!(verdict, Verdict::Lost { shards: BTreeSet::from([ShardId(3)]) });
+    }
+
+    #[test]
+    fn whoever_missed_what_another_accepted_is_stale() {
+        let placements = groups(&[2], 2);
+        let dead = NodeId::new("g0n1");
+        let answer = |_, n: &NodeId| if *n == dead { Answer::Missed } else { Answer::Accepted };
+        let stale = stale_after(&placements, [ShardId(2)], answer, |_, _| true);
+        assert_eq!(stale, vec![(ShardId(2), dead.clone())]);
+    }
+
+    #[test]
+    fn a_write_nobody_accepted_never_makes_the_last_fresh_replica_stale() {
+        let placements = groups(&[2], 2);
+        let all_lost = stale_after(&placements, [ShardId(2)], |_, _| Answer::Ambiguous, |_, _| true);
+        assert_eq!(all_lost.len(), 1);
+        let missed = stale_after(&placements, [ShardId(2)], |_, _| Answer::Missed, |_, _| true);
+        assert_eq!(missed, vec![]);
+    }
+
+    proptest! {
+        /// One more acceptance never makes the verdict worse.
+        #[test]
+        fn acceptance_is_monotone(bits in proptest::collection::vec(any::<bool>(), 48), extra in 0usize..48) {
+            let placements = groups(&[3, 2], 2);
+            let slot = |shard: ShardId, node: &NodeId| {
+                let node = node.as_str().as_bytes();
+                shard.0 as usize * 6 + usize::from(node[1] - b'0') * 3 + usize::from(node[3] - b'0')
+            };
+            let rank = |verdict: &Verdict| match verdict {
+                Verdict::Lost { .. } => 0,
+                Verdict::Degraded { one_group_holds: false, .. } => 1,
+                Verdict::Degraded { one_group_holds: true, .. } => 2,
+                Verdict::Held => 3,
+            };
+            let before = weigh(&placements, all(), |s, n| bits[slot(s, n)]);
+            let mut more = bits.clone();
+            more[extra] = true;
+            let after = weigh(&placements, all(), |s, n| more[slot(s, n)]);
+            prop_assert!(rank(&after) >= rank(&before), "{before:?} -> {after:?}");
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Reading a search from a JSON body.
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::{Name, Paging, Piece, SearchRequest, Unreadable};
+use crate::json;
+use crate::merge::walk::key_text;
+
+/// Meilisearch's `limit` and `hitsPerPage` when the client names none.
+const DEFAULT_LIMIT: usize = 20;
+/// Meilisearch's `hybrid.semanticRatio` when the client names none.
+const DEFAULT_SEMANTIC_RATIO: f64 = 0.5;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Hybrid {
+    semantic_ratio: Option<f64>,
+}
+
+impl SearchRequest {
+    /// From the raw JSON body of a POST.
+    ///
+    /// # Errors
+    /// [`Unreadable`] when the body is not a JSON object (an empty one included) or a parameter that Miroir interprets
+    /// has a type that Meilisearch refuses. All else is left for the nodes to judge.
+    pub fn from_body(raw: &[u8]) -> Result<Self, Unreadable> {
+        std::str::from_utf8(raw).map_err(|_| Unreadable)?;
+        Self::from_text(raw.to_vec())
+    }
+
+    /// From the text of a JSON object in UTF-8.
+    pub(super) fn from_text(text: Vec<u8>) -> Result<Self, Unreadable> {
+        let mut request = Self {
+            members: Vec::with_capacity(16),
+            query: String::new(),
+            paging: Paging::Offset {
+                offset: 0,
+                limit: DEFAULT_LIMIT,
+            },
+            retrieve: None,
+            highlight: None,
+            crop: None,
+            facets: Vec::new(),
+            distinct: None,
+            semantic_ratio: DEFAULT_SEMANTIC_RATIO,
+            threshold: None,
+            is_sorted: false,
+            is_semantic: false,
+            use_network: false,
+            show_score: false,
+            show_details: false,
+            text: Vec::new(),
+        };
+        for member in json::members(&text).map_err(|_| Unreadable)? {
+            let member = member.map_err(|_| Unreadable)?;
+            let key = member.span.start + 1..member.span.start + 1 + member.key.len();
+            let value = member.span.end - member.value.len()..member.span.end;
+            let name = key_text(member.key);
+            // On duplicates the last value counts, also for its type.
+            request
+                .members
+                .retain(|known| key_text(text.get(known.key.clone()).unwrap_or_default()) != name);
+            request.members.push(Piece {
+                name: Name::of(&name),
+                key,
+                value,
+            });
+        }
+        request.read_members(&text)?;
+        request.text = text;
+        Ok(request)
+    }
+
+    fn read_members(&mut self, text: &[u8]) -> Result<(), Unreadable> {
+        let (mut offset, mut limit) = (0, DEFAULT_LIMIT);
+        let (mut page, mut hits_per_page) = (None, None);
+        for piece in &self.members {
+            let raw = text.get(piece.value.clone()).unwrap_or_default();
+            let name = key_text(text.get(piece.key.clone()).unwrap_or_default());
+            match &*name {
+                "q" => self.query = read::<Option<String>>(raw)?.unwrap_or_default(),
+                "offset" => offset = read(raw)?,
+                "limit" => limit = read(raw)?,
+                "page" => page = read(raw)?,
+                "hitsPerPage" => hits_per_page = read(raw)?,
+                "attributesToRetrieve" => self.retrieve = read(raw)?,
+                "attributesToHighlight" => self.highlight = read(raw)?,
+                "attributesToCrop" => self.crop = read(raw)?,
+                "facets" => self.facets = read::<Option<_>>(raw)?.unwrap_or_default(),
+                "distinct" => self.distinct = read(raw)?,
+                "useNetwork" => self.use_network = read::<Option<bool>>(raw)?.unwrap_or_default(),
+                "showRankingScore" => self.show_score = read(raw)?,
+                "showRankingScoreDetails" => self.show_details = read(raw)?,
+                "showPerformanceDetails" => drop(read::<bool>(raw)?),
+                "filter" => filter_shape(raw)?,
+                "rankingScoreThreshold" => self.threshold = threshold(raw)?,
+                "sort" => {
+                    self.is_sorted =
+                        read::<Option<Vec<String>>>(raw)?.is_some_and(|sort| !sort.is_empty())
+                }
+                "vector" | "media" => self.is_semantic |= raw != b"null",
+                "hybrid" => {
+                    self.is_semantic |= raw != b"null";
+                    let hybrid = serde_json::from_slice::<Hybrid>(raw).ok();
+                    self.semantic_ratio = hybrid
+                        .and_then(|h| h.semantic_ratio)
+                        .unwrap_or(DEFAULT_SEMANTIC_RATIO);
+                }
+                _ => {}
+            }
+        }
+        self.paging = match (page, hits_per_page) {
+            (None, None) => Paging::Offset { offset, limit },
+            (page, hits_per_page) => Paging::Page {
+                page: page.unwrap_or(1),
+                hits_per_page: hits_per_page.unwrap_or(DEFAULT_LIMIT),
+            },
+        };
+        Ok(())
+    }
+}
+
+impl Name {
+    fn of(key: &str) -> Self {
+        match key {
+            "offset" | "limit" | "page" | "hitsPerPage" => Self::Paging,
+            "filter" => Self::Filter,
+            "attributesToRetrieve" => Self::Retrieve,
+            "attributesToHighlight" => Self::Highlight,
+            "attributesToCrop" => Self::Crop,
+            "rankingScoreThreshold" => Self::Threshold,
+            "showRankingScore" | "showRankingScoreDetails" | "showPerformanceDetails" => Self::Show,
+            _ => Self::Other,
+        }
+    }
+}
+
+fn read<T: DeserializeOwned>(raw: &[u8]) -> Result<T, Unreadable> {
+    serde_json::from_slice(raw).map_err(|_| Unreadable)
+}
+
+/// A score between 0 and 1, or none.
+fn threshold(raw: &[u8]) -> Result<Option<f64>, Unreadable> {
+    match read::<Option<f64>>(raw)? {
+        Some(score) if !(0.0..=1.0).contains(&score) => Err(Unreadable),
+        threshold => Ok(threshold),
+    }
+}
+
+/// A filter is a string, or an array of which each element is a string or an array of strings. Checked here because a
+/// filter of another shape, put into an array, could come to mean something.
+fn filter_shape(raw: &[u8]) -> Result<(), Unreadable> {
+    fn is_string(raw: &[u8]) -> bool {
+        raw.first() == Some(&b'"')
+    }
+    fn is_clause(raw: &[u8]) -> bool {
+        is_string(raw) || is_array_of(raw, is_string)
+    }
+    fn is_array_of(raw: &[u8], accepted: fn(&[u8]) -> bool) -> bool {
+        json::elements(raw)
+            .is_ok_and(|mut elements| elements.all(|element| element.is_ok_and(accepted)))
+    }
+    if raw == b"null" || is_string(raw) || is_array_of(raw, is_clause) {
+        Ok(())
+    } else {
+        Err(Unreadable)
+    }
+}

@@ -1,0 +1,176 @@
+//! What nodes get in place of what the client set, and the way back.
+
+use std::num::NonZeroU32;
+
+use serde_json::{Map, Value, json};
+
+use super::{DEFAULT_MAX_VALUES_PER_FACET, Refused, Settings, embedders, refuse, routes};
+use crate::inert::{SHARD_FIELD, UPDATED_AT_FIELD};
+
+/// What nodes do not hold as the client set it, in normal form.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kept {
+    /// A list of names.
+    displayed: Value,
+    /// A number.
+    max_values_per_facet: Value,
+}
+
+/// What a facet's bound becomes on nodes.
+#[derive(Clone, Copy)]
+struct FacetBound {
+    shards: NonZeroU32,
+    multiplier: NonZeroU32,
+}
+
+impl FacetBound {
+    /// Several times the client's, so that counts of values at its edge are known from every shard; and room for all
+    /// shards, twice, where our own field is the facet.
+    fn on_nodes(self, client: u64) -> Value {
+        let all_shards = u64::from(self.shards.get()).saturating_mul(2);
+        client.saturating_mul(self.multiplier.get().into()).max(all_shards).into()
+    }
+}
+
+/// The overlay over a patch of an index that has no settings yet, see [`Settings::overlay`].
+///
+/// # Errors
+/// As [`Settings::overlay`].
+pub fn overlay(patch: &Value, shards: NonZeroU32, multiplier: NonZeroU32) -> Result<Value, Refused> {
+    Settings::default().overlay(patch, shards, multiplier)
+}
+
+impl Settings {
+    /// A client's patch as nodes get it. `self` is what the patch will change: an embedder that has a template keeps it
+    /// when the patch names none.
+    ///
+    /// What is of the wrong type is left as it is, so that a node refuses it in its own words.
+    ///
+    /// # Errors
+    /// [`Refused`] when the patch names fields of ours, or would make inert characters part of words.
+    pub fn overlay(&self, patch: &Value, shards: NonZeroU32, multiplier: NonZeroU32) -> Result<Value, Refused> {
+        let Value::Object(patch) = patch else { return Ok(patch.clone()) };
+        refuse::check(patch)?;
+        let bound = FacetBound { shards, multiplier };
+        let member = |(key, value): (&String, &Value)| {
+            let value = match key.as_str() {
+                "filterableAttributes" => filterable(value),
+                "displayedAttributes" => displayed(value),
+                "faceting" => faceting(value, bound),
+                "embedders" => embedders::overlay(value, self.get("embedders")),
+                _ => value.clone(),
+            };
+            (key.clone(), value)
+        };
+        Ok(Value::Object(patch.iter().map(member).collect()))
+    }
+
+    /// What nodes do not hold, after a patch was applied that nodes accepted.
+    pub fn kept(&self, patch: Option<&Value>) -> Kept {
+        let displayed = match patch.and_then(|patch| patch.get("displayedAttributes")) {
+            Some(patched) => Some(patched),
+            None => self.get("displayedAttributes"),
+        };
+        let current = self.get("faceting").and_then(|faceting| faceting.get("maxValuesPerFacet"));
+        let max = match patch.and_then(|patch| patch.get("faceting")) {
+            Some(Value::Object(faceting)) => faceting.get("maxValuesPerFacet").or(current),
+            Some(Value::Null) => None,
+            Some(_) | None => current,
+        };
+        let max = max.and_then(Value::as_u64).unwrap_or(DEFAULT_MAX_VALUES_PER_FACET);
+        Kept { displayed: normalised(displayed), max_values_per_facet: max.into() }
+    }
+}
+
+/// Our rule: equality is all that shard filters need, and the first matching rule wins.
+fn our_rule() -> Value {
+    json!({
+        "attributePatterns": [SHARD_FIELD, UPDATED_AT_FIELD],
+        "features": { "facetSearch": false, "filter": { "equality": true, "comparison": false } },
+    })
+}
+
+fn is_our_rule(rule: &Value) -> bool {
+    let patterns = rule.get("attributePatterns").and_then(Value::as_array);
+    patterns.is_some_and(|patterns| patterns.iter().any(|pattern| pattern == SHARD_FIELD))
+}
+
+fn filterable(client: &Value) -> Value {
+    match client {
+        Value::Null => json!([our_rule()]),
+        Value::Array(rules) => std::iter::once(our_rule()).chain(rules.iter().cloned()).collect(),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => client.clone(),
+    }
+}
+
+fn displayed(client: &Value) -> Value {
+    let names = client.as_array().is_some_and(|list| list.iter().all(Value::is_string));
+    if client.is_null() || names { json!(["*"]) } else { client.clone() }
+}
+
+fn faceting(client: &Value, bound: FacetBound) -> Value {
+    let default = || bound.on_nodes(DEFAULT_MAX_VALUES_PER_FACET);
+    match client {
+        Value::Null => json!({ "maxValuesPerFacet": default(), "sortFacetValuesBy": null }),
+        Value::Object(members) => {
+            let mut members = members.clone();
+            if let Some(max) = members.get_mut("maxValuesPerFacet") {
+                match max.as_u64() {
+                    Some(client) => *max = bound.on_nodes(client),
+                    None if max.is_null() => *max = default(),
+                    None => {}
+                }
+            }
+            Value::Object(members)
+        }
+        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => client.clone(),
+    }
+}
+
+/// What a fresh index needs on nodes.
+pub fn initial(shards: NonZeroU32, multiplier: NonZeroU32) -> Value {
+    let max = FacetBound { shards, multiplier }.on_nodes(DEFAULT_MAX_VALUES_PER_FACET);
+    json!({
+        "displayedAttributes": ["*"],
+        "filterableAttributes": [our_rule()],
+        "faceting": { "maxValuesPerFacet": max },
+    })
+}
+
+/// The client's patch that puts everything back to its default; what the settings have besides the known ones, too.
+pub fn reset(current: &Settings) -> Value {
+    let known = routes::keys().map(str::to_owned);
+    let patch: Map<String, Value> = known.chain(current.0.keys().cloned()).map(|key| (key, Value::Null)).collect();
+    Value::Object(patch)
+}
+
+/// What clients see of the settings that a node reads back.
+pub fn strip(node: Value, kept: &Kept) -> Settings {
+    let Value::Object(mut settings) = node else { return Settings::default() };
+    if let Some(Value::Array(rules)) = settings.get_mut("filterableAttributes")
+        && rules.first().is_some_and(is_our_rule)
+    {
+        rules.remove(0);
+    }
+    settings.insert("displayedAttributes".into(), kept.displayed.clone());
+    if let Some(Value::Object(faceting)) = settings.get_mut("faceting") {
+        faceting.insert("maxValuesPerFacet".into(), kept.max_values_per_facet.clone());
+    }
+    if let Some(embedders) = settings.get_mut("embedders") {
+        embedders::strip(embedders);
+    }
+    Settings(settings)
+}
+
+/// As Meilisearch reads a list of attributes back: each once, and `*` stands alone.
+fn normalised(list: Option<&Value>) -> Value {
+    let names: Vec<&str> = match list {
+        Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
+        _ => vec!["*"],
+    };
+    if names.contains(&"*") {
+        return json!(["*"]);
+    }
+    let mut seen = std::collections::HashSet::new();
+    names.into_iter().filter(|name| seen.insert(*name)).collect()
+}

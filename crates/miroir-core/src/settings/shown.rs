@@ -1,0 +1,43 @@
+//! A settings patch as a task shows it.
+
+use serde_json::{Value, json};
+
+/// `details` of the task that applies a client's patch: lists of attributes that are reset show `*`, and keys of
+/// embedding services are hidden.
+pub fn details(patch: &Value) -> Value {
+    let mut shown = patch.clone();
+    for key in ["displayedAttributes", "searchableAttributes"] {
+        if let Some(list) = shown.get_mut(key).filter(|list| list.is_null()) {
+            *list = json!(["*"]);
+        }
+    }
+    if let Some(Value::Object(embedders)) = shown.get_mut("embedders") {
+        for embedder in embedders.values_mut() {
+            hide_key(embedder);
+            for nested in ["indexingEmbedder", "searchEmbedder"] {
+                if let Some(nested) = embedder.get_mut(nested) {
+                    hide_key(nested);
+                }
+            }
+        }
+    }
+    shown
+}
+
+fn hide_key(embedder: &mut Value) {
+    if let Some(Value::String(key)) = embedder.get_mut("apiKey") {
+        *key = hidden(key);
+    }
+}
+
+/// The longer the secret, the more of its beginning is shown, as Meilisearch does; never half a character.
+fn hidden(secret: &str) -> String {
+    let (shown, rest) = match secret.len() {
+        0..10 => (0, "XXX..."),
+        10..20 => (2, "XXXX..."),
+        20..30 => (3, "XXXXX..."),
+        _ => (5, "XXXXXX..."),
+    };
+    let end = (0..=shown).rev().find(|end| secret.is_char_boundary(*end)).unwrap_or(0);
+    format!("{}{rest}", secret.get(..end).unwrap_or_default())
+}

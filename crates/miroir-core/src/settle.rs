@@ -1,0 +1,205 @@
+//! Settling: what a task's node tasks amount to.
+//!
+//! A task succeeds when every shard it touches succeeded on at least one replica; replicas that failed, or whose node is
+//! gone before it said what became of its part, become stale. It is not settled before every live node has finished:
+//! whoever reads after the task succeeded finds what it did, whichever replica answers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::error::ErrorBody;
+use crate::id::{NodeId, ShardId};
+use crate::task::{NodeTask, TaskStatus};
+
+/// Where a task stands, from the node tasks it stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settlement {
+    /// Nobody has begun.
+    Enqueued,
+    /// Some node has begun, or the only replica of a shard is on a node that does not answer.
+    Processing,
+    /// It ended.
+    Final {
+        /// Succeeded, failed or canceled.
+        status: TaskStatus,
+        /// The node's reason, when it failed.
+        error: Option<ErrorBody>,
+        /// Replicas that did not do what others did. A node without shards here did an index-wide part wrong.
+        stale: Vec<(NodeId, BTreeSet<ShardId>)>,
+    },
+}
+
+/// What became of one replica's part.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Succeeded,
+    Failed,
+    /// Its node does not answer.
+    Unknown,
+    Pending,
+}
+
+/// Weigh the node tasks. `is_down` says that a node does not answer and should not be waited for.
+pub fn settle(node_tasks: &[NodeTask], is_down: impl Fn(&NodeId) -> bool) -> Settlement {
+    let part = |task: &NodeTask| match task.status {
+        TaskStatus::Succeeded => Part::Succeeded,
+        TaskStatus::Failed | TaskStatus::Canceled => Part::Failed,
+        TaskStatus::Enqueued | TaskStatus::Processing if is_down(&task.node) => Part::Unknown,
+        TaskStatus::Enqueued | TaskStatus::Processing => Part::Pending,
+    };
+    if node_tasks.iter().any(|task| part(task) == Part::Pending) {
+        return unfinished(node_tasks);
+    }
+    // Index-wide parts are weighed as if they were one shard of their own.
+    let mut by_shard: BTreeMap<Option<ShardId>, BTreeMap<&NodeId, Part>> = BTreeMap::new();
+    for task in node_tasks {
+        let shards: Vec<Option<ShardId>> =
+            if task.shards.is_empty() { vec![None] } else { task.shards.iter().copied().map(Some).collect() };
+        for shard in shards {
+            let worst = by_shard.entry(shard).or_default().entry(&task.node).or_insert(Part::Succeeded);
+            let now = part(task);
+            if now != Part::Succeeded && *worst != Part::Failed {
+                *worst = now;
+            }
+        }
+    }
+    conclude(node_tasks, &by_shard)
+}
+
+fn unfinished(node_tasks: &[NodeTask]) -> Settlement {
+    let begun = node_tasks.iter().any(|task| task.status != TaskStatus::Enqueued);
+    if begun { Settlement::Processing } else { Settlement::Enqueued }
+}
+
+fn conclude(
+    node_tasks: &[NodeTask],
+    by_shard: &BTreeMap<Option<ShardId>, BTreeMap<&NodeId, Part>>,
+) -> Settlement {
+    let mut stale: BTreeMap<NodeId, BTreeSet<ShardId>> = BTreeMap::new();
+    let mut failed = false;
+    for (shard, parts) in by_shard {
+        let has = |wanted: Part| parts.values().any(|part| *part == wanted);
+        if !has(Part::Succeeded) {
+            if has(Part::Unknown) {
+                // Only a node that does not answer can tell.
+                return Settlement::Processing;
+            }
+            failed = true;
+            continue;
+        }
+        for (node, _) in parts.iter().filter(|(_, part)| **part != Part::Succeeded) {
+            stale.entry((*node).clone()).or_default().extend(*shard);
+        }
+    }
+    let (status, error) = if failed { failure(node_tasks) } else { (TaskStatus::Succeeded, None) };
+    Settlement::Final { status, error, stale: stale.into_iter().collect() }
+}
+
+fn failure(node_tasks: &[NodeTask]) -> (TaskStatus, Option<ErrorBody>) {
+    let failed = node_tasks.iter().find(|task| task.status == TaskStatus::Failed);
+    match failed {
+        Some(task) => (TaskStatus::Failed, task.error.clone()),
+        None => (TaskStatus::Canceled, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::error::Code;
+
+    fn node_task(node: &str, shards: &[u32], status: TaskStatus) -> NodeTask {
+        NodeTask {
+            node: NodeId::new(node),
+            uid: 1,
+            shards: shards.iter().map(|s| ShardId(*s)).collect(),
+            status,
+            error: (status == TaskStatus::Failed).then(|| ErrorBody::new(Code::Internal, "broken")),
+            deleted_documents: None,
+        }
+    }
+
+    fn nobody(_: &NodeId) -> bool {
+        false
+    }
+
+    #[test]
+    fn waits_for_every_live_node() {
+        let tasks = [node_task("a", &[0], TaskStatus::Succeeded), node_task("b", &[0], TaskStatus::Enqueued)];
+        assert_eq!(settle(&tasks, nobody), Settlement::Processing);
+        assert_eq!(settle(&tasks[1..], nobody), Settlement::Enqueued);
+    }
+
+    #[test]
+    fn a_node_that_is_gone_becomes_stale_when_another_did_its_part() {
+        let tasks = [node_task("a", &[0, 1], TaskStatus::Succeeded), node_task("b", &[0], TaskStatus::Enqueued)];
+        let settled = settle(&tasks, |node| node.as_str() == "b");
+        let stale = vec![(NodeId::new("b"), BTreeSet::from([ShardId(0)]))];
+        assert_eq!(settled, Settlement::Final { status: TaskStatus::Succeeded, error: None, stale });
+    }
+
+    #[test]
+    fn a_node_that_alone_knows_is_waited_for() {
+        let tasks = [node_task("a", &[0], TaskStatus::Succeeded), node_task("b", &[1], TaskStatus::Enqueued)];
+        assert_eq!(settle(&tasks, |node| node.as_str() == "b"), Settlement::Processing);
+    }
+
+    #[test]
+    fn failing_everywhere_fails_the_task_and_leaves_nothing_stale() {
+        let tasks = [node_task("a", &[0], TaskStatus::Failed), node_task("b", &[0], TaskStatus::Failed)];
+        let Settlement::Final { status, error, stale } = settle(&tasks, nobody) else { panic!("not final") };
+        assert_eq!((status, stale), (TaskStatus::Failed, vec![]));
+        assert_eq!(error.map(|e| e.message).as_deref(), Some("broken"));
+    }
+
+    #[test]
+    fn a_replica_that_fails_alone_is_stale() {
+        let tasks = [node_task("a", &[0], TaskStatus::Failed), node_task("b", &[0], TaskStatus::Succeeded)];
+        let Settlement::Final { status, stale, .. } = settle(&tasks, nobody) else { panic!("not final") };
+        assert_eq!(status, TaskStatus::Succeeded);
+        assert_eq!(stale, vec![(NodeId::new("a"), BTreeSet::from([ShardId(0)]))]);
+    }
+
+    #[test]
+    fn an_index_wide_failure_names_the_node_without_shards() {
+        let tasks = [node_task("a", &[], TaskStatus::Failed), node_task("b", &[], TaskStatus::Succeeded)];
+        let Settlement::Final { stale, .. } = settle(&tasks, nobody) else { panic!("not final") };
+        assert_eq!(stale, vec![(NodeId::new("a"), BTreeSet::new())]);
+    }
+
+    fn any_status() -> impl Strategy<Value = TaskStatus> {
+        prop_oneof![
+            Just(TaskStatus::Enqueued),
+            Just(TaskStatus::Processing),
+            Just(TaskStatus::Succeeded),
+            Just(TaskStatus::Failed),
+            Just(TaskStatus::Canceled),
+        ]
+    }
+
+    proptest! {
+        /// Success is never claimed for a shard that no replica confirmed, and every replica that did not confirm is stale.
+        #[test]
+        fn success_is_confirmed_and_the_rest_is_stale(
+            parts in proptest::collection::vec((0u8..4, proptest::collection::vec(0u32..4, 1..4), any_status()), 1..8),
+            down in proptest::collection::btree_set(0u8..4, 0..4),
+        ) {
+            let tasks: Vec<NodeTask> = parts.iter().map(|(n, s, st)| node_task(&n.to_string(), s, *st)).collect();
+            let is_down = |node: &NodeId| down.iter().any(|d| d.to_string() == node.as_str());
+            let Settlement::Final { status: TaskStatus::Succeeded, stale, .. } = settle(&tasks, is_down) else {
+                return Ok(());
+            };
+            let stale: BTreeMap<_, _> = stale.into_iter().collect();
+            for task in &tasks {
+                for shard in &task.shards {
+                    let confirmed = |t: &&NodeTask| t.shards.contains(shard);
+                    prop_assert!(tasks.iter().filter(confirmed).any(|t| t.status == TaskStatus::Succeeded));
+                    if task.status != TaskStatus::Succeeded {
+                        prop_assert!(stale.get(&task.node).is_some_and(|s| s.contains(shard)));
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! Taking what is ours out of what clients see.
+//!
+//! Invariant: a member whose name starts with [`inert::RESERVED_PREFIX`] at the top of a document never reaches a client.
+
+use crate::inert;
+use crate::json::{self, SyntaxError};
+use crate::merge::walk::key_text;
+
+/// How the names of our fields start.
+pub(crate) const PREFIX: &str = inert::RESERVED_PREFIX;
+
+/// Whether a member's raw key, without its quotes, or an attribute's name is one of ours.
+#[inline]
+pub fn is_ours(key: &[u8]) -> bool {
+    key.starts_with(PREFIX.as_bytes()) || (key.contains(&b'\\') && escaped_is_ours(key))
+}
+
+#[cold]
+fn escaped_is_ours(key: &[u8]) -> bool {
+    key_text(key).starts_with(PREFIX)
+}
+
+/// Appends a raw document without our fields.
+///
+/// # Errors
+/// When `raw` is not a JSON object; `out` is then as before.
+pub fn document(raw: &[u8], out: &mut Vec<u8>) -> Result<(), SyntaxError> {
+    json::copy_without(raw, out, |member| is_ours(member.key)).map(drop)
+}
+
+/// Appends the raw `fieldDistribution` of an index's statistics without our fields.
+///
+/// # Errors
+/// When `raw` is not a JSON object; `out` is then as before.
+pub fn field_distribution(raw: &[u8], out: &mut Vec<u8>) -> Result<(), SyntaxError> {
+    document(raw, out)
+}
+
+/// A node's error text as if our fields and our rule in `filterableAttributes`, which is the first, were not there.
+pub fn message(text: &str) -> String {
+    let mut cleaned = without_names(&without_shard_clause(text));
+    for (empty, kind) in [
+        (
+            " Available filterable attributes patterns are: ``.",
+            "filterable",
+        ),
+        (
+            " Available filterable attribute patterns are: .",
+            "filterable",
+        ),
+        (
+            " Available filterable attribute patterns are: ``.",
+            "filterable",
+        ),
+        (" Available sortable attributes are: ``.", "sortable"),
+    ] {
+        if cleaned.contains(empty) {
+            cleaned = cleaned.replace(
+                empty,
+                &format!(" This index does not have configured {kind} attributes."),
+            );
+        }
+    }
+    with_rules_renumbered(&cleaned)
+}
+
+/// Of a filter quoted as `34:37 ("_miroir_shard" IN ["…"]) AND ("a" = "1")`, where the numbers are columns, what is the
+/// client's: `2:5 "a" = "1"`.
+fn without_shard_clause(text: &str) -> String {
+    const HEAD: &str = "(\"_miroir_shard\" IN [";
+    const TAIL: &str = "]) AND ";
+    let quoted = || {
+        let (before, ours) = text.split_once(HEAD)?;
+        let (shards, client) = ours.split_once(TAIL)?;
+        let (sentence, columns) = before.rsplit_once('\n')?;
+        let (from, to) = columns.trim_end().split_once(':')?;
+        let unwrapped = client
+            .strip_prefix('(')
+            .and_then(|inner| inner.strip_suffix(')'))
+            .filter(|inner| is_one_group(inner));
+        let removed =
+            HEAD.len() + shards.chars().count() + TAIL.len() + usize::from(unwrapped.is_some());
+        let from = from.parse::<usize>().ok()?.saturating_sub(removed);
+        let to = to.parse::<usize>().ok()?.saturating_sub(removed);
+        Some(format!(
+            "{sentence}\n{from}:{to} {}",
+            unwrapped.unwrap_or(client)
+        ))
+    };
+    quoted().unwrap_or_else(|| text.to_owned())
+}
+
+/// Whether no bracket in `inner` closes one that was opened before it, strings aside.
+fn is_one_group(inner: &str) -> bool {
+    let (mut depth, mut in_string) = (0i64, false);
+    inner.chars().all(|c| {
+        match c {
+            '"' => in_string = !in_string,
+            '(' if !in_string => depth += 1,
+            ')' if !in_string => depth -= 1,
+            _ => {}
+        }
+        depth >= 0
+    })
+}
+
+/// `text` without our names, each with one comma of the list that it stands in, and with its own backticks, if any.
+fn without_names(text: &str) -> String {
+    let mut cleaned = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(PREFIX) {
+        let (before, from) = rest.split_at(at);
+        let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '*');
+        let mut behind = from.trim_start_matches(is_name);
+        cleaned.push_str(before);
+        // `a`, `ours`, `b` has backticks around each name, `a, ours, b` only around the list.
+        let listed = cleaned.ends_with("`, `") || behind.starts_with("`, `");
+        if listed && cleaned.ends_with('`') && behind.starts_with('`') {
+            cleaned.pop();
+            behind = behind.strip_prefix('`').unwrap_or(behind);
+        }
+        if let Some(next) = behind.strip_prefix(", ") {
+            behind = next;
+        } else if cleaned.ends_with(", ") {
+            cleaned.truncate(cleaned.len() - 2);
+        }
+        rest = behind;
+    }
+    cleaned.push_str(rest);
+    cleaned
+}
+
+/// `rule #3` becomes `rule #2`.
+fn with_rules_renumbered(text: &str) -> String {
+    const RULE: &str = "rule #";
+    let mut renumbered = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(RULE) {
+        let (before, from) = rest.split_at(at + RULE.len());
+        renumbered.push_str(before);
+        let behind = from.trim_start_matches(|c: char| c.is_ascii_digit());
+        let number = from.get(..from.len() - behind.len()).unwrap_or_default();
+        match number.parse::<u64>() {
+            Ok(number) => renumbered.push_str(&number.saturating_sub(1).to_string()),
+            Err(_) => renumbered.push_str(number),
+        }
+        rest = behind;
+    }
+    renumbered.push_str(rest);
+    renumbered
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stripped(raw: &str) -> String {
+        let mut out = Vec::new();
+        document(raw.as_bytes(), &mut out).expect("an object");
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn documents_lose_our_fields_and_nothing_else() {
+        assert_eq!(
+            stripped(r#"{"id":1,"_miroir_shard":"x","_miroir_updated_at":"y"}"#),
+            r#"{"id":1}"#
+        );
+        assert_eq!(
+            stripped(r#"{"_miroir_shard":"x","n":1.0, "a":{"_miroir":2}}"#),
+            r#"{"n":1.0, "a":{"_miroir":2}}"#
+        );
+        assert_eq!(stripped(r#"{"\u005fmiroir_shard":"x"}"#), "{}");
+        assert!(document(b"[1]", &mut Vec::new()).is_err());
+    }
+
+    #[test]
+    fn messages_lose_our_names_in_every_kind_of_list() {
+        let listed = "Pattern `z` is not filterable. Available filterable attributes patterns are:";
+        assert_eq!(
+            message(&format!("{listed} `_geo, _miroir_shard, a`.")),
+            format!("{listed} `_geo, a`.")
+        );
+        assert_eq!(
+            message(&format!("{listed} `_miroir_shard, a`.")),
+            format!("{listed} `a`.")
+        );
+        assert_eq!(
+            message(&format!(
+                "{listed} `_geo, _miroir_shard, _miroir_updated_at`."
+            )),
+            format!("{listed} `_geo`.")
+        );
+        assert_eq!(
+            message(&format!("{listed} `_miroir_shard`.")),
+            "Pattern `z` is not filterable. This index does not have configured filterable attributes."
+        );
+        let ticked = "Available filterable attribute patterns are:";
+        assert_eq!(
+            message(&format!("{ticked} `_geo`, `_miroir_shard`, `a`.\n2:5 z")),
+            format!("{ticked} `_geo`, `a`.\n2:5 z")
+        );
+        assert_eq!(
+            message(&format!("{ticked} `_miroir_shard`, `a`.")),
+            format!("{ticked} `a`.")
+        );
+        assert_eq!(
+            message(&format!("{ticked} `a`, `_miroir_shard`.")),
+            format!("{ticked} `a`.")
+        );
+        assert_eq!(
+            message(
+                "Attribute `z` is not filterable. Available filterable attribute patterns are: `_miroir_shard`."
+            ),
+            "Attribute `z` is not filterable. This index does not have configured filterable attributes."
+        );
+    }
+
+    #[test]
+    fn quoted_filters_lose_our_clause() {
+        let ours = "(\"_miroir_shard\" IN [\"\u{2055}\"]) AND ";
+        assert_eq!(
+            message(&format!("No.\n34:37 {ours}(\"zzz\" = \"1\")")),
+            "No.\n2:5 \"zzz\" = \"1\""
+        );
+        let two = "(\"n\" = \"1)\") AND (\"zzz\" > \"1\")";
+        assert_eq!(
+            message(&format!("No.\n51:54 {ours}{two}")),
+            format!("No.\n20:23 {two}")
+        );
+        assert_eq!(
+            message("No.\n2:5 \"zzz\" = \"1\""),
+            "No.\n2:5 \"zzz\" = \"1\""
+        );
+    }
+
+    #[test]
+    fn rules_are_counted_as_the_client_counts_them() {
+        assert_eq!(
+            message("matched rule #3 in x, enable it in rule #3"),
+            "matched rule #2 in x, enable it in rule #2"
+        );
+        assert_eq!(message("no rule # here"), "no rule # here");
+    }
+}

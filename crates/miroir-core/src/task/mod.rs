@@ -1,0 +1,132 @@
+//! Tasks: what a client asked to be done, the node tasks it stands for, and how it ended.
+
+mod kind;
+mod query;
+mod view;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use time::OffsetDateTime;
+
+use crate::error::ErrorBody;
+use crate::id::{IndexUid, NodeId, ShardId, TaskUid};
+
+pub use kind::{TaskKind, TaskStatus, UnknownTaskKind, UnknownTaskStatus};
+pub use query::{TaskPage, TaskQuery, TimeRange, instant};
+pub use view::duration;
+
+/// A task of one node that a task of ours stands for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeTask {
+    /// Who runs it.
+    pub node: NodeId,
+    /// Its number on that node.
+    pub uid: u64,
+    /// The shards whose replicas on that node it changes. Empty: the index as a whole.
+    pub shards: Vec<ShardId>,
+    /// What the node last said.
+    pub status: TaskStatus,
+    /// Why the node failed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorBody>,
+    /// Documents that the node says it deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_documents: Option<u64>,
+}
+
+/// What else becomes true when the task ends. Persisted with it, so that whoever settles it knows.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Effects {
+    /// The index exists for clients from then on; a failed creation takes it out of the catalog.
+    pub creates_index: bool,
+    /// The client's settings patch to commit, as the JSON text of one object.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settings: Option<Box<RawValue>>,
+    /// The primary key that the index has from then on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub primary_key: Option<String>,
+    /// What `details` becomes on success, as the JSON text of one object.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub details: Option<Box<RawValue>>,
+    /// `details.deletedDocuments` is counted from what the nodes say.
+    pub counts_deletions: bool,
+}
+
+impl Effects {
+    fn is_none(&self) -> bool {
+        let Self { creates_index, settings, primary_key, details, counts_deletions } = self;
+        !creates_index && settings.is_none() && primary_key.is_none() && details.is_none() && !counts_deletions
+    }
+}
+
+macro_rules! tasks {
+    ($($(#[$meta:meta])* $field:ident: $type:ty,)*) => {
+        /// A task of the one cluster-wide sequence.
+        #[derive(Clone, Debug, Serialize, Deserialize)]
+        pub struct Task {
+            /// Given by the store when the task is registered.
+            pub uid: TaskUid,
+            $($(#[$meta])* pub $field: $type,)*
+        }
+
+        /// A task that the store has not numbered yet. Its fields are those of [`Task`].
+        #[derive(Clone, Debug, Serialize, Deserialize)]
+        pub struct NewTask {
+            $($(#[$meta])* pub $field: $type,)*
+        }
+
+        impl NewTask {
+            /// The task under its number.
+            pub fn numbered(self, uid: TaskUid) -> Task {
+                Task { uid, $($field: self.$field),* }
+            }
+        }
+    };
+}
+
+tasks! {
+    /// The client's name of the index; none for tasks over several indexes.
+    index_uid: Option<IndexUid>,
+    /// The index on the nodes at the time of the request. Which one this is decides the effects of settling.
+    physical: Option<IndexUid>,
+    /// What it does.
+    kind: TaskKind,
+    /// Where it stands.
+    status: TaskStatus,
+    /// As the API shows it, kept as the JSON text of one object.
+    details: Option<Box<RawValue>>,
+    /// Why it failed.
+    error: Option<ErrorBody>,
+    /// When the client was answered.
+    #[serde(with = "time::serde::rfc3339")]
+    enqueued_at: OffsetDateTime,
+    /// When the first node began.
+    #[serde(with = "time::serde::rfc3339::option")]
+    started_at: Option<OffsetDateTime>,
+    /// When the last node ended.
+    #[serde(with = "time::serde::rfc3339::option")]
+    finished_at: Option<OffsetDateTime>,
+    /// The cancelation that ended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    canceled_by: Option<TaskUid>,
+    /// What the nodes were asked to do.
+    node_tasks: Vec<NodeTask>,
+    /// What settling it changes.
+    #[serde(default, skip_serializing_if = "Effects::is_none")]
+    effects: Effects,
+}
+
+impl Task {
+    /// Its batch: every task is a batch of its own number, from the moment it starts.
+    pub fn batch_uid(&self) -> Option<TaskUid> {
+        let begun = match self.status {
+            TaskStatus::Enqueued => false,
+            TaskStatus::Processing | TaskStatus::Succeeded | TaskStatus::Failed | TaskStatus::Canceled => true,
+        };
+        (begun || self.started_at.is_some()).then_some(self.uid)
+    }
+}
+
+#[cfg(test)]
+mod tests;

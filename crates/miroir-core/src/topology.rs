@@ -1,0 +1,174 @@
+//! The topology: members, groups and placements, under one epoch.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{Epoch, GroupId, NodeId, ShardId};
+use crate::placement::{Placement, PlacementKind, place};
+
+/// A node as a member of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// The operator's name for it.
+    pub id: NodeId,
+    /// `http://host:port`, without a trailing slash.
+    pub address: String,
+    /// The replica group it belongs to.
+    pub group: GroupId,
+}
+
+/// What an operator can say of a cluster's shape.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shape {
+    /// The nodes.
+    pub members: Vec<Member>,
+    /// Replicas of a shard within each group.
+    pub replication_factor: NonZeroU32,
+    /// How they are spread.
+    pub placement: PlacementKind,
+}
+
+impl Shape {
+    /// The groups that have members, ascending.
+    pub fn groups(&self) -> Vec<GroupId> {
+        let mut groups: Vec<GroupId> = self.members.iter().map(|member| member.group).collect();
+        groups.sort();
+        groups.dedup();
+        groups
+    }
+
+    fn members_of(&self, group: GroupId) -> Vec<NodeId> {
+        self.members.iter().filter(|member| member.group == group).map(|member| member.id.clone()).collect()
+    }
+}
+
+/// The placements of one `S`: one per group.
+pub type GroupPlacements = BTreeMap<GroupId, Placement>;
+
+/// Members and placements, valid together under one epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Topology {
+    /// Rises with every change.
+    pub epoch: Epoch,
+    /// Who takes part.
+    pub shape: Shape,
+    /// By `S`: indexes with the same number of shards share their placement.
+    placements: BTreeMap<NonZeroU32, GroupPlacements>,
+}
+
+impl Topology {
+    /// The first topology of a cluster.
+    pub fn new(shape: Shape) -> Self {
+        Self { epoch: Epoch(1), shape, placements: BTreeMap::new() }
+    }
+
+    /// This topology with a placement for indexes of `shards` shards; `None` when it has one already.
+    pub fn with_placement(&self, shards: NonZeroU32) -> Option<Self> {
+        if self.placements.contains_key(&shards) {
+            return None;
+        }
+        let by_group = self
+            .shape
+            .groups()
+            .into_iter()
+            .map(|group| {
+                let members = self.shape.members_of(group);
+                (group, place(self.shape.placement, None, &members, shards, self.shape.replication_factor))
+            })
+            .collect();
+        let mut next = self.clone();
+        next.placements.insert(shards, by_group);
+        Some(next)
+    }
+
+    /// The placements for indexes of `shards` shards; none before [`Topology::with_placement`].
+    pub fn placements(&self, shards: NonZeroU32) -> Option<&GroupPlacements> {
+        self.placements.get(&shards)
+    }
+
+    /// Every placement there is.
+    pub fn all_placements(&self) -> impl Iterator<Item = (NonZeroU32, &GroupPlacements)> {
+        self.placements.iter().map(|(shards, groups)| (*shards, groups))
+    }
+
+    /// Every (shard, node) pair of every group, for indexes of `shards` shards.
+    pub fn replicas(&self, shards: NonZeroU32) -> impl Iterator<Item = (ShardId, &NodeId)> {
+        self.placements
+            .get(&shards)
+            .into_iter()
+            .flat_map(|groups| groups.values())
+            .flat_map(|placement| placement.shards())
+            .flat_map(|(shard, nodes)| nodes.iter().map(move |node| (shard, node)))
+    }
+
+    /// What the configuration says differently, in words; empty when both agree.
+    pub fn differences(&self, configured: &Shape) -> Vec<String> {
+        let mut found = Vec::new();
+        let ours: BTreeMap<&NodeId, &Member> = self.shape.members.iter().map(|m| (&m.id, m)).collect();
+        let theirs: BTreeMap<&NodeId, &Member> = configured.members.iter().map(|m| (&m.id, m)).collect();
+        for (id, member) in &theirs {
+            match ours.get(id) {
+                None => found.push(format!("node {id} is configured but not a member")),
+                Some(known) if known.group != member.group => found.push(format!(
+                    "node {id} is configured for group {} but belongs to group {}",
+                    member.group, known.group
+                )),
+                Some(_) => {}
+            }
+        }
+        for id in ours.keys().filter(|id| !theirs.contains_key(*id)) {
+            found.push(format!("node {id} is a member but not configured"));
+        }
+        if self.shape.replication_factor != configured.replication_factor {
+            found.push(format!(
+                "replication_factor is configured as {} but the cluster was made with {}",
+                configured.replication_factor, self.shape.replication_factor
+            ));
+        }
+        if self.shape.placement != configured.placement {
+            found.push("placement is configured differently from how the cluster was made".into());
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shape(nodes: &[(&str, u32)]) -> Shape {
+        Shape {
+            members: nodes
+                .iter()
+                .map(|(id, group)| Member {
+                    id: NodeId::new(*id),
+                    address: format!("http://{id}:7700"),
+                    group: GroupId(*group),
+                })
+                .collect(),
+            replication_factor: NonZeroU32::MIN,
+            placement: PlacementKind::Balanced,
+        }
+    }
+
+    #[test]
+    fn every_group_holds_every_shard() {
+        let shards = NonZeroU32::new(16).expect("not zero");
+        let topology = Topology::new(shape(&[("a", 0), ("b", 0), ("c", 1)])).with_placement(shards).expect("new");
+        assert_eq!(topology.replicas(shards).count(), 32);
+        assert!(topology.with_placement(shards).is_none(), "a placement is made once");
+        assert_eq!(topology.placements(shards).map(BTreeMap::len), Some(2));
+    }
+
+    #[test]
+    fn differences_name_the_node() {
+        let topology = Topology::new(shape(&[("a", 0), ("b", 0)]));
+        assert!(topology.differences(&shape(&[("a", 0), ("b", 0)])).is_empty());
+        let found = topology.differences(&shape(&[("a", 1), ("c", 0)]));
+        assert_eq!(found.len(), 3, "{found:?}");
+        assert!(found.iter().any(|d| d.contains("node c is configured but not a member")), "{found:?}");
+        assert!(found.iter().any(|d| d.contains("node b is a member but not configured")), "{found:?}");
+    }
+}

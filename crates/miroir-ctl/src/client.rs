@@ -1,0 +1,112 @@
+//! One call of the admin API.
+
+use std::time::Duration;
+
+use miroir_core::error::ErrorBody;
+use serde_json::Value;
+
+use crate::cli::Common;
+use crate::credentials;
+use crate::failure::Failure;
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// The largest answer that is read; a topology of 1024 nodes is far smaller.
+const MAX_ANSWER_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Speaks to one Miroir.
+pub struct Client {
+    agent: ureq::Agent,
+    url: String,
+    key: Option<String>,
+}
+
+/// What came back.
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The JSON of the body.
+    pub body: Value,
+}
+
+impl Client {
+    /// A client for the address and key that the options and the environment name.
+    pub fn new(common: &Common) -> Result<Self, Failure> {
+        let url = common.url.trim_end_matches('/');
+        if !url.to_ascii_lowercase().starts_with("http://") {
+            return Err(Failure::Usage(format!(
+                "--url {url}: expected http://host:port (https is not supported)"
+            )));
+        }
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(TIMEOUT))
+            .proxy(None)
+            .max_redirects(0)
+            .build();
+        Ok(Self {
+            agent: config.into(),
+            url: url.into(),
+            key: credentials::admin_key(common.admin_key.as_deref())?,
+        })
+    }
+
+    /// GET a path under `/_miroir`; any status is an answer.
+    pub fn ask(&self, path: &str) -> Result<Answer, Failure> {
+        let mut request = self.agent.get(format!("{}/_miroir{path}", self.url));
+        if let Some(key) = &self.key {
+            request = request.header("Authorization", format!("Bearer {key}"));
+        }
+        let mut response = request.call().map_err(|error| self.transport(&error))?;
+        let status = response.status().as_u16();
+        let bytes = response
+            .body_mut()
+            .with_config()
+            .limit(MAX_ANSWER_BYTES)
+            .read_to_vec();
+        let bytes = bytes.map_err(|error| self.transport(&error))?;
+        match serde_json::from_slice(&bytes) {
+            Ok(body) => Ok(Answer { status, body }),
+            Err(_) => Err(Failure::Refused(format!(
+                "{} answered {status} without JSON; is it Miroir?",
+                self.url
+            ))),
+        }
+    }
+
+    /// GET a path under `/_miroir`; anything but 200 is a refusal in Miroir's own words.
+    pub fn get(&self, path: &str) -> Result<Value, Failure> {
+        let answer = self.ask(path)?;
+        if answer.status == 200 {
+            Ok(answer.body)
+        } else {
+            Err(self.refusal(answer))
+        }
+    }
+
+    /// What an answer other than 200 says.
+    pub fn refusal(&self, answer: Answer) -> Failure {
+        let hint = match (answer.status, &self.key) {
+            (401 | 403, None) => " (no admin key given: see miroir-ctl --help)",
+            (_, Some(_) | None) => "",
+        };
+        match serde_json::from_value::<ErrorBody>(answer.body) {
+            Ok(error) => Failure::Refused(format!("{} [{}]{hint}", error.message, error.code)),
+            Err(_) => Failure::Refused(format!("{} answered {}{hint}", self.url, answer.status)),
+        }
+    }
+
+    /// An answer that does not have the promised shape.
+    pub fn misshapen(&self, what: &str, error: &serde_json::Error) -> Failure {
+        Failure::Refused(format!(
+            "{} answered {what} in another shape than expected: {error}",
+            self.url
+        ))
+    }
+
+    fn transport(&self, error: &ureq::Error) -> Failure {
+        Failure::Unreachable {
+            url: self.url.clone(),
+            reason: error.to_string(),
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! One file per command: its arguments, one question, its printing.
+
+pub mod config;
+pub mod status;
+pub mod task;
+pub mod topology;
+
+use crate::cli::{Cli, Command, ConfigCommand, TaskCommand};
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::output::Report;
+
+/// Do what was typed.
+pub fn run(cli: &Cli) -> Result<Report, Failure> {
+    let output = cli.common.output;
+    let client = || Client::new(&cli.common);
+    match &cli.command {
+        Command::Status => status::run(&client()?, output),
+        Command::Topology => topology::run(&client()?, output),
+        Command::Task(TaskCommand::Show { uid }) => task::show(&client()?, *uid, output),
+        Command::Config(ConfigCommand::Check { file, overrides }) => {
+            config::check(file, overrides, output)
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Why a command did not do what it was asked; each kind has its exit code.
+
+use thiserror::Error;
+
+/// The exit code of a command that was carried out, with a bad result, or that was refused.
+pub const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+const UNREACHABLE: u8 = 3;
+
+/// Why there is no report.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum Failure {
+    /// The command line or the credentials file cannot be meant.
+    #[error("{0}")]
+    Usage(String),
+    /// Nobody answered.
+    #[error("{url} cannot be reached: {reason}")]
+    Unreachable {
+        /// Who was asked.
+        url: String,
+        /// What the connection said.
+        reason: String,
+    },
+    /// Miroir, or a file, said no.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl Failure {
+    /// 1 failed, 2 usage, 3 unreachable.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => USAGE,
+            Self::Unreachable { .. } => UNREACHABLE,
+            Self::Refused(_) => FAILED,
+        }
+    }
+}

@@ -1,0 +1,340 @@
+//! The binary, against a stub that answers one connection after another.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::mpsc::{Receiver, channel};
+
+use tempfile::TempDir;
+
+const TOPOLOGY: &str = r#"{"epoch":1,"shards":16,"replicationFactor":2,"replicaGroups":1,"placement":"balanced",
+"nodes":[{"id":"meili-0","address":"http://127.0.0.1:7701","replicaGroup":0,"state":"healthy",
+"since":"2026-01-01T00:00:00Z","lastError":null,"version":"1.50.0","shardReplicas":11},
+{"id":"meili-1","address":"http://127.0.0.1:7702","replicaGroup":0,"state":"failed",
+"since":"2026-01-02T00:00:00Z","lastError":"connection refused","version":null,"shardReplicas":10}],
+"degradedShards":10,"staleReplicas":3,"somethingNew":true}"#;
+
+const TASK: &str = r#"{"uid":12,"batchUid":12,"indexUid":"products","status":"succeeded","type":"documentAdditionOrUpdate",
+"canceledBy":null,"details":{"receivedDocuments":2,"indexedDocuments":2},"error":null,"duration":"PT0.1S",
+"enqueuedAt":"2026-01-01T00:00:00Z","startedAt":"2026-01-01T00:00:01Z","finishedAt":"2026-01-01T00:00:02Z",
+"nodeTasks":[{"node":"meili-0","uid":7,"shards":[0,1,2,9],"status":"succeeded","error":null},
+{"node":"meili-1","uid":null,"shards":[3],"status":"failed","error":{"message":"no room","code":"internal","type":"internal","link":""}}]}"#;
+
+/// Answers each request from the list of (path, status, body), else 404; tells what it was asked and with which key.
+struct Stub {
+    url: String,
+    asked: Receiver<(String, Option<String>)>,
+}
+
+impl Stub {
+    fn start(answers: &'static [(&'static str, u16, &'static str)]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let (tell, asked) = channel();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                if let Some(request) = answer(stream, answers)
+                    && tell.send(request).is_err()
+                {
+                    return;
+                }
+            }
+        });
+        Self { url, asked }
+    }
+}
+
+fn answer(stream: TcpStream, answers: &[(&str, u16, &str)]) -> Option<(String, Option<String>)> {
+    let mut lines = BufReader::new(stream.try_clone().ok()?).lines();
+    let path = lines.next()?.ok()?.split(' ').nth(1)?.to_owned();
+    let headers: Vec<String> = lines
+        .map_while(Result::ok)
+        .take_while(|line| !line.is_empty())
+        .collect();
+    let key = headers.iter().find_map(|line| {
+        line.split_once(": ")
+            .filter(|(name, _)| name.eq_ignore_ascii_case("authorization"))
+            .map(|(_, v)| v.to_owned())
+    });
+    let missing =
+        r#"{"message":"Not here.","code":"task_not_found","type":"invalid_request","link":"x"}"#;
+    let (_, status, body) = answers
+        .iter()
+        .find(|(known, _, _)| *known == path)
+        .copied()
+        .unwrap_or(("", 404, missing));
+    let head = format!(
+        "HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    let mut stream = stream;
+    stream.write_all(format!("{head}{body}").as_bytes()).ok()?;
+    Some((path, key))
+}
+
+fn ctl(home: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_miroir-ctl"));
+    command
+        .env_clear()
+        .env("HOME", home)
+        .envs(environment.iter().copied())
+        .args(arguments);
+    command.output().expect("it runs")
+}
+
+fn home() -> TempDir {
+    tempfile::tempdir().expect("a directory")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+}
+
+#[test]
+fn status_summarises_a_ready_cluster() {
+    let stub = Stub::start(&[
+        ("/_miroir/ready", 200, r#"{"ready":true}"#),
+        ("/_miroir/topology", 200, TOPOLOGY),
+    ]);
+    let out = ctl(home().path(), &["status", "--url", &stub.url], &[]);
+    assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
+    assert_eq!(
+        text(&out.stdout),
+        "ready            yes\n\
+         nodes            1 of 2 healthy\n\
+         \x20                meili-1 is failed: connection refused\n\
+         shards           16, 2 copies in each of 1 groups\n\
+         degraded shards  10\n\
+         stale replicas   3\n"
+    );
+}
+
+#[test]
+fn status_fails_when_not_ready_and_says_why() {
+    let stub = Stub::start(&[
+        (
+            "/_miroir/ready",
+            503,
+            r#"{"ready":false,"reasons":["shard 3 has no replica"]}"#,
+        ),
+        ("/_miroir/topology", 200, TOPOLOGY),
+    ]);
+    let out = ctl(home().path(), &["status"], &[("MIROIR_URL", &stub.url)]);
+    assert_eq!(out.status.code(), Some(1));
+    assert!(
+        text(&out.stdout).contains("because          shard 3 has no replica\n"),
+        "{}",
+        text(&out.stdout)
+    );
+    let out = ctl(
+        home().path(),
+        &["--output", "json", "status"],
+        &[("MIROIR_URL", &stub.url)],
+    );
+    assert_eq!(out.status.code(), Some(1));
+    let value: serde_json::Value = serde_json::from_slice(&out.stdout).expect("JSON");
+    assert_eq!(value["ready"], false);
+    assert_eq!(value["topology"]["nodes"][1]["id"], "meili-1");
+}
+
+#[test]
+fn topology_prints_a_table_or_what_the_server_said() {
+    let stub = Stub::start(&[("/_miroir/topology", 200, TOPOLOGY)]);
+    let out = ctl(home().path(), &["topology", "--url", &stub.url], &[]);
+    assert_eq!(out.status.code(), Some(0));
+    let printed = text(&out.stdout);
+    assert!(printed.contains("replication factor  2\n"), "{printed}");
+    assert!(
+        printed.contains("meili-0  0      healthy  11        1.50.0   http://127.0.0.1:7701"),
+        "{printed}"
+    );
+    assert!(
+        printed.contains("meili-1  0      failed   10        -        http://127.0.0.1:7702"),
+        "{printed}"
+    );
+    let out = ctl(
+        home().path(),
+        &["topology", "--url", &stub.url, "--output", "json"],
+        &[],
+    );
+    let value: serde_json::Value = serde_json::from_slice(&out.stdout).expect("JSON");
+    assert_eq!(value["somethingNew"], true);
+}
+
+#[test]
+fn task_show_lists_the_node_tasks() {
+    let stub = Stub::start(&[("/_miroir/tasks/12", 200, TASK)]);
+    for typed in ["12", "mtask-00012"] {
+        let out = ctl(
+            home().path(),
+            &["task", "show", typed, "--url", &stub.url],
+            &[],
+        );
+        assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
+        let printed = text(&out.stdout);
+        assert!(
+            printed.contains("meili-0  7          succeeded  0-2,9   -\n"),
+            "{printed}"
+        );
+        assert!(
+            printed.contains("meili-1  -          failed     3       no room [internal]\n"),
+            "{printed}"
+        );
+    }
+    let out = ctl(
+        home().path(),
+        &["task", "show", "13", "--url", &stub.url],
+        &[],
+    );
+    assert_eq!(out.status.code(), Some(1));
+    assert_eq!(
+        text(&out.stderr),
+        "miroir-ctl: Not here. [task_not_found]\n"
+    );
+}
+
+#[test]
+fn the_admin_key_comes_from_the_environment_then_the_file_then_the_flag() {
+    let stub = Stub::start(&[("/_miroir/topology", 200, TOPOLOGY)]);
+    let home = home();
+    let mut keys = Vec::new();
+    let flag = ["topology", "--url", &stub.url, "--admin-key", "from-flag"];
+    ctl(home.path(), &["topology", "--url", &stub.url], &[]);
+    ctl(home.path(), &flag, &[]);
+    let directory = home.path().join(".config/miroir");
+    std::fs::create_dir_all(&directory).expect("a directory");
+    std::fs::write(directory.join("credentials"), "admin_key = \"from-file\"\n").expect("a file");
+    ctl(home.path(), &flag, &[]);
+    ctl(
+        home.path(),
+        &flag,
+        &[("MIROIR_ADMIN_API_KEY", "from-environment")],
+    );
+    for _ in 0..4 {
+        keys.push(stub.asked.recv().expect("a request").1);
+    }
+    let bearer = |key: &str| Some(format!("Bearer {key}"));
+    assert_eq!(
+        keys,
+        [
+            None,
+            bearer("from-flag"),
+            bearer("from-file"),
+            bearer("from-environment")
+        ]
+    );
+    std::fs::write(directory.join("credentials"), "admin_key = s3cret").expect("a file");
+    let out = ctl(home.path(), &flag, &[]);
+    assert_eq!(out.status.code(), Some(2));
+    let message = text(&out.stderr);
+    assert!(
+        message.contains("expected TOML") && !message.contains("s3cret"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_refused_key_is_a_failure_with_a_hint() {
+    const BODY: &str = r#"{"message":"The admin key is missing.","code":"miroir_invalid_auth","type":"auth","link":"x"}"#;
+    let stub = Stub::start(&[("/_miroir/topology", 401, BODY)]);
+    let out = ctl(home().path(), &["topology", "--url", &stub.url], &[]);
+    assert_eq!(out.status.code(), Some(1));
+    let message = text(&out.stderr);
+    assert!(
+        message.contains("The admin key is missing. [miroir_invalid_auth] (no admin key given"),
+        "{message}"
+    );
+}
+
+#[test]
+fn something_else_than_miroir_is_a_failure() {
+    let stub = Stub::start(&[
+        ("/_miroir/topology", 200, "<html>"),
+        ("/_miroir/ready", 200, "[]"),
+    ]);
+    let out = ctl(home().path(), &["topology", "--url", &stub.url], &[]);
+    assert_eq!(out.status.code(), Some(1));
+    assert!(text(&out.stderr).contains("is it Miroir?"));
+    let out = ctl(home().path(), &["status", "--url", &stub.url], &[]);
+    assert_eq!(out.status.code(), Some(1));
+    assert!(text(&out.stderr).contains("another shape"));
+}
+
+#[test]
+fn nobody_there_is_unreachable() {
+    let port = {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        listener.local_addr().expect("an address").port()
+    };
+    let out = ctl(
+        home().path(),
+        &["status", "--url", &format!("http://127.0.0.1:{port}")],
+        &[],
+    );
+    assert_eq!(out.status.code(), Some(3), "{}", text(&out.stderr));
+    assert!(text(&out.stderr).contains("cannot be reached"));
+}
+
+#[test]
+fn wrong_usage_is_told_apart() {
+    for arguments in [
+        &["frobnicate"][..],
+        &[],
+        &["task", "show", "twelve"],
+        &["status", "--url", "https://example.com"],
+        &["status", "--output", "xml"],
+        &["config", "check"],
+    ] {
+        let out = ctl(home().path(), arguments, &[]);
+        assert_eq!(
+            out.status.code(),
+            Some(2),
+            "{arguments:?}: {}",
+            text(&out.stderr)
+        );
+    }
+    assert_eq!(ctl(home().path(), &["--help"], &[]).status.code(), Some(0));
+}
+
+#[test]
+fn config_check_says_what_the_proxy_would_say() {
+    let home = home();
+    let file = home.path().join("miroir.yaml");
+    let path = file.to_str().expect("UTF-8");
+    std::fs::write(
+        &file,
+        "nodes: [{ id: a, address: \"http://127.0.0.1:7701\" }]\n",
+    )
+    .expect("a file");
+    let out = ctl(
+        home.path(),
+        &["config", "check", path],
+        &[("MIROIR__SHARDS", "16")],
+    );
+    assert_eq!(out.status.code(), Some(0), "{}", text(&out.stdout));
+    assert!(
+        text(&out.stdout).contains(": valid\n")
+            && text(&out.stdout).contains("shards              16\n")
+    );
+    let out = ctl(
+        home.path(),
+        &["config", "check", path, "--set", "replication_factor=2"],
+        &[],
+    );
+    assert_eq!(out.status.code(), Some(1));
+    let expected = format!(
+        "{path}: replication_factor: is 2, but replica group 0 has 1 node; a node holds a shard once\n"
+    );
+    assert_eq!(text(&out.stdout), expected);
+    let out = ctl(
+        home.path(),
+        &["config", "check", path, "--output", "json"],
+        &[("MIROIR__NOPE", "1")],
+    );
+    assert_eq!(out.status.code(), Some(1));
+    let value: serde_json::Value = serde_json::from_slice(&out.stdout).expect("JSON");
+    assert_eq!(value["valid"], false);
+    let out = ctl(home.path(), &["config", "check", "/does/not/exist"], &[]);
+    assert_eq!(out.status.code(), Some(1));
+}

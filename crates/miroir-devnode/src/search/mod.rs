@@ -1,0 +1,8 @@
+//! Searching one index: the request, the run, and how hits and facets are shown.
+
+pub mod documents;
+pub mod facets;
+pub mod filter;
+pub mod hits;
+pub mod query;
+pub mod run;

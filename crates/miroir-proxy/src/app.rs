@@ -1,0 +1,120 @@
+//! The composition root: builds everything from the configuration, serves, and stops in order.
+
+use std::future::{Future, IntoFuture};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::serve::ListenerExt;
+use miroir_core::config::Config;
+use miroir_store::SqliteStore;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::cluster::{Cluster, Settler};
+use crate::node::{Limits, NodeClient};
+use crate::telemetry::{Metrics, metrics_router};
+use crate::{http, workers};
+
+/// Answers of nodes beyond this are refused: a page of a thousand large documents fits.
+const MAX_REPLY_BYTES: usize = 256 * 1024 * 1024;
+/// For requests in flight when the instance is asked to stop.
+const STOP_WITHIN: Duration = Duration::from_secs(20);
+
+/// Serve until SIGTERM or SIGINT.
+///
+/// # Errors
+/// What prevents the start: a port that is taken, a store that cannot be opened.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let config = Arc::new(config);
+    let store = SqliteStore::open(&config.task_store.path)
+        .await
+        .with_context(|| format!("task_store.path: cannot open {}", config.task_store.path.display()))?;
+    let metrics = Metrics::default();
+    let cluster = Arc::new(Cluster::open(config.clone(), store.clone(), client(&config)?, metrics.clone()).await?);
+
+    let listener = TcpListener::bind(config.server.listen)
+        .await
+        .with_context(|| format!("server: cannot listen on {}", config.server.listen))?;
+    let metrics_listener = TcpListener::bind(config.metrics.listen)
+        .await
+        .with_context(|| format!("metrics: cannot listen on {}", config.metrics.listen))?;
+    let address = listener.local_addr()?;
+    tracing::info!(%address, nodes = config.nodes.len(), shards = config.shards, "serving");
+
+    let (stop, stopped) = watch::channel(false);
+    let mut background = JoinSet::new();
+    background.spawn(until(stopped.clone(), workers::watch_health(cluster.clone())));
+    background.spawn(until(stopped.clone(), workers::prune_tasks(cluster.clone())));
+    background.spawn(until(stopped.clone(), Settler::new(cluster.clone()).run()));
+    background.spawn(until(stopped.clone(), async move {
+        if let Err(error) = axum::serve(metrics_listener, metrics_router(metrics)).await {
+            tracing::error!(%error, "the metrics port failed");
+        }
+    }));
+
+    let listener = listener.tap_io(|connection| {
+        if let Err(error) = connection.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY");
+        }
+    });
+    let server = axum::serve(listener, http::router(cluster.clone()))
+        .with_graceful_shutdown(wait_for(stopped))
+        .into_future();
+    let mut server = tokio::spawn(server);
+    tokio::select! {
+        result = &mut server => result?.context("the server failed")?,
+        () = asked_to_stop() => {
+            tracing::info!("stopping: finishing the requests in flight");
+            cluster.stop();
+            // Whoever is listening has stopped when nobody is.
+            let _ = stop.send(true);
+            if tokio::time::timeout(STOP_WITHIN, &mut server).await.is_err() {
+                tracing::warn!("some requests did not finish in time");
+                server.abort();
+            }
+        }
+    }
+    while background.join_next().await.is_some() {}
+    store.close().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn client(config: &Config) -> anyhow::Result<NodeClient> {
+    let pool = &config.connection_pool_per_node;
+    let limits = Limits {
+        max_idle: pool.max_idle,
+        idle_timeout: pool.idle_timeout,
+        connect_timeout: config.health.timeout,
+        max_reply: MAX_REPLY_BYTES,
+    };
+    let key = config.node_master_key.as_ref().map_or("", |key| key.expose());
+    NodeClient::new(key, limits).context("node_master_key: cannot stand in a header")
+}
+
+async fn until(stopped: watch::Receiver<bool>, work: impl Future<Output = ()>) {
+    tokio::select! {
+        () = work => {}
+        () = wait_for(stopped) => {}
+    }
+}
+
+async fn wait_for(mut stopped: watch::Receiver<bool>) {
+    // An error means that the sender is gone, which is as good as its word.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+async fn asked_to_stop() {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("signals cannot be watched");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}

@@ -1,0 +1,339 @@
+//! Browsing documents page by page, over a covering set.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use http::Method;
+use miroir_core::browse::{Slice, slices};
+use miroir_core::document::route_ids;
+use miroir_core::hash::shard_of;
+use miroir_core::id::{IndexUid, ShardId};
+use miroir_core::inert::{SHARD_FIELD, decode_shard, shard_filter};
+use miroir_core::{json, strip};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use super::read::Gathered;
+use super::search::all_shards;
+use super::{Answer, Cluster, Degraded, Error, Index};
+use crate::node::Call;
+
+/// `POST /documents/fetch` and `GET /documents`, as far as we act upon it.
+pub struct BrowseRequest {
+    /// Documents to pass over.
+    pub offset: u64,
+    /// Documents to return.
+    pub limit: u64,
+    /// JSON: the client's filter.
+    pub filter: Option<Value>,
+    /// JSON: a list of attributes.
+    pub fields: Option<Vec<String>>,
+    /// A raw JSON array of ids.
+    pub ids: Option<Box<RawValue>>,
+    /// Whether vectors are wanted.
+    pub retrieve_vectors: bool,
+    /// The client's own request, for a node to refuse in Meilisearch's words.
+    pub original: Original,
+}
+
+/// How the client asked.
+pub enum Original {
+    /// The query string of `GET /documents`.
+    Query(String),
+    /// The body of `POST /documents/fetch`.
+    Body(Bytes),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct FetchBody {
+    #[serde(default)]
+    offset: u64,
+    #[serde(default = "default_limit")]
+    limit: u64,
+    filter: Option<Value>,
+    fields: Option<Vec<String>>,
+    ids: Option<Box<RawValue>>,
+    #[serde(default)]
+    retrieve_vectors: bool,
+}
+
+fn default_limit() -> u64 {
+    20
+}
+
+/// A body that is not of the form above: a node says what is wrong with it.
+pub struct Unreadable(pub Original);
+
+impl BrowseRequest {
+    /// `POST /documents/fetch`.
+    ///
+    /// # Errors
+    /// [`Unreadable`] gives the body back.
+    pub fn from_body(body: Bytes) -> Result<Self, Unreadable> {
+        match serde_json::from_slice::<FetchBody>(&body) {
+            Ok(read) => Ok(Self::new(read, Original::Body(body))),
+            Err(_) => Err(Unreadable(Original::Body(body))),
+        }
+    }
+
+    /// `GET /documents`.
+    ///
+    /// # Errors
+    /// [`Unreadable`] gives the query string back.
+    pub fn from_query(query: &str) -> Result<Self, Unreadable> {
+        read_query(query)
+            .map(|read| Self::new(read, Original::Query(query.to_owned())))
+            .ok_or_else(|| Unreadable(Original::Query(query.to_owned())))
+    }
+
+    fn new(read: FetchBody, original: Original) -> Self {
+        let FetchBody { offset, limit, filter, fields, ids, retrieve_vectors } = read;
+        // For documents, "all" is the same as not naming any.
+        let fields = fields.filter(|_| true);
+        Self { offset, limit, filter, fields, ids, retrieve_vectors, original }
+    }
+}
+
+fn read_query(query: &str) -> Option<FetchBody> {
+    let mut read = FetchBody {
+        offset: 0,
+        limit: default_limit(),
+        filter: None,
+        fields: None,
+        ids: None,
+        retrieve_vectors: false,
+    };
+    let list = |text: &str| text.split(',').map(str::to_owned).collect::<Vec<_>>();
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        match name.as_ref() {
+            "offset" => read.offset = value.parse().ok()?,
+            "limit" => read.limit = value.parse().ok()?,
+            "filter" => {
+                let parsed = serde_json::from_str(&value).ok().filter(Value::is_array);
+                read.filter = Some(parsed.unwrap_or_else(|| Value::String(value.into_owned())));
+            }
+            "fields" if value == "*" => read.fields = None,
+            "fields" => read.fields = Some(list(&value)),
+            "ids" => read.ids = serde_json::value::to_raw_value(&list(&value)).ok(),
+            "retrieveVectors" => read.retrieve_vectors = value.parse().ok()?,
+            _ => return None,
+        }
+    }
+    Some(read)
+}
+
+/// What a node answers to a fetch.
+#[derive(Deserialize)]
+struct PageOfNode<'a> {
+    #[serde(borrow)]
+    results: Vec<&'a RawValue>,
+}
+
+/// What a node answers to a count.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct CountOfNode {
+    facet_distribution: BTreeMap<String, BTreeMap<String, u64>>,
+}
+
+/// One request to a node, and where its documents stand in the page.
+struct Fetch {
+    /// Ascending.
+    shards: Vec<ShardId>,
+    offset: u64,
+    limit: u64,
+}
+
+impl Cluster {
+    /// A page of documents.
+    ///
+    /// # Errors
+    /// As Meilisearch refuses, or when shards are unavailable.
+    pub async fn browse(&self, uid: &IndexUid, request: Result<BrowseRequest, Unreadable>) -> Result<Answer, Error> {
+        let index = self.index(uid)?;
+        let request = match request {
+            Ok(request) => request,
+            Err(Unreadable(original)) => return Err(self.let_a_node_refuse(self.original(&index, &original)).await),
+        };
+        match self.browse_index(&index, &request).await {
+            Err(Error::Refused { .. }) => Err(self.let_a_node_refuse(self.original(&index, &request.original)).await),
+            result => result,
+        }
+    }
+
+    fn original(&self, index: &Index, original: &Original) -> Call {
+        let path = format!("/indexes/{}/documents", index.physical);
+        match original {
+            Original::Query(query) => Call::get("documents", format!("{path}?{query}"), self.read_timeout()),
+            Original::Body(body) => {
+                Call::json("documents", Method::POST, format!("{path}/fetch"), body.clone(), self.read_timeout())
+            }
+        }
+    }
+
+    async fn browse_index(&self, index: &Index, request: &BrowseRequest) -> Result<Answer, Error> {
+        let shards = match &request.ids {
+            None => all_shards(index),
+            Some(ids) => {
+                let ids = route_ids(ids.get().as_bytes()).map_err(|error| Error::Invalid(error.0))?;
+                let mut shards: Vec<ShardId> = ids.iter().map(|id| shard_of(id.as_bytes(), index.shards)).collect();
+                shards.sort_unstable();
+                shards.dedup();
+                shards
+            }
+        };
+        let filter = self.with_ids(index, request)?;
+        let (counts, mut degraded) = self.count(index, &shards, filter.as_ref()).await?;
+        let total: u64 = counts.iter().map(|(_, count)| count).sum();
+        let wanted = slices(&counts, request.offset, request.limit);
+        let mut by_shard: BTreeMap<ShardId, Vec<Bytes>> = BTreeMap::new();
+        let whole: Vec<&Slice> = wanted.iter().filter(|slice| slice.whole).collect();
+        if !whole.is_empty() {
+            let shards: Vec<ShardId> = whole.iter().map(|slice| slice.shard).collect();
+            let limit = whole.iter().map(|slice| slice.limit).sum();
+            let fetch = Fetch { shards, offset: 0, limit };
+            degraded = degraded.and(self.fetch(index, request, filter.as_ref(), &fetch, &mut by_shard).await?);
+        }
+        for slice in wanted.iter().filter(|slice| !slice.whole) {
+            let fetch = Fetch { shards: vec![slice.shard], offset: slice.offset, limit: slice.limit };
+            degraded = degraded.and(self.fetch(index, request, filter.as_ref(), &fetch, &mut by_shard).await?);
+        }
+        let documents: Vec<Bytes> = by_shard.into_values().flatten().collect();
+        Ok(Answer { body: page(&documents, request, total).into(), degraded })
+    }
+
+    /// The client's filter, and the ids as a filter on the primary key would be, are ANDed: a fetch with `ids` has its own
+    /// parameter, which is passed on; counting has only the filter.
+    fn with_ids(&self, _: &Index, request: &BrowseRequest) -> Result<Option<Value>, Error> {
+        Ok(request.filter.clone().filter(|filter| !filter.is_null()))
+    }
+
+    /// Documents per shard that match a filter, ascending by shard.
+    async fn count(
+        &self,
+        index: &Index,
+        shards: &[ShardId],
+        filter: Option<&Value>,
+    ) -> Result<(Vec<(ShardId, u64)>, Degraded), Error> {
+        let path = format!("/indexes/{}/search", index.physical);
+        let timeout = self.read_timeout();
+        let gathered = self
+            .gather(index, shards, 0, |assignment, _| {
+                let mut body = Map::new();
+                body.insert("limit".into(), 0.into());
+                body.insert("facets".into(), vec![SHARD_FIELD].into());
+                body.insert("filter".into(), all_of(shard_filter(&assignment.shards), filter));
+                Call::json("count", Method::POST, path.clone(), Value::Object(body).to_string().into_bytes(), timeout)
+            })
+            .await?;
+        let mut counts: BTreeMap<ShardId, u64> = BTreeMap::new();
+        for part in &gathered.parts {
+            let answer: CountOfNode = read_answer(part.assignment.node.as_str(), &part.reply.body)?;
+            for (text, count) in answer.facet_distribution.get(SHARD_FIELD).into_iter().flatten() {
+                if let Some(shard) = decode_shard(text) {
+                    counts.insert(shard, *count);
+                }
+            }
+        }
+        Ok((counts.into_iter().collect(), gathered.degraded))
+    }
+
+    /// Documents of an index, each counted once.
+    pub(super) async fn count_documents(&self, index: &Index) -> Result<u64, Error> {
+        let (counts, _) = self.count(index, &all_shards(index), None).await?;
+        Ok(counts.iter().map(|(_, count)| count).sum())
+    }
+
+    async fn fetch(
+        &self,
+        index: &Index,
+        request: &BrowseRequest,
+        filter: Option<&Value>,
+        fetch: &Fetch,
+        found: &mut BTreeMap<ShardId, Vec<Bytes>>,
+    ) -> Result<Degraded, Error> {
+        let path = format!("/indexes/{}/documents/fetch", index.physical);
+        let timeout = self.read_timeout();
+        let gathered = self
+            .gather(index, &fetch.shards, 0, |assignment, _| {
+                let body = fetch_body(request, fetch, &assignment.shards, filter);
+                Call::json("documents", Method::POST, path.clone(), body.to_string().into_bytes(), timeout)
+            })
+            .await?;
+        collect(&gathered, found)?;
+        Ok(gathered.degraded)
+    }
+}
+
+fn fetch_body(request: &BrowseRequest, fetch: &Fetch, shards: &[ShardId], filter: Option<&Value>) -> Value {
+    let mut body = Map::new();
+    body.insert("offset".into(), fetch.offset.into());
+    body.insert("limit".into(), fetch.limit.into());
+    body.insert("filter".into(), all_of(shard_filter(shards), filter));
+    if let Some(fields) = &request.fields {
+        let ours = std::iter::once(SHARD_FIELD.to_owned());
+        body.insert("fields".into(), fields.iter().cloned().chain(ours).collect());
+    }
+    if let Some(ids) = &request.ids
+        && let Ok(ids) = serde_json::from_str(ids.get())
+    {
+        body.insert("ids".into(), ids);
+    }
+    if request.retrieve_vectors {
+        body.insert("retrieveVectors".into(), true.into());
+    }
+    Value::Object(body)
+}
+
+/// Ours first, the client's after it: elements of a filter array are ANDed and parsed one by one, so that no text of a
+/// client can break out.
+fn all_of(ours: String, client: Option<&Value>) -> Value {
+    let mut all = vec![Value::String(ours)];
+    match client {
+        Some(Value::Array(elements)) => all.extend(elements.iter().cloned()),
+        Some(filter) => all.push(filter.clone()),
+        None => {}
+    }
+    Value::Array(all)
+}
+
+fn read_answer<'a, T: Deserialize<'a>>(node: &str, body: &'a [u8]) -> Result<T, Error> {
+    serde_json::from_slice(body).map_err(|error| Error::Answer { node: node.into(), why: error.to_string() })
+}
+
+/// Sort documents into their shards and take our fields off.
+fn collect(gathered: &Gathered, found: &mut BTreeMap<ShardId, Vec<Bytes>>) -> Result<(), Error> {
+    for part in &gathered.parts {
+        let node = part.assignment.node.as_str();
+        let malformed = |why: String| Error::Answer { node: node.into(), why };
+        let page: PageOfNode<'_> = read_answer(node, &part.reply.body)?;
+        for document in page.results {
+            let raw = document.get().as_bytes();
+            let shard = json::get(raw, SHARD_FIELD)
+                .map_err(|error| malformed(error.to_string()))?
+                .and_then(json::unquote)
+                .and_then(|text| decode_shard(&text))
+                .ok_or_else(|| malformed("a document without a shard".into()))?;
+            let mut clean = Vec::with_capacity(raw.len());
+            strip::document(raw, &mut clean).map_err(|error| malformed(error.to_string()))?;
+            found.entry(shard).or_default().push(clean.into());
+        }
+    }
+    Ok(())
+}
+
+fn page(documents: &[Bytes], request: &BrowseRequest, total: u64) -> Vec<u8> {
+    let mut out = Vec::with_capacity(documents.iter().map(|d| d.len() + 1).sum::<usize>() + 80);
+    out.extend_from_slice(b"{\"results\":[");
+    for (position, document) in documents.iter().enumerate() {
+        if position > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(document);
+    }
+    let tail = format!("],\"offset\":{},\"limit\":{},\"total\":{total}}}", request.offset, request.limit);
+    out.extend_from_slice(tail.as_bytes());
+    out
+}

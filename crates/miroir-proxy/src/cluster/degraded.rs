@@ -1,0 +1,60 @@
+//! The value of `X-Miroir-Degraded`: full redundancy was not met, and where.
+
+use std::collections::BTreeSet;
+
+use miroir_core::id::{GroupId, ShardId};
+
+use super::error::list;
+
+/// What was missing. Empty: nothing, and no header is sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Degraded {
+    /// Groups that do not hold a write.
+    pub groups: BTreeSet<GroupId>,
+    /// Shards that a write does not hold for, or that a read answered without.
+    pub shards: BTreeSet<ShardId>,
+    /// Shards that a possibly outdated replica answered for.
+    pub stale: BTreeSet<ShardId>,
+}
+
+impl Degraded {
+    /// `groups=1;shards=3,7;stale=5`, or none when nothing was missing.
+    pub fn header(&self) -> Option<String> {
+        let mut parts = Vec::new();
+        if !self.groups.is_empty() {
+            let groups: Vec<String> = self.groups.iter().map(ToString::to_string).collect();
+            parts.push(format!("groups={}", groups.join(",")));
+        }
+        if !self.shards.is_empty() {
+            parts.push(format!("shards={}", list(&self.shards)));
+        }
+        if !self.stale.is_empty() {
+            parts.push(format!("stale={}", list(&self.stale)));
+        }
+        (!parts.is_empty()).then(|| parts.join(";"))
+    }
+
+    /// Both together.
+    pub fn and(mut self, other: Self) -> Self {
+        self.groups.extend(other.groups);
+        self.shards.extend(other.shards);
+        self.stale.extend(other.stale);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_header_names_groups_shards_and_stale_ones() {
+        assert_eq!(Degraded::default().header(), None);
+        let degraded = Degraded {
+            groups: [GroupId(1)].into(),
+            shards: [ShardId(7), ShardId(3)].into(),
+            stale: [ShardId(5)].into(),
+        };
+        assert_eq!(degraded.header().as_deref(), Some("groups=1;shards=3,7;stale=5"));
+    }
+}

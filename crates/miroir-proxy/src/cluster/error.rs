@@ -1,0 +1,86 @@
+//! What can go wrong with a request, as facts. `http::error` turns them into Meilisearch's vocabulary.
+
+use std::collections::BTreeSet;
+
+use miroir_core::document::SplitError;
+use miroir_core::error::ErrorBody;
+use miroir_core::id::ShardId;
+use miroir_core::merge::MergeError;
+use miroir_store::StoreError;
+use thiserror::Error;
+
+/// Why a request was not done.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The catalog has no such index, or its creation has not been processed yet.
+    #[error("Index `{0}` not found.")]
+    IndexNotFound(String),
+    /// Every node that was asked refused alike: its answer is the client's.
+    #[error("refused by the nodes with {status}: {}", body.message)]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// Cleaned of our names.
+        body: ErrorBody,
+    },
+    /// We refuse by ourselves.
+    #[error("{}", .0.message)]
+    Invalid(ErrorBody),
+    /// The documents cannot be taken.
+    #[error(transparent)]
+    Documents(#[from] SplitError),
+    /// A write was accepted by no replica of these shards, or by too few under `write.degraded: refuse`.
+    #[error("No replica accepted the write for shards {}.", list(.shards))]
+    NoQuorum {
+        /// The shards concerned.
+        shards: BTreeSet<ShardId>,
+    },
+    /// A read could not be answered for these shards.
+    #[error("No replica can answer for shards {}.", list(.shards))]
+    ShardUnavailable {
+        /// The shards concerned.
+        shards: BTreeSet<ShardId>,
+    },
+    /// The store did not take or give what it should.
+    #[error("the store is unavailable")]
+    Store(#[from] StoreError),
+    /// A bound of ours is reached.
+    #[error("Too much is in flight: {0}.")]
+    Overloaded(&'static str),
+    /// The body is beyond `server.max_body_bytes`.
+    #[error("The provided payload reached the size limit. The maximum accepted payload size is {limit} bytes.")]
+    TooLarge {
+        /// The bound.
+        limit: u64,
+    },
+    /// The body cannot be decompressed.
+    #[error("The payload cannot be decoded as {encoding}: {source}")]
+    Encoding {
+        /// As in `Content-Encoding`.
+        encoding: &'static str,
+        /// What the decoder said.
+        source: std::io::Error,
+    },
+    /// The client went away, or its connection broke.
+    #[error("the request body did not arrive: {0}")]
+    Body(String),
+    /// A node answered something that is not Meilisearch's.
+    #[error("node {node} gave an answer that cannot be read: {why}")]
+    Answer {
+        /// Who.
+        node: String,
+        /// What was wrong.
+        why: String,
+    },
+    /// Answers could not be merged.
+    #[error(transparent)]
+    Merge(#[from] MergeError),
+    /// A bug of ours; the text goes to the log.
+    #[error("internal: {0}")]
+    Internal(String),
+}
+
+/// `3,7`, as headers and messages name shards.
+pub fn list(shards: &BTreeSet<ShardId>) -> String {
+    shards.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}

@@ -1,0 +1,371 @@
+//! Ingestion: take a body of documents, check all of it, split it by shard, send each node what it holds.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use http::Method;
+use miroir_core::document::{
+    Format, Method as Addition, ReservedFields, Split, SplitError, SplitRequest, infer_primary_key, split,
+};
+use miroir_core::error::{Code, ErrorBody};
+use miroir_core::id::{IndexUid, NodeId, ShardId};
+use miroir_core::task::{Effects, TaskKind};
+use miroir_core::topology::GroupPlacements;
+use serde_json::json;
+
+use super::write::{Accepted, Change, NodePart, Step, raw};
+use super::{Cluster, Error, Index};
+use crate::node::{Call, Chunks};
+use crate::telemetry::Metrics;
+
+/// Bytes of one request to a node: below Meilisearch's default bound of 100,000,000, since our fields make documents longer.
+const MAX_NODE_BODY_BYTES: u64 = 90_000_000;
+
+/// A client's documents.
+pub struct Ingest {
+    /// POST replaces documents, PUT merges into them.
+    pub method: Method,
+    /// As received, possibly compressed.
+    pub body: Bytes,
+    /// As in `Content-Encoding`; unknown ones are taken for identity, as Meilisearch does.
+    pub encoding: Option<String>,
+    /// From `Content-Type` and `csvDelimiter`.
+    pub format: Format,
+    /// From `?primaryKey=`.
+    pub primary_key: Option<String>,
+    /// From `?skipCreation=`, passed on.
+    pub skip_creation: bool,
+    /// What it holds of the budget.
+    pub reserved: Reserved,
+}
+
+/// A bound on the bytes of document bodies held at once.
+#[derive(Clone)]
+pub struct IngestBudget(Arc<Budget>);
+
+struct Budget {
+    limit: u64,
+    used: AtomicU64,
+    metrics: Metrics,
+}
+
+/// A share of the budget, given back when dropped.
+pub struct Reserved {
+    budget: Arc<Budget>,
+    bytes: u64,
+}
+
+impl IngestBudget {
+    /// A budget of so many bytes.
+    pub fn new(limit: u64, metrics: Metrics) -> Self {
+        Self(Arc::new(Budget { limit, used: AtomicU64::new(0), metrics }))
+    }
+
+    /// A share that holds nothing yet.
+    pub fn reserve(&self) -> Reserved {
+        Reserved { budget: self.0.clone(), bytes: 0 }
+    }
+}
+
+impl Reserved {
+    /// Hold so many bytes more.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`] when the budget is spent: the client should come back later.
+    pub fn grow(&mut self, bytes: u64) -> Result<(), Error> {
+        let used = self.budget.used.fetch_add(bytes, Ordering::AcqRel) + bytes;
+        self.bytes += bytes;
+        self.budget.metrics.ingest_bytes(used);
+        if used > self.budget.limit {
+            return Err(Error::Overloaded("document bodies (server.max_ingest_bytes)"));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        let before = self.budget.used.fetch_sub(self.bytes, Ordering::AcqRel);
+        self.budget.metrics.ingest_bytes(before.saturating_sub(self.bytes));
+    }
+}
+
+/// A body that has been checked and split.
+struct Prepared {
+    primary_key: Option<String>,
+    outcome: Result<Split, ErrorBody>,
+}
+
+/// What preparing needs to know of the index.
+struct Target {
+    shards: NonZeroU32,
+    primary_key: Option<String>,
+    check_geo: bool,
+}
+
+impl Cluster {
+    /// `POST` and `PUT /indexes/{uid}/documents`.
+    ///
+    /// # Errors
+    /// Synchronous refusals as Meilisearch's; documents that Meilisearch would fail in the task are answered with a task
+    /// that fails, and nothing is sent.
+    pub async fn ingest(self: &Arc<Self>, uid: &IndexUid, ingest: Ingest) -> Result<Accepted, Error> {
+        let method = ingest.method.clone();
+        let skip_creation = ingest.skip_creation;
+        let limit = self.config.server.max_body_bytes.get() as u64;
+        let (decoded, ingest) = off_thread(move || decode(ingest, limit)).await??;
+        let mut prepared = self.prepare(uid, &decoded, &ingest).await?;
+        let turn = self.lanes.turn(uid).await;
+        // Whoever had the turn before may have given the index its primary key.
+        let fixed = self.catalog.get(uid).and_then(|index| index.primary_key.clone());
+        if fixed.is_some() && ingest.primary_key.is_none() && prepared.primary_key != fixed {
+            prepared = self.prepare(uid, &decoded, &ingest).await?;
+        }
+        drop(decoded);
+        let answer = self.send_documents(uid, prepared, method, skip_creation).await;
+        drop(turn);
+        answer
+    }
+
+    async fn prepare(&self, uid: &IndexUid, body: &Bytes, ingest: &Settled) -> Result<Prepared, Error> {
+        let index = self.catalog.get(uid);
+        let target = Target {
+            shards: index.as_ref().map_or(self.config.shards, |index| index.shards),
+            primary_key: index.as_ref().and_then(|index| index.primary_key.clone()),
+            check_geo: index.as_ref().is_some_and(|index| index.settings.geo_enabled()),
+        };
+        let (body, format, wanted) = (body.clone(), ingest.format, ingest.primary_key.clone());
+        let stamp = self.stamp();
+        let addition = if ingest.method == Method::PUT { Addition::Update } else { Addition::Replace };
+        let uid = uid.clone();
+        off_thread(move || prepare(&uid, &body, addition, format, wanted, &target, stamp)).await?
+    }
+
+    async fn send_documents(
+        &self,
+        uid: &IndexUid,
+        prepared: Prepared,
+        method: Method,
+        skip_creation: bool,
+    ) -> Result<Accepted, Error> {
+        let (index, creation) = self.index_for_write(uid, prepared.primary_key.clone()).await?;
+        let index = self.adopt_primary_key(index, &prepared).await?;
+        let topology = self.ensure_placement(index.shards).await?;
+        let placements = topology
+            .placements(index.shards)
+            .ok_or_else(|| Error::Internal(format!("no placement for {} shards", index.shards)))?;
+        let mut change = Change {
+            uid: uid.clone(),
+            kind: TaskKind::DocumentAdditionOrUpdate,
+            details: None,
+            effects: Effects { creates_index: creation.is_some(), ..Effects::default() },
+            doomed: None,
+            touched: Vec::new(),
+            parts: creation.map(|steps| self.on_every_node(&topology, &steps)).unwrap_or_default(),
+        };
+        match prepared.outcome {
+            Err(error) => {
+                change.details = raw(&json!({ "receivedDocuments": null, "indexedDocuments": 0 }));
+                change.doomed = Some(error);
+            }
+            Ok(split) => {
+                let (received, unique) = (split.received, split.unique);
+                change.details = raw(&json!({ "receivedDocuments": received, "indexedDocuments": null }));
+                change.effects.details = raw(&json!({ "receivedDocuments": received, "indexedDocuments": unique }));
+                let path = documents_path(&index, skip_creation);
+                let call = |body| Call {
+                    operation: "write",
+                    method: method.clone(),
+                    path: path.clone(),
+                    body,
+                    content_type: Some("application/x-ndjson"),
+                    timeout: self.write_timeout(),
+                };
+                let buffers: Vec<Bytes> = split.shards.into_iter().map(Bytes::from).collect();
+                change.touched = non_empty(&buffers);
+                add_documents(&mut change.parts, placements, &buffers, MAX_NODE_BODY_BYTES, call);
+            }
+        }
+        if !change.effects.creates_index && change.parts.is_empty() {
+            return self.conclude_at_once(change).await;
+        }
+        if change.effects.creates_index {
+            change.touched = super::search::all_shards(&index);
+        }
+        self.change(&index, change).await
+    }
+
+    async fn adopt_primary_key(&self, index: Arc<Index>, prepared: &Prepared) -> Result<Arc<Index>, Error> {
+        let adopts = index.primary_key.is_none() && prepared.outcome.as_ref().is_ok_and(|split| split.received > 0);
+        if !adopts {
+            return Ok(index);
+        }
+        let key = prepared.primary_key.clone();
+        let updated = self
+            .catalog
+            .update(&index.uid, |index| {
+                index.primary_key = key;
+                true
+            })
+            .await?;
+        updated.ok_or_else(|| Error::IndexNotFound(index.uid.to_string()))
+    }
+}
+
+fn documents_path(index: &Index, skip_creation: bool) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    if let Some(key) = &index.primary_key {
+        query.append_pair("primaryKey", key);
+    }
+    if skip_creation {
+        query.append_pair("skipCreation", "true");
+    }
+    format!("/indexes/{}/documents?{}", index.physical, query.finish())
+}
+
+fn non_empty(buffers: &[Bytes]) -> Vec<ShardId> {
+    let filled = buffers.iter().enumerate().filter(|(_, buffer)| !buffer.is_empty());
+    filled.map(|(shard, _)| ShardId(shard as u32)).collect()
+}
+
+/// Give every node the buffers of its shards, in requests of at most `max_bytes` (a single larger buffer goes alone).
+fn add_documents(
+    parts: &mut Vec<NodePart>,
+    placements: &GroupPlacements,
+    buffers: &[Bytes],
+    max_bytes: u64,
+    call: impl Fn(Chunks) -> Call,
+) {
+    let mut by_node: BTreeMap<&NodeId, Vec<(Chunks, Vec<ShardId>)>> = BTreeMap::new();
+    for placement in placements.values() {
+        for (shard, nodes) in placement.shards() {
+            let Some(buffer) = buffers.get(shard.0 as usize).filter(|buffer| !buffer.is_empty()) else { continue };
+            for node in nodes {
+                let requests = by_node.entry(node).or_default();
+                match requests.last_mut().filter(|(body, _)| body.len() + buffer.len() as u64 <= max_bytes) {
+                    Some((body, shards)) => {
+                        body.push(buffer.clone());
+                        shards.push(shard);
+                    }
+                    None => requests.push((Chunks::from(buffer.clone()), vec![shard])),
+                }
+            }
+        }
+    }
+    for (node, requests) in by_node {
+        let steps = requests.into_iter().map(|(body, shards)| Step { call: call(body), shards });
+        match parts.iter_mut().find(|part| part.node == *node) {
+            Some(part) => part.steps.extend(steps),
+            None => parts.push(NodePart { node: node.clone(), steps: steps.collect() }),
+        }
+    }
+}
+
+/// What is left of an [`Ingest`] once its body is decoded.
+struct Settled {
+    method: Method,
+    format: Format,
+    primary_key: Option<String>,
+    _reserved: Reserved,
+}
+
+fn decode(ingest: Ingest, limit: u64) -> Result<(Bytes, Settled), Error> {
+    let Ingest { method, body, encoding, format, primary_key, mut reserved, .. } = ingest;
+    let compressed = body.clone();
+    let reader: Option<(&'static str, Box<dyn Read>)> = match encoding.as_deref() {
+        Some("gzip") => Some(("gzip", Box::new(flate2::read::MultiGzDecoder::new(&compressed[..])))),
+        Some("deflate") => Some(("deflate", Box::new(flate2::read::ZlibDecoder::new(&compressed[..])))),
+        Some("br") => Some(("br", Box::new(brotli::Decompressor::new(&compressed[..], 64 * 1024)))),
+        Some("zstd") => {
+            let decoder = zstd::stream::read::Decoder::new(&compressed[..])
+                .map_err(|source| Error::Encoding { encoding: "zstd", source })?;
+            Some(("zstd", Box::new(decoder)))
+        }
+        Some(_) | None => None,
+    };
+    let decoded = match reader {
+        None => body,
+        Some((encoding, reader)) => inflate(encoding, reader, limit, &mut reserved)?,
+    };
+    // The split holds about as much again.
+    reserved.grow(decoded.len() as u64)?;
+    Ok((decoded, Settled { method, format, primary_key, _reserved: reserved }))
+}
+
+/// Decompress piece by piece, so that a bomb is noticed at the bound and not after it.
+fn inflate(
+    encoding: &'static str,
+    mut reader: impl Read,
+    limit: u64,
+    reserved: &mut Reserved,
+) -> Result<Bytes, Error> {
+    let mut decoded = Vec::new();
+    let mut piece = vec![0; 256 * 1024];
+    loop {
+        let read = reader.read(&mut piece).map_err(|source| Error::Encoding { encoding, source })?;
+        if read == 0 {
+            return Ok(decoded.into());
+        }
+        if decoded.len() as u64 + read as u64 > limit {
+            return Err(Error::TooLarge { limit });
+        }
+        reserved.grow(read as u64)?;
+        decoded.extend_from_slice(&piece[..read]);
+    }
+}
+
+/// Find the primary key, check every document, split by shard.
+fn prepare(
+    uid: &IndexUid,
+    body: &[u8],
+    addition: Addition,
+    format: Format,
+    wanted: Option<String>,
+    target: &Target,
+    stamp: Option<u64>,
+) -> Result<Prepared, Error> {
+    let primary_key = match target.primary_key.clone().or_else(|| wanted.clone()) {
+        Some(key) => Some(key),
+        None => inferred(uid, body, format)?,
+    };
+    let request = SplitRequest {
+        shards: target.shards,
+        // Without documents there is no key to be found, nor needed.
+        primary_key: primary_key.as_deref().unwrap_or("id"),
+        stamp,
+        check_geo: target.check_geo,
+        reserved: ReservedFields { updated_at: stamp.is_some() },
+        method: addition,
+    };
+    let conflict = target.primary_key.as_ref().filter(|fixed| wanted.as_ref().is_some_and(|wanted| wanted != *fixed));
+    let outcome = match split(body, format, &request) {
+        Ok(_) if conflict.is_some() => Err(ErrorBody::new(
+            Code::IndexPrimaryKeyAlreadyExists,
+            format!("Index `{uid}`: Index already has a primary key: `{}`.", conflict.map_or("", String::as_str)),
+        )),
+        Ok(split) => Ok(split),
+        Err(SplitError::Document(error)) => Err(error.task_body(uid.as_str())),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(Prepared { primary_key, outcome })
+}
+
+fn inferred(uid: &IndexUid, body: &[u8], format: Format) -> Result<Option<String>, Error> {
+    match infer_primary_key(body, format) {
+        Ok(key) => Ok(key),
+        Err(SplitError::Document(error)) => {
+            let found = error.task_body(uid.as_str()).message;
+            let message = format!("{found} Miroir routes documents by it, so it cannot wait for the task.");
+            Err(Error::Invalid(ErrorBody::new(Code::MiroirPrimaryKeyRequired, message)))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Error::Internal(error.to_string()))
+}

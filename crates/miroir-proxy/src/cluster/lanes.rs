@@ -1,0 +1,32 @@
+//! Write lanes: the changes of one index reach all its replicas in one order.
+//!
+//! Two writes that are sent at the same time would otherwise reach two replicas in different orders and leave them
+//! different for ever. A lane is a queue, held only while a change is handed to the nodes' own task queues.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use miroir_core::id::IndexUid;
+use tokio::sync::OwnedMutexGuard;
+
+/// One lane per physical index that is being written.
+#[derive(Default)]
+pub struct Lanes(Mutex<HashMap<IndexUid, Arc<tokio::sync::Mutex<()>>>>);
+
+/// The right to change an index; the next in the lane proceeds when it is dropped.
+pub struct Turn(#[allow(dead_code)] OwnedMutexGuard<()>);
+
+impl Lanes {
+    /// Wait for the turn, first come first served.
+    pub async fn turn(&self, index: &IndexUid) -> Turn {
+        let lane = {
+            let mut lanes = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            // Lanes that nobody holds or waits for are forgotten, so that the map stays as small as the traffic.
+            if lanes.len() > 1000 {
+                lanes.retain(|_, lane| Arc::strong_count(lane) > 1);
+            }
+            lanes.entry(index.clone()).or_default().clone()
+        };
+        Turn(lane.lock_owned().await)
+    }
+}

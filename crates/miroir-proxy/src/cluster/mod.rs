@@ -1,0 +1,283 @@
+//! The cluster: what is known of nodes, indexes and replicas, and what is done with them.
+//!
+//! Reads and writes decide in `miroir_core` and act here: one file per verb.
+
+mod browse;
+mod catalog;
+mod degraded;
+mod document;
+mod error;
+mod ingest;
+mod lanes;
+mod lifecycle;
+mod read;
+mod search;
+mod settings;
+mod settle;
+mod stale;
+mod stats;
+mod write;
+
+pub use browse::BrowseRequest;
+pub use catalog::Index;
+pub use degraded::Degraded;
+pub use document::Deletion;
+pub use error::Error;
+pub use ingest::{Ingest, IngestBudget, Reserved};
+pub use settle::Settler;
+pub use stale::StaleReplica;
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use miroir_core::config::Config;
+use miroir_core::id::{GroupId, IndexUid, NodeId};
+use miroir_core::topology::{Shape, Topology};
+use miroir_store::{Batch, Store, StoreError, Table, TypedTable};
+use time::OffsetDateTime;
+use tokio::sync::{Notify, Semaphore};
+
+use crate::node::{Health, Node, NodeClient, NodeState, Weights};
+use crate::telemetry::Metrics;
+use catalog::Catalog;
+use lanes::Lanes;
+use stale::StaleReplicas;
+
+/// An answer to a client, and what was missing when it was made.
+#[derive(Debug)]
+pub struct Answer {
+    /// JSON.
+    pub body: Bytes,
+    /// For `X-Miroir-Degraded`.
+    pub degraded: Degraded,
+}
+
+impl Answer {
+    /// An answer that nothing is missing from.
+    pub fn whole(body: impl Into<Bytes>) -> Self {
+        Self { body: body.into(), degraded: Degraded::default() }
+    }
+}
+
+/// Everything one instance knows and does.
+pub struct Cluster {
+    /// As resolved at start.
+    pub config: Arc<Config>,
+    /// What outlives this process.
+    pub store: Arc<dyn Store>,
+    /// What operators see.
+    pub metrics: Metrics,
+    /// Bytes of document bodies in flight.
+    pub budget: IngestBudget,
+    /// One permit a client's request.
+    pub requests: Semaphore,
+    /// Wakes the settler.
+    pub registered: Notify,
+    topology: ArcSwap<Topology>,
+    nodes: BTreeMap<NodeId, Arc<Node>>,
+    catalog: Catalog,
+    stale: StaleReplicas,
+    lanes: Lanes,
+    rotation: AtomicUsize,
+    stopping: AtomicBool,
+    last_stamp_ms: AtomicU64,
+}
+
+const TOPOLOGY: TypedTable<Topology> = TypedTable::new(Table::Topology);
+/// There is one topology.
+const TOPOLOGY_KEY: &str = "current";
+
+impl Cluster {
+    /// Load what the store remembers; at first start, seed the topology from the configuration.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written.
+    pub async fn open(
+        config: Arc<Config>,
+        store: Arc<dyn Store>,
+        client: NodeClient,
+        metrics: Metrics,
+    ) -> Result<Self, StoreError> {
+        let configured = config.shape();
+        let topology = load_topology(&*store, &configured, config.shards).await?;
+        let health = &config.health;
+        let nodes = topology
+            .shape
+            .members
+            .iter()
+            .map(|member| {
+                let health = Health::new(health.unhealthy_threshold.get(), health.recovery_threshold.get());
+                let half_life = config.replica_selection.ewma_half_life;
+                let connections = config.connection_pool_per_node.max_total.get();
+                let node = Node::new(member.clone(), client.clone(), health, half_life, connections, metrics.clone());
+                (member.id.clone(), Arc::new(node))
+            })
+            .collect();
+        Ok(Self {
+            budget: IngestBudget::new(config.server.max_ingest_bytes.get() as u64, metrics.clone()),
+            catalog: Catalog::load(store.clone()).await?,
+            stale: StaleReplicas::load(&*store).await?,
+            topology: ArcSwap::from_pointee(topology),
+            registered: Notify::new(),
+            requests: Semaphore::new(config.server.max_concurrent_requests.get()),
+            lanes: Lanes::default(),
+            rotation: AtomicUsize::new(0),
+            stopping: AtomicBool::new(false),
+            last_stamp_ms: AtomicU64::new(0),
+            config,
+            store,
+            metrics,
+            nodes,
+        })
+    }
+
+    /// From now on not ready: whoever balances load should send clients elsewhere.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    /// Whether [`Cluster::stop`] was called.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// The topology as it is now.
+    pub fn topology(&self) -> Arc<Topology> {
+        self.topology.load_full()
+    }
+
+    /// All nodes, by id.
+    pub fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
+        self.nodes.values()
+    }
+
+    /// All stale replicas.
+    pub fn stale_replicas(&self) -> Vec<StaleReplica> {
+        self.stale.all()
+    }
+
+    /// Whether anything on this node is stale.
+    pub fn has_stale_replicas(&self, node: &NodeId) -> bool {
+        self.stale.any_on(node)
+    }
+
+    /// The indexes that clients see.
+    pub fn indexes(&self) -> Vec<Arc<Index>> {
+        self.catalog.ready()
+    }
+
+    /// An index that clients see.
+    ///
+    /// # Errors
+    /// [`Error::IndexNotFound`], also while its creation is still under way, as with one server.
+    pub fn index(&self, uid: &IndexUid) -> Result<Arc<Index>, Error> {
+        self.catalog
+            .get(uid)
+            .filter(|index| index.ready)
+            .ok_or_else(|| Error::IndexNotFound(uid.to_string()))
+    }
+
+    /// Shards of new indexes that no live fresh replica can answer for, ascending.
+    pub fn uncovered_shards(&self) -> usize {
+        let topology = self.topology();
+        let Some(groups) = topology.placements(self.config.shards) else { return 0 };
+        let stale = self.stale.all();
+        let usable = |shard, node: &NodeId| {
+            self.is_live(node) && !stale.iter().any(|replica| replica.shard == shard && replica.node == *node)
+        };
+        (0..self.config.shards.get())
+            .map(miroir_core::id::ShardId)
+            .filter(|shard| !groups.values().flat_map(|p| p.replicas(*shard)).any(|node| usable(*shard, node)))
+            .count()
+    }
+
+    fn node(&self, id: &NodeId) -> Option<&Arc<Node>> {
+        self.nodes.get(id)
+    }
+
+    fn is_live(&self, id: &NodeId) -> bool {
+        self.nodes.get(id).is_some_and(|node| node.health.state().is_live())
+    }
+
+    /// The placements for this many shards, made and persisted when an index is the first to have so many.
+    async fn ensure_placement(&self, shards: NonZeroU32) -> Result<Arc<Topology>, StoreError> {
+        let current = self.topology();
+        let Some(next) = current.with_placement(shards) else { return Ok(current) };
+        let write = TOPOLOGY.put(TOPOLOGY_KEY, &next)?;
+        self.store.commit(Batch { writes: vec![write], ..Batch::default() }).await?;
+        let next = Arc::new(next);
+        self.topology.store(next.clone());
+        Ok(next)
+    }
+
+    /// Round robin over the groups.
+    fn next_group(&self, topology: &Topology) -> GroupId {
+        let groups = topology.shape.groups();
+        let turn = self.rotation.fetch_add(1, Ordering::Relaxed);
+        groups.get(turn % groups.len().max(1)).copied().unwrap_or(GroupId(0))
+    }
+
+    fn weights(&self) -> Weights {
+        let selection = &self.config.replica_selection;
+        Weights {
+            latency: selection.latency_weight,
+            in_flight: selection.inflight_weight,
+            errors: selection.error_weight,
+        }
+    }
+
+    /// Milliseconds for `_miroir_updated_at`: the clock, but strictly increasing within this instance.
+    /// None while nothing reads it.
+    fn stamp(&self) -> Option<u64> {
+        if !self.config.anti_entropy.enabled {
+            return None;
+        }
+        let clock = u64::try_from(OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000).unwrap_or(0);
+        let next = |last: u64| Some(clock.max(last + 1));
+        let last = self.last_stamp_ms.fetch_update(Ordering::AcqRel, Ordering::Acquire, next);
+        Some(clock.max(last.unwrap_or_else(|last| last) + 1))
+    }
+
+    /// Any node that answers, for questions that any node can answer; different ones in turn.
+    fn any_live_node(&self) -> Option<&Arc<Node>> {
+        let live: Vec<&Arc<Node>> = self.nodes.values().filter(|n| n.health.state() != NodeState::Failed).collect();
+        let turn = self.rotation.fetch_add(1, Ordering::Relaxed);
+        live.get(turn % live.len().max(1)).copied()
+    }
+}
+
+/// The store is the truth; the configuration seeds it, and may say where a known node is to be found.
+async fn load_topology(
+    store: &dyn Store,
+    configured: &Shape,
+    shards: NonZeroU32,
+) -> Result<Topology, StoreError> {
+    let known = TOPOLOGY.get(store, TOPOLOGY_KEY).await?.map(|record| record.value);
+    let first_start = known.is_none();
+    let mut topology = known.unwrap_or_else(|| Topology::new(configured.clone()));
+    for difference in topology.differences(configured) {
+        tracing::warn!(%difference, "the configuration differs from the stored topology, which stays in force");
+    }
+    let mut changed = first_start;
+    for member in &mut topology.shape.members {
+        let address = configured.members.iter().find(|c| c.id == member.id).map(|c| c.address.clone());
+        if let Some(address) = address.filter(|address| *address != member.address) {
+            tracing::info!(node = %member.id, from = member.address, to = address, "node has a new address");
+            member.address = address;
+            changed = true;
+        }
+    }
+    if let Some(next) = topology.with_placement(shards) {
+        topology = next;
+        changed = true;
+    }
+    if changed {
+        let write = TOPOLOGY.put(TOPOLOGY_KEY, &topology)?;
+        store.commit(Batch { writes: vec![write], ..Batch::default() }).await?;
+    }
+    Ok(topology)
+}

@@ -1,0 +1,85 @@
+//! Search: rewrite for the nodes, scatter, merge.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::Method;
+use miroir_core::id::{IndexUid, ShardId};
+use miroir_core::merge::merge;
+use miroir_core::search::{IndexView, SearchRequest};
+
+use super::{Answer, Cluster, Error, Index};
+use crate::node::Call;
+
+impl Cluster {
+    /// `POST /indexes/{uid}/search`.
+    ///
+    /// # Errors
+    /// As Meilisearch refuses, or when shards are unavailable.
+    pub async fn search_body(&self, uid: &IndexUid, body: Bytes) -> Result<Answer, Error> {
+        let index = self.index(uid)?;
+        let path = format!("/indexes/{}/search", index.physical);
+        let original = Call::json("search", Method::POST, path, body.clone(), self.read_timeout());
+        match SearchRequest::from_body(&body) {
+            Ok(request) => self.search(&index, &request, original).await,
+            Err(_) => Err(self.let_a_node_refuse(original).await),
+        }
+    }
+
+    /// `GET /indexes/{uid}/search`.
+    ///
+    /// # Errors
+    /// As [`Cluster::search_body`].
+    pub async fn search_query(&self, uid: &IndexUid, query: &str) -> Result<Answer, Error> {
+        let index = self.index(uid)?;
+        let path = format!("/indexes/{}/search?{query}", index.physical);
+        let original = Call::get("search", path, self.read_timeout());
+        let pairs: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        match SearchRequest::from_query(&pairs) {
+            Ok(request) => self.search(&index, &request, original).await,
+            Err(_) => Err(self.let_a_node_refuse(original).await),
+        }
+    }
+
+    async fn search(&self, index: &Index, request: &SearchRequest, original: Call) -> Result<Answer, Error> {
+        let start = Instant::now();
+        let settings = &index.settings;
+        let (displayed, sort_facet_values_by) = (settings.displayed(), settings.sort_facet_values_by());
+        let view = IndexView {
+            uid: index.uid.as_str(),
+            displayed: displayed.as_deref(),
+            distinct: settings.distinct(),
+            sort_facet_values_by: &sort_facet_values_by,
+            max_values_per_facet: settings.max_values_per_facet(),
+            max_total_hits: settings.max_total_hits(),
+            ranks_by_attribute: settings.ranks_by_attribute(),
+        };
+        let path = format!("/indexes/{}/search", index.physical);
+        let timeout = self.read_timeout();
+        let gathered = self
+            .gather(index, &all_shards(index), request.fingerprint(), |_, filter| {
+                Call::json("search", Method::POST, path.clone(), request.node_body(&view, filter), timeout)
+            })
+            .await;
+        let gathered = match gathered {
+            Ok(gathered) => gathered,
+            // Positions and lists in the text are about the rewritten request: let a node speak of the client's own.
+            Err(Error::Refused { .. }) => return Err(self.let_a_node_refuse(original).await),
+            Err(error) => return Err(error),
+        };
+        let answers: Vec<&Bytes> = gathered.parts.iter().map(|part| &part.reply.body).collect();
+        let elapsed = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let request_uid = uuid::Uuid::now_v7().to_string();
+        let body = merge(request, &view, &answers, elapsed, Some(&request_uid))?;
+        Ok(Answer { body: body.into(), degraded: gathered.degraded })
+    }
+
+    pub(super) fn read_timeout(&self) -> Duration {
+        self.config.scatter.node_timeout
+    }
+}
+
+/// Every shard of an index.
+pub fn all_shards(index: &Index) -> Vec<ShardId> {
+    (0..index.shards.get()).map(ShardId).collect()
+}

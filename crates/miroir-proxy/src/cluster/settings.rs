@@ -1,0 +1,143 @@
+//! Settings: sent to every node with the overlay, read back, committed to the catalog.
+
+use std::collections::BTreeMap;
+
+use http::Method;
+use miroir_core::id::{IndexUid, NodeId};
+use miroir_core::settings::{Settings, overlay, reset, strip};
+use miroir_core::task::{Effects, TaskKind};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::search::all_shards;
+use super::stale::Reason;
+use super::write::{Accepted, Change, Step, shards_of, stale_replica};
+use super::{Cluster, Error, Index};
+use crate::node::Call;
+
+impl Cluster {
+    /// Every settings route that changes something: `patch` is what `PATCH /settings` would take.
+    ///
+    /// # Errors
+    /// As [`Cluster::change`]; settings that the overlay cannot carry are refused.
+    pub async fn update_settings(&self, uid: &IndexUid, patch: Value) -> Result<Accepted, Error> {
+        let _turn = self.lanes.turn(uid).await;
+        let shards = self.catalog.get(uid).map_or(self.config.shards, |index| index.shards);
+        let for_nodes = overlay(&patch, shards, self.config.facets.node_multiplier)
+            .map_err(|error| Error::Invalid(error.body()))?;
+        let (index, creation) = self.index_for_write(uid, None).await?;
+        let raw_patch = serde_json::value::to_raw_value(&patch).map_err(|e| Error::Internal(e.to_string()))?;
+        self.send_settings(&index, creation, raw_patch, &for_nodes).await
+    }
+
+    /// `DELETE /settings`: everything back to its default.
+    ///
+    /// # Errors
+    /// As [`Cluster::change`]; an unknown index is [`Error::IndexNotFound`].
+    pub async fn reset_settings(&self, uid: &IndexUid) -> Result<Accepted, Error> {
+        let _turn = self.lanes.turn(uid).await;
+        let index = self.catalog.get(uid).ok_or_else(|| Error::IndexNotFound(uid.to_string()))?;
+        let patch = reset(&index.settings);
+        let for_nodes = overlay(&patch, index.shards, self.config.facets.node_multiplier)
+            .map_err(|error| Error::Invalid(error.body()))?;
+        let raw_patch = serde_json::value::to_raw_value(&patch).map_err(|e| Error::Internal(e.to_string()))?;
+        self.send_settings(&index, None, raw_patch, &for_nodes).await
+    }
+
+    async fn send_settings(
+        &self,
+        index: &Index,
+        creation: Option<Vec<Step>>,
+        patch: Box<RawValue>,
+        for_nodes: &Value,
+    ) -> Result<Accepted, Error> {
+        let path = format!("/indexes/{}/settings", index.physical);
+        let body = for_nodes.to_string().into_bytes();
+        let call = Call::json("settings", Method::PATCH, path, body, self.write_timeout());
+        let creates_index = creation.is_some();
+        let mut steps = creation.unwrap_or_default();
+        steps.push(Step { call, shards: Vec::new() });
+        let topology = self.ensure_placement(index.shards).await?;
+        let change = Change {
+            uid: index.uid.clone(),
+            kind: TaskKind::SettingsUpdate,
+            details: Some(patch.clone()),
+            effects: Effects { creates_index, settings: Some(patch), ..Effects::default() },
+            doomed: None,
+            touched: all_shards(index),
+            parts: self.on_every_node(&topology, &steps),
+        };
+        let result = self.change(index, change).await;
+        if result.is_err() && creates_index {
+            self.catalog.remove(&index.uid, self.stale.forgetting(&index.physical)).await?;
+            self.stale.forget(&index.physical);
+        }
+        result
+    }
+
+    /// Read the settings back from the nodes that applied them and commit what they agree on. A node that reads back
+    /// something else is not to be read from.
+    ///
+    /// Returns false when no node could be asked: try again later.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub(super) async fn commit_settings(&self, index: &Index, nodes: &[NodeId], patch: Option<&RawValue>) -> Result<bool, Error> {
+        let mut read: Vec<(NodeId, Value)> = Vec::new();
+        for id in nodes {
+            let Some(node) = self.node(id) else { continue };
+            let path = format!("/indexes/{}/settings", index.physical);
+            match node.call(Call::get("settings", path, self.read_timeout())).await {
+                Ok(reply) if reply.status == 200 => match serde_json::from_slice(&reply.body) {
+                    Ok(value) => read.push((id.clone(), value)),
+                    Err(error) => tracing::warn!(node = %id, %error, "settings cannot be read back"),
+                },
+                Ok(reply) => tracing::warn!(node = %id, status = reply.status, "settings cannot be read back"),
+                Err(error) => tracing::warn!(node = %id, %error, "settings cannot be read back"),
+            }
+        }
+        let Some(agreed) = most_common(&read) else { return Ok(false) };
+        self.distrust_dissenters(index, &read, &agreed).await?;
+        let patch: Option<Value> = patch.and_then(|patch| serde_json::from_str(patch.get()).ok());
+        let kept = index.settings.kept(patch.as_ref());
+        let committed = strip(agreed, &kept);
+        self.catalog
+            .update(&index.uid, |index| {
+                index.settings = committed;
+                index.updated_at = time::OffsetDateTime::now_utc();
+                true
+            })
+            .await?;
+        Ok(true)
+    }
+
+    async fn distrust_dissenters(&self, index: &Index, read: &[(NodeId, Value)], agreed: &Value) -> Result<(), Error> {
+        let topology = self.topology();
+        let Some(placements) = topology.placements(index.shards) else { return Ok(()) };
+        for (node, value) in read.iter().filter(|(_, value)| value != agreed) {
+            tracing::error!(%node, index = %index.uid, settings = %value, "a node reads back other settings");
+            let shards = shards_of(placements, node);
+            let stale = shards.into_iter().map(|s| stale_replica(index, s, node.clone(), Reason::FailedTask));
+            self.record_stale(stale.collect()).await?;
+        }
+        Ok(())
+    }
+
+    /// The settings of an index as clients see them.
+    ///
+    /// # Errors
+    /// [`Error::IndexNotFound`].
+    pub fn settings(&self, uid: &IndexUid) -> Result<Settings, Error> {
+        Ok(self.index(uid)?.settings.clone())
+    }
+}
+
+/// What most nodes read back; with a tie, the first.
+fn most_common(read: &[(NodeId, Value)]) -> Option<Value> {
+    let mut counts: BTreeMap<String, (usize, &Value)> = BTreeMap::new();
+    for (_, value) in read {
+        counts.entry(value.to_string()).or_insert((0, value)).0 += 1;
+    }
+    let most = counts.values().map(|(count, _)| *count).max()?;
+    read.iter().map(|(_, value)| value).find(|value| counts.get(&value.to_string()).is_some_and(|c| c.0 == most)).cloned()
+}

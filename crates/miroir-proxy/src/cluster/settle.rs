@@ -1,0 +1,310 @@
+//! The settler: asks the nodes what became of the tasks that are not finished, in batches, and concludes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use miroir_core::error::ErrorBody;
+use miroir_core::id::{NodeId, ShardId, TaskUid};
+use miroir_core::settle::{Settlement, settle};
+use miroir_core::task::{NodeTask, Task, TaskQuery, TaskStatus};
+use miroir_store::Batch;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use time::OffsetDateTime;
+
+use super::stale::{Reason, StaleReplica};
+use super::write::{shards_of, stale_replica};
+use super::{Cluster, Error};
+use crate::node::Call;
+
+/// Tasks looked at together.
+const PAGE: usize = 256;
+/// Node tasks asked for in one request: keeps the query string short.
+const UIDS_PER_CALL: usize = 200;
+/// Between two rounds while something moves; clients that wait for a task see its end within this.
+const BUSY: Duration = Duration::from_millis(50);
+/// Between two rounds while nothing moves.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// The background work of settling.
+pub struct Settler {
+    cluster: Arc<Cluster>,
+}
+
+/// What a node says of its tasks.
+#[derive(Deserialize)]
+struct TasksOfNode {
+    results: Vec<TaskOfNode>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TaskOfNode {
+    uid: u64,
+    status: TaskStatus,
+    error: Option<ErrorBody>,
+    details: Option<DetailsOfNode>,
+    #[serde(with = "time::serde::rfc3339::option", default)]
+    started_at: Option<OffsetDateTime>,
+    #[serde(with = "time::serde::rfc3339::option", default)]
+    finished_at: Option<OffsetDateTime>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct DetailsOfNode {
+    deleted_documents: Option<u64>,
+}
+
+type Heard = BTreeMap<(NodeId, u64), TaskOfNode>;
+
+impl Settler {
+    /// The settler of this instance.
+    pub fn new(cluster: Arc<Cluster>) -> Self {
+        Self { cluster }
+    }
+
+    /// Settle until told to stop; the caller drops the future.
+    pub async fn run(self) {
+        let mut pause = BUSY;
+        loop {
+            pause = match self.round().await {
+                Ok(true) => BUSY,
+                Ok(false) => (pause * 2).min(QUIET),
+                Err(error) => {
+                    tracing::error!(%error, "settling tasks failed; trying again");
+                    QUIET
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.cluster.registered.notified() => {
+                    pause = BUSY;
+                    tokio::time::sleep(BUSY / 5).await;
+                }
+            }
+        }
+    }
+
+    /// Look at every unfinished task once. Returns whether any changed.
+    async fn round(&self) -> Result<bool, Error> {
+        let mut after: Option<TaskUid> = None;
+        let mut changed = false;
+        let mut oldest = Duration::ZERO;
+        loop {
+            let page = self.cluster.store.unsettled_tasks(after, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            if let (None, Some(first)) = (after, page.first()) {
+                oldest = (OffsetDateTime::now_utc() - first.enqueued_at).try_into().unwrap_or_default();
+            }
+            after = Some(last.uid);
+            let full = page.len() == PAGE;
+            changed |= self.settle_page(page).await?;
+            if !full {
+                break;
+            }
+        }
+        let all = TaskQuery { limit: 1, ..TaskQuery::default() };
+        let size = self.cluster.store.tasks(&all).await?.total;
+        self.cluster.metrics.task_backlog(oldest, size);
+        Ok(changed)
+    }
+
+    async fn settle_page(&self, tasks: Vec<Task>) -> Result<bool, Error> {
+        let heard = self.listen(&tasks).await;
+        let mut settled = Vec::new();
+        let mut stale: Vec<StaleReplica> = Vec::new();
+        for mut task in tasks {
+            let before = (task.status, task.node_tasks.clone());
+            update(&mut task, &heard);
+            self.conclude(&mut task, &mut stale).await?;
+            if (task.status, &task.node_tasks) != (before.0, &before.1) {
+                if task.status != before.0 {
+                    self.cluster.metrics.task(task.status.name());
+                }
+                settled.push(task);
+            }
+        }
+        if settled.is_empty() {
+            return Ok(false);
+        }
+        let writes = self.cluster.stale.writes(&stale)?;
+        self.cluster.store.commit(Batch { writes, settled, ..Batch::default() }).await?;
+        self.cluster.stale.learn(stale);
+        Ok(true)
+    }
+
+    /// Ask each node once for all of its tasks that matter here.
+    async fn listen(&self, tasks: &[Task]) -> Heard {
+        let mut open: BTreeMap<&NodeId, Vec<u64>> = BTreeMap::new();
+        for node_task in tasks.iter().flat_map(|task| &task.node_tasks) {
+            if !node_task.status.is_final() && self.cluster.is_live(&node_task.node) {
+                open.entry(&node_task.node).or_default().push(node_task.uid);
+            }
+        }
+        let calls = open.iter().flat_map(|(node, uids)| uids.chunks(UIDS_PER_CALL).map(move |chunk| (*node, chunk)));
+        let answers = join_all(calls.map(|(node, uids)| self.ask(node, uids))).await;
+        answers.into_iter().flatten().collect()
+    }
+
+    async fn ask(&self, node: &NodeId, uids: &[u64]) -> Vec<((NodeId, u64), TaskOfNode)> {
+        let Some(known) = self.cluster.node(node) else { return Vec::new() };
+        let list = uids.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
+        let path = format!("/tasks?limit={}&uids={list}", uids.len());
+        let reply = match known.call(Call::get("tasks", path, self.cluster.read_timeout())).await {
+            Ok(reply) if reply.status == 200 => reply,
+            Ok(reply) => {
+                tracing::warn!(%node, status = reply.status, "a node does not tell of its tasks");
+                return Vec::new();
+            }
+            Err(error) => {
+                tracing::debug!(%node, %error, "a node does not tell of its tasks");
+                return Vec::new();
+            }
+        };
+        match serde_json::from_slice::<TasksOfNode>(&reply.body) {
+            Ok(tasks) => self.complete(node, uids, tasks),
+            Err(error) => {
+                tracing::error!(%node, %error, "a node's list of tasks cannot be read");
+                Vec::new()
+            }
+        }
+    }
+
+    /// A task that a live node does not know is lost: the node came back with another disk.
+    fn complete(&self, node: &NodeId, uids: &[u64], tasks: TasksOfNode) -> Vec<((NodeId, u64), TaskOfNode)> {
+        let known: BTreeSet<u64> = tasks.results.iter().map(|task| task.uid).collect();
+        let lost = uids.iter().filter(|uid| !known.contains(uid)).map(|uid| TaskOfNode {
+            uid: *uid,
+            status: TaskStatus::Canceled,
+            error: None,
+            details: None,
+            started_at: None,
+            finished_at: None,
+        });
+        tasks.results.into_iter().chain(lost).map(|task| ((node.clone(), task.uid), task)).collect()
+    }
+
+    async fn conclude(&self, task: &mut Task, stale: &mut Vec<StaleReplica>) -> Result<(), Error> {
+        match settle(&task.node_tasks, |node| !self.cluster.is_live(node)) {
+            Settlement::Enqueued => {}
+            Settlement::Processing => task.status = TaskStatus::Processing,
+            Settlement::Final { status, error, stale: missed } => {
+                if !self.apply_effects(task, status).await? {
+                    task.status = TaskStatus::Processing;
+                    return Ok(());
+                }
+                stale.extend(self.stale_of(task, missed));
+                finish(task, status, error);
+            }
+        }
+        Ok(())
+    }
+
+    fn stale_of(&self, task: &Task, missed: Vec<(NodeId, BTreeSet<ShardId>)>) -> Vec<StaleReplica> {
+        let index = task.physical.as_ref().and_then(|physical| self.cluster.catalog.by_physical(physical));
+        let Some(index) = index else { return Vec::new() };
+        let topology = self.cluster.topology();
+        let Some(placements) = topology.placements(index.shards) else { return Vec::new() };
+        let replicas = missed.into_iter().flat_map(|(node, shards)| {
+            let shards: Vec<ShardId> =
+                if shards.is_empty() { shards_of(placements, &node) } else { shards.into_iter().collect() };
+            shards.into_iter().map(move |shard| (shard, node.clone()))
+        });
+        replicas.map(|(shard, node)| stale_replica(&index, shard, node, Reason::FailedTask)).collect()
+    }
+
+    /// What the end of a task changes in the catalog. Returns false when it cannot be done yet.
+    async fn apply_effects(&self, task: &Task, status: TaskStatus) -> Result<bool, Error> {
+        let cluster = &self.cluster;
+        let index = task.physical.as_ref().and_then(|physical| cluster.catalog.by_physical(physical));
+        let Some(index) = index else { return Ok(true) };
+        let effects = &task.effects;
+        let succeeded = status == TaskStatus::Succeeded && task.error.is_none();
+        if effects.creates_index {
+            let made = |t: &&NodeTask| t.shards.is_empty() && t.status == TaskStatus::Succeeded;
+            if !task.node_tasks.iter().any(|t| made(&t)) {
+                cluster.catalog.remove(&index.uid, cluster.stale.forgetting(&index.physical)).await?;
+                cluster.stale.forget(&index.physical);
+                return Ok(true);
+            }
+        }
+        if effects.creates_index || (effects.settings.is_some() && succeeded) {
+            let nodes = succeeded_nodes(task);
+            let patch = effects.settings.as_deref().filter(|_| succeeded);
+            if !cluster.commit_settings(&index, &nodes, patch).await? {
+                return Ok(false);
+            }
+        }
+        let primary_key = effects.primary_key.clone().filter(|_| succeeded);
+        cluster
+            .catalog
+            .update(&index.uid, |index| {
+                index.ready |= effects.creates_index;
+                index.updated_at = OffsetDateTime::now_utc();
+                index.primary_key = primary_key.or_else(|| index.primary_key.take());
+                true
+            })
+            .await?;
+        Ok(true)
+    }
+}
+
+/// The nodes whose index-wide parts all succeeded.
+fn succeeded_nodes(task: &Task) -> Vec<NodeId> {
+    let index_wide = || task.node_tasks.iter().filter(|t| t.shards.is_empty());
+    let failed: BTreeSet<&NodeId> =
+        index_wide().filter(|t| t.status != TaskStatus::Succeeded).map(|t| &t.node).collect();
+    let nodes: BTreeSet<&NodeId> = index_wide().map(|t| &t.node).collect();
+    nodes.difference(&failed).map(|node| (*node).clone()).collect()
+}
+
+fn update(task: &mut Task, heard: &Heard) {
+    for node_task in &mut task.node_tasks {
+        let Some(told) = heard.get(&(node_task.node.clone(), node_task.uid)) else { continue };
+        node_task.status = told.status;
+        node_task.error.clone_from(&told.error);
+        node_task.deleted_documents = told.details.as_ref().and_then(|details| details.deleted_documents);
+        if let Some(started) = told.started_at {
+            task.started_at = Some(task.started_at.map_or(started, |known| known.min(started)));
+        }
+        if let Some(finished) = told.finished_at {
+            task.finished_at = Some(task.finished_at.map_or(finished, |known| known.max(finished)));
+        }
+    }
+}
+
+fn finish(task: &mut Task, status: TaskStatus, error: Option<ErrorBody>) {
+    let now = OffsetDateTime::now_utc();
+    // A task that was doomed when it was taken stays so.
+    let doomed = task.error.is_some();
+    task.status = if doomed { TaskStatus::Failed } else { status };
+    task.error = task.error.take().or(error).map(|mut error| {
+        error.message = miroir_core::strip::message(&error.message);
+        error
+    });
+    task.started_at = task.started_at.or(Some(now));
+    task.finished_at = task.finished_at.or(Some(now));
+    if task.status == TaskStatus::Succeeded
+        && let Some(details) = task.effects.details.take()
+    {
+        task.details = Some(details);
+    }
+    if task.effects.counts_deletions {
+        task.details = with_deletions(task).or_else(|| task.details.take());
+    }
+}
+
+/// Every replica reports what it deleted: a document counts once.
+fn with_deletions(task: &Task) -> Option<Box<RawValue>> {
+    let mut details: serde_json::Map<String, serde_json::Value> = serde_json::from_str(task.details.as_ref()?.get()).ok()?;
+    let replicas: usize = task.node_tasks.iter().map(|t| t.shards.len()).sum();
+    let shards: BTreeSet<ShardId> = task.node_tasks.iter().flat_map(|t| t.shards.iter().copied()).collect();
+    let told: u64 = task.node_tasks.iter().filter_map(|t| t.deleted_documents).sum();
+    let copies = replicas as f64 / shards.len().max(1) as f64;
+    let deleted = (told as f64 / copies.max(1.0)).round() as u64;
+    details.insert("deletedDocuments".into(), deleted.into());
+    serde_json::value::to_raw_value(&details).ok()
+}

@@ -1,0 +1,143 @@
+//! Statistics: documents counted once, without anything of ours.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::join_all;
+use miroir_core::id::{IndexUid, NodeId};
+use miroir_core::inert::is_reserved;
+use miroir_core::task::{TaskQuery, TaskStatus};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Answer, Cluster, Error, Index};
+use crate::node::Call;
+
+/// `GET /indexes/{uid}/stats`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct IndexStats {
+    number_of_documents: u64,
+    raw_document_db_size: u64,
+    avg_document_size: u64,
+    is_indexing: bool,
+    number_of_embeddings: u64,
+    number_of_embedded_documents: u64,
+    field_distribution: BTreeMap<String, u64>,
+}
+
+/// As a node tells it, for the replicas it holds.
+#[derive(Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct StatsOfNode {
+    number_of_documents: u64,
+    raw_document_db_size: u64,
+    number_of_embeddings: u64,
+    number_of_embedded_documents: u64,
+    field_distribution: BTreeMap<String, u64>,
+}
+
+impl Cluster {
+    /// `GET /indexes/{uid}/stats`.
+    ///
+    /// # Errors
+    /// [`Error::IndexNotFound`], or when shards are unavailable.
+    pub async fn index_stats(&self, uid: &IndexUid) -> Result<Answer, Error> {
+        let index = self.index(uid)?;
+        let stats = self.stats_of(&index).await?;
+        Ok(Answer::whole(to_json(&stats)?))
+    }
+
+    /// `GET /stats`.
+    ///
+    /// # Errors
+    /// When shards are unavailable.
+    pub async fn stats(&self) -> Result<Answer, Error> {
+        let mut indexes = serde_json::Map::new();
+        let mut last_update = None;
+        for index in self.indexes() {
+            let stats = self.stats_of(&index).await?;
+            last_update = last_update.max(Some(index.updated_at));
+            let stats = serde_json::to_value(&stats).map_err(|error| Error::Internal(error.to_string()))?;
+            indexes.insert(index.uid.to_string(), stats);
+        }
+        let sizes = self.database_sizes().await;
+        let last_update = last_update
+            .and_then(|at| at.format(&time::format_description::well_known::Rfc3339).ok())
+            .map_or(Value::Null, Value::String);
+        let body = serde_json::json!({
+            "databaseSize": sizes.0, "usedDatabaseSize": sizes.1, "lastUpdate": last_update, "indexes": indexes,
+        });
+        Ok(Answer::whole(to_json(&body)?))
+    }
+
+    async fn stats_of(&self, index: &Index) -> Result<IndexStats, Error> {
+        let documents = self.count_documents(index).await?;
+        let told = self.told_by_nodes(index).await;
+        // Each document is told once per replica that answered: scaled to what there is.
+        let told_documents: u64 = told.values().map(|stats| stats.number_of_documents).sum();
+        let scale = |sum: u64| match told_documents {
+            0 => 0,
+            told => (sum as f64 * documents as f64 / told as f64).round() as u64,
+        };
+        let sum = |of: fn(&StatsOfNode) -> u64| scale(told.values().map(of).sum());
+        let mut fields: BTreeMap<String, u64> = BTreeMap::new();
+        for (name, count) in told.values().flat_map(|stats| &stats.field_distribution) {
+            if !is_reserved(name) {
+                *fields.entry(name.clone()).or_default() += count;
+            }
+        }
+        let raw_size = sum(|stats| stats.raw_document_db_size);
+        Ok(IndexStats {
+            number_of_documents: documents,
+            raw_document_db_size: raw_size,
+            avg_document_size: raw_size.checked_div(documents).unwrap_or(0),
+            is_indexing: self.is_indexing(index).await?,
+            number_of_embeddings: sum(|stats| stats.number_of_embeddings),
+            number_of_embedded_documents: sum(|stats| stats.number_of_embedded_documents),
+            field_distribution: fields.into_iter().map(|(name, count)| (name, scale(count))).collect(),
+        })
+    }
+
+    async fn told_by_nodes(&self, index: &Index) -> BTreeMap<NodeId, StatsOfNode> {
+        let stale = self.stale.of(&index.physical);
+        let live = self.nodes.values().filter(|node| {
+            node.health.state().is_live() && !stale.iter().any(|(_, stale_node)| *stale_node == node.member.id)
+        });
+        let path = format!("/indexes/{}/stats", index.physical);
+        let calls = live.map(|node| async {
+            let reply = node.call(Call::get("stats", path.clone(), self.read_timeout())).await.ok()?;
+            let stats = serde_json::from_slice(&reply.body).ok().filter(|_| reply.status == 200)?;
+            Some((node.member.id.clone(), stats))
+        });
+        join_all(calls).await.into_iter().flatten().collect()
+    }
+
+    async fn is_indexing(&self, index: &Index) -> Result<bool, Error> {
+        let query = TaskQuery {
+            statuses: Some([TaskStatus::Processing].into()),
+            index_uids: Some([index.uid.clone()].into()),
+            limit: 1,
+            ..TaskQuery::default()
+        };
+        Ok(self.store.tasks(&query).await?.total > 0)
+    }
+
+    /// Of all nodes together: disk space is used by every replica.
+    async fn database_sizes(&self) -> (u64, u64) {
+        #[derive(Default, Deserialize)]
+        #[serde(rename_all = "camelCase", default)]
+        struct Sizes {
+            database_size: u64,
+            used_database_size: u64,
+        }
+        let live = self.nodes.values().filter(|node| node.health.state().is_live());
+        let calls = live.map(|node| node.call(Call::get("stats", "/stats", self.read_timeout())));
+        let replies = join_all(calls).await.into_iter().flatten();
+        let sizes = replies.filter_map(|reply| serde_json::from_slice::<Sizes>(&reply.body).ok());
+        sizes.fold((0, 0), |sum, one| (sum.0 + one.database_size, sum.1 + one.used_database_size))
+    }
+}
+
+fn to_json(value: &impl Serialize) -> Result<Vec<u8>, Error> {
+    serde_json::to_vec(value).map_err(|error| Error::Internal(error.to_string()))
+}

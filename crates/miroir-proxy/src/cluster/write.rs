@@ -1,0 +1,278 @@
+//! Fan-out with quorum: one change to an index, sent to all its replicas, weighed, recorded, answered.
+//!
+//! Invariant: the client is answered only after the task, and every replica that missed its part, are in the store.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use miroir_core::config::DegradedWrites;
+use miroir_core::error::ErrorBody;
+use miroir_core::id::{IndexUid, NodeId, ShardId};
+use miroir_core::quorum::{self, Answer as ReplicaAnswer, Verdict};
+use miroir_core::task::{Effects, NewTask, NodeTask, TaskKind, TaskStatus};
+use miroir_core::topology::{GroupPlacements, Topology};
+use miroir_store::Batch;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use time::OffsetDateTime;
+
+use super::read::refused;
+use super::stale::{Reason, StaleReplica};
+use super::{Answer, Cluster, Degraded, Error, Index};
+use crate::node::{Call, NodeError, Reply};
+
+/// A write that was taken: the summarised task, and what was missing.
+pub type Accepted = Answer;
+
+/// A change to one index.
+pub struct Change {
+    /// As clients call it.
+    pub uid: IndexUid,
+    /// What kind of task it is.
+    pub kind: TaskKind,
+    /// The task's details.
+    pub details: Option<Box<RawValue>>,
+    /// What settling does besides.
+    pub effects: Effects,
+    /// Known from the start to fail with this, whatever the nodes say.
+    pub doomed: Option<ErrorBody>,
+    /// The shards it touches.
+    pub touched: Vec<ShardId>,
+    /// What every node has to do.
+    pub parts: Vec<NodePart>,
+}
+
+/// What one node has to do, in order.
+pub struct NodePart {
+    /// Who.
+    pub node: NodeId,
+    /// Sent one after the other; the first that is not accepted ends the part.
+    pub steps: Vec<Step>,
+}
+
+/// One request of a part.
+#[derive(Clone)]
+pub struct Step {
+    /// What is sent.
+    pub call: Call,
+    /// The shards whose replicas it changes; empty: the index as a whole.
+    pub shards: Vec<ShardId>,
+}
+
+/// How a node took its part.
+struct Outcome {
+    node: NodeId,
+    answer: ReplicaAnswer,
+    tasks: Vec<NodeTask>,
+    refusal: Option<Reply>,
+}
+
+/// What a node answers to a write.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct EnqueuedOnNode {
+    task_uid: u64,
+}
+
+impl Cluster {
+    /// Register a task that needs no node: it ends at once.
+    pub(super) async fn conclude_at_once(&self, change: Change) -> Result<Accepted, Error> {
+        debug_assert!(change.parts.is_empty());
+        self.register(change, None, Vec::new(), Vec::new(), Degraded::default()).await
+    }
+
+    /// Send a change to the nodes, weigh their answers, record them, and answer.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when all nodes refuse alike; [`Error::NoQuorum`] when too few accepted it; [`Error::Store`] when
+    /// it could not be recorded: then it is not acknowledged, although nodes may carry it out.
+    pub(super) async fn change(&self, index: &Index, change: Change) -> Result<Accepted, Error> {
+        let topology = self.topology();
+        let placements = topology
+            .placements(index.shards)
+            .ok_or_else(|| Error::Internal(format!("no placement for {} shards", index.shards)))?;
+        let outcomes = join_all(change.parts.iter().map(|part| self.carry_out(part))).await;
+        if let Some(refusal) = unanimous_refusal(&outcomes) {
+            return Err(refused(refusal));
+        }
+        let answers: BTreeMap<&NodeId, ReplicaAnswer> = outcomes.iter().map(|o| (&o.node, o.answer)).collect();
+        let answer = |node: &NodeId| answers.get(node).copied().unwrap_or(ReplicaAnswer::Missed);
+        let touched = || change.touched.iter().copied();
+        let verdict = quorum::weigh(placements, touched(), |_, node| answer(node) == ReplicaAnswer::Accepted);
+        let known = self.stale.of(&index.physical);
+        let fresh = |shard, node: &NodeId| !known.contains(&(shard, node.clone()));
+        let missed = quorum::stale_after(placements, touched(), |_, node| answer(node), fresh);
+        let stale = missed.into_iter().map(|(s, n)| stale_replica(index, s, n, Reason::MissedWrite)).collect();
+        match self.judge(verdict) {
+            Ok(degraded) => {
+                let node_tasks = outcomes.into_iter().flat_map(|outcome| outcome.tasks).collect();
+                self.register(change, Some(index), node_tasks, stale, degraded).await
+            }
+            Err(error) => {
+                self.record_stale(stale).await?;
+                Err(error)
+            }
+        }
+    }
+
+    fn judge(&self, verdict: Verdict) -> Result<Degraded, Error> {
+        match verdict {
+            Verdict::Held => Ok(Degraded::default()),
+            Verdict::Lost { shards } => Err(Error::NoQuorum { shards }),
+            Verdict::Degraded { groups, shards, one_group_holds } => match self.config.write.degraded {
+                DegradedWrites::Refuse if !one_group_holds => Err(Error::NoQuorum { shards }),
+                DegradedWrites::Accept | DegradedWrites::Refuse => {
+                    Ok(Degraded { groups, shards, ..Degraded::default() })
+                }
+            },
+        }
+    }
+
+    async fn carry_out(&self, part: &NodePart) -> Outcome {
+        let mut outcome = Outcome {
+            node: part.node.clone(),
+            answer: ReplicaAnswer::Accepted,
+            tasks: Vec::with_capacity(part.steps.len()),
+            refusal: None,
+        };
+        for step in &part.steps {
+            let (answer, reply) = match self.send_write(&part.node, step.call.clone()).await {
+                Ok(reply) if reply.status == 202 => match serde_json::from_slice::<EnqueuedOnNode>(&reply.body) {
+                    Ok(enqueued) => {
+                        outcome.tasks.push(NodeTask {
+                            node: part.node.clone(),
+                            uid: enqueued.task_uid,
+                            shards: step.shards.clone(),
+                            status: TaskStatus::Enqueued,
+                            error: None,
+                            deleted_documents: None,
+                        });
+                        continue;
+                    }
+                    Err(_) => (ReplicaAnswer::Ambiguous, Some(reply)),
+                },
+                Ok(reply) => (ReplicaAnswer::Missed, Some(reply)),
+                Err(error) if error.is_connect() => (ReplicaAnswer::Missed, None),
+                Err(error) => {
+                    tracing::warn!(node = %part.node, %error, "a node's answer to a write was lost");
+                    (ReplicaAnswer::Ambiguous, None)
+                }
+            };
+            if let Some(reply) = &reply {
+                let body = String::from_utf8_lossy(&reply.body);
+                tracing::warn!(node = %part.node, status = reply.status, %body, "a node did not accept a write");
+            }
+            outcome.answer = answer;
+            outcome.refusal = reply.filter(|reply| (400..500).contains(&reply.status));
+            break;
+        }
+        outcome
+    }
+
+    /// A connect failure is tried once more: nothing can have arrived.
+    async fn send_write(&self, node: &NodeId, call: Call) -> Result<Reply, NodeError> {
+        let Some(known) = self.node(node).filter(|node| node.health.state().is_live()) else {
+            return Err(NodeError::Connect(format!("node {node} is not live")));
+        };
+        match known.call(call.clone()).await {
+            Err(error) if error.is_connect() => known.call(call).await,
+            result => result,
+        }
+    }
+
+    async fn register(
+        &self,
+        change: Change,
+        index: Option<&Index>,
+        node_tasks: Vec<NodeTask>,
+        stale: Vec<StaleReplica>,
+        degraded: Degraded,
+    ) -> Result<Accepted, Error> {
+        let now = OffsetDateTime::now_utc();
+        let ends_at_once = node_tasks.is_empty();
+        let status = match (&change.doomed, ends_at_once) {
+            (_, false) => TaskStatus::Enqueued,
+            (Some(_), true) => TaskStatus::Failed,
+            (None, true) => TaskStatus::Succeeded,
+        };
+        let details = match (ends_at_once && change.doomed.is_none(), &change.effects.details) {
+            (true, Some(done)) => Some(done.clone()),
+            _ => change.details,
+        };
+        let task = NewTask {
+            index_uid: Some(change.uid),
+            physical: index.map(|index| index.physical.clone()),
+            kind: change.kind,
+            status,
+            details,
+            error: change.doomed,
+            enqueued_at: now,
+            started_at: ends_at_once.then_some(now),
+            finished_at: ends_at_once.then_some(now),
+            canceled_by: None,
+            node_tasks,
+            effects: change.effects,
+        };
+        let writes = self.stale.writes(&stale)?;
+        let batch = Batch { writes, new_tasks: vec![task.clone()], ..Batch::default() };
+        let committed = self.store.commit(batch).await?;
+        self.stale.learn(stale);
+        let uid = committed
+            .tasks
+            .first()
+            .copied()
+            .ok_or_else(|| Error::Internal("the store numbered no task".into()))?;
+        self.metrics.task(status.name());
+        self.registered.notify_one();
+        Ok(Answer { body: Bytes::from(task.numbered(uid).summary()), degraded })
+    }
+
+    /// Persist stale replicas, then hold them in memory.
+    pub(super) async fn record_stale(&self, stale: Vec<StaleReplica>) -> Result<(), Error> {
+        let writes = self.stale.writes(&stale)?;
+        if !writes.is_empty() {
+            self.store.commit(Batch { writes, ..Batch::default() }).await?;
+        }
+        self.stale.learn(stale);
+        Ok(())
+    }
+
+    /// The same steps for every node, touching every shard.
+    pub(super) fn on_every_node(&self, topology: &Topology, steps: &[Step]) -> Vec<NodePart> {
+        let members = topology.shape.members.iter();
+        members.map(|member| NodePart { node: member.id.clone(), steps: steps.to_vec() }).collect()
+    }
+
+    /// For writes that carry documents.
+    pub(super) fn write_timeout(&self) -> std::time::Duration {
+        self.config.write.node_timeout
+    }
+}
+
+/// The shards that a node is placed for.
+pub fn shards_of(placements: &GroupPlacements, node: &NodeId) -> Vec<ShardId> {
+    placements.values().flat_map(|placement| placement.shards_of(node)).collect()
+}
+
+/// A replica to be known as stale from now on.
+pub fn stale_replica(index: &Index, shard: ShardId, node: NodeId, reason: Reason) -> StaleReplica {
+    StaleReplica { index: index.physical.clone(), shard, node, since: OffsetDateTime::now_utc(), reason }
+}
+
+/// Every node that was reached refused, with the same code, and none took any part.
+fn unanimous_refusal(outcomes: &[Outcome]) -> Option<&Reply> {
+    let code = |reply: &Reply| serde_json::from_slice::<ErrorBody>(&reply.body).map(|body| body.code).ok();
+    let mut refusals = outcomes.iter().filter_map(|outcome| outcome.refusal.as_ref());
+    let first = refusals.next()?;
+    let first_code = code(first);
+    let alike = refusals.all(|reply| reply.status == first.status && code(reply) == first_code);
+    let nobody_else = outcomes.iter().all(|o| o.refusal.is_some() || o.answer == ReplicaAnswer::Missed);
+    let refused_for_good = !matches!(first_code.as_deref(), Some("invalid_api_key" | "missing_authorization_header"));
+    (alike && nobody_else && refused_for_good).then_some(first)
+}
+
+/// An object as the raw text that task details are kept as.
+pub fn raw(value: &serde_json::Value) -> Option<Box<RawValue>> {
+    serde_json::value::to_raw_value(value).ok()
+}

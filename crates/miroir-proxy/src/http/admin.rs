@@ -1,0 +1,115 @@
+//! `/_miroir`: what operators ask.
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use miroir_core::error::Code;
+use miroir_core::id::TaskUid;
+use miroir_core::topology::Topology;
+use serde_json::{Value, json};
+use time::format_description::well_known::Rfc3339;
+
+use super::error::Failure;
+use super::{Shared, json, tasks};
+use crate::node::Node;
+
+pub async fn topology(State(cluster): State<Shared>) -> Response {
+    let topology = cluster.topology();
+    let nodes: Vec<Value> = cluster.nodes().map(|node| node_view(node, replicas_on(&topology, node, &cluster))).collect();
+    let shape = &topology.shape;
+    let body = json!({
+        "epoch": topology.epoch,
+        "shards": cluster.config.shards,
+        "replicationFactor": shape.replication_factor,
+        "replicaGroups": shape.groups().len(),
+        "placement": shape.placement,
+        "nodes": nodes,
+        "degradedShards": cluster.uncovered_shards(),
+        "staleReplicas": cluster.stale_replicas().len(),
+    });
+    json(StatusCode::OK, body.to_string())
+}
+
+/// Shard replicas of new indexes that a node is placed for.
+pub fn replicas_on(topology: &Topology, node: &Node, cluster: &Shared) -> usize {
+    let id = &node.member.id;
+    topology.replicas(cluster.config.shards).filter(|(_, holder)| *holder == id).count()
+}
+
+fn node_view(node: &Node, shard_replicas: usize) -> Value {
+    let report = node.health.report();
+    json!({
+        "id": node.member.id,
+        "address": node.member.address,
+        "replicaGroup": node.member.group,
+        "state": report.state.name(),
+        "since": report.since.format(&Rfc3339).unwrap_or_default(),
+        "lastError": report.last_error,
+        "version": report.version,
+        "shardReplicas": shard_replicas,
+    })
+}
+
+pub async fn shards(State(cluster): State<Shared>) -> Response {
+    let topology = cluster.topology();
+    let groups = topology.placements(cluster.config.shards).into_iter().flatten().map(|(group, placement)| {
+        let shards: Vec<Value> = placement
+            .shards()
+            .map(|(shard, replicas)| json!({ "shard": shard, "replicas": replicas }))
+            .collect();
+        json!({ "id": group, "shards": shards })
+    });
+    let groups: Vec<Value> = groups.collect();
+    let body = json!({ "shards": cluster.config.shards, "groups": groups, "stale": cluster.stale_replicas() });
+    json(StatusCode::OK, body.to_string())
+}
+
+pub async fn stale(State(cluster): State<Shared>) -> Response {
+    json(StatusCode::OK, json!({ "stale": cluster.stale_replicas() }).to_string())
+}
+
+/// Ready: every shard has a live replica that is fresh.
+pub async fn ready(State(cluster): State<Shared>) -> Response {
+    let mut reasons = Vec::new();
+    let unknown = cluster.nodes().filter(|node| !node.health.is_confirmed()).count();
+    if unknown > 0 {
+        reasons.push(format!("{unknown} nodes have not answered a health check yet"));
+    }
+    let uncovered = cluster.uncovered_shards();
+    if uncovered > 0 {
+        reasons.push(format!("{uncovered} shards have no live fresh replica"));
+    }
+    if cluster.is_stopping() {
+        reasons.push("stopping".into());
+    }
+    if reasons.is_empty() {
+        json(StatusCode::OK, r#"{"ready":true}"#)
+    } else {
+        json(StatusCode::SERVICE_UNAVAILABLE, json!({ "ready": false, "reasons": reasons }).to_string())
+    }
+}
+
+pub async fn metrics(State(cluster): State<Shared>) -> Response {
+    crate::telemetry::exposition(&cluster.metrics).into_response()
+}
+
+pub async fn version() -> Response {
+    let body = json!({ "version": env!("CARGO_PKG_VERSION"), "commit": option_env!("MIROIR_COMMIT") });
+    json(StatusCode::OK, body.to_string())
+}
+
+/// A task with the node tasks it stands for; `mtask-00012` is the same as `12`.
+pub async fn task(State(cluster): State<Shared>, Path(text): Path<String>) -> Result<Response, Failure> {
+    let uid = TaskUid::parse(&text).ok_or_else(|| {
+        let message = format!("`{text}` is not a task: expected a number such as `12` or `mtask-00012`");
+        Failure::new(Code::InvalidTaskUids, message)
+    })?;
+    let task = tasks::find(&cluster, uid).await?;
+    let mut view: Value = serde_json::from_str(&task.view()).unwrap_or_default();
+    view["nodeTasks"] = task
+        .node_tasks
+        .iter()
+        .map(|t| json!({ "node": t.node, "uid": t.uid, "shards": t.shards, "status": t.status, "error": t.error }))
+        .collect();
+    Ok(json(StatusCode::OK, view.to_string()))
+}

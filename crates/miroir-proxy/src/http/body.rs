@@ -1,0 +1,95 @@
+//! Reading request bodies within bounds.
+
+use axum::body::Body;
+use axum::http::HeaderMap;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use miroir_core::error::Code;
+
+use super::Shared;
+use super::error::Failure;
+use crate::cluster::{Error, IngestBudget};
+
+/// Bodies of anything but documents are small.
+const MAX_REQUEST_BYTES: u64 = 10 * 1024 * 1024;
+
+/// A body of documents, counted against the budget while it arrives.
+pub async fn documents(
+    cluster: &Shared,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<(Bytes, crate::cluster::Reserved), Error> {
+    let mut reserved = IngestBudget::reserve(&cluster.budget);
+    let limit = cluster.config.server.max_body_bytes.get() as u64;
+    let bytes = collect(headers, body, limit, |piece| reserved.grow(piece)).await?;
+    Ok((bytes, reserved))
+}
+
+/// Any other body.
+pub async fn request(headers: &HeaderMap, body: Body) -> Result<Bytes, Error> {
+    collect(headers, body, MAX_REQUEST_BYTES, |_| Ok(())).await
+}
+
+async fn collect(
+    headers: &HeaderMap,
+    mut body: Body,
+    limit: u64,
+    mut account: impl FnMut(u64) -> Result<(), Error>,
+) -> Result<Bytes, Error> {
+    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > limit) {
+        return Err(Error::TooLarge { limit });
+    }
+    let mut first: Option<Bytes> = None;
+    let mut rest = BytesMut::new();
+    let mut length = 0;
+    while let Some(frame) = body.frame().await {
+        let Ok(piece) = frame.map_err(|error| Error::Body(error.to_string()))?.into_data() else { continue };
+        length += piece.len() as u64;
+        if length > limit {
+            return Err(Error::TooLarge { limit });
+        }
+        account(piece.len() as u64)?;
+        match (&first, rest.is_empty()) {
+            (None, true) => first = Some(piece),
+            (Some(_), _) | (None, false) => {
+                if let Some(first) = first.take() {
+                    // One allocation for what was announced; what was not announced grows.
+                    rest.reserve(announced.unwrap_or(0).min(limit) as usize);
+                    rest.extend_from_slice(&first);
+                }
+                rest.extend_from_slice(&piece);
+            }
+        }
+    }
+    Ok(first.unwrap_or_else(|| rest.freeze()))
+}
+
+/// A JSON body with a JSON `Content-Type`, in Meilisearch's order of complaints.
+pub fn must_be_json(headers: &HeaderMap, body: &Bytes) -> Result<(), Failure> {
+    const ACCEPTED: &str = "`application/json`";
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = content_type.map(|text| text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
+    match (essence.as_deref(), content_type) {
+        (Some("application/json"), _) => {}
+        (Some(essence), _) if essence.ends_with("+json") => {}
+        (_, Some(given)) => {
+            let message = format!(
+                "The Content-Type `{given}` is invalid. Accepted values for the Content-Type header are: {ACCEPTED}"
+            );
+            return Err(Failure::new(Code::InvalidContentType, message));
+        }
+        (_, None) => {
+            let message =
+                format!("A Content-Type header is missing. Accepted values for the Content-Type header are: {ACCEPTED}");
+            return Err(Failure::new(Code::MissingContentType, message));
+        }
+    }
+    if body.is_empty() {
+        return Err(Failure::new(Code::MissingPayload, "A json payload is missing."));
+    }
+    serde_json::from_slice::<serde::de::IgnoredAny>(body)
+        .map(drop)
+        .map_err(|error| Failure::new(Code::MalformedPayload, format!("The json payload provided is malformed. `{error}`.")))
+}

@@ -1,0 +1,205 @@
+//! `/indexes/{uid}/documents`.
+
+use axum::body::Body;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use axum::http::{HeaderMap, Method, StatusCode};
+use axum::response::Response;
+use miroir_core::document::Format;
+use miroir_core::error::Code;
+
+use super::error::Failure;
+use super::{Shared, answered, body, index_uid};
+use crate::cluster::{BrowseRequest, Deletion, Ingest};
+
+pub async fn replace(
+    cluster: State<Shared>,
+    path: Path<String>,
+    query: RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    add(cluster, path, query, headers, body, Method::POST).await
+}
+
+pub async fn merge(
+    cluster: State<Shared>,
+    path: Path<String>,
+    query: RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    add(cluster, path, query, headers, body, Method::PUT).await
+}
+
+async fn add(
+    State(cluster): State<Shared>,
+    Path(uid): Path<String>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+    method: Method,
+) -> Result<Response, Failure> {
+    let uid = index_uid(&uid)?;
+    let options = Options::read(query.as_deref().unwrap_or_default())?;
+    let format = format(&headers, options.csv_delimiter.as_deref())?;
+    let encoding = headers.get(CONTENT_ENCODING).and_then(|value| value.to_str().ok()).map(str::to_ascii_lowercase);
+    let (body, reserved) = body::documents(&cluster, &headers, body).await?;
+    let ingest = Ingest {
+        method,
+        body,
+        encoding,
+        format,
+        primary_key: options.primary_key,
+        skip_creation: options.skip_creation,
+        reserved,
+    };
+    Ok(answered(StatusCode::ACCEPTED, cluster.ingest(&uid, ingest).await?))
+}
+
+/// The query parameters of an addition.
+#[derive(Default)]
+struct Options {
+    primary_key: Option<String>,
+    csv_delimiter: Option<String>,
+    skip_creation: bool,
+}
+
+impl Options {
+    fn read(query: &str) -> Result<Self, Failure> {
+        let mut options = Self::default();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            let value = value.into_owned();
+            match name.as_ref() {
+                "primaryKey" => options.primary_key = Some(value),
+                "csvDelimiter" => options.csv_delimiter = Some(value),
+                "skipCreation" => {
+                    options.skip_creation = value.parse().map_err(|_| {
+                        let message = format!(
+                            "Invalid value in parameter `skipCreation`: could not parse `{value}` as a boolean, expected either `true` or `false`"
+                        );
+                        Failure::new(Code::InvalidSkipCreation, message)
+                    })?;
+                }
+                "customMetadata" => {
+                    let message = "`customMetadata` is not kept with tasks: leave it out.";
+                    return Err(Failure::new(Code::MiroirUnsupported, message));
+                }
+                unknown => {
+                    let message = format!(
+                        "Unknown parameter `{unknown}`: expected one of `primaryKey`, `csvDelimiter`, `customMetadata`, `skipCreation`"
+                    );
+                    return Err(Failure::new(Code::BadRequest, message));
+                }
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// The format that `Content-Type` names.
+fn format(headers: &HeaderMap, delimiter: Option<&str>) -> Result<Format, Failure> {
+    const ACCEPTED: &str = "`application/json`, `application/x-ndjson`, `text/csv`";
+    let Some(content_type) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else {
+        let message = format!("A Content-Type header is missing. Accepted values for the Content-Type header are: {ACCEPTED}");
+        return Err(Failure::new(Code::MissingContentType, message));
+    };
+    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let format = match essence.as_str() {
+        "application/json" => Format::Json,
+        "application/x-ndjson" => Format::Ndjson,
+        "text/csv" => return Ok(Format::Csv { delimiter: csv_delimiter(delimiter)? }),
+        _ => {
+            let message = format!(
+                "The Content-Type `{content_type}` is invalid. Accepted values for the Content-Type header are: {ACCEPTED}"
+            );
+            return Err(Failure::new(Code::InvalidContentType, message));
+        }
+    };
+    if delimiter.is_some() {
+        let message = format!("The Content-Type `{essence}` does not support the use of a csv delimiter. The csv delimiter can only be used with the Content-Type `text/csv`.");
+        return Err(Failure::new(Code::InvalidContentType, message));
+    }
+    Ok(format)
+}
+
+fn csv_delimiter(text: Option<&str>) -> Result<u8, Failure> {
+    match text.unwrap_or(",").as_bytes() {
+        [delimiter] if delimiter.is_ascii() => Ok(*delimiter),
+        _ => {
+            let message = format!(
+                "Invalid value in parameter `csvDelimiter`: expected a string of one ASCII character, but found: `{}`",
+                text.unwrap_or_default()
+            );
+            Err(Failure::new(Code::InvalidDocumentCsvDelimiter, message))
+        }
+    }
+}
+
+pub async fn get(
+    State(cluster): State<Shared>,
+    Path((uid, id)): Path<(String, String)>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Failure> {
+    let uid = index_uid(&uid)?;
+    Ok(answered(StatusCode::OK, cluster.document(&uid, &id, query.as_deref().unwrap_or_default()).await?))
+}
+
+pub async fn list(
+    State(cluster): State<Shared>,
+    Path(uid): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Failure> {
+    let uid = index_uid(&uid)?;
+    let request = BrowseRequest::from_query(query.as_deref().unwrap_or_default());
+    Ok(answered(StatusCode::OK, cluster.browse(&uid, request).await?))
+}
+
+pub async fn fetch(
+    State(cluster): State<Shared>,
+    Path(uid): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    let uid = index_uid(&uid)?;
+    let body = body::request(&headers, body).await?;
+    body::must_be_json(&headers, &body)?;
+    Ok(answered(StatusCode::OK, cluster.browse(&uid, BrowseRequest::from_body(body)).await?))
+}
+
+pub async fn delete(
+    State(cluster): State<Shared>,
+    Path((uid, id)): Path<(String, String)>,
+) -> Result<Response, Failure> {
+    let uid = index_uid(&uid)?;
+    Ok(answered(StatusCode::ACCEPTED, cluster.delete_documents(&uid, Deletion::One(id)).await?))
+}
+
+pub async fn clear(State(cluster): State<Shared>, Path(uid): Path<String>) -> Result<Response, Failure> {
+    let uid = index_uid(&uid)?;
+    Ok(answered(StatusCode::ACCEPTED, cluster.delete_documents(&uid, Deletion::All).await?))
+}
+
+pub async fn delete_batch(
+    State(cluster): State<Shared>,
+    Path(uid): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    let uid = index_uid(&uid)?;
+    let body = body::request(&headers, body).await?;
+    body::must_be_json(&headers, &body)?;
+    Ok(answered(StatusCode::ACCEPTED, cluster.delete_documents(&uid, Deletion::Batch(body)).await?))
+}
+
+pub async fn delete_by_filter(
+    State(cluster): State<Shared>,
+    Path(uid): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    let uid = index_uid(&uid)?;
+    let body = body::request(&headers, body).await?;
+    body::must_be_json(&headers, &body)?;
+    Ok(answered(StatusCode::ACCEPTED, cluster.delete_documents(&uid, Deletion::Filter(body)).await?))
+}

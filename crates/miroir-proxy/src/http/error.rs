@@ -1,0 +1,89 @@
+//! The one table that speaks HTTP: errors as Meilisearch words them.
+
+use axum::http::StatusCode;
+use axum::http::header::{HeaderValue, RETRY_AFTER};
+use axum::response::{IntoResponse, Response};
+use miroir_core::document::SplitError;
+use miroir_core::error::{Code, ErrorBody};
+use miroir_core::id::InvalidIndexUid;
+
+use super::json;
+use crate::cluster::Error;
+
+/// An error on its way to a client.
+#[derive(Debug)]
+pub struct Failure {
+    status: u16,
+    body: ErrorBody,
+    retry_after_s: Option<u32>,
+}
+
+/// Seconds after which an overloaded instance may be asked again.
+const RETRY_AFTER_S: u32 = 10;
+
+impl Failure {
+    /// The failure of this code with this message.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { status: code.status(), body: ErrorBody::new(code, message), retry_after_s: None }
+    }
+
+    /// Too much at once; the client should come back later.
+    pub fn overloaded(message: impl Into<String>) -> Self {
+        Self { retry_after_s: Some(RETRY_AFTER_S), ..Self::new(Code::MiroirOverloaded, message) }
+    }
+
+    fn of(body: ErrorBody) -> Self {
+        let known = Code::ALL.iter().find(|code| code.name() == body.code);
+        Self { status: known.map_or(400, |code| code.status()), body, retry_after_s: None }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let text = error.to_string();
+        match error {
+            Error::IndexNotFound(_) => Self::new(Code::IndexNotFound, text),
+            Error::Refused { status, body } => Self { status, body, retry_after_s: None },
+            Error::Invalid(body) => Self::of(body),
+            Error::Documents(error) => Self::from(error),
+            Error::NoQuorum { .. } => Self::new(Code::MiroirNoQuorum, text),
+            Error::ShardUnavailable { .. } => Self::new(Code::MiroirShardUnavailable, text),
+            Error::Store(source) => {
+                tracing::error!(error = %source, "the store failed");
+                Self::new(Code::MiroirStoreUnavailable, "The store is unavailable; nothing was acknowledged.")
+            }
+            Error::Overloaded(_) => Self::overloaded(text),
+            Error::TooLarge { .. } => Self::new(Code::PayloadTooLarge, text),
+            Error::Encoding { .. } => Self::new(Code::MalformedPayload, text),
+            Error::Body(_) => Self::new(Code::BadRequest, text),
+            Error::Answer { .. } | Error::Merge(_) | Error::Internal(_) => {
+                tracing::error!(error = %text, "a request failed inside");
+                Self::new(Code::Internal, "An internal error has occurred. The log says more.")
+            }
+        }
+    }
+}
+
+impl From<SplitError> for Failure {
+    fn from(error: SplitError) -> Self {
+        Self::of(error.body())
+    }
+}
+
+impl From<InvalidIndexUid> for Failure {
+    fn from(error: InvalidIndexUid) -> Self {
+        Self::new(Code::InvalidIndexUid, error.to_string())
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_vec(&self.body).unwrap_or_default();
+        let mut response = json(status, body);
+        if let Some(seconds) = self.retry_after_s {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}

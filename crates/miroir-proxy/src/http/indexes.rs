@@ -1,0 +1,138 @@
+//! `/indexes`.
+
+use axum::body::Body;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use miroir_core::error::Code;
+use miroir_core::id::IndexUid;
+use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::error::Failure;
+use super::{Shared, answered, body, index_uid, json};
+use crate::cluster::Index;
+
+pub async fn list(State(cluster): State<Shared>, RawQuery(query): RawQuery) -> Result<Response, Failure> {
+    let (mut offset, mut limit) = (0_usize, 20_usize);
+    for (name, value) in form_urlencoded::parse(query.as_deref().unwrap_or_default().as_bytes()) {
+        let number = |code| {
+            let message = format!("Invalid value in parameter `{name}`: could not parse `{value}` as a positive integer");
+            value.parse().map_err(|_| Failure::new(code, message))
+        };
+        match name.as_ref() {
+            "offset" => offset = number(Code::InvalidIndexOffset)?,
+            "limit" => limit = number(Code::InvalidIndexLimit)?,
+            unknown => {
+                let message = format!("Unknown parameter `{unknown}`: expected one of `offset`, `limit`");
+                return Err(Failure::new(Code::BadRequest, message));
+            }
+        }
+    }
+    let indexes = cluster.indexes();
+    let results: Vec<Value> = indexes.iter().skip(offset).take(limit).map(|index| view(index)).collect();
+    let page = json!({ "results": results, "offset": offset, "limit": limit, "total": indexes.len() });
+    Ok(json(StatusCode::OK, page.to_string()))
+}
+
+pub async fn get(State(cluster): State<Shared>, Path(uid): Path<String>) -> Result<Response, Failure> {
+    let index = cluster.index(&index_uid(&uid)?)?;
+    Ok(json(StatusCode::OK, view(&index).to_string()))
+}
+
+fn view(index: &Index) -> Value {
+    let text = |at: OffsetDateTime| at.format(&Rfc3339).unwrap_or_default();
+    json!({
+        "uid": index.uid,
+        "createdAt": text(index.created_at),
+        "updatedAt": text(index.updated_at),
+        "primaryKey": index.primary_key,
+    })
+}
+
+pub async fn create(State(cluster): State<Shared>, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
+    let body = body::request(&headers, body).await?;
+    body::must_be_json(&headers, &body)?;
+    let object = members(&body, &["uid", "primaryKey"])?;
+    let uid = match object.get("uid") {
+        Some(Value::String(uid)) => uid.clone(),
+        None => return Err(Failure::new(Code::MissingIndexUid, "Missing field `uid`")),
+        Some(other) => {
+            let message = format!("Invalid value type at `.uid`: expected a string, but found {}", found(other));
+            return Err(Failure::new(Code::InvalidIndexUid, message));
+        }
+    };
+    let uid: IndexUid = uid.parse().map_err(|error| {
+        Failure::new(Code::InvalidIndexUid, format!("Invalid value at `.uid`: {error}"))
+    })?;
+    let primary_key = primary_key(&object)?;
+    Ok(answered(StatusCode::ACCEPTED, cluster.create_index(&uid, primary_key).await?))
+}
+
+pub async fn update(
+    State(cluster): State<Shared>,
+    Path(uid): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    let uid = index_uid(&uid)?;
+    let body = body::request(&headers, body).await?;
+    body::must_be_json(&headers, &body)?;
+    let object = members(&body, &["primaryKey", "uid"])?;
+    if object.contains_key("uid") {
+        let message = "Renaming an index is not supported yet: create the new one and load it.";
+        return Err(Failure::new(Code::MiroirUnsupported, message));
+    }
+    let primary_key = primary_key(&object)?;
+    Ok(answered(StatusCode::ACCEPTED, cluster.update_index(&uid, primary_key).await?))
+}
+
+pub async fn delete(State(cluster): State<Shared>, Path(uid): Path<String>) -> Result<Response, Failure> {
+    let uid = index_uid(&uid)?;
+    Ok(answered(StatusCode::ACCEPTED, cluster.delete_index(&uid).await?))
+}
+
+pub async fn stats(State(cluster): State<Shared>, Path(uid): Path<String>) -> Result<Response, Failure> {
+    let uid = index_uid(&uid)?;
+    Ok(answered(StatusCode::OK, cluster.index_stats(&uid).await?))
+}
+
+fn members(body: &[u8], known: &[&str]) -> Result<Map<String, Value>, Failure> {
+    let value: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
+    let Value::Object(object) = value else {
+        let message = format!("Invalid value type: expected an object, but found {}", found(&value));
+        return Err(Failure::new(Code::BadRequest, message));
+    };
+    if let Some(unknown) = object.keys().find(|key| !known.contains(&key.as_str())) {
+        let expected = known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let message = format!("Unknown field `{unknown}`: expected one of {expected}");
+        return Err(Failure::new(Code::BadRequest, message));
+    }
+    Ok(object)
+}
+
+fn primary_key(object: &Map<String, Value>) -> Result<Option<String>, Failure> {
+    match object.get("primaryKey") {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(key)) => Ok(Some(key.clone())),
+        Some(other) => {
+            let message = format!("Invalid value type at `.primaryKey`: expected a string, but found {}", found(other));
+            Err(Failure::new(Code::InvalidIndexPrimaryKey, message))
+        }
+    }
+}
+
+/// A value as Meilisearch's messages name it.
+fn found(value: &Value) -> String {
+    match value {
+        Value::Null => "null".into(),
+        Value::Bool(value) => format!("a boolean: `{value}`"),
+        Value::Number(number) if number.is_i64() && !number.is_u64() => format!("a negative integer: `{number}`"),
+        Value::Number(number) if number.is_u64() => format!("a positive integer: `{number}`"),
+        Value::Number(number) => format!("a number: `{number}`"),
+        Value::String(text) => format!("a string: `{}`", Value::String(text.clone())),
+        Value::Array(_) => format!("an array: `{value}`"),
+        Value::Object(_) => format!("an object: `{value}`"),
+    }
+}

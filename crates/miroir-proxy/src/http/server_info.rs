@@ -1,0 +1,26 @@
+//! `/health`, `/version`, `/stats`.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde_json::json;
+
+use super::error::Failure;
+use super::{Shared, answered, json};
+
+pub async fn health() -> Response {
+    json(StatusCode::OK, r#"{"status":"available"}"#)
+}
+
+/// The Meilisearch that the nodes run: clients choose their behaviour by it.
+pub async fn version(State(cluster): State<Shared>) -> Response {
+    let mut versions: Vec<String> = cluster.nodes().filter_map(|node| node.health.report().version).collect();
+    versions.sort();
+    let version = versions.first().map_or("unknown", String::as_str);
+    let body = json!({ "commitSha": "unknown", "commitDate": "unknown", "pkgVersion": version });
+    json(StatusCode::OK, body.to_string())
+}
+
+pub async fn stats(State(cluster): State<Shared>) -> Result<Response, Failure> {
+    Ok(answered(StatusCode::OK, cluster.stats().await?))
+}

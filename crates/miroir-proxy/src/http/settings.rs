@@ -1,0 +1,102 @@
+//! `/indexes/{uid}/settings` and its parts.
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use miroir_core::error::Code;
+use miroir_core::settings::{SubSetting, Verb, sub_setting};
+use serde_json::{Map, Value};
+
+use super::error::Failure;
+use super::{Shared, answered, body, index_uid, json};
+
+pub async fn all(State(cluster): State<Shared>, Path(uid): Path<String>) -> Result<Response, Failure> {
+    let settings = cluster.settings(&index_uid(&uid)?)?;
+    Ok(json(StatusCode::OK, settings.to_json()))
+}
+
+pub async fn update(
+    State(cluster): State<Shared>,
+    Path(uid): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    let uid = index_uid(&uid)?;
+    let patch = read_json(&headers, body).await?;
+    if !patch.is_object() {
+        let message = "Invalid value type: expected an object of settings";
+        return Err(Failure::new(Code::BadRequest, message));
+    }
+    Ok(answered(StatusCode::ACCEPTED, cluster.update_settings(&uid, patch).await?))
+}
+
+pub async fn reset(State(cluster): State<Shared>, Path(uid): Path<String>) -> Result<Response, Failure> {
+    Ok(answered(StatusCode::ACCEPTED, cluster.reset_settings(&index_uid(&uid)?).await?))
+}
+
+pub async fn one(
+    State(cluster): State<Shared>,
+    Path((uid, name)): Path<(String, String)>,
+) -> Result<Response, Failure> {
+    let Some(setting) = sub_setting(&name) else { return Ok(StatusCode::NOT_FOUND.into_response()) };
+    let settings = cluster.settings(&index_uid(&uid)?)?;
+    let value = settings.get(setting.key).cloned().unwrap_or(Value::Null);
+    Ok(json(StatusCode::OK, value.to_string()))
+}
+
+pub async fn put_one(
+    cluster: State<Shared>,
+    path: Path<(String, String)>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    change_one(cluster, path, headers, body, Verb::Put).await
+}
+
+pub async fn patch_one(
+    cluster: State<Shared>,
+    path: Path<(String, String)>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    change_one(cluster, path, headers, body, Verb::Patch).await
+}
+
+async fn change_one(
+    State(cluster): State<Shared>,
+    Path((uid, name)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Body,
+    verb: Verb,
+) -> Result<Response, Failure> {
+    let Some(setting) = sub_setting(&name) else { return Ok(StatusCode::NOT_FOUND.into_response()) };
+    if setting.verb != verb {
+        return Ok(StatusCode::METHOD_NOT_ALLOWED.into_response());
+    }
+    let uid = index_uid(&uid)?;
+    let value = read_json(&headers, body).await?;
+    Ok(answered(StatusCode::ACCEPTED, cluster.update_settings(&uid, only(&setting, value)).await?))
+}
+
+pub async fn reset_one(
+    State(cluster): State<Shared>,
+    Path((uid, name)): Path<(String, String)>,
+) -> Result<Response, Failure> {
+    let Some(setting) = sub_setting(&name) else { return Ok(StatusCode::NOT_FOUND.into_response()) };
+    let uid = index_uid(&uid)?;
+    // Resetting does not create an index.
+    cluster.index(&uid)?;
+    Ok(answered(StatusCode::ACCEPTED, cluster.update_settings(&uid, only(&setting, Value::Null)).await?))
+}
+
+fn only(setting: &SubSetting, value: Value) -> Value {
+    Value::Object(Map::from_iter([(setting.key.to_owned(), value)]))
+}
+
+async fn read_json(headers: &HeaderMap, body: Body) -> Result<Value, Failure> {
+    let body: Bytes = body::request(headers, body).await?;
+    body::must_be_json(headers, &body)?;
+    serde_json::from_slice(&body).map_err(|error| Failure::new(Code::MalformedPayload, error.to_string()))
+}

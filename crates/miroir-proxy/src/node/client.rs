@@ -1,0 +1,198 @@
+//! The HTTP client that all nodes share: kept-alive connections, bounded answers, bounded waiting.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, Uri};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use thiserror::Error;
+
+use super::Chunks;
+
+/// One request to a node.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Its name in metrics.
+    pub operation: &'static str,
+    /// GET, POST, ...
+    pub method: Method,
+    /// With the query, beginning with `/`.
+    pub path: String,
+    /// Sent as it is.
+    pub body: Chunks,
+    /// None: no body.
+    pub content_type: Option<&'static str>,
+    /// From the first byte sent to the last byte received.
+    pub timeout: Duration,
+}
+
+impl Call {
+    /// A request without a body.
+    pub fn get(operation: &'static str, path: impl Into<String>, timeout: Duration) -> Self {
+        Self::bare(operation, Method::GET, path, timeout)
+    }
+
+    /// A request of any method without a body.
+    pub fn bare(operation: &'static str, method: Method, path: impl Into<String>, timeout: Duration) -> Self {
+        Self { operation, method, path: path.into(), body: Chunks::default(), content_type: None, timeout }
+    }
+
+    /// A request with a JSON body.
+    pub fn json(
+        operation: &'static str,
+        method: Method,
+        path: impl Into<String>,
+        body: impl Into<Chunks>,
+        timeout: Duration,
+    ) -> Self {
+        let content_type = Some("application/json");
+        Self { operation, method, path: path.into(), body: body.into(), content_type, timeout }
+    }
+}
+
+/// A whole answer of any status.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// HTTP status.
+    pub status: u16,
+    /// All of it.
+    pub body: Bytes,
+}
+
+/// No whole answer came.
+#[derive(Debug, Error)]
+pub enum NodeError {
+    /// The request never left: the node cannot have seen it.
+    #[error("cannot connect: {0}")]
+    Connect(String),
+    /// The connection broke after the request may have left: the node may have acted on it.
+    #[error("connection lost: {0}")]
+    Lost(String),
+    /// As [`NodeError::Lost`], by waiting too long.
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+    /// The answer is beyond the bound.
+    #[error("the answer is larger than {0} bytes")]
+    TooLarge(usize),
+    /// The request could not be formed.
+    #[error("impossible request: {0}")]
+    Request(#[from] http::Error),
+}
+
+impl NodeError {
+    /// For metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Connect(_) => "connect",
+            Self::Lost(_) => "lost",
+            Self::Timeout(_) => "timeout",
+            Self::TooLarge(_) => "too_large",
+            Self::Request(_) => "request",
+        }
+    }
+
+    /// The node was not reached at all.
+    pub fn is_connect(&self) -> bool {
+        match self {
+            Self::Connect(_) => true,
+            Self::Lost(_) | Self::Timeout(_) | Self::TooLarge(_) | Self::Request(_) => false,
+        }
+    }
+}
+
+/// Bounds of the client.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Idle connections kept per node.
+    pub max_idle: usize,
+    /// For how long.
+    pub idle_timeout: Duration,
+    /// To establish a connection.
+    pub connect_timeout: Duration,
+    /// Bytes of one answer.
+    pub max_reply: usize,
+}
+
+/// Cheap to clone; clones share the connections.
+#[derive(Clone)]
+pub struct NodeClient {
+    http: Client<HttpConnector, Chunks>,
+    authorization: Option<HeaderValue>,
+    max_reply: usize,
+}
+
+impl NodeClient {
+    /// A client that speaks to nodes with this key; an empty key sends none.
+    ///
+    /// # Errors
+    /// When the key cannot stand in a header.
+    pub fn new(node_key: &str, limits: Limits) -> Result<Self, http::header::InvalidHeaderValue> {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(limits.connect_timeout));
+        let http = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(limits.idle_timeout)
+            .pool_max_idle_per_host(limits.max_idle)
+            .build(connector);
+        let authorization = match node_key {
+            "" => None,
+            key => {
+                let mut value = HeaderValue::try_from(format!("Bearer {key}"))?;
+                value.set_sensitive(true);
+                Some(value)
+            }
+        };
+        Ok(Self { http, authorization, max_reply: limits.max_reply })
+    }
+
+    /// Send and collect.
+    ///
+    /// # Errors
+    /// [`NodeError`] when no whole answer came in time.
+    pub async fn call(&self, address: &str, call: Call) -> Result<Reply, NodeError> {
+        let timeout = call.timeout;
+        tokio::time::timeout(timeout, self.exchange(address, call))
+            .await
+            .unwrap_or(Err(NodeError::Timeout(timeout)))
+    }
+
+    async fn exchange(&self, address: &str, call: Call) -> Result<Reply, NodeError> {
+        let uri = Uri::try_from(format!("{address}{}", call.path)).map_err(http::Error::from)?;
+        let mut request = Request::builder().method(call.method).uri(uri);
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        if let Some(content_type) = call.content_type {
+            request = request.header(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        }
+        let response = self.http.request(request.body(call.body)?).await.map_err(|error| {
+            let text = chain(&error);
+            if error.is_connect() { NodeError::Connect(text) } else { NodeError::Lost(text) }
+        })?;
+        let status = response.status().as_u16();
+        let body = Limited::new(response.into_body(), self.max_reply).collect().await.map_err(|error| {
+            if error.downcast_ref::<LengthLimitError>().is_some() {
+                NodeError::TooLarge(self.max_reply)
+            } else {
+                NodeError::Lost(error.to_string())
+            }
+        })?;
+        Ok(Reply { status, body: body.to_bytes() })
+    }
+}
+
+/// An error with its causes: the outer ones rarely say what happened.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,9 @@
+//! What an operator sees: metrics and logs.
+
+mod log;
+mod metrics;
+mod serve;
+
+pub use log::init as init_logs;
+pub use metrics::{Metrics, RequestLabels};
+pub use serve::{exposition, router as metrics_router};

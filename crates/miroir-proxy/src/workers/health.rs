@@ -1,0 +1,70 @@
+//! Health checks: every node, every `health.interval_ms`.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use serde::Deserialize;
+
+use crate::cluster::Cluster;
+use crate::http::admin::replicas_on;
+use crate::node::{Call, Node};
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Version {
+    pkg_version: String,
+}
+
+/// Check all nodes for ever; the first round begins at once.
+pub async fn watch_health(cluster: Arc<Cluster>) {
+    let mut ticks = tokio::time::interval(cluster.config.health.interval);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let nodes: Vec<&Arc<Node>> = cluster.nodes().collect();
+        join_all(nodes.iter().map(|node| check(&cluster, node))).await;
+        let topology = cluster.topology();
+        for node in nodes {
+            let live = node.health.state().is_live();
+            cluster.metrics.node_state(&node.member.id, live, replicas_on(&topology, node, &cluster));
+        }
+        let shards = f64::from(cluster.config.shards.get());
+        let covered = 1.0 - cluster.uncovered_shards() as f64 / shards;
+        cluster.metrics.coverage(covered, cluster.stale_replicas().len());
+    }
+}
+
+async fn check(cluster: &Cluster, node: &Node) {
+    let timeout = cluster.config.health.timeout;
+    let changed = match node.call(Call::get("health", "/health", timeout)).await {
+        Ok(reply) if reply.status == 200 => {
+            let changed = node.health.check_passed(cluster.has_stale_replicas(&node.member.id));
+            if changed.is_some() || node.health.report().version.is_none() {
+                learn_version(cluster, node).await;
+            }
+            changed
+        }
+        Ok(reply) => node.health.check_failed(&format!("GET /health answered {}", reply.status)),
+        // A connect failure has been counted with the request.
+        Err(error) if error.is_connect() => None,
+        Err(error) => node.health.check_failed(&error.to_string()),
+    };
+    if let Some(state) = changed {
+        let report = node.health.report();
+        tracing::info!(node = %node.member.id, state = state.name(), last_error = report.last_error, "node state");
+    }
+}
+
+async fn learn_version(cluster: &Cluster, node: &Node) {
+    let reply = node.call(Call::get("version", "/version", cluster.config.health.timeout)).await;
+    match reply {
+        Ok(reply) if reply.status == 200 => match serde_json::from_slice::<Version>(&reply.body) {
+            Ok(version) => node.health.set_version(version.pkg_version),
+            Err(error) => tracing::warn!(node = %node.member.id, %error, "the node's version cannot be read"),
+        },
+        Ok(reply) if reply.status == 403 || reply.status == 401 => {
+            tracing::error!(node = %node.member.id, "the node does not accept node_master_key");
+        }
+        Ok(_) | Err(_) => {}
+    }
+}

@@ -1,0 +1,7 @@
+//! Background work: each a future that runs until it is dropped.
+
+mod health;
+mod prune;
+
+pub use health::watch_health;
+pub use prune::prune_tasks;

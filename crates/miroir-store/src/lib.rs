@@ -1,0 +1,73 @@
+//! The durable shared state of Miroir, behind one trait.
+//!
+//! Invariant: what [`Store::commit`] acknowledged outlives the process. Nothing above this crate keeps state that cannot
+//! be rebuilt from here.
+
+mod error;
+mod record;
+mod sqlite;
+mod typed;
+
+use async_trait::async_trait;
+use miroir_core::id::TaskUid;
+use miroir_core::task::{Task, TaskPage, TaskQuery};
+use time::OffsetDateTime;
+
+pub use error::StoreError;
+pub use record::{Batch, Committed, Record, Table, Write};
+pub use sqlite::{SqliteOptions, SqliteStore};
+pub use typed::{Typed, TypedTable};
+
+/// What every backend does. All of it is safe to call from many tasks at once, and none of it blocks a thread of the
+/// async runtime.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Write all of the batch or nothing of it; durable when this returns. Once begun it is done even when the caller
+    /// stops waiting.
+    ///
+    /// New tasks get consecutive numbers of the one sequence, which begins at 0 and never gives a number twice.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when a condition of the batch does not hold; otherwise why the store cannot write.
+    /// In each case nothing was written, except that after [`StoreError::Closed`] nobody knows.
+    async fn commit(&self, batch: Batch) -> Result<Committed, StoreError>;
+
+    /// The record of this key, unless it expired.
+    ///
+    /// # Errors
+    /// Why the store cannot be read.
+    async fn get(&self, table: Table, key: &str) -> Result<Option<Record>, StoreError>;
+
+    /// All records of the table that have not expired, by key.
+    ///
+    /// # Errors
+    /// Why the store cannot be read.
+    async fn list(&self, table: Table) -> Result<Vec<(String, Record)>, StoreError>;
+
+    /// The task of this number, unless it was pruned or never given.
+    ///
+    /// # Errors
+    /// Why the store cannot be read.
+    async fn task(&self, uid: TaskUid) -> Result<Option<Task>, StoreError>;
+
+    /// A page of the tasks that match, as [`TaskQuery::matches`] defines it. Page and total are of one moment.
+    ///
+    /// # Errors
+    /// Why the store cannot be read.
+    async fn tasks(&self, query: &TaskQuery) -> Result<TaskPage, StoreError>;
+
+    /// The oldest tasks that are not final, later than `after`, oldest first.
+    ///
+    /// # Errors
+    /// Why the store cannot be read.
+    async fn unsettled_tasks(&self, after: Option<TaskUid>, limit: usize) -> Result<Vec<Task>, StoreError>;
+
+    /// Forget at most `limit` final tasks that finished before this instant, those that finished first. Returns how many.
+    ///
+    /// # Errors
+    /// Why the store cannot write; nothing was forgotten then.
+    async fn prune_tasks(&self, finished_before: OffsetDateTime, limit: usize) -> Result<u64, StoreError>;
+
+    /// Finish what was begun and let go of the backend. Every later call is [`StoreError::Closed`].
+    async fn close(&self);
+}

@@ -1,0 +1,103 @@
+//! What is stored: records in tables, and the batches that change them together with tasks.
+
+use std::fmt;
+
+use bytes::Bytes;
+use miroir_core::id::TaskUid;
+use miroir_core::task::{NewTask, Task};
+use time::OffsetDateTime;
+
+macro_rules! tables {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// The tables of records. Tasks are not among them: they have operations of their own.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Table {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Table {
+            /// All of them.
+            pub const ALL: &[Table] = &[$(Table::$variant),*];
+
+            /// The name in the backend. It stays for ever: stores of earlier releases are read by it.
+            pub fn name(self) -> &'static str {
+                match self { $(Table::$variant => $name),* }
+            }
+        }
+    };
+}
+
+tables! {
+    /// Indexes, by their logical uid.
+    Catalog = "catalog",
+    /// Members, placements, epoch and transition.
+    Topology = "topology",
+    /// Replicas that missed a write.
+    StaleReplicas = "stale_replicas",
+    /// Which settings version each (index, node) was last verified at.
+    NodeSettingsVersion = "node_settings_version",
+    /// The phases of led work.
+    Operations = "operations",
+    /// Facts about the store itself and its instance.
+    Meta = "meta",
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A stored value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Rises with every write anywhere in the store, so that a record written anew never has an old version.
+    pub version: u64,
+    /// JSON text.
+    pub value: Bytes,
+    /// From then on the record is as good as deleted.
+    pub expires_at: Option<OffsetDateTime>,
+}
+
+/// One change of one record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // the fields are those of records
+pub enum Write {
+    /// Write, whatever is there.
+    Put { table: Table, key: String, value: Bytes, expires_at: Option<OffsetDateTime> },
+    /// Write if the record is at this version; `None`: if there is no record.
+    PutIf { table: Table, key: String, value: Bytes, expires_at: Option<OffsetDateTime>, expected: Option<u64> },
+    /// Delete, if it is there at all.
+    Delete { table: Table, key: String },
+    /// Delete if the record is at this version.
+    DeleteIf { table: Table, key: String, expected: u64 },
+}
+
+/// What is to be written together.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// Records, in this order: a later write sees an earlier one.
+    pub writes: Vec<Write>,
+    /// Tasks to be numbered, in this order.
+    pub new_tasks: Vec<NewTask>,
+    /// Tasks that replace those of the same uid. One that was pruned stays away, and a final task is never replaced by
+    /// one that is not.
+    pub settled: Vec<Task>,
+}
+
+impl Batch {
+    /// There is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        let Self { writes, new_tasks, settled } = self;
+        writes.is_empty() && new_tasks.is_empty() && settled.is_empty()
+    }
+}
+
+/// What a batch became.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// The numbers of the new tasks, in their order.
+    pub tasks: Vec<TaskUid>,
+    /// The version of each record written, in the order of the writes; none for a deletion.
+    pub versions: Vec<Option<u64>>,
+}

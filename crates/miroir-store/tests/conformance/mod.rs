@@ -1,0 +1,88 @@
+//! What every backend of [`Store`] must do, written once. A backend calls `suite!` with a function that opens an empty
+//! store, and what it stands on.
+
+pub mod queries;
+pub mod records;
+pub mod tasks;
+
+use miroir_core::id::{IndexUid, TaskUid};
+use miroir_core::task::{Effects, NewTask, TaskKind, TaskStatus};
+use miroir_store::{Batch, Store, StoreError};
+use time::{Duration, OffsetDateTime};
+
+/// Makes one test of each rule.
+macro_rules! suite {
+    ($open:path: $($module:ident::{$($rule:ident),* $(,)?}),* $(,)?) => {
+        $($(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $rule() {
+                let (store, _kept_until_the_end) = $open().await;
+                crate::conformance::$module::$rule(store).await;
+            }
+        )*)*
+    };
+    ($open:path) => {
+        suite! { $open:
+            records::{
+                a_record_is_read_as_written,
+                versions_rise_even_when_a_record_is_written_anew,
+                conditions_hold_or_nothing_is_written,
+                a_later_write_of_a_batch_sees_an_earlier_one,
+                an_expired_record_is_gone,
+                tables_are_apart_and_listed_by_key,
+                a_broken_record_is_an_error_that_names_it,
+                one_of_many_compare_and_set_wins_each_round,
+            },
+            tasks::{
+                numbers_begin_at_zero_and_are_consecutive,
+                a_conflict_registers_no_task_and_uses_up_no_number,
+                concurrent_committers_get_unique_rising_numbers,
+                a_final_task_is_never_unsettled,
+                unsettled_tasks_come_oldest_first_in_pages,
+                pruning_forgets_the_oldest_final_tasks_only,
+                numbers_are_not_given_again_after_pruning,
+                details_stay_the_text_they_were,
+                a_closed_store_says_so,
+            },
+            queries::{
+                pages_follow_one_another_in_both_directions,
+                a_page_of_many_indexes_is_in_order,
+            },
+        }
+    };
+}
+
+/// A moment of the tests' own.
+pub fn at(second: i64) -> OffsetDateTime {
+    OffsetDateTime::UNIX_EPOCH + Duration::seconds(1_700_000_000 + second)
+}
+
+/// A task that waits.
+pub fn waiting(index: Option<&str>, second: i64) -> NewTask {
+    let index: Option<IndexUid> = index.map(|index| index.parse().expect("an index uid"));
+    NewTask {
+        index_uid: index.clone(),
+        physical: index,
+        kind: TaskKind::DocumentAdditionOrUpdate,
+        status: TaskStatus::Enqueued,
+        details: None,
+        error: None,
+        enqueued_at: at(second),
+        started_at: None,
+        finished_at: None,
+        canceled_by: None,
+        node_tasks: Vec::new(),
+        effects: Effects::default(),
+    }
+}
+
+/// A task that ended.
+pub fn done(index: Option<&str>, second: i64) -> NewTask {
+    let (started_at, finished_at) = (Some(at(second)), Some(at(second + 1)));
+    NewTask { status: TaskStatus::Succeeded, started_at, finished_at, ..waiting(index, second) }
+}
+
+/// Register tasks; returns their numbers.
+pub async fn register(store: &dyn Store, new_tasks: Vec<NewTask>) -> Result<Vec<TaskUid>, StoreError> {
+    Ok(store.commit(Batch { new_tasks, ..Batch::default() }).await?.tasks)
+}

@@ -1,0 +1,32 @@
+//! Waiting for a condition, with a bound.
+
+use std::time::{Duration, Instant};
+
+/// Time between two looks at a condition.
+const PAUSE: Duration = Duration::from_millis(15);
+
+/// Calls `probe` until it gives a value; `None` once `bound` has passed.
+pub fn poll<T>(bound: Duration, mut probe: impl FnMut() -> Option<T>) -> Option<T> {
+    let end = Instant::now() + bound;
+    loop {
+        if let Some(value) = probe() {
+            return Some(value);
+        }
+        if Instant::now() >= end {
+            return None;
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// Calls `probe` until it gives a value.
+///
+/// # Panics
+/// When `bound` passes first; the message says what was waited for.
+#[track_caller]
+pub fn eventually<T>(what: &str, bound: Duration, probe: impl FnMut() -> Option<T>) -> T {
+    match poll(bound, probe) {
+        Some(value) => value,
+        None => panic!("waited {bound:?} in vain: {what}"),
+    }
+}
