@@ -213,14 +213,14 @@ define_commands() {
   titles=(
     "search, with typing errors"
     "filter and count by facet"
-    "sort, largest first"
+    "sort: the largest editors first"
     "one document by its id"
     "where the shards are"
   )
   commands=(
     "$search -d '{\"q\":\"text editr\",\"limit\":3,\"attributesToRetrieve\":[\"name\",\"section\",\"summary\"]}'"
     "$search -d '{\"q\":\"editor\",\"filter\":\"section IN [editors, utils]\",\"facets\":[\"section\",\"priority\"],\"limit\":2}'"
-    "$search -d '{\"q\":\"compiler\",\"sort\":[\"size:desc\"],\"limit\":3,\"attributesToRetrieve\":[\"name\",\"size\"]}'"
+    "$search -d '{\"filter\":\"section = editors\",\"sort\":[\"size:desc\"],\"limit\":3,\"attributesToRetrieve\":[\"name\",\"size\"]}'"
     "curl -s $url/indexes/packages/documents/bash -H 'Authorization: Bearer $MASTER_KEY'"
     "curl -s $url/_miroir/topology -H 'Authorization: Bearer $ADMIN_KEY'"
   )

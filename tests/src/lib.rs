@@ -18,10 +18,12 @@ pub mod raw;
 pub mod reaper;
 pub mod rng;
 pub mod shape;
+pub mod twin;
 pub mod wait;
 
 pub use client::{Answer, Client};
 pub use cluster::{Cluster, ClusterBuilder};
 pub use node::Node;
 pub use rng::Rng;
+pub use twin::{Differences, Twin};
 pub use wait::eventually;

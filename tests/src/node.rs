@@ -99,7 +99,7 @@ impl Node {
                 let snapshots = self.directory.join("snapshots");
                 let arguments = [
                     "--no-analytics", "--master-key", NODE_KEY, "--http-addr", &address, "--db-path", &data, "--dump-dir",
-                    &dumps.to_string_lossy(), "--snapshot-dir", &snapshots.to_string_lossy(), "--log-level", "WARN",
+                    &dumps.to_string_lossy(), "--snapshot-dir", &snapshots.to_string_lossy(), "--log-level", "ERROR",
                 ];
                 Process::start(&self.name, &server, &arguments, &log)?
             }

@@ -103,8 +103,8 @@ fn show_logs_on_panic() {
             let logs = LOGS.try_lock().map(|logs| logs.clone()).unwrap_or_default();
             for (name, path) in logs {
                 let text = std::fs::read(&path).unwrap_or_default();
-                let lines = if name.starts_with("miroir") { 20 } else { 3 };
-                eprintln!("--- {name}: {}\n{}", path.display(), tail(&String::from_utf8_lossy(&text), lines));
+                let lines = if name.starts_with("miroir") { 20 } else { 2 };
+                eprintln!("--- {name}: {}\n{}", path.display(), tail(String::from_utf8_lossy(&text).trim_end(), lines));
             }
         }));
     });

@@ -69,7 +69,10 @@ fn numbers_of_shards_and_of_times_are_not_found() {
     let [cluster, reference] = fixture.both();
     for word in words {
         let body = json!({ "q": word, "hitsPerPage": 5, "showMatchesPosition": true });
-        let ours = clean(cluster.search("plain", &body).expect(200));
+        let mut ours = cluster.search("plain", &body).expect(200);
+        // An answer repeats the query, whatever it names.
+        ours.text = ours.text.replace(&json!(word).to_string(), "");
+        let ours = clean(ours);
         let theirs = reference.search("plain", &body).expect(200);
         assert_eq!(ours.body["totalHits"], theirs.body["totalHits"], "query {word:?}: {}", ours.text);
         if word.chars().all(|c| c.is_ascii_digit()) {

@@ -104,7 +104,7 @@ fn status_summarises_a_ready_cluster() {
         "ready            yes\n\
          nodes            1 of 2 healthy\n\
          \x20                meili-1 is failed: connection refused\n\
-         shards           16, 2 copies in each of 1 groups\n\
+         shards           16, replication factor 2, replica groups 1\n\
          degraded shards  10\n\
          stale replicas   3\n"
     );

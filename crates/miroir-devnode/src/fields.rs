@@ -68,12 +68,6 @@ impl Fields {
         Ok(self.take(name, code)?.unwrap_or(default))
     }
 
-    /// Drops the member `name` unread: a member that means nothing to this node.
-    pub fn skip(&mut self, name: &'static str) {
-        self.accepted.push(name);
-        self.map.remove(name);
-    }
-
     /// Refuses members that nobody asked for.
     ///
     /// # Errors

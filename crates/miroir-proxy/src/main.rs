@@ -18,10 +18,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// One Meilisearch endpoint over many nodes: stripes indexes, mirrors them, and answers as one server would.
 #[derive(Parser)]
-#[command(version, about, subcommand_negates_reqs = true)]
+#[command(version, about)]
 struct Arguments {
     /// The configuration, a YAML file. `miroir-proxy config print-defaults` writes one to begin with.
-    #[arg(long, short, value_name = "FILE", required = true, global = true, env = "MIROIR_CONFIG")]
+    #[arg(long, short, value_name = "FILE", global = true, env = "MIROIR_CONFIG")]
     config: Option<PathBuf>,
     /// Override one key of the configuration, for example `--set server.port=7701`. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value, global = true)]

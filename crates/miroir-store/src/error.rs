@@ -32,7 +32,9 @@ pub enum StoreError {
     #[error("the file holds a database that is not Miroir's")]
     Foreign,
     /// What is stored was written by a later release.
-    #[error("the store has schema version {found}, but this release knows versions up to {supported}: use a newer release")]
+    #[error(
+        "the store has schema version {found}, but this release knows versions up to {supported}: use a newer release"
+    )]
     Newer {
         /// The schema version found.
         found: i64,

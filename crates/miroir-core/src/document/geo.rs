@@ -33,12 +33,23 @@ fn problem(id: &Value, raw: &[u8]) -> Option<String> {
     }
     let expecting = match (is_finite(&lat), is_finite(&lng)) {
         (true, true) => return None,
-        (true, false) => ("longitude", format!("a finite number but instead got `{lng}`")),
-        (false, true) => ("latitude", format!("a finite number but instead got `{lat}`")),
-        (false, false) => ("latitude nor longitude", format!("finite numbers but instead got `{lat}` and `{lng}`")),
+        (true, false) => (
+            "longitude",
+            format!("a finite number but instead got `{lng}`"),
+        ),
+        (false, true) => (
+            "latitude",
+            format!("a finite number but instead got `{lat}`"),
+        ),
+        (false, false) => (
+            "latitude nor longitude",
+            format!("finite numbers but instead got `{lat}` and `{lng}`"),
+        ),
     };
     let (what, expected) = expecting;
-    Some(format!("Could not parse {what} in the document with the id: `{id}`. Was expecting {expected}."))
+    Some(format!(
+        "Could not parse {what} in the document with the id: `{id}`. Was expecting {expected}."
+    ))
 }
 
 fn missing(id: &Value, lat: bool, lng: bool) -> String {
@@ -52,7 +63,9 @@ fn missing(id: &Value, lat: bool, lng: bool) -> String {
 
 fn unexpected(id: &Value, rest: Map<String, Value>) -> String {
     let rest = Value::Object(rest);
-    format!("The `_geo` field in the document with the id: `{id}` contains the following unexpected fields: `{rest}`.")
+    format!(
+        "The `_geo` field in the document with the id: `{id}` contains the following unexpected fields: `{rest}`."
+    )
 }
 
 fn is_finite(value: &Value) -> bool {
@@ -69,7 +82,12 @@ mod tests {
 
     #[test]
     fn points_and_null_are_valid() {
-        for raw in ["null", r#"{"lat":1,"lng":2}"#, r#"{"lng":"-2e3","lat":"1"}"#, r#"{"lat":1,"lat":2,"lng":1e3}"#] {
+        for raw in [
+            "null",
+            r#"{"lat":1,"lng":2}"#,
+            r#"{"lng":"-2e3","lat":"1"}"#,
+            r#"{"lat":1,"lat":2,"lng":1e3}"#,
+        ] {
             assert_eq!(check("1", raw.as_bytes()), Ok(()), "{raw}");
         }
     }
@@ -77,16 +95,44 @@ mod tests {
     #[test]
     fn each_fault_has_its_message() {
         for (raw, message) in [
-            ("1", "The `_geo` field in the document with the id: `\"1\"` is not an object. Was expecting an object with the `_geo.lat` and `_geo.lng` fields but instead got `1`."),
-            ("{}", "Could not find latitude nor longitude in the document with the id: `\"1\"`. Was expecting `_geo.lat` and `_geo.lng` fields."),
-            (r#"{"lat":1}"#, "Could not find longitude in the document with the id: `\"1\"`. Was expecting a `_geo.lng` field."),
-            (r#"{"lng":1,"z":1}"#, "Could not find latitude in the document with the id: `\"1\"`. Was expecting a `_geo.lat` field."),
-            (r#"{"lat":"1","lng":" 2"}"#, "Could not parse longitude in the document with the id: `\"1\"`. Was expecting a finite number but instead got `\" 2\"`."),
-            (r#"{"lat":"NaN","lng":1}"#, "Could not parse latitude in the document with the id: `\"1\"`. Was expecting a finite number but instead got `\"NaN\"`."),
-            (r#"{"lat":"a","lng":true}"#, "Could not parse latitude nor longitude in the document with the id: `\"1\"`. Was expecting finite numbers but instead got `\"a\"` and `true`."),
-            (r#"{"lat":1,"lng":2,"z":3}"#, "The `_geo` field in the document with the id: `\"1\"` contains the following unexpected fields: `{\"z\":3}`."),
+            (
+                "1",
+                "The `_geo` field in the document with the id: `\"1\"` is not an object. Was expecting an object with the `_geo.lat` and `_geo.lng` fields but instead got `1`.",
+            ),
+            (
+                "{}",
+                "Could not find latitude nor longitude in the document with the id: `\"1\"`. Was expecting `_geo.lat` and `_geo.lng` fields.",
+            ),
+            (
+                r#"{"lat":1}"#,
+                "Could not find longitude in the document with the id: `\"1\"`. Was expecting a `_geo.lng` field.",
+            ),
+            (
+                r#"{"lng":1,"z":1}"#,
+                "Could not find latitude in the document with the id: `\"1\"`. Was expecting a `_geo.lat` field.",
+            ),
+            (
+                r#"{"lat":"1","lng":" 2"}"#,
+                "Could not parse longitude in the document with the id: `\"1\"`. Was expecting a finite number but instead got `\" 2\"`.",
+            ),
+            (
+                r#"{"lat":"NaN","lng":1}"#,
+                "Could not parse latitude in the document with the id: `\"1\"`. Was expecting a finite number but instead got `\"NaN\"`.",
+            ),
+            (
+                r#"{"lat":"a","lng":true}"#,
+                "Could not parse latitude nor longitude in the document with the id: `\"1\"`. Was expecting finite numbers but instead got `\"a\"` and `true`.",
+            ),
+            (
+                r#"{"lat":1,"lng":2,"z":3}"#,
+                "The `_geo` field in the document with the id: `\"1\"` contains the following unexpected fields: `{\"z\":3}`.",
+            ),
         ] {
-            assert_eq!(check("1", raw.as_bytes()), Err(DocumentError::InvalidGeo(message.into())), "{raw}");
+            assert_eq!(
+                check("1", raw.as_bytes()),
+                Err(DocumentError::InvalidGeo(message.into())),
+                "{raw}"
+            );
         }
     }
 }

@@ -11,8 +11,8 @@ mod scan;
 mod text;
 mod walk;
 
-pub(crate) use scan::{Scanner, at_most};
 pub use scan::{MAX_DEPTH, SyntaxError, value_range};
+pub(crate) use scan::{Scanner, at_most};
 pub use text::{quote_into, unquote};
 pub use walk::{Elements, Member, Members, copy_without, elements, get, members};
 

@@ -38,6 +38,9 @@ fn hidden(secret: &str) -> String {
         20..30 => (3, "XXXXX..."),
         _ => (5, "XXXXXX..."),
     };
-    let end = (0..=shown).rev().find(|end| secret.is_char_boundary(*end)).unwrap_or(0);
+    let end = (0..=shown)
+        .rev()
+        .find(|end| secret.is_char_boundary(*end))
+        .unwrap_or(0);
     format!("{}{rest}", secret.get(..end).unwrap_or_default())
 }

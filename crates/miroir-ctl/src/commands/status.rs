@@ -71,11 +71,12 @@ fn print(ready: &Ready, topology: &Topology) -> String {
             .unwrap_or_default();
         ("", format!("{} is {}{why}", node.id, node.state))
     }));
+    let copies = format!("replication factor {}", topology.replication_factor);
     rows.push((
         "shards",
         format!(
-            "{}, {} copies in each of {} groups",
-            topology.shards, topology.replication_factor, topology.replica_groups
+            "{}, {copies}, replica groups {}",
+            topology.shards, topology.replica_groups
         ),
     ));
     rows.push(("degraded shards", topology.degraded_shards.to_string()));

@@ -234,23 +234,6 @@ impl Presentation {
             crop_marker: fields.or("cropMarker", "invalid_search_crop_marker", "…".to_owned())?,
         })
     }
-
-    /// Documents as they are, nothing added.
-    pub fn plain(attributes_to_retrieve: Option<BTreeSet<String>>) -> Self {
-        Self {
-            attributes_to_retrieve,
-            retrieve_vectors: false,
-            attributes_to_crop: Vec::new(),
-            crop_length: 10,
-            crop_marker: String::new(),
-            attributes_to_highlight: HashSet::new(),
-            highlight_pre_tag: String::new(),
-            highlight_post_tag: String::new(),
-            show_matches_position: false,
-            show_ranking_score: false,
-            show_ranking_score_details: false,
-        }
-    }
 }
 
 /// How the query string's text becomes the value that the request body would hold.

@@ -235,7 +235,7 @@ fn hits(
     let separators = index.allowed_separators(rtxn)?;
     let separators: Option<Vec<&str>> =
         separators.as_ref().map(|tokens| tokens.iter().map(String::as_str).collect());
-    let mut tokenizer = TokenizerBuilder::<&[u8]>::default();
+    let mut tokenizer = TokenizerBuilder::<&[u8]>::new();
     tokenizer.create_char_map(true);
     if let Some(separators) = &separators {
         tokenizer.separators(separators);

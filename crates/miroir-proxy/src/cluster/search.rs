@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Method;
+use miroir_core::facet;
 use miroir_core::id::{IndexUid, ShardId};
 use miroir_core::merge::merge;
 use miroir_core::search::{IndexView, SearchRequest};
@@ -44,6 +45,12 @@ impl Cluster {
     async fn search(&self, index: &Index, request: &SearchRequest, original: Call) -> Result<Answer, Error> {
         let start = Instant::now();
         let settings = &index.settings;
+        // Our own filterable rule would make nodes accept facets that one server refuses.
+        if !request.facets().is_empty()
+            && let Some(refusal) = facet::refusal(request.facets(), settings.filterable_json().as_bytes())
+        {
+            return Err(Error::Invalid(refusal));
+        }
         let (displayed, sort_facet_values_by) = (settings.displayed(), settings.sort_facet_values_by());
         let view = IndexView {
             uid: index.uid.as_str(),

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use http::Method;
 use miroir_core::id::{IndexUid, NodeId};
-use miroir_core::settings::{Settings, overlay, reset, strip};
+use miroir_core::settings::{Settings, details, reset, strip};
 use miroir_core::task::{Effects, TaskKind};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::search::all_shards;
 use super::stale::Reason;
-use super::write::{Accepted, Change, Step, shards_of, stale_replica};
+use super::write::{Accepted, Change, Step, raw, shards_of, stale_replica};
 use super::{Cluster, Error, Index};
 use crate::node::Call;
 
@@ -22,8 +22,13 @@ impl Cluster {
     /// As [`Cluster::change`]; settings that the overlay cannot carry are refused.
     pub async fn update_settings(&self, uid: &IndexUid, patch: Value) -> Result<Accepted, Error> {
         let _turn = self.lanes.turn(uid).await;
-        let shards = self.catalog.get(uid).map_or(self.config.shards, |index| index.shards);
-        let for_nodes = overlay(&patch, shards, self.config.facets.node_multiplier)
+        let known = self.catalog.get(uid);
+        let (shards, current) = match &known {
+            Some(index) => (index.shards, index.settings.clone()),
+            None => (self.config.shards, Settings::default()),
+        };
+        let for_nodes = current
+            .overlay(&patch, shards, self.config.facets.node_multiplier)
             .map_err(|error| Error::Invalid(error.body()))?;
         let (index, creation) = self.index_for_write(uid, None).await?;
         let raw_patch = serde_json::value::to_raw_value(&patch).map_err(|e| Error::Internal(e.to_string()))?;
@@ -38,7 +43,9 @@ impl Cluster {
         let _turn = self.lanes.turn(uid).await;
         let index = self.catalog.get(uid).ok_or_else(|| Error::IndexNotFound(uid.to_string()))?;
         let patch = reset(&index.settings);
-        let for_nodes = overlay(&patch, index.shards, self.config.facets.node_multiplier)
+        let for_nodes = index
+            .settings
+            .overlay(&patch, index.shards, self.config.facets.node_multiplier)
             .map_err(|error| Error::Invalid(error.body()))?;
         let raw_patch = serde_json::value::to_raw_value(&patch).map_err(|e| Error::Internal(e.to_string()))?;
         self.send_settings(&index, None, raw_patch, &for_nodes).await
@@ -57,11 +64,12 @@ impl Cluster {
         let creates_index = creation.is_some();
         let mut steps = creation.unwrap_or_default();
         steps.push(Step { call, shards: Vec::new() });
+        let shown = serde_json::from_str(patch.get()).ok().and_then(|patch| raw(&details(&patch)));
         let topology = self.ensure_placement(index.shards).await?;
         let change = Change {
             uid: index.uid.clone(),
             kind: TaskKind::SettingsUpdate,
-            details: Some(patch.clone()),
+            details: shown,
             effects: Effects { creates_index, settings: Some(patch), ..Effects::default() },
             doomed: None,
             touched: all_shards(index),
