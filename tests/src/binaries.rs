@@ -69,9 +69,9 @@ fn is_fresh(binary: &Path) -> bool {
     let Some((_, sources)) = list.split_once(": ") else { return false };
     // Spaces inside a path are escaped by a backslash.
     let sources = sources.replace("\\ ", "\0");
-    sources.split_whitespace().all(|source| {
-        modified(Path::new(&source.replace('\0', " "))).is_some_and(|written| written <= built)
-    })
+    sources
+        .split_whitespace()
+        .all(|source| modified(Path::new(&source.replace('\0', " "))).is_some_and(|written| written <= built))
 }
 
 fn modified(path: &Path) -> Option<SystemTime> {

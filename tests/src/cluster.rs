@@ -116,9 +116,7 @@ impl Cluster {
         file["shards"] = json!(layout.shards);
         file["replication_factor"] = json!(layout.replication_factor);
         file["replica_groups"] = json!(layout.groups);
-        let member = |(i, node): (usize, &Node)| {
-            json!({ "id": format!("node-{i}"), "address": node.address(), "replica_group": i * layout.groups / layout.nodes })
-        };
+        let member = |(i, node): (usize, &Node)| json!({ "id": format!("node-{i}"), "address": node.address(), "replica_group": i * layout.groups / layout.nodes });
         file["nodes"] = self.nodes.iter().enumerate().map(member).collect();
         for (path, value) in &layout.overrides {
             config::set(&mut file, path, value.clone());
@@ -129,7 +127,8 @@ impl Cluster {
     fn start_proxy(&mut self) {
         let log = self.scratch.path().join("miroir.log");
         let file = self.config.to_string_lossy();
-        let started = binaries::proxy().and_then(|binary| Process::start("miroir", &binary, &["--config", &file], &log));
+        let started =
+            binaries::proxy().and_then(|binary| Process::start("miroir", &binary, &["--config", &file], &log));
         self.proxy = Some(started.unwrap_or_else(|error| panic!("orchestrator: {error:#}")));
     }
 

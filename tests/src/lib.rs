@@ -3,6 +3,10 @@
 //! A [`Cluster`] is a number of nodes and one orchestrator, each its own process, so that a node can be killed the
 //! hard way. Nodes are `miroir-devnode`, or the Meilisearch server that `MEILISEARCH_BIN` names. A [`Node`] of its own
 //! serves as the reference: what it answers is what a client may expect.
+//!
+//! The environment may say: `MEILISEARCH_BIN`, a Meilisearch server to run as the nodes; `MIROIR_BIN_DIR`, where the
+//! executables under test are (otherwise they are taken from, and when missing or old built into, the directory of the
+//! running test); `MIROIR_TEST_KEEP`, to keep data and logs.
 
 pub mod binaries;
 pub mod client;
@@ -19,6 +23,7 @@ pub mod reaper;
 pub mod rng;
 pub mod shape;
 pub mod twin;
+pub mod usage;
 pub mod wait;
 
 pub use client::{Answer, Client};

@@ -80,8 +80,13 @@ impl Node {
     /// # Panics
     /// When the process cannot be started.
     pub fn start(name: &str, directory: &Path) -> Self {
-        let mut node =
-            Self { name: name.to_owned(), port: ports::free(), directory: directory.join(name), process: None, _scratch: None };
+        let mut node = Self {
+            name: name.to_owned(),
+            port: ports::free(),
+            directory: directory.join(name),
+            process: None,
+            _scratch: None,
+        };
         node.launch().unwrap_or_else(|error| panic!("{name}: {error:#}"));
         node
     }
@@ -98,8 +103,19 @@ impl Node {
                 let dumps = self.directory.join("dumps");
                 let snapshots = self.directory.join("snapshots");
                 let arguments = [
-                    "--no-analytics", "--master-key", NODE_KEY, "--http-addr", &address, "--db-path", &data, "--dump-dir",
-                    &dumps.to_string_lossy(), "--snapshot-dir", &snapshots.to_string_lossy(), "--log-level", "ERROR",
+                    "--no-analytics",
+                    "--master-key",
+                    NODE_KEY,
+                    "--http-addr",
+                    &address,
+                    "--db-path",
+                    &data,
+                    "--dump-dir",
+                    &dumps.to_string_lossy(),
+                    "--snapshot-dir",
+                    &snapshots.to_string_lossy(),
+                    "--log-level",
+                    "OFF",
                 ];
                 Process::start(&self.name, &server, &arguments, &log)?
             }

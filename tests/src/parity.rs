@@ -33,8 +33,8 @@ const ASPECTS: [Aspect; 6] =
 /// The share of searches of a class that must agree.
 pub fn bar(class: &str, aspect: Aspect) -> f64 {
     match (class, aspect) {
-        ("frequency", Aspect::Order) => 0.75,
-        ("frequency", Aspect::Total) => 0.95,
+        // Which words are kept depends on how many documents have them, and each node counts a few hundred only.
+        ("frequency", Aspect::Order | Aspect::Total) => 0.75,
         ("prefix", Aspect::Order | Aspect::Total) => 0.97,
         ("deep", Aspect::Order) => 0.98,
         // An estimate by nature: a node cannot know which values the others hold.
@@ -129,14 +129,16 @@ pub fn leaks(text: &str) -> bool {
 
 /// Every aspect that applies to these two answers, and whether they agree in it.
 pub fn compare(reference: &Value, candidate: &Value) -> Vec<(Aspect, bool)> {
-    const TOTALS: [&str; 7] = ["estimatedTotalHits", "totalHits", "totalPages", "limit", "offset", "page", "hitsPerPage"];
+    const TOTALS: [&str; 7] =
+        ["estimatedTotalHits", "totalHits", "totalPages", "limit", "offset", "page", "hitsPerPage"];
     let mut aspects = vec![
         (Aspect::Order, ranks(reference) == ranks(candidate)),
         (Aspect::Total, TOTALS.iter().all(|field| reference.get(field) == candidate.get(field))),
         (Aspect::Content, contents_agree(reference, candidate)),
     ];
     if reference.get("facetDistribution").is_some() {
-        let agree = facets(reference) == facets(candidate) && reference.get("facetStats") == candidate.get("facetStats");
+        let agree =
+            facets(reference) == facets(candidate) && reference.get("facetStats") == candidate.get("facetStats");
         aspects.push((Aspect::Facets, agree));
     }
     aspects
@@ -167,7 +169,8 @@ impl Tally {
             let share = *agreed as f64 / (*asked).max(1) as f64;
             if share < bar(class, *aspect) {
                 // Writing to a string cannot fail.
-                let _ = writeln!(text, "{class}/{aspect:?}: {agreed} of {asked}, at least {} needed", bar(class, *aspect));
+                let _ =
+                    writeln!(text, "{class}/{aspect:?}: {agreed} of {asked}, at least {} needed", bar(class, *aspect));
                 let mark = format!("{class}/{aspect:?}:");
                 for example in self.examples.iter().filter(|example| example.starts_with(&mark)).take(3) {
                     let _ = writeln!(text, "    {example}");

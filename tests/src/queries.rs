@@ -6,8 +6,22 @@ use crate::rng::Rng;
 
 /// The classes, in the order in which they are asked and reported.
 pub const CLASSES: [&str; 16] = [
-    "plain", "typo", "prefix", "phrase", "negative", "all", "frequency", "filter", "sort", "facets", "distinct", "deep", "paged",
-    "fields", "threshold", "searchon",
+    "plain",
+    "typo",
+    "prefix",
+    "phrase",
+    "negative",
+    "all",
+    "frequency",
+    "filter",
+    "sort",
+    "facets",
+    "distinct",
+    "deep",
+    "paged",
+    "fields",
+    "threshold",
+    "searchon",
 ];
 
 const SORTS: [&[&str]; 10] = [
@@ -52,7 +66,8 @@ impl Maker<'_> {
 
     fn words(&mut self, count: usize) -> Vec<String> {
         let document = self.document();
-        let text = format!("{} {}", document["summary"].as_str().unwrap_or(""), document["name"].as_str().unwrap_or(""));
+        let text =
+            format!("{} {}", document["summary"].as_str().unwrap_or(""), document["name"].as_str().unwrap_or(""));
         let words: Vec<String> = text.replace('-', " ").split_whitespace().map(str::to_owned).collect();
         let start = self.rng.below(words.len().saturating_sub(count) + 1);
         words.into_iter().skip(start).take(count).collect()
@@ -98,8 +113,12 @@ impl Maker<'_> {
             }
             "facets" => self.facets(),
             "distinct" => json!({ "q": self.text(1), "distinct": self.rng.pick(&["source", "section", "maintainer"]) }),
-            "deep" => json!({ "q": self.text(1), "offset": self.rng.pick(&[5, 20, 60, 200]), "limit": self.rng.pick(&[1, 7, 20]) }),
-            "paged" => json!({ "q": self.text(1), "page": self.rng.pick(&[1, 2, 3]), "hitsPerPage": self.rng.pick(&[0, 5, 20]) }),
+            "deep" => {
+                json!({ "q": self.text(1), "offset": self.rng.pick(&[5, 20, 60, 200]), "limit": self.rng.pick(&[1, 7, 20]) })
+            }
+            "paged" => {
+                json!({ "q": self.text(1), "page": self.rng.pick(&[1, 2, 3]), "hitsPerPage": self.rng.pick(&[0, 5, 20]) })
+            }
             "fields" => self.fields(),
             "threshold" => json!({ "q": self.text(2), "rankingScoreThreshold": self.rng.pick(&[0.5, 0.9]) }),
             "searchon" => json!({ "q": self.text(1), "attributesToSearchOn": ["summary"] }),

@@ -4,8 +4,24 @@ use serde_json::Value;
 
 /// Fields whose presence and type count, but not their value.
 const VARYING: [&str; 18] = [
-    "enqueuedAt", "startedAt", "finishedAt", "createdAt", "updatedAt", "lastUpdate", "duration", "taskUid", "batchUid", "uid",
-    "requestUid", "processingTimeMs", "databaseSize", "usedDatabaseSize", "rawDocumentDbSize", "avgDocumentSize", "from", "next",
+    "enqueuedAt",
+    "startedAt",
+    "finishedAt",
+    "createdAt",
+    "updatedAt",
+    "lastUpdate",
+    "duration",
+    "taskUid",
+    "batchUid",
+    "uid",
+    "requestUid",
+    "processingTimeMs",
+    "databaseSize",
+    "usedDatabaseSize",
+    "rawDocumentDbSize",
+    "avgDocumentSize",
+    "from",
+    "next",
 ];
 
 /// The answer with the values of varying fields replaced by their type; error messages too, whose wording is not

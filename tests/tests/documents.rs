@@ -5,35 +5,62 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
-use miroir_tests::{Client, Twin, dataset};
+use miroir_tests::{Answer, Client, Twin, dataset, shape};
 
 fn path(index: &str) -> String {
     format!("/indexes/{index}/documents")
 }
 
 fn some(count: usize) -> Value {
-    (0..count).map(|i| json!({ "id": i, "title": format!("film {i}"), "year": 1900 + i % 100, "tags": ["a", i % 3] })).collect()
+    (0..count)
+        .map(|i| json!({ "id": i, "title": format!("film {i}"), "year": 1900 + i % 100, "tags": ["a", i % 3] }))
+        .collect()
 }
 
 #[test]
-fn json_ndjson_and_csv_are_understood_alike() {
+fn json_and_ndjson_are_understood_alike() {
     let twin = Twin::shared();
-    let formats: [(&str, &str, &str, &str); 7] = [
-        ("array", "application/json", "", r#"[{"id":1,"a":"x"},{"id":"two","a":[1,2.50,1e2],"n":12345678901234567890}]"#),
-        ("object", "application/json", "", r#"{"id":7,"nested":{"deep":[{"x":null}]}}"#),
-        ("lines", "application/x-ndjson", "", "{\"id\":1}\n\n {\"id\":2,\"t\":\"\\u00e9\\n\"}\r\n{\"id\":3}"),
-        ("joined", "application/x-ndjson", "", "{\"id\":1}{\"id\":2} {\"id\":3}"),
-        ("csv", "text/csv", "", "id,title,year:number,seen:boolean\n1,\"a \"\"b\"\", c\",1999,true\n2,,,false\n"),
-        ("csv-semicolon", "text/csv", "?csvDelimiter=%3B", "id;title\n1;one,and\n2;two\n"),
-        ("csv-strings", "text/csv", "", "id,n:number\n001,1.5\nabc,-3\n"),
+    let formats: [(&str, &str, &str); 4] = [
+        ("array", "application/json", r#"[{"id":1,"a":"x"},{"id":"two","a":[1,2.50,1e2],"n":12345678901234567890}]"#),
+        ("object", "application/json", r#"{"id":7,"nested":{"deep":[{"x":null}]}}"#),
+        ("lines", "application/x-ndjson", "{\"id\":1}\n\n {\"id\":2,\"t\":\"\\u00e9\\n\"}\r\n{\"id\":3}"),
+        ("joined", "application/x-ndjson", "{\"id\":1}{\"id\":2} {\"id\":3}"),
     ];
-    for (name, content_type, query, body) in formats {
+    for (name, content_type, body) in formats {
         let index = format!("format-{name}");
         let task = twin.same_task(name, |client| {
-            client.send("POST", &format!("{}{query}", path(&index)), Some(body.as_bytes()), &[("content-type", content_type)])
+            client.send("POST", &path(&index), Some(body.as_bytes()), &[("content-type", content_type)])
         });
         assert_eq!(task["status"], "succeeded", "{name}: {task}");
         assert!(twin.same_documents(&index) > 0, "{name}");
+    }
+}
+
+#[test]
+fn csv_becomes_documents() {
+    let cluster = Twin::shared().cluster.client();
+    let tables: [(&str, &str, Value); 3] = [
+        (
+            "",
+            "id,title,year:number,seen:boolean\n1,\"a \"\"b\"\", c\",1999,true\n2,,,false\n",
+            json!([
+                { "id": "1", "title": "a \"b\", c", "year": 1999, "seen": true },
+                { "id": "2", "title": null, "year": null, "seen": false },
+            ]),
+        ),
+        (
+            "?csvDelimiter=%3B",
+            "id;title\r\n1;one,and\r\n2;two",
+            json!([{ "id": "1", "title": "one,and" }, { "id": "2", "title": "two" }]),
+        ),
+        ("", "id,n:number\n001,1.5\nabc,-3\n", json!([{ "id": "001", "n": 1.5 }, { "id": "abc", "n": -3 }])),
+    ];
+    for (i, (query, body, expected)) in tables.into_iter().enumerate() {
+        let index = format!("csv-{i}");
+        let target = format!("{}{query}", path(&index));
+        let task = cluster.done(&cluster.send("POST", &target, Some(body.as_bytes()), &[("content-type", "text/csv")]));
+        assert_eq!(task["details"], json!({ "receivedDocuments": 2, "indexedDocuments": 2 }));
+        assert_eq!(Value::from(shape::by_id(cluster.documents(&index))), expected, "{body}");
     }
 }
 
@@ -78,7 +105,9 @@ fn adding_replaces_and_updating_merges() {
     let twin = Twin::shared();
     twin.create("merged");
     twin.load("merged", &some(40));
-    let task = twin.same_task("replace", |client| client.add("merged", &json!([{ "id": 3, "title": "new" }, { "id": "3", "title": "newer" }])));
+    let task = twin.same_task("replace", |client| {
+        client.add("merged", &json!([{ "id": 3, "title": "new" }, { "id": "3", "title": "newer" }]))
+    });
     assert_eq!(task["details"]["receivedDocuments"], 2);
     twin.same_documents("merged");
     twin.same_task("update", |client| {
@@ -94,14 +123,19 @@ fn values_come_back_as_they_were_sent() {
     let twin = Twin::shared();
     let body = "[{\"id\":1,\"pi\":3.140,\"third\":0.9900990099009901,\"big\":18446744073709551615,\"neg\":-9223372036854775808,\
         \"one\":1.0,\"text\":\"tab\\t \\u0001 \u{1F600} \u{2028}\",\"empty\":{},\"list\":[[],[null]],\"\":\"unnamed\",\"a.b\":1}]";
-    let write = |client: &Client| client.send("POST", &path("exact"), Some(body.as_bytes()), &[("content-type", "application/json")]);
+    let write = |client: &Client| {
+        client.send("POST", &path("exact"), Some(body.as_bytes()), &[("content-type", "application/json")])
+    };
     twin.same_task("exact values", write);
     let [ours, theirs] = twin.clients().map(|client| client.get(&format!("{}/1", path("exact"))).expect(200).text);
     assert_eq!(ours, theirs);
-    let [ours, theirs] = twin.clients().map(|client| client.search("exact", &json!({ "q": "unnamed" })).expect(200).text);
+    let [ours, theirs] =
+        twin.clients().map(|client| client.search("exact", &json!({ "q": "unnamed" })).expect(200).text);
     let hits = |text: &str| text.split_once(",\"query\"").map(|(hits, _)| hits.to_owned());
     assert_eq!(hits(&ours), hits(&theirs));
 }
+
+type Deletion = dyn Fn(&Client) -> Answer;
 
 #[test]
 fn deleting_by_id_ids_filter_and_all_leaves_the_same() {
@@ -109,12 +143,19 @@ fn deleting_by_id_ids_filter_and_all_leaves_the_same() {
     twin.create("shrinking");
     twin.configure("shrinking", &json!({ "filterableAttributes": ["year"] }));
     twin.load("shrinking", &some(120));
-    let deletions: [(&str, &dyn Fn(&Client) -> miroir_tests::Answer); 6] = [
+    let deletions: [(&str, &Deletion); 6] = [
         ("one", &|client| client.delete(&format!("{}/5", path("shrinking")))),
         ("one that is not there", &|client| client.delete(&format!("{}/none", path("shrinking")))),
-        ("several", &|client| client.post(&format!("{}/delete-batch", path("shrinking")), &json!([1, "2", 3, "nobody", 1]))),
-        ("by filter", &|client| client.post(&format!("{}/delete", path("shrinking")), &json!({ "filter": "year >= 1950" }))),
-        ("by a list of filters", &|client| client.post(&format!("{}/delete", path("shrinking")), &json!({ "filter": [["year = 1910", "year = 1911"]] }))),
+        ("several", &|client| {
+            client.post(&format!("{}/delete-batch", path("shrinking")), &json!([1, "2", 3, "nobody", 1]))
+        }),
+        ("by filter", &|client| {
+            client.post(&format!("{}/delete", path("shrinking")), &json!({ "filter": "year >= 1950" }))
+        }),
+        ("by a list of filters", &|client| {
+            client
+                .post(&format!("{}/delete", path("shrinking")), &json!({ "filter": [["year = 1910", "year = 1911"]] }))
+        }),
         ("all", &|client| client.delete(&path("shrinking"))),
     ];
     let mut left = Vec::new();
@@ -134,7 +175,10 @@ fn browsing_pages_are_stable_and_complete() {
     let client = twin.cluster.client();
     let page = |offset: usize, limit: usize| -> Vec<String> {
         let page = client.get(&format!("{}?offset={offset}&limit={limit}&fields=id", path("browsed"))).expect(200);
-        assert_eq!((&page.body["total"], &page.body["offset"], &page.body["limit"]), (&json!(137), &json!(offset), &json!(limit)));
+        assert_eq!(
+            (&page.body["total"], &page.body["offset"], &page.body["limit"]),
+            (&json!(137), &json!(offset), &json!(limit))
+        );
         page.body["results"].as_array().map(|all| all.iter().map(Value::to_string).collect()).unwrap_or_default()
     };
     let whole = page(0, 1000);
@@ -145,7 +189,10 @@ fn browsing_pages_are_stable_and_complete() {
     }
     assert!(page(137, 10).is_empty() && page(1 << 40, 10).is_empty() && page(5, 0).is_empty());
     let default = client.get(&path("browsed")).expect(200);
-    assert_eq!((default.body["limit"].as_u64(), default.body["results"].as_array().map(Vec::len)), (Some(20), Some(20)));
+    assert_eq!(
+        (default.body["limit"].as_u64(), default.body["results"].as_array().map(Vec::len)),
+        (Some(20), Some(20))
+    );
 }
 
 #[test]
@@ -179,7 +226,8 @@ fn fetching_takes_ids_filters_and_fields() {
     let query = "?filter=year%20%3D%201905&fields=id,year&limit=50";
     let listed = |client: &Client| {
         let answer = client.get(&format!("{}{query}", path("fetched"))).expect(200);
-        let mut results: Vec<String> = answer.body["results"].as_array().into_iter().flatten().map(Value::to_string).collect();
+        let mut results: Vec<String> =
+            answer.body["results"].as_array().into_iter().flatten().map(Value::to_string).collect();
         results.sort();
         results
     };
@@ -208,13 +256,16 @@ fn writes_of_one_client_are_applied_in_order() {
     let twin = Twin::shared();
     let client = twin.cluster.client();
     client.create("ordered", "id");
-    let writes: Vec<_> = (0..30).map(|round| client.add("ordered", &(0..10).map(|id| json!({ "id": id, "round": round })).collect())).collect();
+    let writes: Vec<_> = (0..30)
+        .map(|round| client.add("ordered", &(0..10).map(|id| json!({ "id": id, "round": round })).collect()))
+        .collect();
     for write in &writes {
         client.done(write);
     }
     for node in 0..3 {
         let held = twin.cluster.node_client(node).get("/indexes/ordered/documents?limit=100&fields=round").expect(200);
-        let rounds: Vec<&Value> = held.body["results"].as_array().into_iter().flatten().map(|document| &document["round"]).collect();
+        let rounds: Vec<&Value> =
+            held.body["results"].as_array().into_iter().flatten().map(|document| &document["round"]).collect();
         assert!(!rounds.is_empty() && rounds.iter().all(|round| **round == 29), "node {node} holds {rounds:?}");
     }
 }

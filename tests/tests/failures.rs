@@ -104,7 +104,8 @@ fn kill_in_traffic(cluster: &mut Cluster, node: usize) -> Vec<(usize, Answer)> {
             threads.push(scope.spawn(move || search_until(client, stop, answered)));
             threads.push(scope.spawn(move || write_until(client, writer, stop, accepted)));
         }
-        let counts = || (answered.load(Ordering::Relaxed), accepted.lock().unwrap_or_else(PoisonError::into_inner).len());
+        let counts =
+            || (answered.load(Ordering::Relaxed), accepted.lock().unwrap_or_else(PoisonError::into_inner).len());
         // Whether so much more traffic went through. No panic in here: the threads must be told to stop first.
         let past = |searches: usize, writes: usize| {
             let started = counts();
@@ -176,7 +177,9 @@ fn one_lost_node_of_three_costs_neither_reads_nor_writes() {
 fn shards_without(cluster: &Cluster, survivor: &str) -> Vec<u64> {
     let view = cluster.admin().get("/_miroir/shards").expect(200);
     let shards = view.body["groups"][0]["shards"].as_array().cloned().unwrap_or_default();
-    let gone = shards.iter().filter(|shard| !shard["replicas"].as_array().is_some_and(|on| on.iter().any(|node| node == survivor)));
+    let gone = shards
+        .iter()
+        .filter(|shard| !shard["replicas"].as_array().is_some_and(|on| on.iter().any(|node| node == survivor)));
     gone.filter_map(|shard| shard["shard"].as_u64()).collect()
 }
 

@@ -28,7 +28,8 @@ fn a_primary_key_may_change_only_while_there_are_no_documents() {
     twin.load("keyed", &json!([{ "sku": 1, "id": 2 }]));
     let task = twin.same_task("too late", |client| client.patch("/indexes/keyed", &json!({ "primaryKey": "id" })));
     assert_eq!(task["error"]["code"], "index_primary_key_already_exists");
-    let conflict = |client: &Client| client.post("/indexes/keyed/documents?primaryKey=id", &json!([{ "sku": 5, "id": 6 }]));
+    let conflict =
+        |client: &Client| client.post("/indexes/keyed/documents?primaryKey=id", &json!([{ "sku": 5, "id": 6 }]));
     let task = twin.same_task("a conflicting key with documents", conflict);
     assert_eq!(task["error"]["code"], "index_primary_key_already_exists");
     assert_eq!(twin.same_documents("keyed"), 1);
@@ -37,7 +38,9 @@ fn a_primary_key_may_change_only_while_there_are_no_documents() {
 #[test]
 fn the_first_write_creates_the_index_and_infers_the_key() {
     let twin = Twin::shared();
-    let task = twin.same_task("first write", |client| client.add("born", &json!([{ "name": "x", "film_id": 3 }, { "film_id": 4 }])));
+    let task = twin.same_task("first write", |client| {
+        client.add("born", &json!([{ "name": "x", "film_id": 3 }, { "film_id": 4 }]))
+    });
     assert_eq!(task["status"], "succeeded");
     let index = twin.same("the index", |client| client.get("/indexes/born"));
     assert_eq!(index.body["primaryKey"], "film_id");
@@ -45,7 +48,9 @@ fn the_first_write_creates_the_index_and_infers_the_key() {
         client.post("/indexes/given/documents?primaryKey=sku", &json!([{ "sku": "a", "id": 1 }]))
     });
     assert_eq!(twin.same("the index", |client| client.get("/indexes/given")).body["primaryKey"], "sku");
-    twin.same_task("settings create it too", |client| client.patch("/indexes/settled/settings", &json!({ "stopWords": ["a"] })));
+    twin.same_task("settings create it too", |client| {
+        client.patch("/indexes/settled/settings", &json!({ "stopWords": ["a"] }))
+    });
     assert_eq!(twin.same("the index", |client| client.get("/indexes/settled")).body["primaryKey"], Value::Null);
 }
 
@@ -66,7 +71,8 @@ fn listing_is_paged_and_in_order() {
     }
     for client in twin.clients() {
         let page = client.get("/indexes?limit=1000").expect(200);
-        let uids: Vec<&str> = page.body["results"].as_array().into_iter().flatten().filter_map(|index| index["uid"].as_str()).collect();
+        let uids: Vec<&str> =
+            page.body["results"].as_array().into_iter().flatten().filter_map(|index| index["uid"].as_str()).collect();
         assert!(uids.is_sorted(), "{uids:?}");
         let listed: Vec<&str> = uids.iter().copied().filter(|uid| uid.starts_with("list-")).collect();
         assert_eq!(listed, ["list-a", "list-b", "list-c"]);

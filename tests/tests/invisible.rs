@@ -19,7 +19,8 @@ struct Fixture {
 fn fixture() -> &'static Fixture {
     static FIXTURE: OnceLock<Fixture> = OnceLock::new();
     FIXTURE.get_or_init(|| {
-        let fixture = Fixture { cluster: Cluster::builder().nodes(3).rf(2).shards(64).start(), reference: Node::single() };
+        let fixture =
+            Fixture { cluster: Cluster::builder().nodes(3).rf(2).shards(64).start(), reference: Node::single() };
         for client in fixture.both() {
             client.create("plain", "id");
             client.load("plain", &documents());
@@ -100,7 +101,9 @@ fn settings_read_as_those_of_one_server() {
         client.configure("set", &settings);
     }
     assert_eq!(read(&cluster, "set"), read(&reference, "set"));
-    for name in ["filterable-attributes", "displayed-attributes", "searchable-attributes", "sortable-attributes", "faceting"] {
+    for name in
+        ["filterable-attributes", "displayed-attributes", "searchable-attributes", "sortable-attributes", "faceting"]
+    {
         let path = format!("/indexes/set/settings/{name}");
         assert_eq!(clean(cluster.get(&path).expect(200)).body, reference.get(&path).expect(200).body, "{name}");
     }
@@ -144,7 +147,11 @@ fn documents_hits_facets_and_statistics_show_nothing() {
     assert_eq!(all, shape::by_id(reference.documents("plain")));
     clean(cluster.get("/indexes/plain/documents/doc-a").expect(200));
     clean(cluster.get("/indexes/plain/documents?limit=400").expect(200));
-    clean(cluster.post("/indexes/plain/documents/fetch", &json!({ "limit": 400, "fields": ["_miroir_shard", "id"] })).expect(200));
+    clean(
+        cluster
+            .post("/indexes/plain/documents/fetch", &json!({ "limit": 400, "fields": ["_miroir_shard", "id"] }))
+            .expect(200),
+    );
 }
 
 #[test]

@@ -13,11 +13,17 @@ use miroir_tests::{Client, Twin, binaries, ports, wait};
 fn the_topology_names_every_node_and_its_state() {
     let twin = Twin::shared();
     let topology = twin.cluster.admin().get("/_miroir/topology").expect(200).body;
-    assert_eq!((&topology["shards"], &topology["replicationFactor"], &topology["replicaGroups"]), (&json!(16), &json!(2), &json!(1)));
+    assert_eq!(
+        (&topology["shards"], &topology["replicationFactor"], &topology["replicaGroups"]),
+        (&json!(16), &json!(2), &json!(1))
+    );
     let nodes = topology["nodes"].as_array().cloned().unwrap_or_default();
     assert_eq!(nodes.len(), 3);
     for (i, node) in nodes.iter().enumerate() {
-        assert_eq!((&node["id"], &node["state"], &node["replicaGroup"]), (&json!(format!("node-{i}")), &json!("healthy"), &json!(0)));
+        assert_eq!(
+            (&node["id"], &node["state"], &node["replicaGroup"]),
+            (&json!(format!("node-{i}")), &json!("healthy"), &json!(0))
+        );
         assert_eq!(node["address"], twin.cluster.nodes()[i].address());
     }
 }
@@ -69,9 +75,21 @@ fn metrics_have_their_names_on_a_port_of_their_own() {
     client.search("measured", &json!({})).expect(200);
     let metrics = twin.cluster.metrics().get("/metrics").expect(200);
     let names = [
-        "miroir_request_duration_seconds", "miroir_requests_total", "miroir_requests_in_flight", "miroir_node_healthy", "miroir_node_request_duration_seconds", "miroir_node_errors",
-        "miroir_shard_coverage", "miroir_degraded_shards", "miroir_shard_distribution", "miroir_stale_replicas", "miroir_task_processing_age_seconds", "miroir_tasks_total", "miroir_task_registry_size",
-        "miroir_scatter_fan_out_size", "miroir_scatter_partial_responses", "miroir_scatter_retries",
+        "miroir_request_duration_seconds",
+        "miroir_requests_total",
+        "miroir_requests_in_flight",
+        "miroir_node_healthy",
+        "miroir_node_request_duration_seconds",
+        "miroir_shard_coverage",
+        "miroir_degraded_shards",
+        "miroir_shard_distribution",
+        "miroir_stale_replicas",
+        "miroir_task_processing_age_seconds",
+        "miroir_tasks_total",
+        "miroir_task_registry_size",
+        "miroir_scatter_fan_out_size",
+        "miroir_scatter_partial_responses",
+        "miroir_scatter_retries",
     ];
     for name in names {
         assert!(metrics.text.contains(name), "{name} is not in\n{}", metrics.text);
@@ -92,8 +110,19 @@ fn metrics_have_their_names_on_a_port_of_their_own() {
 fn keys_are_judged_as_one_server_judges_them() {
     let twin = Twin::shared();
     twin.create("locked");
-    let paths = ["/indexes", "/indexes/locked", "/indexes/locked/search", "/indexes/locked/documents", "/indexes/locked/settings", "/tasks", "/stats", "/version", "/health"];
-    let variants: [Option<&str>; 7] = [None, Some(""), Some("Bearer wrong"), Some("Bearer "), Some("Bearer"), Some("Basic abc"), Some("bearer wrong")];
+    let paths = [
+        "/indexes",
+        "/indexes/locked",
+        "/indexes/locked/search",
+        "/indexes/locked/documents",
+        "/indexes/locked/settings",
+        "/tasks",
+        "/stats",
+        "/version",
+        "/health",
+    ];
+    let variants: [Option<&str>; 6] =
+        [None, Some(""), Some("Bearer wrong"), Some("Bearer"), Some("Basic abc"), Some("bearer wrong")];
     for path in paths {
         for header in variants {
             let [ours, theirs] = [twin.cluster.address(), twin.reference.address()].map(|base| {
@@ -130,16 +159,38 @@ fn the_admin_api_wants_the_admin_key() {
 fn unknown_routes_and_wrong_methods_have_empty_bodies() {
     let twin = Twin::shared();
     let requests = [
-        ("GET", "/nowhere"), ("GET", "/indexes/a/nowhere"), ("POST", "/nowhere"), ("DELETE", "/indexes"), ("POST", "/health"), ("PATCH", "/indexes/a/documents"), ("PUT", "/indexes/a/settings"),
-        ("PUT", "/tasks"), ("DELETE", "/version"), ("GET", "//indexes"), ("GET", "/indexes/a/documents/b/c"),
+        ("GET", "/nowhere"),
+        ("GET", "/indexes/a/nowhere"),
+        ("POST", "/nowhere"),
+        ("DELETE", "/indexes"),
+        ("POST", "/health"),
+        ("PATCH", "/indexes/a/documents"),
+        ("PUT", "/indexes/a/settings"),
+        ("PUT", "/tasks"),
+        ("DELETE", "/version"),
+        ("GET", "/indexes/a/documents/b/c"),
     ];
     for (method, path) in requests {
         let [ours, theirs] = twin.clients().map(|client| client.send(method, path, None, &[]));
         assert_eq!((ours.status, &ours.text), (theirs.status, &theirs.text), "{method} {path}");
-        assert!(matches!(ours.status, 404 | 405) && ours.text.is_empty(), "{method} {path}: {} {}", ours.status, ours.text);
+        assert!(
+            matches!(ours.status, 404 | 405) && ours.text.is_empty(),
+            "{method} {path}: {} {}",
+            ours.status,
+            ours.text
+        );
     }
     let ours = twin.cluster.admin().get("/_miroir/nowhere");
     assert_eq!(ours.status, 404);
+}
+
+#[test]
+fn slashes_too_many_make_no_difference() {
+    let twin = Twin::shared();
+    twin.create("slashed");
+    for path in ["/indexes/slashed/", "/health/", "//indexes/slashed", "/indexes//slashed/settings/"] {
+        twin.same(path, |client| client.get(path));
+    }
 }
 
 /// A configuration of three nodes that nothing listens on.
@@ -177,15 +228,35 @@ fn configurations_that_cannot_be_right_stop_the_start_with_one_line() {
         ("a value of the wrong type", json!({ "shards": "many" }), "shards"),
         ("no shards", json!({ "shards": 0 }), "shards"),
         ("no nodes", json!({ "nodes": [] }), "nodes"),
-        ("one id for two nodes", json!({ "nodes": [{ "id": "a", "address": "http://127.0.0.1:1" }, { "id": "a", "address": "http://127.0.0.1:2" }] }), "nodes[1].id"),
+        (
+            "one id for two nodes",
+            json!({ "nodes": [{ "id": "a", "address": "http://127.0.0.1:1" }, { "id": "a", "address": "http://127.0.0.1:2" }] }),
+            "nodes[1].id",
+        ),
         ("a node that is no address", json!({ "nodes": [{ "id": "a", "address": "somewhere" }] }), "nodes[0].address"),
         ("a group without a node", json!({ "replica_groups": 2 }), "group"),
-        ("a node of a group beyond", json!({ "nodes": [{ "id": "a", "address": "http://127.0.0.1:1", "replica_group": 3 }] }), "replica_group"),
+        (
+            "a node of a group beyond",
+            json!({ "nodes": [{ "id": "a", "address": "http://127.0.0.1:1", "replica_group": 3 }] }),
+            "replica_group",
+        ),
         ("more replicas than nodes", json!({ "replication_factor": 4 }), "replication_factor"),
         ("an empty key in production", json!({ "environment": "production", "master_key": "" }), "master_key"),
-        ("an empty node key in production", json!({ "environment": "production", "node_master_key": "" }), "node_master_key"),
-        ("an empty admin key in production", json!({ "environment": "production", "admin": { "api_key": "" } }), "admin.api_key"),
-        ("a policy that does not exist", json!({ "scatter": { "unavailable_shard_policy": "hope" } }), "scatter.unavailable_shard_policy"),
+        (
+            "an empty node key in production",
+            json!({ "environment": "production", "node_master_key": "" }),
+            "node_master_key",
+        ),
+        (
+            "an empty admin key in production",
+            json!({ "environment": "production", "admin": { "api_key": "" } }),
+            "admin.api_key",
+        ),
+        (
+            "a policy that does not exist",
+            json!({ "scatter": { "unavailable_shard_policy": "hope" } }),
+            "scatter.unavailable_shard_policy",
+        ),
     ];
     for (what, change, names) in cases {
         let mut file = sound();

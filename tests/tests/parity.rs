@@ -49,7 +49,7 @@ fn oracle() -> &'static Oracle {
         load(&client, &documents);
         let searches = queries::generate(&documents, SEARCHES_OF_A_CLASS, 1);
         let searches = searches.into_iter().map(|(class, body)| {
-            let answer = ask(&client, &body).expect(200);
+            let answer = ask(&client, &body);
             (class, body, answer)
         });
         Oracle { searches: searches.collect(), documents }
@@ -83,6 +83,9 @@ fn assert_parity(layout: &str, cluster: &Cluster) {
         tally.record(class, Aspect::Status, same_status, || format!("{body}: {}", answer.text));
         tally.record(class, Aspect::Leak, !leaks(&answer.text), || body.to_string());
         assert_eq!(answer.header("x-miroir-degraded"), None, "{body}");
+        if reference.status != 200 || answer.status != 200 {
+            continue;
+        }
         for (aspect, agree) in compare(&reference.body, &answer.body) {
             tally.record(class, aspect, agree, || {
                 format!("{body}\n      {}", first_difference(&reference.body, &answer.body))

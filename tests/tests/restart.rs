@@ -15,7 +15,9 @@ const BATCH: usize = 3;
 type Acknowledged = Vec<(u64, usize)>;
 
 fn batch(writer: usize, from: usize) -> Value {
-    (from..from + BATCH).map(|i| json!({ "id": format!("w{writer}-{i}"), "title": format!("document {i} of writer {writer}") })).collect()
+    (from..from + BATCH)
+        .map(|i| json!({ "id": format!("w{writer}-{i}"), "title": format!("document {i} of writer {writer}") }))
+        .collect()
 }
 
 /// Writes until the connection breaks or it is told to stop.
@@ -47,12 +49,12 @@ fn traffic(client: &Client, enough: usize, end: impl FnOnce()) -> Vec<Acknowledg
         let (stop, acknowledged) = (&stop, &acknowledged);
         let writers: Vec<_> =
             (0..WRITERS).map(|writer| scope.spawn(move || write(client, writer, stop, acknowledged))).collect();
-        let reached = wait::poll(Duration::from_secs(30), || {
-            (acknowledged.load(Ordering::Relaxed) >= enough).then_some(())
-        });
+        let reached =
+            wait::poll(Duration::from_secs(30), || (acknowledged.load(Ordering::Relaxed) >= enough).then_some(()));
         end();
         stop.store(true, Ordering::Relaxed);
-        let told = writers.into_iter().map(|writer| writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        let told =
+            writers.into_iter().map(|writer| writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         let told: Vec<Acknowledged> = told.collect();
         assert!(reached.is_some(), "only {} writes were acknowledged", acknowledged.load(Ordering::Relaxed));
         told
@@ -72,7 +74,8 @@ fn assert_nothing_lost(client: &Client, told: &[Acknowledged]) {
             assert_eq!(task["details"]["receivedDocuments"], BATCH, "{task}");
         }
     }
-    let listed: Vec<String> = client.documents("ledger").iter().map(|d| d["id"].as_str().unwrap_or("?").to_owned()).collect();
+    let listed: Vec<String> =
+        client.documents("ledger").iter().map(|d| d["id"].as_str().unwrap_or("?").to_owned()).collect();
     let unique: BTreeSet<&str> = listed.iter().map(String::as_str).collect();
     assert_eq!(unique.len(), listed.len(), "a document is listed twice");
     let all = client.search("ledger", &json!({ "q": "document", "hitsPerPage": 0 })).expect(200);
@@ -86,7 +89,10 @@ fn assert_nothing_lost(client: &Client, told: &[Acknowledged]) {
     let acknowledged: u64 = told.iter().map(|told| (told.len() * BATCH) as u64).sum();
     let under_way = (WRITERS * BATCH) as u64;
     for total in [all.body["totalHits"].as_u64().unwrap_or(0), listed.len() as u64] {
-        assert!(total >= acknowledged && total <= acknowledged + under_way, "{total} documents, {acknowledged} acknowledged");
+        assert!(
+            total >= acknowledged && total <= acknowledged + under_way,
+            "{total} documents, {acknowledged} acknowledged"
+        );
     }
 }
 
@@ -127,10 +133,12 @@ fn the_catalog_and_the_settings_survive_a_restart() {
     client.configure("kept", &json!({ "sortableAttributes": ["n"] }));
     client.create("passing", "id");
     client.done(&client.delete("/indexes/passing"));
-    let before = (client.get("/indexes/kept").text, client.get("/indexes/kept/settings").text, client.get("/tasks").text);
+    let before =
+        (client.get("/indexes/kept").text, client.get("/indexes/kept/settings").text, client.get("/tasks").text);
     cluster.kill_proxy();
     cluster.restart_proxy();
-    let after = (client.get("/indexes/kept").text, client.get("/indexes/kept/settings").text, client.get("/tasks").text);
+    let after =
+        (client.get("/indexes/kept").text, client.get("/indexes/kept/settings").text, client.get("/tasks").text);
     assert_eq!(before, after);
     assert_eq!(client.get("/indexes/passing").verdict(), (404, "index_not_found".to_owned()));
 }

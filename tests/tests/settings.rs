@@ -61,13 +61,16 @@ fn every_setting_has_its_own_route() {
     }
     twin.same("all of them", |client| client.get("/indexes/routes/settings"));
     for (_, name, _) in &routes {
-        twin.same_task(&format!("reset of {name}"), |client| client.delete(&format!("/indexes/routes/settings/{name}")));
+        twin.same_task(&format!("reset of {name}"), |client| {
+            client.delete(&format!("/indexes/routes/settings/{name}"))
+        });
     }
     twin.same("none of them", |client| client.get("/indexes/routes/settings"));
 }
 
 fn films() -> Value {
-    let film = |i: usize| json!({ "id": i, "title": format!("the film {}", i % 40), "genre": ["drama", "comedy", "noir"][i % 3], "director": format!("d{}", i % 7), "secret": i });
+    let genres = ["drama", "comedy", "noir"];
+    let film = |i: usize| json!({ "id": i, "title": format!("the film {}", i % 40), "genre": genres[i % 3], "director": format!("d{}", i % 7), "secret": i });
     (0..120).map(film).collect()
 }
 
@@ -86,12 +89,18 @@ fn settings_take_effect_on_every_shard() {
     twin.load("effect", &films());
     let steps = [
         (json!({ "searchableAttributes": ["title"] }), json!({ "q": "drama", "limit": 200 })),
-        (json!({ "displayedAttributes": ["title", "genre"] }), json!({ "q": "film", "limit": 200, "attributesToHighlight": ["*"] })),
+        (
+            json!({ "displayedAttributes": ["title", "genre"] }),
+            json!({ "q": "film", "limit": 200, "attributesToHighlight": ["*"] }),
+        ),
         (json!({ "stopWords": ["the"] }), json!({ "q": "the", "limit": 200 })),
         (json!({ "synonyms": { "movie": ["film"] } }), json!({ "q": "movie", "limit": 200 })),
         (json!({ "sortableAttributes": ["secret"] }), json!({ "q": "", "sort": ["secret:desc"], "limit": 7 })),
         (json!({ "distinctAttribute": "director" }), json!({ "q": "", "sort": ["secret:asc"], "limit": 20 })),
-        (json!({ "distinctAttribute": null, "pagination": { "maxTotalHits": 10 } }), json!({ "q": "", "sort": ["secret:asc"], "offset": 5, "limit": 20 })),
+        (
+            json!({ "distinctAttribute": null, "pagination": { "maxTotalHits": 10 } }),
+            json!({ "q": "", "sort": ["secret:asc"], "offset": 5, "limit": 20 }),
+        ),
         (json!({ "rankingRules": ["secret:desc"] }), json!({ "q": "film", "limit": 4 })),
     ];
     for (settings, search) in &steps {
@@ -123,7 +132,11 @@ fn a_failing_setting_changes_nothing() {
     twin.create("kept");
     twin.configure("kept", &json!({ "sortableAttributes": ["a"] }));
     let before = twin.same("before", |client| client.get("/indexes/kept/settings"));
-    for bad in [json!({ "rankingRules": ["nope"] }), json!({ "sortableAttributes": "a" }), json!({ "typoTolerance": { "minWordSizeForTypos": { "oneTypo": 9, "twoTypos": 3 } } })] {
+    for bad in [
+        json!({ "rankingRules": ["nope"] }),
+        json!({ "sortableAttributes": "a" }),
+        json!({ "typoTolerance": { "minWordSizeForTypos": { "oneTypo": 9, "twoTypos": 3 } } }),
+    ] {
         let [ours, theirs] = twin.clients().map(|client| client.outcome(&client.patch("/indexes/kept/settings", &bad)));
         assert_eq!(ours, theirs, "{bad}");
     }

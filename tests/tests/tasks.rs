@@ -21,9 +21,8 @@ fn history(twin: &Twin, a: &str, b: &str) {
 /// What a listed task is about, whatever its number.
 fn gist(answer: &Answer) -> Vec<String> {
     let tasks = answer.body["results"].as_array().cloned().unwrap_or_default();
-    let part = |task: &Value| {
-        format!("{} {} {} {}", task["indexUid"], task["type"], task["status"], task["error"]["code"])
-    };
+    let part =
+        |task: &Value| format!("{} {} {} {}", task["indexUid"], task["type"], task["status"], task["error"]["code"]);
     tasks.iter().map(part).collect()
 }
 
@@ -32,10 +31,22 @@ fn listing_filters_by_index_status_and_type() {
     let twin = Twin::shared();
     history(twin, "la", "lb");
     let queries = [
-        "indexUids=la", "indexUids=la,lb", "indexUids=lb&statuses=failed", "indexUids=la&types=documentAdditionOrUpdate", "indexUids=la,lb&types=indexCreation,settingsUpdate",
-        "indexUids=la&statuses=succeeded&limit=2", "indexUids=la,lb&reverse=true", "indexUids=la,lb&reverse=true&limit=3", "indexUids=*&limit=0", "indexUids=none",
-        "indexUids=la&statuses=SUCCEEDED", "indexUids=la&canceledBy=5", "indexUids=la&statuses=enqueued,processing", "indexUids=la&afterEnqueuedAt=2100-01-01",
-        "indexUids=la&beforeEnqueuedAt=2100-01-01T00:00:00Z", "indexUids=la&afterFinishedAt=2000-01-01",
+        "indexUids=la",
+        "indexUids=la,lb",
+        "indexUids=lb&statuses=failed",
+        "indexUids=la&types=documentAdditionOrUpdate",
+        "indexUids=la,lb&types=indexCreation,settingsUpdate",
+        "indexUids=la&statuses=succeeded&limit=2",
+        "indexUids=la,lb&reverse=true",
+        "indexUids=la,lb&reverse=true&limit=3",
+        "indexUids=*&limit=0",
+        "indexUids=none",
+        "indexUids=la&statuses=SUCCEEDED",
+        "indexUids=la&canceledBy=5",
+        "indexUids=la&statuses=enqueued,processing",
+        "indexUids=la&afterEnqueuedAt=2100-01-01",
+        "indexUids=la&beforeEnqueuedAt=2100-01-01T00:00:00Z",
+        "indexUids=la&afterFinishedAt=2000-01-01",
     ];
     for query in queries {
         let [ours, theirs] = twin.clients().map(|client| client.get(&format!("/tasks?{query}")));
@@ -86,12 +97,17 @@ fn numbers_are_unique_and_rise_under_concurrency() {
             .map(|writer| {
                 let client = &client;
                 scope.spawn(move || {
-                    let write = |i| client.add("rising", &json!([{ "id": writer * 100 + i }])).expect(202).body["taskUid"].as_u64();
+                    let write = |i| {
+                        client.add("rising", &json!([{ "id": writer * 100 + i }])).expect(202).body["taskUid"].as_u64()
+                    };
                     (0..10).filter_map(write).collect::<Vec<u64>>()
                 })
             })
             .collect();
-        writers.into_iter().map(|writer| writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        writers
+            .into_iter()
+            .map(|writer| writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
     });
     for numbers in &given {
         assert!(numbers.len() == 10 && numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");

@@ -81,15 +81,14 @@ fn kind_and_status(code: &str) -> (&'static str, u16) {
         "index_not_found" | "document_not_found" | "task_not_found" => ("invalid_request", 404),
         "index_already_exists" => ("invalid_request", 409),
         "payload_too_large" => ("invalid_request", 413),
-        "missing_content_type" | "invalid_content_type" | "unsupported_media_type" => {
-            ("invalid_request", 415)
-        }
+        "missing_content_type" | "invalid_content_type" | "unsupported_media_type" => ("invalid_request", 415),
         "missing_authorization_header" => ("auth", 401),
         "invalid_api_key" => ("auth", 403),
         "too_many_search_requests" => ("system", 503),
         "io_error" | "no_space_left_on_device" | "too_many_open_files" => ("system", 422),
-        "internal" | "index_creation_failed" | "database_size_limit_reached"
-        | "invalid_store_file" => ("internal", 500),
+        "internal" | "index_creation_failed" | "database_size_limit_reached" | "invalid_store_file" => {
+            ("internal", 500)
+        }
         "not_implemented" => ("invalid_request", 501),
         _ => ("invalid_request", 400),
     }
@@ -97,8 +96,7 @@ fn kind_and_status(code: &str) -> (&'static str, u16) {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let status =
-            StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let retry = (self.status == 503).then_some((header::RETRY_AFTER, "10"));
         let body = serde_json::to_vec(&self).unwrap_or_default();
         let json = (header::CONTENT_TYPE, "application/json");
@@ -144,10 +142,9 @@ impl From<EngineError> for ApiError {
 fn user_code(error: &UserError) -> &'static str {
     use UserError as U;
     match error {
-        U::SerdeJson(_)
-        | U::EnvAlreadyOpened
-        | U::DocumentLimitReached
-        | U::UnknownInternalDocumentId { .. } => "internal",
+        U::SerdeJson(_) | U::EnvAlreadyOpened | U::DocumentLimitReached | U::UnknownInternalDocumentId { .. } => {
+            "internal"
+        }
         U::InvalidStoreFile => "invalid_store_file",
         U::NoSpaceLeftOnDevice => "no_space_left_on_device",
         U::MaxDatabaseSizeReached => "database_size_limit_reached",
@@ -174,25 +171,17 @@ fn user_code(error: &UserError) -> &'static str {
         | U::TooManyEmbedders(_)
         | U::InvalidPromptForEmbeddings(..) => "invalid_settings_embedders",
         U::NoPrimaryKeyCandidateFound => "index_primary_key_no_candidate_found",
-        U::MultiplePrimaryKeyCandidatesFound { .. } => {
-            "index_primary_key_multiple_candidates_found"
-        }
+        U::MultiplePrimaryKeyCandidatesFound { .. } => "index_primary_key_multiple_candidates_found",
         U::PrimaryKeyCannotBeChanged(_) => "index_primary_key_already_exists",
         U::InvalidDistinctAttribute { .. } => "invalid_search_distinct",
         U::InvalidFacetsDistribution { .. } => "invalid_search_facets",
-        U::SortRankingRuleMissing | U::InvalidSortableAttribute { .. } | U::SortError(_) => {
-            "invalid_search_sort"
-        }
+        U::SortRankingRuleMissing | U::InvalidSortableAttribute { .. } | U::SortError(_) => "invalid_search_sort",
         U::InvalidSearchableAttribute { .. } => "invalid_search_attributes_to_search_on",
         U::InvalidFacetSearchFacetName { .. } => "invalid_facet_search_facet_name",
         U::CriterionError(_) => "invalid_settings_ranking_rules",
         U::InvalidGeoField(_) => "invalid_document_geo_field",
-        U::InvalidVectorDimensions { .. } | U::InvalidIndexingVectorDimensions { .. } => {
-            "invalid_vector_dimensions"
-        }
-        U::InvalidVectorsMapType { .. } | U::InvalidVectorsEmbedderConf { .. } => {
-            "invalid_vectors_type"
-        }
+        U::InvalidVectorDimensions { .. } | U::InvalidIndexingVectorDimensions { .. } => "invalid_vector_dimensions",
+        U::InvalidVectorsMapType { .. } | U::InvalidVectorsEmbedderConf { .. } => "invalid_vectors_type",
         U::TooManyVectors(..) => "too_many_vectors",
         U::InvalidMinTypoWordLenSetting(..) => "invalid_settings_typo_tolerance",
         U::InvalidSearchEmbedder(_) => "invalid_search_embedder",

@@ -39,32 +39,19 @@ impl Fields {
 
     /// The member `name`, or `None` when it is absent. A present member of the wrong type is an error with `code`;
     /// `T = Option<_>` accepts `null`.
-    pub fn take<T: Deserr<JsonError>>(
-        &mut self,
-        name: &'static str,
-        code: &str,
-    ) -> ApiResult<Option<T>> {
+    pub fn take<T: Deserr<JsonError>>(&mut self, name: &'static str, code: &str) -> ApiResult<Option<T>> {
         self.accepted.push(name);
         let Some(value) = self.map.remove(name) else { return Ok(None) };
         typed(name, value, code).map(Some)
     }
 
     /// The member `name`, `None` when absent or `null`.
-    pub fn optional<T: Deserr<JsonError>>(
-        &mut self,
-        name: &'static str,
-        code: &str,
-    ) -> ApiResult<Option<T>> {
+    pub fn optional<T: Deserr<JsonError>>(&mut self, name: &'static str, code: &str) -> ApiResult<Option<T>> {
         Ok(self.take::<Option<T>>(name, code)?.flatten())
     }
 
     /// The member `name`, or `default` when absent.
-    pub fn or<T: Deserr<JsonError>>(
-        &mut self,
-        name: &'static str,
-        code: &str,
-        default: T,
-    ) -> ApiResult<T> {
+    pub fn or<T: Deserr<JsonError>>(&mut self, name: &'static str, code: &str, default: T) -> ApiResult<T> {
         Ok(self.take(name, code)?.unwrap_or(default))
     }
 
@@ -83,10 +70,7 @@ impl Fields {
 /// The error for a member that does not exist.
 pub fn unknown_field(unknown: &str, accepted: &[&str]) -> ApiError {
     let accepted: Vec<_> = accepted.iter().map(|name| format!("`{name}`")).collect();
-    ApiError::new(
-        "bad_request",
-        format!("Unknown field `{unknown}`: expected one of {}", accepted.join(", ")),
-    )
+    ApiError::new("bad_request", format!("Unknown field `{unknown}`: expected one of {}", accepted.join(", ")))
 }
 
 /// Parses a whole JSON body.
@@ -98,10 +82,7 @@ pub fn parse_json(body: &[u8]) -> ApiResult<Value> {
         return Err(ApiError::new("missing_payload", "A json payload is missing."));
     }
     serde_json::from_slice(body).map_err(|error| {
-        ApiError::new(
-            "malformed_payload",
-            format!("The json payload provided is malformed. `{error}`."),
-        )
+        ApiError::new("malformed_payload", format!("The json payload provided is malformed. `{error}`."))
     })
 }
 

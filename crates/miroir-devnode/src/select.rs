@@ -19,10 +19,8 @@ pub fn keep(document: &Document, selectors: &[&str]) -> Document {
             kept.insert(key.clone(), value.clone());
             continue;
         }
-        let inner: Vec<&str> = selectors
-            .iter()
-            .filter_map(|selector| selector.strip_prefix(key.as_str())?.strip_prefix('.'))
-            .collect();
+        let inner: Vec<&str> =
+            selectors.iter().filter_map(|selector| selector.strip_prefix(key.as_str())?.strip_prefix('.')).collect();
         if inner.is_empty() {
             continue;
         }
@@ -57,11 +55,7 @@ fn keep_in_array(array: &[Value], selectors: &[&str]) -> Vec<Value> {
 }
 
 /// Calls `rewrite(path, array indices, leaf)` for every leaf value at or inside one of `selectors`.
-pub fn for_each_leaf(
-    document: &mut Document,
-    selectors: &[&str],
-    rewrite: &mut dyn FnMut(&str, &[usize], &mut Value),
-) {
+pub fn for_each_leaf(document: &mut Document, selectors: &[&str], rewrite: &mut dyn FnMut(&str, &[usize], &mut Value)) {
     walk_object(document, selectors, "", &mut Vec::new(), rewrite);
 }
 

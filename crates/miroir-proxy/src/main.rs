@@ -76,7 +76,12 @@ fn load(arguments: &Arguments) -> anyhow::Result<Config> {
     let Some(path) = &arguments.config else { anyhow::bail!("--config FILE is missing") };
     let yaml = std::fs::read_to_string(path)
         .map_err(|error| anyhow::anyhow!("cannot read the configuration {}: {error}", path.display()))?;
-    Ok(Config::load(&yaml, std::env::vars(), &arguments.overrides)?)
+    Ok(Config::load(&yaml, environment(), &arguments.overrides)?)
+}
+
+/// Variables that are not UTF-8 cannot be ours.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 fn serve(config: Config) -> anyhow::Result<()> {

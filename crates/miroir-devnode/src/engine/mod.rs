@@ -156,12 +156,12 @@ impl Engine {
     }
 
     /// Closes every index, so that the directory can be opened again in this process. Waits a bounded time for readers.
-    pub fn close(&self) {
-        let indexes: Vec<Index> = self.opened().drain().map(|(_, index)| index).collect();
-        for index in indexes {
+    pub fn close(self) {
+        let opened = self.open.into_inner().unwrap_or_else(PoisonError::into_inner);
+        for index in opened.into_values() {
             index.prepare_for_closing().wait_timeout(Duration::from_secs(5));
         }
-        self.store.clone().close();
+        self.store.close();
     }
 }
 

@@ -10,9 +10,7 @@ use milli_core::heed::RoTxn;
 use milli_core::index::PrefixSearch;
 use milli_core::proximity::ProximityPrecision;
 use milli_core::update::{Setting as Change, Settings as Builder};
-use milli_core::{
-    AttributePatterns, Criterion, DEFAULT_VALUES_PER_FACET, Index, LocalizedAttributesRule, OrderBy,
-};
+use milli_core::{AttributePatterns, Criterion, DEFAULT_VALUES_PER_FACET, Index, LocalizedAttributesRule, OrderBy};
 use serde_json::{Value, json};
 
 use super::locale::Locale;
@@ -31,9 +29,8 @@ pub const DEFAULT_MAX_TOTAL_HITS: usize = 1000;
 pub fn ranking_rules(setting: &Setting, value: Value) -> ApiResult<Vec<Criterion>> {
     let rules: Vec<String> = setting.typed(value)?;
     let parse = |(position, rule): (usize, String)| {
-        Criterion::from_str(&rule).map_err(|error| {
-            setting.error(format!("Invalid value at `.{}[{position}]`: {error}", setting.name))
-        })
+        Criterion::from_str(&rule)
+            .map_err(|error| setting.error(format!("Invalid value at `.{}[{position}]`: {error}", setting.name)))
     };
     rules.into_iter().enumerate().map(parse).collect()
 }
@@ -175,12 +172,7 @@ impl TypoTolerance {
             }
             Change::NotSet => {}
         }
-        change(
-            builder,
-            self.disable_on_words,
-            |b, words| b.set_exact_words(words),
-            |b| b.reset_exact_words(),
-        );
+        change(builder, self.disable_on_words, |b, words| b.set_exact_words(words), |b| b.reset_exact_words());
         change(
             builder,
             self.disable_on_attributes,
@@ -287,8 +279,7 @@ impl Faceting {
             OrderBy::Lexicographic => (facet, "alpha"),
             OrderBy::Count => (facet, "count"),
         };
-        let orders: BTreeMap<String, &str> =
-            index.sort_facet_values_by(rtxn)?.into_iter().map(name).collect();
+        let orders: BTreeMap<String, &str> = index.sort_facet_values_by(rtxn)?.into_iter().map(name).collect();
         Ok(json!({
             "maxValuesPerFacet": most.unwrap_or(DEFAULT_VALUES_PER_FACET as u64),
             "sortFacetValuesBy": orders,

@@ -86,12 +86,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot be written; then nothing changed.
-    pub fn commit(
-        &self,
-        tasks: &[Task],
-        changes: &[CatalogChange],
-        pruned: &[u32],
-    ) -> ApiResult<()> {
+    pub fn commit(&self, tasks: &[Task], changes: &[CatalogChange], pruned: &[u32]) -> ApiResult<()> {
         let mut wtxn = self.env.write_txn()?;
         for task in tasks {
             self.tasks.put(&mut wtxn, &task.uid, task)?;

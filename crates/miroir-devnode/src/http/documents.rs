@@ -24,11 +24,7 @@ const READ_TEXT: &[(&str, FromText)] = &[
 ];
 
 /// `GET /documents`
-pub async fn list(
-    State(app): Shared,
-    Path(uid): Path<String>,
-    RawQuery(query): RawQuery,
-) -> Answer {
+pub async fn list(State(app): Shared, Path(uid): Path<String>, RawQuery(query): RawQuery) -> Answer {
     check_uid(&uid)?;
     let mut query = documents_query(request::query(query.as_deref(), READ_TEXT))?;
     query.fields = wildcard_is_all(query.fields);
@@ -45,11 +41,7 @@ pub async fn fetch(State(app): Shared, Path(uid): Path<String>, request: Request
 }
 
 /// `GET /documents/{id}`
-pub async fn one(
-    State(app): Shared,
-    Path((uid, id)): Path<(String, String)>,
-    RawQuery(query): RawQuery,
-) -> Answer {
+pub async fn one(State(app): Shared, Path((uid, id)): Path<(String, String)>, RawQuery(query): RawQuery) -> Answer {
     check_uid(&uid)?;
     let mut query = request::query(query.as_deref(), READ_TEXT);
     let fields = wildcard_is_all(query.optional("fields", "invalid_document_fields")?);
@@ -79,12 +71,10 @@ fn document_id(id: Value) -> ApiResult<String> {
     match id {
         Value::String(id) => Ok(id),
         Value::Number(id) if !id.is_f64() => Ok(id.to_string()),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-            Err(ApiError::new(
-                "invalid_document_ids",
-                format!("Invalid value at `.ids`: `{id}` is neither a string nor an integer"),
-            ))
-        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => Err(ApiError::new(
+            "invalid_document_ids",
+            format!("Invalid value at `.ids`: `{id}` is neither a string nor an integer"),
+        )),
     }
 }
 
@@ -102,12 +92,7 @@ pub async fn merge(state: Shared, path: Path<String>, request: Request) -> Answe
     write(state, path, request, Method::Merge).await
 }
 
-async fn write(
-    State(app): Shared,
-    Path(uid): Path<String>,
-    request: Request,
-    method: Method,
-) -> Answer {
+async fn write(State(app): Shared, Path(uid): Path<String>, request: Request, method: Method) -> Answer {
     check_uid(&uid)?;
     let mut query = request::query(request.uri().query(), &[]);
     let primary_key = query.optional("primaryKey", "invalid_index_primary_key")?;
@@ -140,10 +125,7 @@ pub async fn delete_all(State(app): Shared, Path(uid): Path<String>) -> Answer {
 }
 
 /// `DELETE /documents/{id}`
-pub async fn delete_one(
-    State(app): Shared,
-    Path((uid, id)): Path<(String, String)>,
-) -> Answer {
+pub async fn delete_one(State(app): Shared, Path((uid, id)): Path<(String, String)>) -> Answer {
     check_uid(&uid)?;
     app.enqueue(Some(uid), Content::DeleteIds(vec![id])).await
 }
@@ -156,7 +138,9 @@ pub async fn delete_batch(State(app): Shared, Path(uid): Path<String>, request: 
         other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_)) => {
             return Err(ApiError::new(
                 "malformed_payload",
-                format!("The json payload provided is malformed. `invalid type: expected a sequence, found `{other}``."),
+                format!(
+                    "The json payload provided is malformed. `invalid type: expected a sequence, found `{other}``."
+                ),
             ));
         }
     };
@@ -170,11 +154,7 @@ pub async fn delete_batch(State(app): Shared, Path(uid): Path<String>, request: 
 }
 
 /// `POST /documents/delete`
-pub async fn delete_by_filter(
-    State(app): Shared,
-    Path(uid): Path<String>,
-    request: Request,
-) -> Answer {
+pub async fn delete_by_filter(State(app): Shared, Path(uid): Path<String>, request: Request) -> Answer {
     const CODE: &str = "invalid_document_filter";
     check_uid(&uid)?;
     let mut fields = request::json_object(request).await?;

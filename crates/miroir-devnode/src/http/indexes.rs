@@ -21,12 +21,8 @@ pub async fn list(State(app): Shared, RawQuery(query): RawQuery) -> Answer {
     query.finish()?;
     let page = blocking(move || {
         let all = app.engine.store().indexes()?;
-        let results: Vec<Value> = all
-            .iter()
-            .skip(offset)
-            .take(limit)
-            .map(|(uid, _)| view(&app.engine, uid))
-            .collect::<ApiResult<_>>()?;
+        let results: Vec<Value> =
+            all.iter().skip(offset).take(limit).map(|(uid, _)| view(&app.engine, uid)).collect::<ApiResult<_>>()?;
         Ok(json!({"results": results, "offset": offset, "limit": limit, "total": all.len()}))
     });
     ok(&page.await?)
@@ -66,10 +62,7 @@ pub async fn update(State(app): Shared, Path(uid): Path<String>, request: Reques
     let mut fields = request::json_object(request).await?;
     let primary_key = fields.optional("primaryKey", "invalid_index_primary_key")?;
     if fields.take::<Value>("uid", "immutable_index_uid")?.is_some() {
-        return Err(ApiError::new(
-            "immutable_index_uid",
-            "Immutable field `uid`: expected one of `primaryKey`",
-        ));
+        return Err(ApiError::new("immutable_index_uid", "Immutable field `uid`: expected one of `primaryKey`"));
     }
     fields.finish()?;
     app.enqueue(Some(uid), Content::UpdateIndex { primary_key }).await
@@ -98,9 +91,7 @@ pub async fn swap(State(app): Shared, request: Request) -> Answer {
             if !seen.insert(uid.clone()) {
                 return Err(ApiError::new(
                     "invalid_swap_duplicate_index_found",
-                    format!(
-                        "Indexes must be declared only once during a swap. `{uid}` was specified several times."
-                    ),
+                    format!("Indexes must be declared only once during a swap. `{uid}` was specified several times."),
                 ));
             }
         }

@@ -38,7 +38,7 @@ pub const MAX_BODY_BYTES: usize = 100_000_000;
 const MAX_WAITING_SEARCHES: usize = 1000;
 
 /// Bodies of up to [`MAX_BODY_BYTES`] taken in at the same time.
-const MAX_UPLOADS: usize = 4;
+const MAX_UPLOADS: usize = 8;
 
 /// What every handler shares.
 pub struct App {
@@ -53,12 +53,7 @@ pub struct App {
 
 impl App {
     /// The API over `engine` and `queue`.
-    pub fn new(
-        engine: Arc<Engine>,
-        queue: Arc<Queue>,
-        payloads: PathBuf,
-        master_key: Option<String>,
-    ) -> Self {
+    pub fn new(engine: Arc<Engine>, queue: Arc<Queue>, payloads: PathBuf, master_key: Option<String>) -> Self {
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get);
         Self {
             engine,
@@ -127,9 +122,7 @@ fn closed(_: tokio::sync::AcquireError) -> ApiError {
 }
 
 /// Runs `work` where it may block. A panic inside becomes an internal error.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> ApiResult<T> + Send + 'static,
-) -> ApiResult<T> {
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> ApiResult<T> + Send + 'static) -> ApiResult<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {
@@ -156,35 +149,23 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/version", get(version))
         .route("/stats", get(indexes::all_stats))
         .route("/indexes", get(indexes::list).post(indexes::create))
-        .route(
-            "/indexes/{uid}",
-            get(indexes::one).patch(indexes::update).delete(indexes::remove),
-        )
+        .route("/indexes/{uid}", get(indexes::one).patch(indexes::update).delete(indexes::remove))
         .route("/indexes/{uid}/stats", get(indexes::stats))
         .route("/swap-indexes", post(indexes::swap))
         .route(
             "/indexes/{uid}/documents",
-            get(documents::list)
-                .post(documents::replace)
-                .put(documents::merge)
-                .delete(documents::delete_all),
+            get(documents::list).post(documents::replace).put(documents::merge).delete(documents::delete_all),
         )
         .route("/indexes/{uid}/documents/fetch", post(documents::fetch))
         .route("/indexes/{uid}/documents/delete-batch", post(documents::delete_batch))
         .route("/indexes/{uid}/documents/delete", post(documents::delete_by_filter))
-        .route(
-            "/indexes/{uid}/documents/{id}",
-            get(documents::one).delete(documents::delete_one),
-        )
+        .route("/indexes/{uid}/documents/{id}", get(documents::one).delete(documents::delete_one))
         .route("/indexes/{uid}/search", post(search::by_body).get(search::by_query))
         .route("/indexes/{uid}/facet-search", post(search::facets))
         .route("/multi-search", post(search::multi))
         .route("/tasks", get(tasks::list))
         .route("/tasks/{uid}", get(tasks::one))
-        .route(
-            "/indexes/{uid}/settings",
-            get(settings::all).patch(settings::change_all).delete(settings::reset_all),
-        );
+        .route("/indexes/{uid}/settings", get(settings::all).patch(settings::change_all).delete(settings::reset_all));
     for setting in SETTINGS {
         let path = format!("/indexes/{{uid}}/settings/{}", setting.route);
         let change = move |state: Shared, path, request| settings::change(state, path, request, setting);
@@ -196,9 +177,7 @@ pub fn router(app: Arc<App>) -> Router {
         };
         router = router.route(&path, methods);
     }
-    router
-        .layer(axum::middleware::from_fn_with_state(app.clone(), authenticate))
-        .with_state(app)
+    router.layer(axum::middleware::from_fn_with_state(app.clone(), authenticate)).with_state(app)
 }
 
 /// Checks the master key. `/health` is open to everyone, and so is everything when the node has no key.
@@ -207,15 +186,11 @@ async fn authenticate(State(app): Shared, request: Request, next: Next) -> Respo
     if request.uri().path() == "/health" {
         return next.run(request).await;
     }
-    let given = request
-        .headers()
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    let given =
+        request.headers().get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
     match given {
         Some(given) if given == key.as_bytes() => next.run(request).await,
-        Some(_) => {
-            ApiError::new("invalid_api_key", "The provided API key is invalid.").into_response()
-        }
+        Some(_) => ApiError::new("invalid_api_key", "The provided API key is invalid.").into_response(),
         None => ApiError::new(
             "missing_authorization_header",
             "The Authorization header is missing. It must use the bearer authorization method.",

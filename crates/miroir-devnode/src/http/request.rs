@@ -8,30 +8,31 @@ use bytes::Bytes;
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use http::{HeaderMap, header};
 
-use super::MAX_BODY_BYTES;
+use super::{MAX_BODY_BYTES, blocking};
 use crate::error::{ApiError, ApiResult};
 use crate::fields::{self, Fields};
 use crate::search::query::{FromText, from_text};
+
+/// JSON from this size on is not parsed on a thread that serves connections.
+const LARGE_JSON_BYTES: usize = 64 << 10;
 
 /// The body, decoded.
 ///
 /// # Errors
 /// `payload_too_large`, or `malformed_payload` when it cannot be decoded.
 pub async fn body(headers: &HeaderMap, body: Body) -> ApiResult<Bytes> {
-    let announced = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > MAX_BODY_BYTES) {
         return Err(too_large());
     }
     let bytes = to_bytes(body, MAX_BODY_BYTES).await.map_err(|error| {
-        let limit = std::error::Error::source(&error)
-            .is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
+        let limit =
+            std::error::Error::source(&error).is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
         if limit { too_large() } else { ApiError::new("bad_request", error.to_string()) }
     })?;
     match headers.get(header::CONTENT_ENCODING).map(http::HeaderValue::as_bytes) {
-        Some(b"gzip") => decode(MultiGzDecoder::new(bytes.as_ref())),
-        Some(b"deflate") => decode(ZlibDecoder::new(bytes.as_ref())),
+        Some(b"gzip") => blocking(move || decode(MultiGzDecoder::new(bytes.as_ref()))).await,
+        Some(b"deflate") => blocking(move || decode(ZlibDecoder::new(bytes.as_ref()))).await,
         Some(_) | None => Ok(bytes),
     }
 }
@@ -62,9 +63,7 @@ pub fn content_type(headers: &HeaderMap, accepted: &[&str]) -> ApiResult<String>
     let Some(value) = headers.get(header::CONTENT_TYPE) else {
         return Err(ApiError::new(
             "missing_content_type",
-            format!(
-                "A Content-Type header is missing. Accepted values for the Content-Type header are: {list}"
-            ),
+            format!("A Content-Type header is missing. Accepted values for the Content-Type header are: {list}"),
         ));
     };
     let value = String::from_utf8_lossy(value.as_bytes());
@@ -74,9 +73,7 @@ pub fn content_type(headers: &HeaderMap, accepted: &[&str]) -> ApiResult<String>
     }
     Err(ApiError::new(
         "invalid_content_type",
-        format!(
-            "The Content-Type `{essence}` is invalid. Accepted values for the Content-Type header are: {list}"
-        ),
+        format!("The Content-Type `{essence}` is invalid. Accepted values for the Content-Type header are: {list}"),
     ))
 }
 
@@ -85,7 +82,7 @@ pub fn content_type(headers: &HeaderMap, accepted: &[&str]) -> ApiResult<String>
 /// # Errors
 /// As [`content_type`], [`body`] and [`fields::parse_json`].
 pub async fn json(request: Request) -> ApiResult<serde_json::Value> {
-    fields::parse_json(&json_bytes(request).await?)
+    parsed(json_bytes(request).await?, fields::parse_json).await
 }
 
 /// A JSON body that is an object.
@@ -93,7 +90,12 @@ pub async fn json(request: Request) -> ApiResult<serde_json::Value> {
 /// # Errors
 /// As [`content_type`], [`body`] and [`Fields::parse`].
 pub async fn json_object(request: Request) -> ApiResult<Fields> {
-    Fields::parse(&json_bytes(request).await?)
+    parsed(json_bytes(request).await?, Fields::parse).await
+}
+
+/// Parses `body`, a large one where it may block.
+async fn parsed<T: Send + 'static>(body: Bytes, parse: fn(&[u8]) -> ApiResult<T>) -> ApiResult<T> {
+    if body.len() <= LARGE_JSON_BYTES { parse(&body) } else { blocking(move || parse(&body)).await }
 }
 
 async fn json_bytes(request: Request) -> ApiResult<Bytes> {
@@ -164,8 +166,7 @@ mod tests {
     #[test]
     fn a_gzip_body_may_not_grow_beyond_the_limit() {
         use std::io::Write;
-        let mut encoder =
-            flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         let block = vec![b' '; 1 << 20];
         for _ in 0..100 {
             encoder.write_all(&block).unwrap();

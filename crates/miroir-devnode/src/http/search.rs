@@ -25,11 +25,7 @@ pub async fn by_body(State(app): Shared, Path(uid): Path<String>, request: Reque
 }
 
 /// `GET /search`
-pub async fn by_query(
-    State(app): Shared,
-    Path(uid): Path<String>,
-    RawQuery(query): RawQuery,
-) -> Answer {
+pub async fn by_query(State(app): Shared, Path(uid): Path<String>, RawQuery(query): RawQuery) -> Answer {
     check_uid(&uid)?;
     let mut map = from_text(request::query_pairs(query.as_deref()), SEARCH_TEXT);
     gather_hybrid(&mut map);
@@ -52,13 +48,10 @@ pub async fn facets(State(app): Shared, Path(uid): Path<String>, request: Reques
     check_uid(&uid)?;
     let mut fields = request::json_object(request).await?;
     let name: Option<String> = fields.take("facetName", "invalid_facet_search_facet_name")?;
-    let name = name.ok_or_else(|| {
-        ApiError::new("missing_facet_search_facet_name", "Missing field `facetName`")
-    })?;
+    let name = name.ok_or_else(|| ApiError::new("missing_facet_search_facet_name", "Missing field `facetName`"))?;
     let facet_query: Option<String> = fields.optional("facetQuery", "invalid_facet_search_query")?;
     let query = SearchQuery::read(&mut fields)?;
-    let find =
-        move |engine: &_| run::facet_search(engine, &uid, &name, facet_query.as_deref(), &query);
+    let find = move |engine: &_| run::facet_search(engine, &uid, &name, facet_query.as_deref(), &query);
     ok(&app.search(find).await?)
 }
 
@@ -101,10 +94,7 @@ fn multi_query(query: Value) -> ApiResult<(String, SearchQuery)> {
     let uid: Option<String> = fields.take("indexUid", "invalid_index_uid")?;
     let uid = uid.ok_or_else(|| ApiError::new("missing_index_uid", "Missing field `indexUid`"))?;
     check_uid(&uid)?;
-    if fields
-        .optional::<Value>("federationOptions", "invalid_multi_search_federation_options")?
-        .is_some()
-    {
+    if fields.optional::<Value>("federationOptions", "invalid_multi_search_federation_options")?.is_some() {
         return Err(ApiError::new(
             "invalid_multi_search_federation_options",
             "Using `federationOptions` is not allowed in a non-federated search.",

@@ -21,11 +21,7 @@ pub async fn all(State(app): Shared, Path(uid): Path<String>) -> Answer {
 }
 
 /// `GET` of one setting.
-pub async fn one(
-    State(app): Shared,
-    Path(uid): Path<String>,
-    setting: &'static Setting,
-) -> Answer {
+pub async fn one(State(app): Shared, Path(uid): Path<String>, setting: &'static Setting) -> Answer {
     check_uid(&uid)?;
     let read = move || {
         let index = app.engine.index(&uid)?;
@@ -70,11 +66,7 @@ pub async fn change(
 }
 
 /// `DELETE` of one setting.
-pub async fn reset(
-    State(app): Shared,
-    Path(uid): Path<String>,
-    setting: &'static Setting,
-) -> Answer {
+pub async fn reset(State(app): Shared, Path(uid): Path<String>, setting: &'static Setting) -> Answer {
     check_uid(&uid)?;
     let settings = single(setting, Value::Null)?;
     app.enqueue(Some(uid), Content::Settings { settings, creates_index: false }).await

@@ -32,8 +32,7 @@ pub async fn one(State(app): Shared, Path(uid): Path<String>) -> Answer {
         )
     })?;
     let task = blocking(move || app.queue.task(number)).await?;
-    let task = task
-        .ok_or_else(|| ApiError::new("task_not_found", format!("Task `{number}` not found.")))?;
+    let task = task.ok_or_else(|| ApiError::new("task_not_found", format!("Task `{number}` not found.")))?;
     ok(&task.view())
 }
 
@@ -79,19 +78,13 @@ fn read_filter(query: &mut Fields) -> ApiResult<TaskFilter> {
     let statuses = names(query, "statuses", "invalid_task_statuses")?.map(|statuses| {
         known(statuses, "statuses", "invalid_task_statuses", &Status::ALL, Status::name, &["canceled"])
     });
-    let kinds = names(query, "types", "invalid_task_types")?.map(|kinds| {
-        known(kinds, "types", "invalid_task_types", &Kind::ALL, Kind::name, &OTHER_KINDS)
-    });
+    let kinds = names(query, "types", "invalid_task_types")?
+        .map(|kinds| known(kinds, "types", "invalid_task_types", &Kind::ALL, Kind::name, &OTHER_KINDS));
     let index_uids = names(query, "indexUids", "invalid_index_uid")?;
     for uid in index_uids.iter().flatten() {
         check_uid(uid)?;
     }
-    Ok(TaskFilter {
-        uids: uids.transpose()?,
-        statuses: statuses.transpose()?,
-        kinds: kinds.transpose()?,
-        index_uids,
-    })
+    Ok(TaskFilter { uids: uids.transpose()?, statuses: statuses.transpose()?, kinds: kinds.transpose()?, index_uids })
 }
 
 /// A list parameter; `*` is no condition.

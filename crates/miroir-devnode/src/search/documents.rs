@@ -54,11 +54,7 @@ pub fn page(engine: &Engine, uid: &str, query: &DocumentsQuery) -> ApiResult<Val
     {
         found &= filter.evaluate(&rtxn, &index).map_err(|error| {
             let error = ApiError::from(error);
-            if error.code == "invalid_search_filter" {
-                error.with_code("invalid_document_filter")
-            } else {
-                error
-            }
+            if error.code == "invalid_search_filter" { error.with_code("invalid_document_filter") } else { error }
         })?;
     }
     let total = found.len();

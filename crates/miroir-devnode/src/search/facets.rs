@@ -27,16 +27,10 @@ pub fn distribution(
     if facets.iter().all(|facet| facet != "*") {
         distribution.facets(facets.iter().map(|facet| (facet, order.get(facet))));
     }
-    let counts = distribution
-        .candidates(found)
-        .default_order_by(order.get("*"))
-        .execute()
-        .map_err(ApiError::from)?;
+    let counts = distribution.candidates(found).default_order_by(order.get("*")).execute().map_err(ApiError::from)?;
     let counts: BTreeMap<String, Map<String, Value>> = counts
         .into_iter()
-        .map(|(facet, values)| {
-            (facet, values.into_iter().map(|(value, count)| (value, json!(count))).collect())
-        })
+        .map(|(facet, values)| (facet, values.into_iter().map(|(value, count)| (value, json!(count))).collect()))
         .collect();
     let stats: BTreeMap<String, Value> = distribution
         .compute_stats()?

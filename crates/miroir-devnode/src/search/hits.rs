@@ -8,8 +8,8 @@ use milli_core::index::IndexEmbeddingConfig;
 use milli_core::score_details::ScoreDetails;
 use milli_core::tokenizer::Language;
 use milli_core::{
-    AscDesc, FieldId, FieldsIdsMap, FormatOptions, Index, InternalError, LocalizedAttributesRule,
-    MatchBounds, MatcherBuilder, Member, PatternMatch, Result as EngineResult,
+    AscDesc, FieldId, FieldsIdsMap, FormatOptions, Index, InternalError, LocalizedAttributesRule, MatchBounds,
+    MatcherBuilder, Member, PatternMatch, Result as EngineResult,
 };
 use serde_json::{Value, json};
 
@@ -60,20 +60,16 @@ impl<'a> HitMaker<'a> {
         let retrieved_ids: BTreeSet<FieldId> = match &show.attributes_to_retrieve {
             None => displayed_ids.clone(),
             Some(names) if names.contains("*") => displayed_ids.clone(),
-            Some(names) => names
-                .iter()
-                .filter_map(|name| fields.id(name))
-                .filter(|id| displayed_ids.contains(id))
-                .collect(),
+            Some(names) => {
+                names.iter().filter_map(|name| fields.id(name)).filter(|id| displayed_ids.contains(id)).collect()
+            }
         };
         let formats = formats(show, &fields, &displayed_ids, &retrieved_ids);
         let names = |ids: &BTreeSet<FieldId>| -> Vec<String> {
             ids.iter().filter_map(|id| fields.name(*id)).map(str::to_owned).collect()
         };
         let vectors = show.retrieve_vectors
-            && index
-                .displayed_fields(rtxn)?
-                .is_none_or(|names| names.contains(&RESERVED_VECTORS_FIELD_NAME));
+            && index.displayed_fields(rtxn)?.is_none_or(|names| names.contains(&RESERVED_VECTORS_FIELD_NAME));
         let mut retrieved = names(&retrieved_ids);
         retrieved.retain(|name| name != RESERVED_VECTORS_FIELD_NAME);
         Ok(Self {
@@ -136,10 +132,7 @@ impl<'a> HitMaker<'a> {
     }
 
     /// `_formatted` and `_matchesPosition`, where asked for.
-    fn formatted(
-        &self,
-        visible: &Document,
-    ) -> (Option<Document>, Option<BTreeMap<String, Vec<MatchBounds>>>) {
+    fn formatted(&self, visible: &Document) -> (Option<Document>, Option<BTreeMap<String, Vec<MatchBounds>>>) {
         if self.formats.is_empty() && !self.show.show_matches_position {
             return (None, None);
         }
@@ -170,9 +163,7 @@ impl<'a> HitMaker<'a> {
             .formats
             .iter()
             .filter(|(name, options)| {
-                let related = || {
-                    milli_core::is_faceted_by(name, path) || milli_core::is_faceted_by(path, name)
-                };
+                let related = || milli_core::is_faceted_by(name, path) || milli_core::is_faceted_by(path, name);
                 options.should_format() && related()
             })
             .map(|(_, options)| *options)
@@ -181,18 +172,10 @@ impl<'a> HitMaker<'a> {
             *leaf = Value::String(text);
             return Vec::new();
         }
-        let of_attribute =
-            || self.localized.iter().find(|rule| rule.match_str(path) == PatternMatch::Match);
-        let locales = self
-            .locales
-            .as_deref()
-            .or_else(|| of_attribute().map(LocalizedAttributesRule::locales));
+        let of_attribute = || self.localized.iter().find(|rule| rule.match_str(path) == PatternMatch::Match);
+        let locales = self.locales.as_deref().or_else(|| of_attribute().map(LocalizedAttributesRule::locales));
         let mut matcher = self.matcher.build(&text, locales);
-        let matches = if self.show.show_matches_position {
-            matcher.matches(indices)
-        } else {
-            Vec::new()
-        };
+        let matches = if self.show.show_matches_position { matcher.matches(indices) } else { Vec::new() };
         let formatted = options.map(|options| matcher.format(options).into_owned());
         *leaf = Value::String(formatted.unwrap_or(text));
         matches
@@ -256,12 +239,7 @@ fn point(geo: &Value) -> Option<[f64; 2]> {
 ///
 /// # Errors
 /// When it cannot be read.
-pub fn stored_document(
-    index: &Index,
-    rtxn: &RoTxn<'_>,
-    fields: &FieldsIdsMap,
-    id: u32,
-) -> EngineResult<Document> {
+pub fn stored_document(index: &Index, rtxn: &RoTxn<'_>, fields: &FieldsIdsMap, id: u32) -> EngineResult<Document> {
     milli_core::all_obkv_to_json(index.document(rtxn, id)?, fields)
 }
 
@@ -281,9 +259,8 @@ pub fn vectors(
         Some(_) | None => Document::new(),
     };
     for (name, embeddings) in index.embeddings(rtxn, id)? {
-        let given_by_user = embedders
-            .iter()
-            .any(|embedder| embedder.name == name && embedder.user_provided.contains(id));
+        let given_by_user =
+            embedders.iter().any(|embedder| embedder.name == name && embedder.user_provided.contains(id));
         let embeddings = serde_json::to_value(embeddings).map_err(InternalError::SerdeJson)?;
         vectors.insert(name, json!({"embeddings": embeddings, "regenerate": !given_by_user}));
     }

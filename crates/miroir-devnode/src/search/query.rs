@@ -159,9 +159,7 @@ fn matching_strategy(fields: &mut Fields) -> ApiResult<TermsMatchingStrategy> {
         Some("frequency") => Ok(TermsMatchingStrategy::Frequency),
         Some(other) => Err(ApiError::new(
             CODE,
-            format!(
-                "Unknown value `{other}` at `.matchingStrategy`: expected one of `last`, `all`, `frequency`"
-            ),
+            format!("Unknown value `{other}` at `.matchingStrategy`: expected one of `last`, `all`, `frequency`"),
         )),
     }
 }
@@ -196,8 +194,7 @@ impl Hybrid {
 impl Presentation {
     fn read(fields: &mut Fields) -> ApiResult<Self> {
         Ok(Self {
-            attributes_to_retrieve: fields
-                .optional("attributesToRetrieve", "invalid_search_attributes_to_retrieve")?,
+            attributes_to_retrieve: fields.optional("attributesToRetrieve", "invalid_search_attributes_to_retrieve")?,
             retrieve_vectors: fields.or("retrieveVectors", "invalid_search_retrieve_vectors", false)?,
             attributes_to_crop: fields
                 .optional("attributesToCrop", "invalid_search_attributes_to_crop")?
@@ -206,26 +203,14 @@ impl Presentation {
             attributes_to_highlight: fields
                 .optional("attributesToHighlight", "invalid_search_attributes_to_highlight")?
                 .unwrap_or_default(),
-            show_matches_position: fields.or(
-                "showMatchesPosition",
-                "invalid_search_show_matches_position",
-                false,
-            )?,
-            show_ranking_score: fields.or(
-                "showRankingScore",
-                "invalid_search_show_ranking_score",
-                false,
-            )?,
+            show_matches_position: fields.or("showMatchesPosition", "invalid_search_show_matches_position", false)?,
+            show_ranking_score: fields.or("showRankingScore", "invalid_search_show_ranking_score", false)?,
             show_ranking_score_details: fields.or(
                 "showRankingScoreDetails",
                 "invalid_search_show_ranking_score_details",
                 false,
             )?,
-            highlight_pre_tag: fields.or(
-                "highlightPreTag",
-                "invalid_search_highlight_pre_tag",
-                "<em>".to_owned(),
-            )?,
+            highlight_pre_tag: fields.or("highlightPreTag", "invalid_search_highlight_pre_tag", "<em>".to_owned())?,
             highlight_post_tag: fields.or(
                 "highlightPostTag",
                 "invalid_search_highlight_post_tag",
@@ -317,9 +302,7 @@ impl FromText {
                 Ok(_) | Err(_) => Value::String(text),
             },
             Self::List => list(&text).map(Value::from).collect(),
-            Self::Numbers => {
-                list(&text).map(|item| Self::Scalar.value(item.trim().to_owned())).collect()
-            }
+            Self::Numbers => list(&text).map(|item| Self::Scalar.value(item.trim().to_owned())).collect(),
             Self::Filter => match serde_json::from_str(&text) {
                 Ok(value @ Value::Array(_)) => value,
                 Ok(Value::String(inner)) => Value::String(inner),

@@ -8,8 +8,8 @@ use milli_core::score_details::ScoringStrategy;
 use milli_core::tokenizer::{Language, TokenizerBuilder};
 use milli_core::vector::Embedder;
 use milli_core::{
-    Error as EngineError, Index, MatcherBuilder, MatchingWords, PatternMatch, Search,
-    SearchForFacetValues, SearchResult, TimeBudget, UserError,
+    Error as EngineError, Index, MatcherBuilder, MatchingWords, PatternMatch, Search, SearchForFacetValues,
+    SearchResult, TimeBudget, UserError,
 };
 use serde_json::{Map, Value, json};
 
@@ -150,12 +150,7 @@ fn kind(engine: &Engine, index: &Index, rtxn: &RoTxn<'_>, query: &SearchQuery) -
 }
 
 /// The engine's search, everything set but its window.
-fn prepared<'a>(
-    index: &'a Index,
-    rtxn: &'a RoTxn<'a>,
-    query: &'a SearchQuery,
-    kind: &Kind,
-) -> ApiResult<Search<'a>> {
+fn prepared<'a>(index: &'a Index, rtxn: &'a RoTxn<'a>, query: &'a SearchQuery, kind: &Kind) -> ApiResult<Search<'a>> {
     let mut search = index.search(rtxn);
     search.time_budget(match index.search_cutoff(rtxn)? {
         Some(cutoff) => TimeBudget::new(Duration::from_millis(cutoff)),
@@ -230,11 +225,9 @@ fn hits(
     scores: &[Vec<milli_core::score_details::ScoreDetails>],
 ) -> ApiResult<Vec<Value>> {
     let dictionary = index.dictionary(rtxn)?;
-    let dictionary: Option<Vec<&str>> =
-        dictionary.as_ref().map(|words| words.iter().map(String::as_str).collect());
+    let dictionary: Option<Vec<&str>> = dictionary.as_ref().map(|words| words.iter().map(String::as_str).collect());
     let separators = index.allowed_separators(rtxn)?;
-    let separators: Option<Vec<&str>> =
-        separators.as_ref().map(|tokens| tokens.iter().map(String::as_str).collect());
+    let separators: Option<Vec<&str>> = separators.as_ref().map(|tokens| tokens.iter().map(String::as_str).collect());
     let mut tokenizer = TokenizerBuilder::<&[u8]>::new();
     tokenizer.create_char_map(true);
     if let Some(separators) = &separators {
@@ -271,15 +264,11 @@ pub fn facet_search(
     let index = engine.index(uid)?;
     let rtxn = index.read_txn()?;
     if !index.facet_search(&rtxn)? {
-        return Err(ApiError::new(
-            "facet_search_disabled",
-            "The facet search is disabled for this index",
-        ));
+        return Err(ApiError::new("facet_search_disabled", "The facet search is disabled for this index"));
     }
     let kind = kind(engine, &index, &rtxn, query)?;
     let search = prepared(&index, &rtxn, query, &kind)?;
-    let mut values =
-        SearchForFacetValues::new(name.to_owned(), search, matches!(kind, Kind::Mixed(..)));
+    let mut values = SearchForFacetValues::new(name.to_owned(), search, matches!(kind, Kind::Mixed(..)));
     if let Some(facet_query) = facet_query {
         values.query(facet_query);
     }

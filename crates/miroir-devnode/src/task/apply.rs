@@ -33,9 +33,7 @@ pub fn apply(engine: &Engine, task: &Task) -> ApiResult<Outcome> {
     let uid = task.index_uid.as_deref().unwrap_or_default();
     match &task.content {
         None => Ok(Outcome::default()),
-        Some(Content::Documents { .. }) => {
-            Err(ApiError::internal("document additions are applied in groups"))
-        }
+        Some(Content::Documents { .. }) => Err(ApiError::internal("document additions are applied in groups")),
         Some(Content::DeleteIds(ids)) => {
             let count = documents::delete_ids(engine, uid, &engine.index(uid)?, ids)?;
             Ok(Outcome::detail("deletedDocuments", count))
@@ -48,12 +46,8 @@ pub fn apply(engine: &Engine, task: &Task) -> ApiResult<Outcome> {
             let count = documents::delete_all(uid, &engine.index(uid)?)?;
             Ok(Outcome::detail("deletedDocuments", count))
         }
-        Some(Content::Settings { settings, creates_index }) => {
-            change_settings(engine, uid, settings, *creates_index)
-        }
-        Some(Content::CreateIndex { primary_key }) => {
-            create_index(engine, uid, primary_key.as_deref())
-        }
+        Some(Content::Settings { settings, creates_index }) => change_settings(engine, uid, settings, *creates_index),
+        Some(Content::CreateIndex { primary_key }) => create_index(engine, uid, primary_key.as_deref()),
         Some(Content::UpdateIndex { primary_key }) => {
             let index = engine.index(uid)?;
             if let Some(primary_key) = primary_key {
@@ -71,17 +65,11 @@ pub fn failed_details(task: &Task) -> Vec<(&'static str, Value)> {
     let zero = |name| vec![(name, json!(0))];
     match &task.content {
         Some(Content::Documents { .. }) => zero("indexedDocuments"),
+        Some(Content::DeleteIds(_) | Content::DeleteByFilter(_) | Content::DeleteAll | Content::DeleteIndex) => {
+            zero("deletedDocuments")
+        }
         Some(
-            Content::DeleteIds(_)
-            | Content::DeleteByFilter(_)
-            | Content::DeleteAll
-            | Content::DeleteIndex,
-        ) => zero("deletedDocuments"),
-        Some(
-            Content::Settings { .. }
-            | Content::CreateIndex { .. }
-            | Content::UpdateIndex { .. }
-            | Content::Swap(_),
+            Content::Settings { .. } | Content::CreateIndex { .. } | Content::UpdateIndex { .. } | Content::Swap(_),
         )
         | None => Vec::new(),
     }

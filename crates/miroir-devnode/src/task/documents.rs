@@ -69,15 +69,7 @@ pub fn add(
         .map_err(in_index)?;
     }
     let (changes, stats, primary_key) = operation
-        .into_changes(
-            &arena,
-            index,
-            &rtxn,
-            primary_key,
-            &mut fields,
-            &|| false,
-            Progress::default(),
-        )
+        .into_changes(&arena, index, &rtxn, primary_key, &mut fields, &|| false, Progress::default())
         .map_err(in_index)?;
     let results: Vec<Result<u64, ApiError>> = stats
         .into_iter()
@@ -137,12 +129,7 @@ pub fn delete_ids(engine: &Engine, uid: &str, index: &Index, ids: &[String]) -> 
 ///
 /// # Errors
 /// `invalid_document_filter` when the index cannot evaluate the filter, or when the engine fails.
-pub fn delete_by_filter(
-    engine: &Engine,
-    uid: &str,
-    index: &Index,
-    filter: &Value,
-) -> ApiResult<u64> {
+pub fn delete_by_filter(engine: &Engine, uid: &str, index: &Index, filter: &Value) -> ApiResult<u64> {
     let rtxn = index.read_txn()?;
     let as_document_filter = |error: EngineError| match &error {
         EngineError::UserError(UserError::InvalidFilter(_)) => {
@@ -161,12 +148,7 @@ pub fn delete_by_filter(
     delete_internal(engine, uid, index, doomed)
 }
 
-fn delete_internal(
-    engine: &Engine,
-    uid: &str,
-    index: &Index,
-    doomed: RoaringBitmap,
-) -> ApiResult<u64> {
+fn delete_internal(engine: &Engine, uid: &str, index: &Index, doomed: RoaringBitmap) -> ApiResult<u64> {
     if doomed.is_empty() {
         return Ok(0);
     }
@@ -179,8 +161,8 @@ fn delete_internal(
     // Documents exist, so the primary key is known.
     let missing = InternalError::DatabaseMissingEntry { db_name: "main", key: Some("primary-key") };
     let primary_key = index.primary_key(&rtxn)?.ok_or_else(|| in_index(missing.into()))?;
-    let primary_key = PrimaryKey::new_or_insert(primary_key, &mut fields)
-        .map_err(|error| in_index(EngineError::UserError(error)))?;
+    let primary_key =
+        PrimaryKey::new_or_insert(primary_key, &mut fields).map_err(|error| in_index(EngineError::UserError(error)))?;
     let mut deletion = indexer::DocumentDeletion::new();
     deletion.delete_documents_by_docids(doomed);
     let changes = deletion.into_changes(&arena, primary_key);
@@ -210,9 +192,7 @@ fn delete_internal(
 /// When the engine fails; nothing was deleted then.
 pub fn delete_all(uid: &str, index: &Index) -> ApiResult<u64> {
     let mut wtxn = index.write_txn()?;
-    let count = ClearDocuments::new(&mut wtxn, index)
-        .execute()
-        .map_err(|error| ApiError::in_index(uid, error))?;
+    let count = ClearDocuments::new(&mut wtxn, index).execute().map_err(|error| ApiError::in_index(uid, error))?;
     wtxn.commit()?;
     Ok(count)
 }

@@ -181,9 +181,7 @@ impl Content {
         };
         match details {
             Value::Object(details) => details,
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
-                Map::new()
-            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => Map::new(),
         }
     }
 }

@@ -50,9 +50,10 @@ impl TaskFilter {
     fn admits(&self, header: &Header) -> bool {
         self.statuses.as_ref().is_none_or(|wanted| wanted.contains(&header.status))
             && self.kinds.as_ref().is_none_or(|wanted| wanted.contains(&header.kind))
-            && self.index_uids.as_ref().is_none_or(|wanted| {
-                header.index_uids.iter().any(|uid| wanted.iter().any(|wanted| **wanted == **uid))
-            })
+            && self
+                .index_uids
+                .as_ref()
+                .is_none_or(|wanted| header.index_uids.iter().any(|uid| wanted.iter().any(|wanted| **wanted == **uid)))
     }
 }
 
@@ -95,12 +96,7 @@ impl Queue {
             }
             state.headers.insert(task.uid, header(&task));
         })?;
-        Ok(Self {
-            store,
-            next_uid: Mutex::new(next_uid),
-            state: Mutex::new(state),
-            wake: Condvar::new(),
-        })
+        Ok(Self { store, next_uid: Mutex::new(next_uid), state: Mutex::new(state), wake: Condvar::new() })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -224,21 +220,12 @@ impl Queue {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn page(
-        &self,
-        filter: &TaskFilter,
-        limit: usize,
-        from: Option<u32>,
-        reverse: bool,
-    ) -> ApiResult<TaskPage> {
+    pub fn page(&self, filter: &TaskFilter, limit: usize, from: Option<u32>, reverse: bool) -> ApiResult<TaskPage> {
         let mut admitted: Vec<u32> = {
             let state = self.state();
             let admits = |(uid, header): (&u32, &Header)| filter.admits(header).then_some(*uid);
             match &filter.uids {
-                Some(uids) => uids
-                    .iter()
-                    .filter_map(|uid| admits((uid, state.headers.get(uid)?)))
-                    .collect(),
+                Some(uids) => uids.iter().filter_map(|uid| admits((uid, state.headers.get(uid)?))).collect(),
                 None => state.headers.iter().filter_map(admits).collect(),
             }
         };
@@ -258,10 +245,7 @@ impl Queue {
     pub fn is_indexing(&self, uid: &str) -> bool {
         let state = self.state();
         state.processing.keys().any(|task| {
-            state
-                .headers
-                .get(task)
-                .is_some_and(|header| header.index_uids.iter().any(|index| **index == *uid))
+            state.headers.get(task).is_some_and(|header| header.index_uids.iter().any(|index| **index == *uid))
         })
     }
 
@@ -299,9 +283,7 @@ mod tests {
     fn numbers_rise_and_survive_reopening() {
         let dir = tempfile::tempdir().unwrap();
         let first = queue(dir.path());
-        let uid = |queue: &Queue| {
-            queue.enqueue(Some("a".to_owned()), Content::DeleteAll).unwrap().uid
-        };
+        let uid = |queue: &Queue| queue.enqueue(Some("a".to_owned()), Content::DeleteAll).unwrap().uid;
         assert_eq!((uid(&first), uid(&first)), (0, 1));
         let Queue { store, .. } = first;
         store.close();

@@ -56,9 +56,7 @@ impl Worker {
         tasks.truncate(self.group_length(&tasks));
         let uids: Vec<u32> = tasks.iter().map(|task| task.uid).collect();
         let (started_at, batch) = self.queue.start(&uids);
-        let additions = tasks
-            .first()
-            .is_some_and(|task| matches!(task.content, Some(Content::Documents { .. })));
+        let additions = tasks.first().is_some_and(|task| matches!(task.content, Some(Content::Documents { .. })));
         for task in &mut tasks {
             task.batch_uid = Some(batch);
             task.started_at = Some(started_at);
@@ -207,4 +205,3 @@ pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "unknown".to_owned())
 }
-

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
-use miroir_core::document::{document_id, route_ids};
+use miroir_core::document::id::is_valid;
+use miroir_core::document::route_ids;
 use miroir_core::error::{Code, ErrorBody};
 use miroir_core::hash::shard_of;
 use miroir_core::id::{IndexUid, NodeId, ShardId};
@@ -37,7 +38,11 @@ impl Cluster {
     /// As Meilisearch refuses, or when no replica of its shard can be asked.
     pub async fn document(&self, uid: &IndexUid, id: &str, query: &str) -> Result<Answer, Error> {
         let index = self.index(uid)?;
-        let id = document_id(id).map_err(|error| Error::Invalid(error.body()))?;
+        if !is_valid(id.as_bytes()) {
+            // No document can have it.
+            let message = format!("Document `{id}` not found.");
+            return Err(Error::Invalid(ErrorBody::new(Code::DocumentNotFound, message)));
+        }
         let shard = shard_of(id.as_bytes(), index.shards);
         let path = format!("/indexes/{}/documents/{id}{}", index.physical, with_question_mark(query));
         let timeout = self.read_timeout();
@@ -58,7 +63,8 @@ impl Cluster {
     /// As [`Cluster::change`]; a deletion from an unknown index is a task that fails.
     pub async fn delete_documents(&self, uid: &IndexUid, deletion: Deletion) -> Result<Accepted, Error> {
         let ids = match &deletion {
-            Deletion::One(id) => Some(vec![document_id(id).map_err(|e| Error::Invalid(e.body()))?.to_owned()]),
+            // An id that no document can have deletes nothing, as with one server.
+            Deletion::One(id) => Some(vec![id.clone()]),
             Deletion::Batch(ids) => Some(route_ids(ids).map_err(|error| Error::Invalid(error.0))?),
             Deletion::Filter(_) | Deletion::All => None,
         };

@@ -68,6 +68,13 @@ struct Outcome {
     refusal: Option<Reply>,
 }
 
+/// What was sent, and what came of it.
+struct Sent {
+    at: OffsetDateTime,
+    node_tasks: Vec<NodeTask>,
+    stale: Vec<StaleReplica>,
+}
+
 /// What a node answers to a write.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -79,7 +86,8 @@ impl Cluster {
     /// Register a task that needs no node: it ends at once.
     pub(super) async fn conclude_at_once(&self, change: Change) -> Result<Accepted, Error> {
         debug_assert!(change.parts.is_empty());
-        self.register(change, None, Vec::new(), Vec::new(), Degraded::default()).await
+        let sent = Sent { at: OffsetDateTime::now_utc(), node_tasks: Vec::new(), stale: Vec::new() };
+        self.register(change, None, sent, Degraded::default()).await
     }
 
     /// Send a change to the nodes, weigh their answers, record them, and answer.
@@ -92,6 +100,8 @@ impl Cluster {
         let placements = topology
             .placements(index.shards)
             .ok_or_else(|| Error::Internal(format!("no placement for {} shards", index.shards)))?;
+        // Before any node has seen it: nothing starts before it was enqueued.
+        let at = OffsetDateTime::now_utc();
         let outcomes = join_all(change.parts.iter().map(|part| self.carry_out(part))).await;
         if let Some(refusal) = unanimous_refusal(&outcomes) {
             return Err(refused(refusal));
@@ -107,7 +117,7 @@ impl Cluster {
         match self.judge(verdict) {
             Ok(degraded) => {
                 let node_tasks = outcomes.into_iter().flat_map(|outcome| outcome.tasks).collect();
-                self.register(change, Some(index), node_tasks, stale, degraded).await
+                self.register(change, Some(index), Sent { at, node_tasks, stale }, degraded).await
             }
             Err(error) => {
                 self.record_stale(stale).await?;
@@ -185,11 +195,10 @@ impl Cluster {
         &self,
         change: Change,
         index: Option<&Index>,
-        node_tasks: Vec<NodeTask>,
-        stale: Vec<StaleReplica>,
+        sent: Sent,
         degraded: Degraded,
     ) -> Result<Accepted, Error> {
-        let now = OffsetDateTime::now_utc();
+        let Sent { at: now, node_tasks, stale } = sent;
         let ends_at_once = node_tasks.is_empty();
         let status = match (&change.doomed, ends_at_once) {
             (_, false) => TaskStatus::Enqueued,

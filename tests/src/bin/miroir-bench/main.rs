@@ -1,0 +1,51 @@
+//! Measures the orchestrator against what it stands in front of, in one run on one machine, so that ratios mean
+//! something: search latency against the node asked directly, CPU per search against nginx passing through, ingest
+//! throughput against one node, and peak memory.
+//!
+//! ```text
+//! miroir-bench [documents=20000] [searches=3000] [cpu_searches=20000] [ingest_mb=200] [only=latency,cpu,ingest] [out=docs/benchmarks.md]
+//! ```
+//!
+//! Nodes are development nodes, or the server that `MEILISEARCH_BIN` names.
+
+mod cpu;
+mod ingest;
+mod latency;
+mod nginx;
+mod options;
+mod report;
+mod stub;
+
+use std::process::ExitCode;
+
+use options::Options;
+use report::Report;
+
+fn main() -> ExitCode {
+    let options = match Options::parse(std::env::args().skip(1)) {
+        Ok(options) => options,
+        Err(problem) => {
+            eprintln!("miroir-bench: {problem}");
+            return ExitCode::from(2);
+        }
+    };
+    let mut report = Report::new();
+    if options.runs("latency") {
+        latency::measure(&options, &mut report);
+    }
+    if options.runs("cpu") {
+        cpu::measure(&options, &mut report);
+    }
+    if options.runs("ingest") {
+        ingest::measure(&options, &mut report);
+    }
+    let text = report.markdown();
+    println!("{text}");
+    match report::store(&options.out, &text) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("miroir-bench: {}: {error}", options.out.display());
+            ExitCode::FAILURE
+        }
+    }
+}
