@@ -88,6 +88,7 @@ codes! {
     InvalidDocumentLimit = "invalid_document_limit", 400, "invalid_request";
     InvalidDocumentFields = "invalid_document_fields", 400, "invalid_request";
     InvalidDocumentFilter = "invalid_document_filter", 400, "invalid_request";
+    InvalidSearchDistinct = "invalid_search_distinct", 400, "invalid_request";
     InvalidSearchFilter = "invalid_search_filter", 400, "invalid_request";
     MissingDocumentFilter = "missing_document_filter", 400, "invalid_request";
     TaskNotFound = "task_not_found", 404, "invalid_request";

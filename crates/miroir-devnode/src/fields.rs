@@ -30,10 +30,12 @@ impl Fields {
     pub fn parse(body: &[u8]) -> ApiResult<Self> {
         match parse_json(body)? {
             Value::Object(map) => Ok(Self::new(map)),
-            other => Err(ApiError::new(
-                "bad_request",
-                format!("Invalid value type: expected an object, but found {}", describe(&other)),
-            )),
+            other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => {
+                Err(ApiError::new(
+                    "bad_request",
+                    format!("Invalid value type: expected an object, but found {}", describe(&other)),
+                ))
+            }
         }
     }
 

@@ -52,7 +52,7 @@ pub enum StartError {
         /// The data directory.
         path: PathBuf,
         /// What went wrong.
-        source: ApiError,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Threads cannot be started.
     #[error("cannot start the node's threads")]
@@ -84,8 +84,8 @@ impl Node {
             .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
             .map_err(|source| StartError::Bind { address: options.bind, source })?;
         let address = listener.local_addr().map_err(|source| StartError::Bind { address: options.bind, source })?;
-        let (engine, queue) =
-            open(&options).map_err(|source| StartError::Data { path: options.data_dir.clone(), source })?;
+        let (engine, queue) = open(&options)
+            .map_err(|source| StartError::Data { path: options.data_dir.clone(), source: Box::new(source) })?;
         let payloads = payload_dir(&options.data_dir);
         let app = App::new(engine.clone(), queue.clone(), payloads.clone(), options.master_key);
         let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -172,6 +172,11 @@ impl SearchRequest {
         self.distinct.as_deref().or(index.distinct)
     }
 
+    /// The distinct attribute that the request itself names.
+    pub fn own_distinct(&self) -> Option<&str> {
+        self.distinct.as_deref()
+    }
+
     /// The ranking score threshold when the merge applies it in place of the nodes.
     ///
     /// Counting by offset and limit, Meilisearch stops weighing hits against the threshold as soon as the page is full and

@@ -187,7 +187,7 @@ async fn authenticate(State(app): Shared, request: Request, next: Next) -> Respo
         return next.run(request).await;
     }
     let given =
-        request.headers().get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+        request.headers().get(header::AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
     match given {
         Some(given) if given == key.as_bytes() => next.run(request).await,
         Some(_) => ApiError::new("invalid_api_key", "The provided API key is invalid.").into_response(),
@@ -197,6 +197,11 @@ async fn authenticate(State(app): Shared, request: Request, next: Next) -> Respo
         )
         .into_response(),
     }
+}
+
+/// A scheme without a key is a wrong key, not a missing one.
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    if value == b"Bearer" { Some(b"") } else { value.strip_prefix(b"Bearer ") }
 }
 
 async fn health() -> Answer {

@@ -169,7 +169,13 @@ impl Content {
             }
             Self::DeleteAll | Self::DeleteIndex => json!({"deletedDocuments": null}),
             Self::Settings { settings, .. } => {
-                Value::Object(crate::engine::settings::without_secrets(settings.clone()))
+                let mut shown = crate::engine::settings::without_secrets(settings.clone());
+                for list in ["displayedAttributes", "searchableAttributes"] {
+                    if let Some(reset) = shown.get_mut(list).filter(|value| value.is_null()) {
+                        *reset = json!(["*"]);
+                    }
+                }
+                Value::Object(shown)
             }
             Self::CreateIndex { primary_key } | Self::UpdateIndex { primary_key } => {
                 json!({"primaryKey": primary_key})

@@ -90,8 +90,6 @@ impl BrowseRequest {
 
     fn new(read: FetchBody, original: Original) -> Self {
         let FetchBody { offset, limit, filter, fields, ids, retrieve_vectors } = read;
-        // For documents, "all" is the same as not naming any.
-        let fields = fields.filter(|_| true);
         Self { offset, limit, filter, fields, ids, retrieve_vectors, original }
     }
 }
@@ -174,17 +172,11 @@ impl Cluster {
     }
 
     async fn browse_index(&self, index: &Index, request: &BrowseRequest) -> Result<Answer, Error> {
-        let shards = match &request.ids {
-            None => all_shards(index),
-            Some(ids) => {
-                let ids = route_ids(ids.get().as_bytes()).map_err(|error| Error::Invalid(error.0))?;
-                let mut shards: Vec<ShardId> = ids.iter().map(|id| shard_of(id.as_bytes(), index.shards)).collect();
-                shards.sort_unstable();
-                shards.dedup();
-                shards
-            }
-        };
-        let filter = self.with_ids(index, request)?;
+        let filter = request.filter.clone().filter(|filter| !filter.is_null());
+        if let Some(ids) = &request.ids {
+            return self.browse_ids(index, request, ids, filter.as_ref()).await;
+        }
+        let shards = all_shards(index);
         let (counts, mut degraded) = self.count(index, &shards, filter.as_ref()).await?;
         let total: u64 = counts.iter().map(|(_, count)| count).sum();
         let wanted = slices(&counts, request.offset, request.limit);
@@ -204,10 +196,27 @@ impl Cluster {
         Ok(Answer { body: page(&documents, request, total).into(), degraded })
     }
 
-    /// The client's filter, and the ids as a filter on the primary key would be, are ANDed: a fetch with `ids` has its own
-    /// parameter, which is passed on; counting has only the filter.
-    fn with_ids(&self, _: &Index, request: &BrowseRequest) -> Result<Option<Value>, Error> {
-        Ok(request.filter.clone().filter(|filter| !filter.is_null()))
+    /// Documents by id: at most as many as there are ids, so that all of them are fetched and the page is cut here.
+    async fn browse_ids(
+        &self,
+        index: &Index,
+        request: &BrowseRequest,
+        ids: &RawValue,
+        filter: Option<&Value>,
+    ) -> Result<Answer, Error> {
+        let ids = route_ids(ids.get().as_bytes()).map_err(|error| Error::Invalid(error.0))?;
+        let mut shards: Vec<ShardId> = ids.iter().map(|id| shard_of(id.as_bytes(), index.shards)).collect();
+        shards.sort_unstable();
+        shards.dedup();
+        let mut by_shard: BTreeMap<ShardId, Vec<Bytes>> = BTreeMap::new();
+        let fetch = Fetch { shards, offset: 0, limit: ids.len() as u64 };
+        let degraded = self.fetch(index, request, filter, &fetch, &mut by_shard).await?;
+        let documents: Vec<Bytes> = by_shard.into_values().flatten().collect();
+        let total = documents.len() as u64;
+        let bound = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        let page_of: Vec<Bytes> =
+            documents.into_iter().skip(bound(request.offset)).take(bound(request.limit)).collect();
+        Ok(Answer { body: page(&page_of, request, total).into(), degraded })
     }
 
     /// Documents per shard that match a filter, ascending by shard.

@@ -76,7 +76,9 @@ impl Cluster {
         let details = |deleted: Option<u64>| {
             let deleted = json!(deleted);
             raw(&match (&ids, &filter) {
-                (Some(ids), _) => json!({ "providedIds": ids.len(), "deletedDocuments": deleted }),
+                (Some(ids), _) => {
+                    json!({ "providedIds": ids.len(), "deletedDocuments": deleted, "originalFilter": null })
+                }
                 (None, Some(filter)) => {
                     json!({ "providedIds": 0, "deletedDocuments": deleted, "originalFilter": filter })
                 }

@@ -112,6 +112,13 @@ impl Cluster {
             change.doomed = Some(ErrorBody::new(Code::IndexNotFound, format!("Index `{uid}` not found.")));
             return self.conclude_at_once(change).await;
         };
+        // Nodes without documents of it would accept what the others refuse.
+        if self.count_documents(&index).await? > 0 {
+            let key = index.primary_key.as_deref().unwrap_or_default();
+            let message = format!("Index `{uid}`: Index already has a primary key: `{key}`.");
+            change.doomed = Some(ErrorBody::new(Code::IndexPrimaryKeyAlreadyExists, message));
+            return self.conclude_at_once(change).await;
+        }
         let path = format!("/indexes/{}", index.physical);
         let call = Call::json("update_index", Method::PATCH, path, body.to_string().into_bytes(), self.write_timeout());
         let topology = self.ensure_placement(index.shards).await?;

@@ -4,8 +4,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Method;
+use miroir_core::error::{Code, ErrorBody};
 use miroir_core::facet;
 use miroir_core::id::{IndexUid, ShardId};
+use miroir_core::inert::{SHARD_FIELD, UPDATED_AT_FIELD};
 use miroir_core::merge::merge;
 use miroir_core::search::{IndexView, SearchRequest};
 
@@ -61,6 +63,9 @@ impl Cluster {
             max_total_hits: settings.max_total_hits(),
             ranks_by_attribute: settings.ranks_by_attribute(),
         };
+        if let Some(refusal) = names_ours(request) {
+            return Err(Error::Invalid(refusal));
+        }
         let path = format!("/indexes/{}/search", index.physical);
         let timeout = self.read_timeout();
         let gathered = self
@@ -84,6 +89,21 @@ impl Cluster {
     pub(super) fn read_timeout(&self) -> Duration {
         self.config.scatter.node_timeout
     }
+}
+
+/// Nodes filter by our fields for us, and would for clients; to clients they do not exist.
+fn names_ours(request: &SearchRequest) -> Option<ErrorBody> {
+    let ours = |text: &[u8]| [SHARD_FIELD, UPDATED_AT_FIELD].into_iter().find(|field| contains(text, field.as_bytes()));
+    let unknown = |field: &str| format!("Attribute `{field}` is not filterable.");
+    if let Some(field) = request.filter().and_then(ours) {
+        return Some(ErrorBody::new(Code::InvalidSearchFilter, unknown(field)));
+    }
+    let field = request.own_distinct().and_then(|distinct| ours(distinct.as_bytes()))?;
+    Some(ErrorBody::new(Code::InvalidSearchDistinct, unknown(field)))
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
 }
 
 /// Every shard of an index.

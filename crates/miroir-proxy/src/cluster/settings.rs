@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use http::Method;
+use miroir_core::error::{Code, ErrorBody};
 use miroir_core::id::{IndexUid, NodeId};
 use miroir_core::settings::{Settings, details, reset, strip};
 use miroir_core::task::{Effects, TaskKind};
-use serde_json::Value;
+use serde_json::{Value, json};
 use serde_json::value::RawValue;
 
 use super::search::all_shards;
@@ -35,14 +36,28 @@ impl Cluster {
         self.send_settings(&index, creation, raw_patch, &for_nodes).await
     }
 
-    /// `DELETE /settings`: everything back to its default.
+    /// `DELETE /settings` and its parts: one setting, or everything, back to its default.
     ///
     /// # Errors
-    /// As [`Cluster::change`]; an unknown index is [`Error::IndexNotFound`].
-    pub async fn reset_settings(&self, uid: &IndexUid) -> Result<Accepted, Error> {
+    /// As [`Cluster::change`]; resetting does not create an index: an unknown one is a task that fails.
+    pub async fn reset_settings(&self, uid: &IndexUid, key: Option<&str>) -> Result<Accepted, Error> {
         let _turn = self.lanes.turn(uid).await;
-        let index = self.catalog.get(uid).ok_or_else(|| Error::IndexNotFound(uid.to_string()))?;
-        let patch = reset(&index.settings);
+        let Some(index) = self.catalog.get(uid) else {
+            let change = Change {
+                uid: uid.clone(),
+                kind: TaskKind::SettingsUpdate,
+                details: None,
+                effects: Effects::default(),
+                doomed: Some(ErrorBody::new(Code::IndexNotFound, format!("Index `{uid}` not found."))),
+                touched: Vec::new(),
+                parts: Vec::new(),
+            };
+            return self.conclude_at_once(change).await;
+        };
+        let patch = match key {
+            Some(key) => json!({ key: null }),
+            None => reset(&index.settings),
+        };
         let for_nodes = index
             .settings
             .overlay(&patch, index.shards, self.config.facets.node_multiplier)

@@ -15,10 +15,10 @@ mod tasks;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use miroir_core::id::IndexUid;
@@ -33,7 +33,7 @@ pub type Shared = Arc<Cluster>;
 const DEGRADED: HeaderName = HeaderName::from_static("x-miroir-degraded");
 
 /// The client's endpoint: a contents page.
-pub fn router(cluster: Shared) -> Router {
+fn router(cluster: Shared) -> Router {
     let client = Router::new()
         .route("/version", get(server_info::version))
         .route("/stats", get(server_info::stats))
@@ -78,6 +78,23 @@ pub fn router(cluster: Shared) -> Router {
         .layer(from_fn(observe::caught))
         .layer(DefaultBodyLimit::disable())
         .with_state(cluster)
+}
+
+/// The endpoint as it is served: slashes too many make no difference, as with Meilisearch. This stands before routing.
+pub fn endpoint(cluster: Shared) -> Router {
+    Router::new().fallback_service(router(cluster)).layer(from_fn(normalise_path))
+}
+
+async fn normalise_path(mut request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    if path.len() > 1 && (path.ends_with('/') || path.contains("//")) {
+        let clean = path.split('/').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/");
+        let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+        if let Ok(uri) = format!("/{clean}{query}").parse() {
+            *request.uri_mut() = uri;
+        }
+    }
+    next.run(request).await
 }
 
 /// A JSON answer of any status.

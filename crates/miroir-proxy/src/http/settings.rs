@@ -33,7 +33,7 @@ pub async fn update(
 }
 
 pub async fn reset(State(cluster): State<Shared>, Path(uid): Path<String>) -> Result<Response, Failure> {
-    Ok(answered(StatusCode::ACCEPTED, cluster.reset_settings(&index_uid(&uid)?).await?))
+    Ok(answered(StatusCode::ACCEPTED, cluster.reset_settings(&index_uid(&uid)?, None).await?))
 }
 
 pub async fn one(
@@ -86,9 +86,7 @@ pub async fn reset_one(
 ) -> Result<Response, Failure> {
     let Some(setting) = sub_setting(&name) else { return Ok(StatusCode::NOT_FOUND.into_response()) };
     let uid = index_uid(&uid)?;
-    // Resetting does not create an index.
-    cluster.index(&uid)?;
-    Ok(answered(StatusCode::ACCEPTED, cluster.update_settings(&uid, only(&setting, Value::Null)).await?))
+    Ok(answered(StatusCode::ACCEPTED, cluster.reset_settings(&uid, Some(setting.key)).await?))
 }
 
 fn only(setting: &SubSetting, value: Value) -> Value {
