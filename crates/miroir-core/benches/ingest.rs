@@ -66,12 +66,7 @@ fn batch(length: usize, array: bool) -> String {
 fn csv() -> String {
     let mut out = String::from("id,name,price:number,description\n");
     for id in 0..40_000 {
-        let _ = writeln!(
-            out,
-            "{id},package-{id},{}.5,\"{}\"",
-            id % 1000,
-            "some words, and more ".repeat(10)
-        );
+        let _ = writeln!(out, "{id},package-{id},{}.5,\"{}\"", id % 1000, "some words, and more ".repeat(10));
     }
     out
 }
@@ -90,54 +85,23 @@ fn request(primary_key: &str) -> SplitRequest<'_> {
 fn splitting(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("split");
     group.sample_size(20);
-    let stamped = SplitRequest {
-        stamp: Some(1_700_000_000_000),
-        ..request("id")
-    };
+    let stamped = SplitRequest { stamp: Some(1_700_000_000_000), ..request("id") };
     let pretty = {
-        let documents: Vec<serde_json::Value> =
-            serde_json::from_str(&batch(200, true)).unwrap_or_default();
+        let documents: Vec<serde_json::Value> = serde_json::from_str(&batch(200, true)).unwrap_or_default();
         serde_json::to_string_pretty(&documents).unwrap_or_default()
     };
     for (name, payload, format, request) in [
-        (
-            "ndjson_500_bytes",
-            batch(200, false),
-            Format::Ndjson,
-            request("id"),
-        ),
-        (
-            "ndjson_500_bytes_stamped",
-            batch(200, false),
-            Format::Ndjson,
-            stamped,
-        ),
-        (
-            "json_500_bytes",
-            batch(200, true),
-            Format::Json,
-            request("id"),
-        ),
+        ("ndjson_500_bytes", batch(200, false), Format::Ndjson, request("id")),
+        ("ndjson_500_bytes_stamped", batch(200, false), Format::Ndjson, stamped),
+        ("json_500_bytes", batch(200, true), Format::Json, request("id")),
         ("json_500_bytes_pretty", pretty, Format::Json, request("id")),
-        (
-            "ndjson_2000_bytes",
-            batch(1700, false),
-            Format::Ndjson,
-            request("id"),
-        ),
-        (
-            "ndjson_20000_bytes",
-            batch(19_700, false),
-            Format::Ndjson,
-            request("id"),
-        ),
+        ("ndjson_2000_bytes", batch(1700, false), Format::Ndjson, request("id")),
+        ("ndjson_20000_bytes", batch(19_700, false), Format::Ndjson, request("id")),
         ("csv", csv(), Format::Csv { delimiter: b',' }, request("id")),
     ] {
         group.throughput(Throughput::Bytes(payload.len() as u64));
         group.bench_function(name, |bencher| {
-            bencher.iter(|| {
-                split(black_box(payload.as_bytes()), format, &request).map(|split| split.unique)
-            });
+            bencher.iter(|| split(black_box(payload.as_bytes()), format, &request).map(|split| split.unique));
         });
     }
     group.finish();
@@ -147,11 +111,7 @@ fn hashing(criterion: &mut Criterion) {
     let ids: Vec<String> = (0..10_000).map(|id| format!("package-{id}")).collect();
     let shards = NonZeroU32::new(64).unwrap_or(NonZeroU32::MIN);
     criterion.bench_function("hash_10000_ids", |bencher| {
-        bencher.iter(|| {
-            ids.iter()
-                .map(|id| shard_of(black_box(id.as_bytes()), shards).0)
-                .fold(0, u32::wrapping_add)
-        });
+        bencher.iter(|| ids.iter().map(|id| shard_of(black_box(id.as_bytes()), shards).0).fold(0, u32::wrapping_add));
     });
 }
 

@@ -48,28 +48,15 @@ fn merging(criterion: &mut Criterion) {
         ranks_by_attribute: false,
     };
     let mut group = criterion.benchmark_group("merge");
-    for (name, limit, document) in [
-        ("3x20 of 500 B", 20, 60),
-        ("3x20 of 2 KB", 20, 1560),
-        ("3x1000 of 500 B", 1000, 60),
-    ] {
+    for (name, limit, document) in
+        [("3x20 of 500 B", 20, 60), ("3x20 of 2 KB", 20, 1560), ("3x1000 of 500 B", 1000, 60)]
+    {
         let answers: Vec<Vec<u8>> = (0..3).map(|node| answer(node, limit, document)).collect();
-        let request =
-            SearchRequest::from_body(format!("{{\"q\":\"lorem\",\"limit\":{limit}}}").as_bytes());
+        let request = SearchRequest::from_body(format!("{{\"q\":\"lorem\",\"limit\":{limit}}}").as_bytes());
         let Ok(request) = request else { continue };
-        group.throughput(Throughput::Bytes(
-            answers.iter().map(|body| body.len() as u64).sum(),
-        ));
+        group.throughput(Throughput::Bytes(answers.iter().map(|body| body.len() as u64).sum()));
         group.bench_function(BenchmarkId::from_parameter(name), |bencher| {
-            bencher.iter(|| {
-                merge(
-                    black_box(&request),
-                    &index,
-                    black_box(&answers),
-                    1,
-                    Some("u"),
-                )
-            });
+            bencher.iter(|| merge(black_box(&request), &index, black_box(&answers), 1, Some("u")));
         });
     }
     group.finish();
@@ -89,9 +76,8 @@ fn requesting(criterion: &mut Criterion) {
     let body = br#"{"q":"lorem ipsum","filter":["size > 5",["a = 1","b = 2"]],"limit":20,"attributesToRetrieve":["id","summary"]}"#;
     criterion.bench_function("read a request and write it for 3 nodes", |bencher| {
         bencher.iter(|| {
-            SearchRequest::from_body(black_box(body)).map(|request| {
-                [(); 3].map(|()| request.node_body(&index, Some("_miroir_shard IN [\"a\",\"b\"]")))
-            })
+            SearchRequest::from_body(black_box(body))
+                .map(|request| [(); 3].map(|()| request.node_body(&index, Some("_miroir_shard IN [\"a\",\"b\"]"))))
         });
     });
 }

@@ -228,13 +228,8 @@ mod tests {
 
     fn ask(world: &World, group: u32, fingerprint: u64, allow_stale: bool) -> Plan {
         let shards: Vec<ShardId> = (0..SHARDS).map(ShardId).collect();
-        let wanted = Wanted {
-            placements: &world.placements,
-            group: GroupId(group),
-            shards: &shards,
-            fingerprint,
-            allow_stale,
-        };
+        let wanted =
+            Wanted { placements: &world.placements, group: GroupId(group), shards: &shards, fingerprint, allow_stale };
         plan(&wanted, world)
     }
 

@@ -36,10 +36,7 @@ pub struct NodeFacets<'a> {
 /// Text as Meilisearch compares facet values: trimmed, decomposed, in lower case.
 pub fn fold(text: &str) -> Cow<'_, str> {
     let trimmed = text.trim();
-    if trimmed
-        .bytes()
-        .all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase())
-    {
+    if trimmed.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()) {
         return Cow::Borrowed(trimmed);
     }
     if trimmed.is_ascii() {
@@ -71,12 +68,7 @@ pub fn merge_into(
         }
         json::quote_into(&name, out);
         out.push(b':');
-        facet.write(
-            index.facet_order(&name),
-            total,
-            index.max_values_per_facet,
-            out,
-        );
+        facet.write(index.facet_order(&name), total, index.max_values_per_facet, out);
     }
     out.extend_from_slice(b"},\"facetStats\":{");
     for (position, (name, bounds)) in stats.into_iter().enumerate() {
@@ -84,13 +76,7 @@ pub fn merge_into(
             out.push(b',');
         }
         json::quote_into(&name, out);
-        for part in [
-            &b":{\"min\":"[..],
-            bounds.min,
-            b",\"max\":",
-            bounds.max,
-            b"}",
-        ] {
+        for part in [&b":{\"min\":"[..], bounds.min, b",\"max\":", bounds.max, b"}"] {
             out.extend_from_slice(part);
         }
     }
@@ -107,8 +93,7 @@ struct Bounds<'a> {
 
 impl Bounds<'_> {
     fn holds(&self, number: f64) -> bool {
-        let within =
-            |raw, sign: f64| rank::number(raw).is_none_or(|bound| (number - bound) * sign >= 0.0);
+        let within = |raw, sign: f64| rank::number(raw).is_none_or(|bound| (number - bound) * sign >= 0.0);
         within(self.min, 1.0) && within(self.max, -1.0)
     }
 }
@@ -133,10 +118,7 @@ fn add_stats<'a>(
                 .filter(|raw| rank::number(raw).is_some())
                 .ok_or_else(|| fault("facet statistics that are not numbers"))
         };
-        let bounds = Bounds {
-            min: bound("min")?,
-            max: bound("max")?,
-        };
+        let bounds = Bounds { min: bound("min")?, max: bound("max")? };
         let name = key_text(member.key);
         of_node.push((name.clone(), bounds));
         let known = stats.entry(name).or_insert(bounds);
@@ -178,10 +160,7 @@ fn add_distribution<'a>(
             continue;
         }
         let name = key_text(member.key);
-        let bounds = stats
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, bounds)| *bounds);
+        let bounds = stats.iter().find(|(known, _)| *known == name).map(|(_, bounds)| *bounds);
         let mut run = bounds.map(|bounds| NumberRun {
             bounds,
             order: index.facet_order(&name),
@@ -191,9 +170,7 @@ fn add_distribution<'a>(
         let facet = facets.entry(name).or_default();
         for value in json::members(member.value)? {
             let value = value?;
-            let hits = std::str::from_utf8(value.value)
-                .ok()
-                .and_then(|digits| digits.parse().ok());
+            let hits = std::str::from_utf8(value.value).ok().and_then(|digits| digits.parse().ok());
             let hits: u64 = hits.ok_or_else(|| fault("a facet count that is not a number"))?;
             let label = key_text(value.key);
             let number = run.as_mut().and_then(|run| run.take(&label, hits));
@@ -227,14 +204,11 @@ impl NumberRun<'_> {
         if !self.bounds.holds(number) || number.to_string() != label {
             return None;
         }
-        let follows = self
-            .last
-            .as_ref()
-            .is_none_or(|(text, value, count)| match self.order {
-                SortBy::Count => hits <= *count,
-                SortBy::Alpha if self.as_text => text.as_str() < label,
-                SortBy::Alpha => *value < number,
-            });
+        let follows = self.last.as_ref().is_none_or(|(text, value, count)| match self.order {
+            SortBy::Count => hits <= *count,
+            SortBy::Alpha if self.as_text => text.as_str() < label,
+            SortBy::Alpha => *value < number,
+        });
         if !follows {
             return None;
         }
@@ -250,11 +224,7 @@ impl<'a> Facet<'a> {
             None => (&mut self.strings, folded(&label)),
         };
         let value = number.unwrap_or_default();
-        let count = values.entry(key).or_insert(Count {
-            label,
-            value,
-            hits: 0,
-        });
+        let count = values.entry(key).or_insert(Count { label, value, hits: 0 });
         count.hits = count.hits.saturating_add(hits);
     }
 
@@ -262,35 +232,27 @@ impl<'a> Facet<'a> {
     fn write(mut self, order: SortBy, total: u64, limit: usize, out: &mut Vec<u8>) {
         // A string that reads like a number of the same facet takes its place and count, as in one Meilisearch.
         let numbers = &mut self.numbers;
-        self.strings
-            .retain(|_, string| match numbers.get_mut(&string.label) {
-                Some(number) => {
-                    number.hits = string.hits;
-                    false
-                }
-                None => true,
-            });
+        self.strings.retain(|_, string| match numbers.get_mut(&string.label) {
+            Some(number) => {
+                number.hits = string.hits;
+                false
+            }
+            None => true,
+        });
         let mut numbers: Vec<Count<'_>> = self.numbers.into_values().collect();
         let mut strings: Vec<(Cow<'_, str>, Count<'_>)> = self.strings.into_iter().collect();
         match order {
-            SortBy::Alpha if total <= SORTED_AS_TEXT => {
-                numbers.sort_unstable_by(|a, b| a.label.cmp(&b.label))
-            }
+            SortBy::Alpha if total <= SORTED_AS_TEXT => numbers.sort_unstable_by(|a, b| a.label.cmp(&b.label)),
             SortBy::Alpha => numbers.sort_unstable_by(|a, b| by_value(a, b)),
-            SortBy::Count => {
-                numbers.sort_unstable_by(|a, b| b.hits.cmp(&a.hits).then_with(|| by_value(b, a)))
-            }
+            SortBy::Count => numbers.sort_unstable_by(|a, b| b.hits.cmp(&a.hits).then_with(|| by_value(b, a))),
         }
         match order {
             SortBy::Alpha => strings.sort_unstable_by(|a, b| a.0.cmp(&b.0)),
             // Among equal counts Meilisearch lists the last value first.
-            SortBy::Count => strings
-                .sort_unstable_by(|a, b| (Reverse(a.1.hits), &b.0).cmp(&(Reverse(b.1.hits), &a.0))),
+            SortBy::Count => strings.sort_unstable_by(|a, b| (Reverse(a.1.hits), &b.0).cmp(&(Reverse(b.1.hits), &a.0))),
         }
         out.push(b'{');
-        let values = numbers
-            .iter()
-            .chain(strings.iter().map(|(_, string)| string));
+        let values = numbers.iter().chain(strings.iter().map(|(_, string)| string));
         for (position, count) in values.take(limit).enumerate() {
             if position > 0 {
                 out.push(b',');

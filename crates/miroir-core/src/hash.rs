@@ -44,10 +44,7 @@ mod tests {
             for id in 0..100 * shards.get() {
                 documents[shard_of(id.to_string().as_bytes(), shards).0 as usize] += 1;
             }
-            assert!(
-                documents.iter().all(|&count| (40..180).contains(&count)),
-                "{documents:?}"
-            );
+            assert!(documents.iter().all(|&count| (40..180).contains(&count)), "{documents:?}");
         }
     }
 }

@@ -16,9 +16,8 @@ pub const EXPIRES_AT_FIELD: &str = "_miroir_expires_at";
 pub const RESERVED_PREFIX: &str = "_miroir_";
 
 /// The digits zero to seven. U+2057 is left out: it decomposes.
-pub const DIGITS: [char; 8] = [
-    '\u{2055}', '\u{2056}', '\u{2058}', '\u{2059}', '\u{205A}', '\u{205B}', '\u{205C}', '\u{205D}',
-];
+pub const DIGITS: [char; 8] =
+    ['\u{2055}', '\u{2056}', '\u{2058}', '\u{2059}', '\u{205A}', '\u{205B}', '\u{205C}', '\u{205D}'];
 
 /// Digits of a shard number: enough for 262,144 shards.
 const SHARD_WIDTH: usize = 6;
@@ -32,9 +31,7 @@ pub fn encode_shard(shard: ShardId) -> String {
 
 /// The shard that `text` stands for; `None` when [`encode_shard`] wrote something else.
 pub fn decode_shard(text: &str) -> Option<ShardId> {
-    decode(text, SHARD_WIDTH)
-        .and_then(|number| u32::try_from(number).ok())
-        .map(ShardId)
+    decode(text, SHARD_WIDTH).and_then(|number| u32::try_from(number).ok()).map(ShardId)
 }
 
 /// The stored form of a time in milliseconds since 1970. Texts order as times do before the year 10889 and are distinct
@@ -51,10 +48,7 @@ pub fn decode_millis(text: &str) -> Option<u64> {
 /// At least `width` digits; more only when the number needs them, so that no two numbers share a text.
 fn encode(number: u64, width: usize) -> String {
     let needed = (u64::BITS - number.leading_zeros()).div_ceil(3) as usize;
-    (0..width.max(needed))
-        .rev()
-        .map(|place| digit(number >> (3 * place)))
-        .collect()
+    (0..width.max(needed)).rev().map(|place| digit(number >> (3 * place))).collect()
 }
 
 fn digit(number: u64) -> char {
@@ -159,10 +153,7 @@ mod tests {
             assert_eq!(encode_shard(ShardId(number)).chars().count(), 6);
             assert_eq!(encode_millis(u64::from(number)).chars().count(), 16);
         }
-        assert_eq!(
-            encode_shard(ShardId(8)),
-            "\u{2055}\u{2055}\u{2055}\u{2055}\u{2056}\u{2055}"
-        );
+        assert_eq!(encode_shard(ShardId(8)), "\u{2055}\u{2055}\u{2055}\u{2055}\u{2056}\u{2055}");
         assert_eq!(decode_shard(""), None);
         assert_eq!(decode_shard("000012"), None);
     }
@@ -170,10 +161,7 @@ mod tests {
     #[test]
     fn a_filter_names_each_shard() {
         let (two, seven) = (encode_shard(ShardId(2)), encode_shard(ShardId(7)));
-        assert_eq!(
-            shard_filter(&[ShardId(2), ShardId(7)]),
-            format!("_miroir_shard IN [\"{two}\", \"{seven}\"]")
-        );
+        assert_eq!(shard_filter(&[ShardId(2), ShardId(7)]), format!("_miroir_shard IN [\"{two}\", \"{seven}\"]"));
         assert_eq!(shard_filter(&[]), "_miroir_shard IN []");
     }
 
@@ -181,10 +169,6 @@ mod tests {
     fn inert_characters_are_recognised() {
         assert!(contains_inert("a\u{2058}b"));
         assert!(!contains_inert("a\u{2057}b, ‧"));
-        assert!(
-            is_reserved("_miroir_shard")
-                && is_reserved("_miroir_updated_at")
-                && !is_reserved("_miroir")
-        );
+        assert!(is_reserved("_miroir_shard") && is_reserved("_miroir_updated_at") && !is_reserved("_miroir"));
     }
 }

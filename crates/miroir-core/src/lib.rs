@@ -3,23 +3,23 @@
 //! Where a document goes, which nodes cover a query, how two hits compare, whether a write
 //! reached quorum: each is a pure function here, named after its concept.
 
+pub mod browse;
 pub mod config;
+pub mod cover;
 pub mod document;
 pub mod error;
+pub mod facet;
 pub mod hash;
 pub mod id;
 pub mod inert;
 pub mod json;
-pub mod task;
-pub mod placement;
-pub mod topology;
-pub mod quorum;
-pub mod cover;
-pub mod settle;
-pub mod facet;
 pub mod merge;
+pub mod placement;
+pub mod quorum;
 pub mod rank;
 pub mod search;
-pub mod strip;
-pub mod browse;
 pub mod settings;
+pub mod settle;
+pub mod strip;
+pub mod task;
+pub mod topology;

@@ -94,9 +94,8 @@ struct Layout<'a> {
 
 impl<'a> Layout<'a> {
     fn new(members: &'a [NodeId], shards: NonZeroU32, copies: usize, previous: Option<&Placement>) -> Self {
-        let scores: Vec<Vec<u64>> = (0..shards.get())
-            .map(|shard| members.iter().map(|node| score(ShardId(shard), node)).collect())
-            .collect();
+        let scores: Vec<Vec<u64>> =
+            (0..shards.get()).map(|shard| members.iter().map(|node| score(ShardId(shard), node)).collect()).collect();
         let position: BTreeMap<&NodeId, usize> = members.iter().enumerate().map(|(i, node)| (node, i)).collect();
         let mut layout = Self {
             members,
@@ -215,9 +214,7 @@ impl<'a> Layout<'a> {
             .flat_map(|free| nodes.clone().map(move |full| (free, full)))
             .filter(|&(_, full)| !self.holders[shard].contains(&full))
             .flat_map(|(free, full)| (0..self.holders.len()).map(move |other| (free, full, other)))
-            .filter(|&(free, full, other)| {
-                self.holders[other].contains(&full) && !self.holders[other].contains(&free)
-            })
+            .filter(|&(free, full, other)| self.holders[other].contains(&full) && !self.holders[other].contains(&free))
             .max_by_key(|&(free, full, other)| self.scores[other][free].min(self.scores[shard][full]));
         match exchange {
             Some((free, full, other)) => {

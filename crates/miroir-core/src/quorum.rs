@@ -92,8 +92,7 @@ pub fn stale_after(
     let (mut stale, answer) = (Vec::new(), &answer);
     for shard in touched {
         let replicas: Vec<&NodeId> = placements.values().flat_map(|p| p.replicas(shard)).collect();
-        let of =
-            |wanted: Answer| replicas.iter().copied().filter(move |node| answer(shard, node) == wanted);
+        let of = |wanted: Answer| replicas.iter().copied().filter(move |node| answer(shard, node) == wanted);
         if of(Answer::Accepted).next().is_some() {
             stale.extend(of(Answer::Missed).chain(of(Answer::Ambiguous)).map(|node| (shard, node.clone())));
             continue;

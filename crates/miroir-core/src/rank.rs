@@ -87,10 +87,7 @@ impl<'a> Rank<'a> {
         if !self.rules.is_sorted_by_key(|(order, _)| *order) {
             self.rules.sort_by_key(|(order, _)| *order);
         }
-        self.semantic = self
-            .rules
-            .iter()
-            .any(|(_, rule)| matches!(rule, Rule::Similarity(_)));
+        self.semantic = self.rules.iter().any(|(_, rule)| matches!(rule, Rule::Similarity(_)));
         Ok(())
     }
 
@@ -127,12 +124,7 @@ impl<'a> Rank<'a> {
             }
         }
         let scaled = |rank: &Self| {
-            rank.score.unwrap_or_default()
-                * if rank.semantic {
-                    semantic_ratio
-                } else {
-                    1.0 - semantic_ratio
-                }
+            rank.score.unwrap_or_default() * if rank.semantic { semantic_ratio } else { 1.0 - semantic_ratio }
         };
         falling(scaled(self), scaled(other)).then_with(|| other.semantic.cmp(&self.semantic))
     }
@@ -142,30 +134,16 @@ impl Rule<'_> {
     /// `Less` when `self` comes first; `None` when the two are not of the same rule.
     fn compare(&self, other: &Self) -> Option<Ordering> {
         Some(match (self, other) {
-            (Self::Pin(ours), Self::Pin(theirs)) | (Self::Typo(ours), Self::Typo(theirs)) => {
-                falling(*theirs, *ours)
-            }
+            (Self::Pin(ours), Self::Pin(theirs)) | (Self::Typo(ours), Self::Typo(theirs)) => falling(*theirs, *ours),
             (Self::Pin(_), _) => Ordering::Less,
             (_, Self::Pin(_)) => Ordering::Greater,
             (Self::Words(ours), Self::Words(theirs))
             | (Self::Score(ours), Self::Score(theirs))
             | (Self::Similarity(ours), Self::Similarity(theirs)) => falling(*ours, *theirs),
-            (
-                Self::Sort {
-                    ascending,
-                    value: ours,
-                },
-                Self::Sort { value: theirs, .. },
-            ) => ours.compare(theirs, *ascending),
-            (
-                Self::Geo {
-                    ascending,
-                    distance: ours,
-                },
-                Self::Geo {
-                    distance: theirs, ..
-                },
-            ) => match (ours, theirs) {
+            (Self::Sort { ascending, value: ours }, Self::Sort { value: theirs, .. }) => {
+                ours.compare(theirs, *ascending)
+            }
+            (Self::Geo { ascending, distance: ours }, Self::Geo { distance: theirs, .. }) => match (ours, theirs) {
                 (Some(ours), Some(theirs)) if *ascending => falling(*theirs, *ours),
                 (Some(ours), Some(theirs)) => falling(*ours, *theirs),
                 (Some(_), None) => Ordering::Less,
@@ -191,12 +169,8 @@ impl SortValue<'_> {
     fn compare(&self, other: &Self, ascending: bool) -> Ordering {
         let directed = |order: Ordering| if ascending { order } else { order.reverse() };
         match (self, other) {
-            (Self::Number(ours), Self::Number(theirs)) => {
-                directed(ours.partial_cmp(theirs).unwrap_or(Ordering::Equal))
-            }
-            (Self::Text(ours), Self::Text(theirs)) => {
-                directed(ours.as_bytes().cmp(theirs.as_bytes()))
-            }
+            (Self::Number(ours), Self::Number(theirs)) => directed(ours.partial_cmp(theirs).unwrap_or(Ordering::Equal)),
+            (Self::Text(ours), Self::Text(theirs)) => directed(ours.as_bytes().cmp(theirs.as_bytes())),
             (ours, theirs) => ours.kind().cmp(&theirs.kind()),
         }
     }
@@ -262,25 +236,9 @@ impl<'a> Detail<'a> {
 
     fn rule(self, name: &[u8]) -> Rule<'a> {
         match (name, &self) {
-            (
-                b"pin",
-                Self {
-                    position: Some(position),
-                    ..
-                },
-            ) => return Rule::Pin(*position),
-            (
-                b"words",
-                Self {
-                    words: Some(words), ..
-                },
-            ) => return Rule::Words(*words),
-            (
-                b"typo",
-                Self {
-                    typos: Some(typos), ..
-                },
-            ) => return Rule::Typo(*typos),
+            (b"pin", Self { position: Some(position), .. }) => return Rule::Pin(*position),
+            (b"words", Self { words: Some(words), .. }) => return Rule::Words(*words),
+            (b"typo", Self { typos: Some(typos), .. }) => return Rule::Typo(*typos),
             (b"vectorSort", Self { value: None, .. }) => {
                 return Rule::Similarity(self.similarity.unwrap_or_default());
             }
@@ -288,14 +246,8 @@ impl<'a> Detail<'a> {
         }
         let ascending = !name.ends_with(b":desc");
         match (self.distance, self.value, self.score) {
-            (Some(raw), _, _) => Rule::Geo {
-                ascending,
-                distance: number(raw),
-            },
-            (None, Some(raw), _) => Rule::Sort {
-                ascending,
-                value: sort_value(raw),
-            },
+            (Some(raw), _, _) => Rule::Geo { ascending, distance: number(raw) },
+            (None, Some(raw), _) => Rule::Sort { ascending, value: sort_value(raw) },
             (None, None, Some(score)) => Rule::Score(score),
             (None, None, None) => Rule::Skipped,
         }

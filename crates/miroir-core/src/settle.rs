@@ -70,10 +70,7 @@ fn unfinished(node_tasks: &[NodeTask]) -> Settlement {
     if begun { Settlement::Processing } else { Settlement::Enqueued }
 }
 
-fn conclude(
-    node_tasks: &[NodeTask],
-    by_shard: &BTreeMap<Option<ShardId>, BTreeMap<&NodeId, Part>>,
-) -> Settlement {
+fn conclude(node_tasks: &[NodeTask], by_shard: &BTreeMap<Option<ShardId>, BTreeMap<&NodeId, Part>>) -> Settlement {
     let mut stale: BTreeMap<NodeId, BTreeSet<ShardId>> = BTreeMap::new();
     let mut failed = false;
     for (shard, parts) in by_shard {

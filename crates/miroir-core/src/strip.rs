@@ -40,25 +40,13 @@ pub fn field_distribution(raw: &[u8], out: &mut Vec<u8>) -> Result<(), SyntaxErr
 pub fn message(text: &str) -> String {
     let mut cleaned = without_names(&without_shard_clause(text));
     for (empty, kind) in [
-        (
-            " Available filterable attributes patterns are: ``.",
-            "filterable",
-        ),
-        (
-            " Available filterable attribute patterns are: .",
-            "filterable",
-        ),
-        (
-            " Available filterable attribute patterns are: ``.",
-            "filterable",
-        ),
+        (" Available filterable attributes patterns are: ``.", "filterable"),
+        (" Available filterable attribute patterns are: .", "filterable"),
+        (" Available filterable attribute patterns are: ``.", "filterable"),
         (" Available sortable attributes are: ``.", "sortable"),
     ] {
         if cleaned.contains(empty) {
-            cleaned = cleaned.replace(
-                empty,
-                &format!(" This index does not have configured {kind} attributes."),
-            );
+            cleaned = cleaned.replace(empty, &format!(" This index does not have configured {kind} attributes."));
         }
     }
     with_rules_renumbered(&cleaned)
@@ -74,18 +62,12 @@ fn without_shard_clause(text: &str) -> String {
         let (shards, client) = ours.split_once(TAIL)?;
         let (sentence, columns) = before.rsplit_once('\n')?;
         let (from, to) = columns.trim_end().split_once(':')?;
-        let unwrapped = client
-            .strip_prefix('(')
-            .and_then(|inner| inner.strip_suffix(')'))
-            .filter(|inner| is_one_group(inner));
-        let removed =
-            HEAD.len() + shards.chars().count() + TAIL.len() + usize::from(unwrapped.is_some());
+        let unwrapped =
+            client.strip_prefix('(').and_then(|inner| inner.strip_suffix(')')).filter(|inner| is_one_group(inner));
+        let removed = HEAD.len() + shards.chars().count() + TAIL.len() + usize::from(unwrapped.is_some());
         let from = from.parse::<usize>().ok()?.saturating_sub(removed);
         let to = to.parse::<usize>().ok()?.saturating_sub(removed);
-        Some(format!(
-            "{sentence}\n{from}:{to} {}",
-            unwrapped.unwrap_or(client)
-        ))
+        Some(format!("{sentence}\n{from}:{to} {}", unwrapped.unwrap_or(client)))
     };
     quoted().unwrap_or_else(|| text.to_owned())
 }
@@ -162,14 +144,8 @@ mod tests {
 
     #[test]
     fn documents_lose_our_fields_and_nothing_else() {
-        assert_eq!(
-            stripped(r#"{"id":1,"_miroir_shard":"x","_miroir_updated_at":"y"}"#),
-            r#"{"id":1}"#
-        );
-        assert_eq!(
-            stripped(r#"{"_miroir_shard":"x","n":1.0, "a":{"_miroir":2}}"#),
-            r#"{"n":1.0, "a":{"_miroir":2}}"#
-        );
+        assert_eq!(stripped(r#"{"id":1,"_miroir_shard":"x","_miroir_updated_at":"y"}"#), r#"{"id":1}"#);
+        assert_eq!(stripped(r#"{"_miroir_shard":"x","n":1.0, "a":{"_miroir":2}}"#), r#"{"n":1.0, "a":{"_miroir":2}}"#);
         assert_eq!(stripped(r#"{"\u005fmiroir_shard":"x"}"#), "{}");
         assert!(document(b"[1]", &mut Vec::new()).is_err());
     }
@@ -177,18 +153,10 @@ mod tests {
     #[test]
     fn messages_lose_our_names_in_every_kind_of_list() {
         let listed = "Pattern `z` is not filterable. Available filterable attributes patterns are:";
+        assert_eq!(message(&format!("{listed} `_geo, _miroir_shard, a`.")), format!("{listed} `_geo, a`."));
+        assert_eq!(message(&format!("{listed} `_miroir_shard, a`.")), format!("{listed} `a`."));
         assert_eq!(
-            message(&format!("{listed} `_geo, _miroir_shard, a`.")),
-            format!("{listed} `_geo, a`.")
-        );
-        assert_eq!(
-            message(&format!("{listed} `_miroir_shard, a`.")),
-            format!("{listed} `a`.")
-        );
-        assert_eq!(
-            message(&format!(
-                "{listed} `_geo, _miroir_shard, _miroir_updated_at`."
-            )),
+            message(&format!("{listed} `_geo, _miroir_shard, _miroir_updated_at`.")),
             format!("{listed} `_geo`.")
         );
         assert_eq!(
@@ -200,18 +168,10 @@ mod tests {
             message(&format!("{ticked} `_geo`, `_miroir_shard`, `a`.\n2:5 z")),
             format!("{ticked} `_geo`, `a`.\n2:5 z")
         );
+        assert_eq!(message(&format!("{ticked} `_miroir_shard`, `a`.")), format!("{ticked} `a`."));
+        assert_eq!(message(&format!("{ticked} `a`, `_miroir_shard`.")), format!("{ticked} `a`."));
         assert_eq!(
-            message(&format!("{ticked} `_miroir_shard`, `a`.")),
-            format!("{ticked} `a`.")
-        );
-        assert_eq!(
-            message(&format!("{ticked} `a`, `_miroir_shard`.")),
-            format!("{ticked} `a`.")
-        );
-        assert_eq!(
-            message(
-                "Attribute `z` is not filterable. Available filterable attribute patterns are: `_miroir_shard`."
-            ),
+            message("Attribute `z` is not filterable. Available filterable attribute patterns are: `_miroir_shard`."),
             "Attribute `z` is not filterable. This index does not have configured filterable attributes."
         );
     }
@@ -219,27 +179,15 @@ mod tests {
     #[test]
     fn quoted_filters_lose_our_clause() {
         let ours = "(\"_miroir_shard\" IN [\"\u{2055}\"]) AND ";
-        assert_eq!(
-            message(&format!("No.\n34:37 {ours}(\"zzz\" = \"1\")")),
-            "No.\n2:5 \"zzz\" = \"1\""
-        );
+        assert_eq!(message(&format!("No.\n34:37 {ours}(\"zzz\" = \"1\")")), "No.\n2:5 \"zzz\" = \"1\"");
         let two = "(\"n\" = \"1)\") AND (\"zzz\" > \"1\")";
-        assert_eq!(
-            message(&format!("No.\n51:54 {ours}{two}")),
-            format!("No.\n20:23 {two}")
-        );
-        assert_eq!(
-            message("No.\n2:5 \"zzz\" = \"1\""),
-            "No.\n2:5 \"zzz\" = \"1\""
-        );
+        assert_eq!(message(&format!("No.\n51:54 {ours}{two}")), format!("No.\n20:23 {two}"));
+        assert_eq!(message("No.\n2:5 \"zzz\" = \"1\""), "No.\n2:5 \"zzz\" = \"1\"");
     }
 
     #[test]
     fn rules_are_counted_as_the_client_counts_them() {
-        assert_eq!(
-            message("matched rule #3 in x, enable it in rule #3"),
-            "matched rule #2 in x, enable it in rule #2"
-        );
+        assert_eq!(message("matched rule #3 in x, enable it in rule #3"), "matched rule #2 in x, enable it in rule #2");
         assert_eq!(message("no rule # here"), "no rule # here");
     }
 }

@@ -27,12 +27,7 @@ pub struct Cli {
 #[derive(Debug, Args)]
 pub struct Common {
     /// Where Miroir listens.
-    #[arg(
-        long,
-        global = true,
-        env = "MIROIR_URL",
-        default_value = "http://127.0.0.1:7700"
-    )]
+    #[arg(long, global = true, env = "MIROIR_URL", default_value = "http://127.0.0.1:7700")]
     pub url: String,
     /// The admin key, when neither the environment nor the credentials file has one.
     #[arg(long, global = true, value_name = "KEY", hide_env_values = true)]

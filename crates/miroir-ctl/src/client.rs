@@ -33,9 +33,7 @@ impl Client {
     pub fn new(common: &Common) -> Result<Self, Failure> {
         let url = common.url.trim_end_matches('/');
         if !url.to_ascii_lowercase().starts_with("http://") {
-            return Err(Failure::Usage(format!(
-                "--url {url}: expected http://host:port (https is not supported)"
-            )));
+            return Err(Failure::Usage(format!("--url {url}: expected http://host:port (https is not supported)")));
         }
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
@@ -43,11 +41,7 @@ impl Client {
             .proxy(None)
             .max_redirects(0)
             .build();
-        Ok(Self {
-            agent: config.into(),
-            url: url.into(),
-            key: credentials::admin_key(common.admin_key.as_deref())?,
-        })
+        Ok(Self { agent: config.into(), url: url.into(), key: credentials::admin_key(common.admin_key.as_deref())? })
     }
 
     /// GET a path under `/_miroir`; any status is an answer.
@@ -58,29 +52,18 @@ impl Client {
         }
         let mut response = request.call().map_err(|error| self.transport(&error))?;
         let status = response.status().as_u16();
-        let bytes = response
-            .body_mut()
-            .with_config()
-            .limit(MAX_ANSWER_BYTES)
-            .read_to_vec();
+        let bytes = response.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_vec();
         let bytes = bytes.map_err(|error| self.transport(&error))?;
         match serde_json::from_slice(&bytes) {
             Ok(body) => Ok(Answer { status, body }),
-            Err(_) => Err(Failure::Refused(format!(
-                "{} answered {status} without JSON; is it Miroir?",
-                self.url
-            ))),
+            Err(_) => Err(Failure::Refused(format!("{} answered {status} without JSON; is it Miroir?", self.url))),
         }
     }
 
     /// GET a path under `/_miroir`; anything but 200 is a refusal in Miroir's own words.
     pub fn get(&self, path: &str) -> Result<Value, Failure> {
         let answer = self.ask(path)?;
-        if answer.status == 200 {
-            Ok(answer.body)
-        } else {
-            Err(self.refusal(answer))
-        }
+        if answer.status == 200 { Ok(answer.body) } else { Err(self.refusal(answer)) }
     }
 
     /// What an answer other than 200 says.
@@ -97,16 +80,10 @@ impl Client {
 
     /// An answer that does not have the promised shape.
     pub fn misshapen(&self, what: &str, error: &serde_json::Error) -> Failure {
-        Failure::Refused(format!(
-            "{} answered {what} in another shape than expected: {error}",
-            self.url
-        ))
+        Failure::Refused(format!("{} answered {what} in another shape than expected: {error}", self.url))
     }
 
     fn transport(&self, error: &ureq::Error) -> Failure {
-        Failure::Unreachable {
-            url: self.url.clone(),
-            reason: error.to_string(),
-        }
+        Failure::Unreachable { url: self.url.clone(), reason: error.to_string() }
     }
 }

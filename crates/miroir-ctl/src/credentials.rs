@@ -16,18 +16,12 @@ struct Credentials {
 
 /// The admin key, when there is one.
 pub fn admin_key(flag: Option<&str>) -> Result<Option<String>, Failure> {
-    if let Some(key) = std::env::var("MIROIR_ADMIN_API_KEY")
-        .ok()
-        .filter(|key| !key.is_empty())
-    {
+    if let Some(key) = std::env::var("MIROIR_ADMIN_API_KEY").ok().filter(|key| !key.is_empty()) {
         return Ok(Some(key));
     }
     let from_file = match file_path(std::env::var_os("HOME")) {
         Some(path) => match std::fs::read_to_string(&path) {
-            Ok(text) => Some(
-                parse(&text)
-                    .map_err(|reason| Failure::Usage(format!("{}: {reason}", path.display())))?,
-            ),
+            Ok(text) => Some(parse(&text).map_err(|reason| Failure::Usage(format!("{}: {reason}", path.display())))?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(Failure::Usage(format!("{}: {error}", path.display()))),
         },
@@ -37,19 +31,14 @@ pub fn admin_key(flag: Option<&str>) -> Result<Option<String>, Failure> {
 }
 
 fn file_path(home: Option<OsString>) -> Option<PathBuf> {
-    home.filter(|home| !home.is_empty())
-        .map(|home| PathBuf::from(home).join(".config/miroir/credentials"))
+    home.filter(|home| !home.is_empty()).map(|home| PathBuf::from(home).join(".config/miroir/credentials"))
 }
 
 /// The message of a TOML error shows the offending line, which may hold the key: it is not passed on.
 fn parse(text: &str) -> Result<String, &'static str> {
     let credentials: Credentials =
         toml::from_str(text).map_err(|_| "expected TOML with one line, admin_key = \"...\"")?;
-    if credentials.admin_key.is_empty() {
-        Err("admin_key is empty")
-    } else {
-        Ok(credentials.admin_key)
-    }
+    if credentials.admin_key.is_empty() { Err("admin_key is empty") } else { Ok(credentials.admin_key) }
 }
 
 #[cfg(test)]
@@ -59,13 +48,7 @@ mod tests {
     #[test]
     fn the_file_holds_one_key() {
         assert_eq!(parse("# mine\nadmin_key = \"abc\"\n"), Ok("abc".into()));
-        for text in [
-            "",
-            "admin_key = 5",
-            "admin_key = \"a\"\nother = 1",
-            "admin_key = \"",
-            "admin_key = \"\"",
-        ] {
+        for text in ["", "admin_key = 5", "admin_key = \"a\"\nother = 1", "admin_key = \"", "admin_key = \"\""] {
             assert!(parse(text).is_err(), "{text}");
         }
     }
@@ -74,9 +57,6 @@ mod tests {
     fn no_home_no_file() {
         assert_eq!(file_path(None), None);
         assert_eq!(file_path(Some("".into())), None);
-        assert_eq!(
-            file_path(Some("/h".into())),
-            Some("/h/.config/miroir/credentials".into())
-        );
+        assert_eq!(file_path(Some("/h".into())), Some("/h/.config/miroir/credentials".into()));
     }
 }

@@ -21,9 +21,7 @@ fn main() -> ExitCode {
             // A reader that has seen enough closes the pipe: that is no failure of the command.
             let printed = io::stdout().lock().write_all(report.text.as_bytes());
             match printed {
-                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                    ExitCode::from(failure::FAILED)
-                }
+                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::from(failure::FAILED),
                 Ok(()) | Err(_) if report.good => ExitCode::SUCCESS,
                 Ok(()) | Err(_) => ExitCode::from(failure::FAILED),
             }

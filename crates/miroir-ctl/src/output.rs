@@ -27,21 +27,11 @@ pub fn json(value: &Value) -> String {
 /// Rows under a head, in columns two spaces apart.
 pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let head: Vec<String> = head.iter().map(|cell| (*cell).into()).collect();
-    let lines: Vec<Vec<String>> = std::iter::once(&head)
-        .chain(rows)
-        .map(|row| row.iter().map(|cell| printable(cell)).collect())
-        .collect();
+    let lines: Vec<Vec<String>> =
+        std::iter::once(&head).chain(rows).map(|row| row.iter().map(|cell| printable(cell)).collect()).collect();
     let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| {
-        lines
-            .iter()
-            .filter_map(|line| line.get(column))
-            .map(|c| c.chars().count())
-            .max()
-    };
-    let widths: Vec<usize> = (0..columns)
-        .map(|column| width(column).unwrap_or(0))
-        .collect();
+    let width = |column: usize| lines.iter().filter_map(|line| line.get(column)).map(|c| c.chars().count()).max();
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
     let mut text = String::new();
     for line in lines {
         let mut printed = String::new();
@@ -57,11 +47,7 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
 
 /// Names with their values, one a line.
 pub fn facts(rows: &[(&str, String)]) -> String {
-    let width = rows
-        .iter()
-        .map(|(name, _)| name.chars().count())
-        .max()
-        .unwrap_or(0);
+    let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
     let mut text = String::new();
     for (name, value) in rows {
         let line = format!("{name:<width$}  {}", printable(value));
@@ -73,9 +59,7 @@ pub fn facts(rows: &[(&str, String)]) -> String {
 
 /// A terminal must not obey what a server wrote.
 fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// A dash for nothing.
@@ -97,19 +81,9 @@ pub fn ranges(numbers: &[u32]) -> String {
     }
     let words: Vec<String> = runs
         .into_iter()
-        .map(|(first, last)| {
-            if first == last {
-                first.to_string()
-            } else {
-                format!("{first}-{last}")
-            }
-        })
+        .map(|(first, last)| if first == last { first.to_string() } else { format!("{first}-{last}") })
         .collect();
-    if words.is_empty() {
-        "-".into()
-    } else {
-        words.join(",")
-    }
+    if words.is_empty() { "-".into() } else { words.join(",") }
 }
 
 #[cfg(test)]
@@ -118,14 +92,8 @@ mod tests {
 
     #[test]
     fn columns_are_aligned() {
-        let rows = vec![
-            vec!["meili-0".into(), "é".into(), "x".into()],
-            vec!["b".into(), "healthy".into(), "".into()],
-        ];
-        assert_eq!(
-            table(&["id", "state", "n"], &rows),
-            "id       state    n\nmeili-0  é        x\nb        healthy\n"
-        );
+        let rows = vec![vec!["meili-0".into(), "é".into(), "x".into()], vec!["b".into(), "healthy".into(), "".into()]];
+        assert_eq!(table(&["id", "state", "n"], &rows), "id       state    n\nmeili-0  é        x\nb        healthy\n");
     }
 
     #[test]

@@ -48,26 +48,13 @@ impl Stub {
 fn answer(stream: TcpStream, answers: &[(&str, u16, &str)]) -> Option<(String, Option<String>)> {
     let mut lines = BufReader::new(stream.try_clone().ok()?).lines();
     let path = lines.next()?.ok()?.split(' ').nth(1)?.to_owned();
-    let headers: Vec<String> = lines
-        .map_while(Result::ok)
-        .take_while(|line| !line.is_empty())
-        .collect();
+    let headers: Vec<String> = lines.map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
     let key = headers.iter().find_map(|line| {
-        line.split_once(": ")
-            .filter(|(name, _)| name.eq_ignore_ascii_case("authorization"))
-            .map(|(_, v)| v.to_owned())
+        line.split_once(": ").filter(|(name, _)| name.eq_ignore_ascii_case("authorization")).map(|(_, v)| v.to_owned())
     });
-    let missing =
-        r#"{"message":"Not here.","code":"task_not_found","type":"invalid_request","link":"x"}"#;
-    let (_, status, body) = answers
-        .iter()
-        .find(|(known, _, _)| *known == path)
-        .copied()
-        .unwrap_or(("", 404, missing));
-    let head = format!(
-        "HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-        body.len()
-    );
+    let missing = r#"{"message":"Not here.","code":"task_not_found","type":"invalid_request","link":"x"}"#;
+    let (_, status, body) = answers.iter().find(|(known, _, _)| *known == path).copied().unwrap_or(("", 404, missing));
+    let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
     let mut stream = stream;
     stream.write_all(format!("{head}{body}").as_bytes()).ok()?;
     Some((path, key))
@@ -75,11 +62,7 @@ fn answer(stream: TcpStream, answers: &[(&str, u16, &str)]) -> Option<(String, O
 
 fn ctl(home: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_miroir-ctl"));
-    command
-        .env_clear()
-        .env("HOME", home)
-        .envs(environment.iter().copied())
-        .args(arguments);
+    command.env_clear().env("HOME", home).envs(environment.iter().copied()).args(arguments);
     command.output().expect("it runs")
 }
 
@@ -93,10 +76,7 @@ fn text(bytes: &[u8]) -> String {
 
 #[test]
 fn status_summarises_a_ready_cluster() {
-    let stub = Stub::start(&[
-        ("/_miroir/ready", 200, r#"{"ready":true}"#),
-        ("/_miroir/topology", 200, TOPOLOGY),
-    ]);
+    let stub = Stub::start(&[("/_miroir/ready", 200, r#"{"ready":true}"#), ("/_miroir/topology", 200, TOPOLOGY)]);
     let out = ctl(home().path(), &["status", "--url", &stub.url], &[]);
     assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
     assert_eq!(
@@ -113,25 +93,13 @@ fn status_summarises_a_ready_cluster() {
 #[test]
 fn status_fails_when_not_ready_and_says_why() {
     let stub = Stub::start(&[
-        (
-            "/_miroir/ready",
-            503,
-            r#"{"ready":false,"reasons":["shard 3 has no replica"]}"#,
-        ),
+        ("/_miroir/ready", 503, r#"{"ready":false,"reasons":["shard 3 has no replica"]}"#),
         ("/_miroir/topology", 200, TOPOLOGY),
     ]);
     let out = ctl(home().path(), &["status"], &[("MIROIR_URL", &stub.url)]);
     assert_eq!(out.status.code(), Some(1));
-    assert!(
-        text(&out.stdout).contains("because          shard 3 has no replica\n"),
-        "{}",
-        text(&out.stdout)
-    );
-    let out = ctl(
-        home().path(),
-        &["--output", "json", "status"],
-        &[("MIROIR_URL", &stub.url)],
-    );
+    assert!(text(&out.stdout).contains("because          shard 3 has no replica\n"), "{}", text(&out.stdout));
+    let out = ctl(home().path(), &["--output", "json", "status"], &[("MIROIR_URL", &stub.url)]);
     assert_eq!(out.status.code(), Some(1));
     let value: serde_json::Value = serde_json::from_slice(&out.stdout).expect("JSON");
     assert_eq!(value["ready"], false);
@@ -145,19 +113,9 @@ fn topology_prints_a_table_or_what_the_server_said() {
     assert_eq!(out.status.code(), Some(0));
     let printed = text(&out.stdout);
     assert!(printed.contains("replication factor  2\n"), "{printed}");
-    assert!(
-        printed.contains("meili-0  0      healthy  11        1.50.0   http://127.0.0.1:7701"),
-        "{printed}"
-    );
-    assert!(
-        printed.contains("meili-1  0      failed   10        -        http://127.0.0.1:7702"),
-        "{printed}"
-    );
-    let out = ctl(
-        home().path(),
-        &["topology", "--url", &stub.url, "--output", "json"],
-        &[],
-    );
+    assert!(printed.contains("meili-0  0      healthy  11        1.50.0   http://127.0.0.1:7701"), "{printed}");
+    assert!(printed.contains("meili-1  0      failed   10        -        http://127.0.0.1:7702"), "{printed}");
+    let out = ctl(home().path(), &["topology", "--url", &stub.url, "--output", "json"], &[]);
     let value: serde_json::Value = serde_json::from_slice(&out.stdout).expect("JSON");
     assert_eq!(value["somethingNew"], true);
 }
@@ -166,32 +124,15 @@ fn topology_prints_a_table_or_what_the_server_said() {
 fn task_show_lists_the_node_tasks() {
     let stub = Stub::start(&[("/_miroir/tasks/12", 200, TASK)]);
     for typed in ["12", "mtask-00012"] {
-        let out = ctl(
-            home().path(),
-            &["task", "show", typed, "--url", &stub.url],
-            &[],
-        );
+        let out = ctl(home().path(), &["task", "show", typed, "--url", &stub.url], &[]);
         assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
         let printed = text(&out.stdout);
-        assert!(
-            printed.contains("meili-0  7          succeeded  0-2,9   -\n"),
-            "{printed}"
-        );
-        assert!(
-            printed.contains("meili-1  -          failed     3       no room [internal]\n"),
-            "{printed}"
-        );
+        assert!(printed.contains("meili-0  7          succeeded  0-2,9   -\n"), "{printed}");
+        assert!(printed.contains("meili-1  -          failed     3       no room [internal]\n"), "{printed}");
     }
-    let out = ctl(
-        home().path(),
-        &["task", "show", "13", "--url", &stub.url],
-        &[],
-    );
+    let out = ctl(home().path(), &["task", "show", "13", "--url", &stub.url], &[]);
     assert_eq!(out.status.code(), Some(1));
-    assert_eq!(
-        text(&out.stderr),
-        "miroir-ctl: Not here. [task_not_found]\n"
-    );
+    assert_eq!(text(&out.stderr), "miroir-ctl: Not here. [task_not_found]\n");
 }
 
 #[test]
@@ -206,53 +147,33 @@ fn the_admin_key_comes_from_the_environment_then_the_file_then_the_flag() {
     std::fs::create_dir_all(&directory).expect("a directory");
     std::fs::write(directory.join("credentials"), "admin_key = \"from-file\"\n").expect("a file");
     ctl(home.path(), &flag, &[]);
-    ctl(
-        home.path(),
-        &flag,
-        &[("MIROIR_ADMIN_API_KEY", "from-environment")],
-    );
+    ctl(home.path(), &flag, &[("MIROIR_ADMIN_API_KEY", "from-environment")]);
     for _ in 0..4 {
         keys.push(stub.asked.recv().expect("a request").1);
     }
     let bearer = |key: &str| Some(format!("Bearer {key}"));
-    assert_eq!(
-        keys,
-        [
-            None,
-            bearer("from-flag"),
-            bearer("from-file"),
-            bearer("from-environment")
-        ]
-    );
+    assert_eq!(keys, [None, bearer("from-flag"), bearer("from-file"), bearer("from-environment")]);
     std::fs::write(directory.join("credentials"), "admin_key = s3cret").expect("a file");
     let out = ctl(home.path(), &flag, &[]);
     assert_eq!(out.status.code(), Some(2));
     let message = text(&out.stderr);
-    assert!(
-        message.contains("expected TOML") && !message.contains("s3cret"),
-        "{message}"
-    );
+    assert!(message.contains("expected TOML") && !message.contains("s3cret"), "{message}");
 }
 
 #[test]
 fn a_refused_key_is_a_failure_with_a_hint() {
-    const BODY: &str = r#"{"message":"The admin key is missing.","code":"miroir_invalid_auth","type":"auth","link":"x"}"#;
+    const BODY: &str =
+        r#"{"message":"The admin key is missing.","code":"miroir_invalid_auth","type":"auth","link":"x"}"#;
     let stub = Stub::start(&[("/_miroir/topology", 401, BODY)]);
     let out = ctl(home().path(), &["topology", "--url", &stub.url], &[]);
     assert_eq!(out.status.code(), Some(1));
     let message = text(&out.stderr);
-    assert!(
-        message.contains("The admin key is missing. [miroir_invalid_auth] (no admin key given"),
-        "{message}"
-    );
+    assert!(message.contains("The admin key is missing. [miroir_invalid_auth] (no admin key given"), "{message}");
 }
 
 #[test]
 fn something_else_than_miroir_is_a_failure() {
-    let stub = Stub::start(&[
-        ("/_miroir/topology", 200, "<html>"),
-        ("/_miroir/ready", 200, "[]"),
-    ]);
+    let stub = Stub::start(&[("/_miroir/topology", 200, "<html>"), ("/_miroir/ready", 200, "[]")]);
     let out = ctl(home().path(), &["topology", "--url", &stub.url], &[]);
     assert_eq!(out.status.code(), Some(1));
     assert!(text(&out.stderr).contains("is it Miroir?"));
@@ -267,11 +188,7 @@ fn nobody_there_is_unreachable() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         listener.local_addr().expect("an address").port()
     };
-    let out = ctl(
-        home().path(),
-        &["status", "--url", &format!("http://127.0.0.1:{port}")],
-        &[],
-    );
+    let out = ctl(home().path(), &["status", "--url", &format!("http://127.0.0.1:{port}")], &[]);
     assert_eq!(out.status.code(), Some(3), "{}", text(&out.stderr));
     assert!(text(&out.stderr).contains("cannot be reached"));
 }
@@ -287,12 +204,7 @@ fn wrong_usage_is_told_apart() {
         &["config", "check"],
     ] {
         let out = ctl(home().path(), arguments, &[]);
-        assert_eq!(
-            out.status.code(),
-            Some(2),
-            "{arguments:?}: {}",
-            text(&out.stderr)
-        );
+        assert_eq!(out.status.code(), Some(2), "{arguments:?}: {}", text(&out.stderr));
     }
     assert_eq!(ctl(home().path(), &["--help"], &[]).status.code(), Some(0));
 }
@@ -302,36 +214,16 @@ fn config_check_says_what_the_proxy_would_say() {
     let home = home();
     let file = home.path().join("miroir.yaml");
     let path = file.to_str().expect("UTF-8");
-    std::fs::write(
-        &file,
-        "nodes: [{ id: a, address: \"http://127.0.0.1:7701\" }]\n",
-    )
-    .expect("a file");
-    let out = ctl(
-        home.path(),
-        &["config", "check", path],
-        &[("MIROIR__SHARDS", "16")],
-    );
+    std::fs::write(&file, "nodes: [{ id: a, address: \"http://127.0.0.1:7701\" }]\n").expect("a file");
+    let out = ctl(home.path(), &["config", "check", path], &[("MIROIR__SHARDS", "16")]);
     assert_eq!(out.status.code(), Some(0), "{}", text(&out.stdout));
-    assert!(
-        text(&out.stdout).contains(": valid\n")
-            && text(&out.stdout).contains("shards              16\n")
-    );
-    let out = ctl(
-        home.path(),
-        &["config", "check", path, "--set", "replication_factor=2"],
-        &[],
-    );
+    assert!(text(&out.stdout).contains(": valid\n") && text(&out.stdout).contains("shards              16\n"));
+    let out = ctl(home.path(), &["config", "check", path, "--set", "replication_factor=2"], &[]);
     assert_eq!(out.status.code(), Some(1));
-    let expected = format!(
-        "{path}: replication_factor: is 2, but replica group 0 has 1 node; a node holds a shard once\n"
-    );
+    let expected =
+        format!("{path}: replication_factor: is 2, but replica group 0 has 1 node; a node holds a shard once\n");
     assert_eq!(text(&out.stdout), expected);
-    let out = ctl(
-        home.path(),
-        &["config", "check", path, "--output", "json"],
-        &[("MIROIR__NOPE", "1")],
-    );
+    let out = ctl(home.path(), &["config", "check", path, "--output", "json"], &[("MIROIR__NOPE", "1")]);
     assert_eq!(out.status.code(), Some(1));
     let value: serde_json::Value = serde_json::from_slice(&out.stdout).expect("JSON");
     assert_eq!(value["valid"], false);

@@ -60,9 +60,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             tracing::debug!(%error, "TCP_NODELAY");
         }
     });
-    let server = axum::serve(listener, http::endpoint(cluster.clone()))
-        .with_graceful_shutdown(wait_for(stopped))
-        .into_future();
+    let server =
+        axum::serve(listener, http::endpoint(cluster.clone())).with_graceful_shutdown(wait_for(stopped)).into_future();
     let mut server = tokio::spawn(server);
     tokio::select! {
         result = &mut server => result?.context("the server failed")?,

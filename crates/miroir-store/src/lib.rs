@@ -60,21 +60,13 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     /// Why the store cannot be read.
-    async fn unsettled_tasks(
-        &self,
-        after: Option<TaskUid>,
-        limit: usize,
-    ) -> Result<Vec<Task>, StoreError>;
+    async fn unsettled_tasks(&self, after: Option<TaskUid>, limit: usize) -> Result<Vec<Task>, StoreError>;
 
     /// Forget at most `limit` final tasks that finished before this instant, those that finished first. Returns how many.
     ///
     /// # Errors
     /// Why the store cannot write; nothing was forgotten then.
-    async fn prune_tasks(
-        &self,
-        finished_before: OffsetDateTime,
-        limit: usize,
-    ) -> Result<u64, StoreError>;
+    async fn prune_tasks(&self, finished_before: OffsetDateTime, limit: usize) -> Result<u64, StoreError>;
 
     /// Finish what was begun and let go of the backend. Every later call is [`StoreError::Closed`].
     async fn close(&self);

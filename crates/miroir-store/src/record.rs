@@ -64,28 +64,13 @@ pub struct Record {
 #[allow(missing_docs)] // the fields are those of records
 pub enum Write {
     /// Write, whatever is there.
-    Put {
-        table: Table,
-        key: String,
-        value: Bytes,
-        expires_at: Option<OffsetDateTime>,
-    },
+    Put { table: Table, key: String, value: Bytes, expires_at: Option<OffsetDateTime> },
     /// Write if the record is at this version; `None`: if there is no record.
-    PutIf {
-        table: Table,
-        key: String,
-        value: Bytes,
-        expires_at: Option<OffsetDateTime>,
-        expected: Option<u64>,
-    },
+    PutIf { table: Table, key: String, value: Bytes, expires_at: Option<OffsetDateTime>, expected: Option<u64> },
     /// Delete, if it is there at all.
     Delete { table: Table, key: String },
     /// Delete if the record is at this version.
-    DeleteIf {
-        table: Table,
-        key: String,
-        expected: u64,
-    },
+    DeleteIf { table: Table, key: String, expected: u64 },
 }
 
 /// What is to be written together.
@@ -103,11 +88,7 @@ pub struct Batch {
 impl Batch {
     /// There is nothing to do.
     pub fn is_empty(&self) -> bool {
-        let Self {
-            writes,
-            new_tasks,
-            settled,
-        } = self;
+        let Self { writes, new_tasks, settled } = self;
         writes.is_empty() && new_tasks.is_empty() && settled.is_empty()
     }
 }

@@ -31,35 +31,21 @@ pub struct Typed<T> {
 impl<T> TypedTable<T> {
     /// This table, holding `T`.
     pub const fn new(table: Table) -> Self {
-        Self {
-            table,
-            of: PhantomData,
-        }
+        Self { table, of: PhantomData }
     }
 
     /// Delete, if it is there at all.
     pub fn delete(&self, key: &str) -> Write {
-        Write::Delete {
-            table: self.table,
-            key: key.into(),
-        }
+        Write::Delete { table: self.table, key: key.into() }
     }
 
     /// Delete if the record is at this version.
     pub fn delete_if(&self, key: &str, expected: u64) -> Write {
-        Write::DeleteIf {
-            table: self.table,
-            key: key.into(),
-            expected,
-        }
+        Write::DeleteIf { table: self.table, key: key.into(), expected }
     }
 
     fn broken(&self, key: &str, source: serde_json::Error) -> StoreError {
-        StoreError::Record {
-            table: self.table,
-            key: key.into(),
-            source: Arc::new(source),
-        }
+        StoreError::Record { table: self.table, key: key.into(), source: Arc::new(source) }
     }
 }
 
@@ -69,31 +55,16 @@ impl<T: Serialize> TypedTable<T> {
     /// # Errors
     /// [`StoreError::Record`] when the value cannot be written as JSON.
     pub fn put(&self, key: &str, value: &T) -> Result<Write, StoreError> {
-        Ok(Write::Put {
-            table: self.table,
-            key: key.into(),
-            value: self.text(key, value)?,
-            expires_at: None,
-        })
+        Ok(Write::Put { table: self.table, key: key.into(), value: self.text(key, value)?, expires_at: None })
     }
 
     /// Write, whatever is there, until it expires.
     ///
     /// # Errors
     /// As [`TypedTable::put`].
-    pub fn put_until(
-        &self,
-        key: &str,
-        value: &T,
-        expires_at: OffsetDateTime,
-    ) -> Result<Write, StoreError> {
+    pub fn put_until(&self, key: &str, value: &T, expires_at: OffsetDateTime) -> Result<Write, StoreError> {
         let value = self.text(key, value)?;
-        Ok(Write::Put {
-            table: self.table,
-            key: key.into(),
-            value,
-            expires_at: Some(expires_at),
-        })
+        Ok(Write::Put { table: self.table, key: key.into(), value, expires_at: Some(expires_at) })
     }
 
     /// Write if the record is at this version; `None`: if there is no record.
@@ -102,19 +73,11 @@ impl<T: Serialize> TypedTable<T> {
     /// As [`TypedTable::put`].
     pub fn put_if(&self, key: &str, value: &T, expected: Option<u64>) -> Result<Write, StoreError> {
         let value = self.text(key, value)?;
-        Ok(Write::PutIf {
-            table: self.table,
-            key: key.into(),
-            value,
-            expires_at: None,
-            expected,
-        })
+        Ok(Write::PutIf { table: self.table, key: key.into(), value, expires_at: None, expected })
     }
 
     fn text(&self, key: &str, value: &T) -> Result<Bytes, StoreError> {
-        serde_json::to_vec(value)
-            .map(Bytes::from)
-            .map_err(|error| self.broken(key, error))
+        serde_json::to_vec(value).map(Bytes::from).map_err(|error| self.broken(key, error))
     }
 }
 
@@ -134,18 +97,12 @@ impl<T: DeserializeOwned> TypedTable<T> {
     /// As [`Store::list`]; [`StoreError::Record`] when a record is no `T`.
     pub async fn list(&self, store: &dyn Store) -> Result<Vec<(String, Typed<T>)>, StoreError> {
         let records = store.list(self.table).await?;
-        let typed =
-            |(key, record): (String, Record)| self.value(&key, &record).map(|value| (key, value));
+        let typed = |(key, record): (String, Record)| self.value(&key, &record).map(|value| (key, value));
         records.into_iter().map(typed).collect()
     }
 
     fn value(&self, key: &str, record: &Record) -> Result<Typed<T>, StoreError> {
-        let value =
-            serde_json::from_slice(&record.value).map_err(|error| self.broken(key, error))?;
-        Ok(Typed {
-            version: record.version,
-            value,
-            expires_at: record.expires_at,
-        })
+        let value = serde_json::from_slice(&record.value).map_err(|error| self.broken(key, error))?;
+        Ok(Typed { version: record.version, value, expires_at: record.expires_at })
     }
 }

@@ -39,10 +39,7 @@ fn tempdir() -> TempDir {
 }
 
 async fn open(directory: &Path) -> Result<Arc<dyn Store>, StoreError> {
-    let options = SqliteOptions {
-        busy_timeout: Duration::from_millis(50),
-        ..SqliteOptions::default()
-    };
+    let options = SqliteOptions { busy_timeout: Duration::from_millis(50), ..SqliteOptions::default() };
     SqliteStore::open_with(directory.join("miroir.db"), options).await
 }
 
@@ -62,44 +59,15 @@ proptest! {
 async fn fill(store: &dyn Store) {
     let writes = vec![NAMES.put("a", &"x".to_owned()).expect("JSON")];
     let new_tasks = vec![done(Some("a"), 0), waiting(Some("a"), 1)];
-    store
-        .commit(Batch {
-            writes,
-            new_tasks,
-            ..Batch::default()
-        })
-        .await
-        .expect("written");
+    store.commit(Batch { writes, new_tasks, ..Batch::default() }).await.expect("written");
 }
 
 async fn assert_filled(store: &dyn Store) {
-    assert_eq!(
-        NAMES
-            .get(store, "a")
-            .await
-            .expect("read")
-            .map(|record| record.value),
-        Some("x".to_owned())
-    );
-    assert_eq!(
-        store
-            .tasks(&TaskQuery::default())
-            .await
-            .expect("read")
-            .total,
-        2
-    );
+    assert_eq!(NAMES.get(store, "a").await.expect("read").map(|record| record.value), Some("x".to_owned()));
+    assert_eq!(store.tasks(&TaskQuery::default()).await.expect("read").total, 2);
     let unsettled = store.unsettled_tasks(None, 10).await.expect("read");
-    assert_eq!(
-        unsettled.iter().map(|task| task.uid).collect::<Vec<_>>(),
-        [TaskUid(1)]
-    );
-    assert_eq!(
-        register(store, vec![waiting(None, 2)])
-            .await
-            .expect("written"),
-        [TaskUid(2)]
-    );
+    assert_eq!(unsettled.iter().map(|task| task.uid).collect::<Vec<_>>(), [TaskUid(1)]);
+    assert_eq!(register(store, vec![waiting(None, 2)]).await.expect("written"), [TaskUid(2)]);
 }
 
 #[tokio::test]
@@ -108,9 +76,7 @@ async fn a_closed_store_is_reopened_as_it_was() {
     let store = open(directory.path()).await.expect("a store");
     fill(&*store).await;
     store.close().await;
-    let files: Vec<_> = std::fs::read_dir(directory.path())
-        .expect("listed")
-        .collect();
+    let files: Vec<_> = std::fs::read_dir(directory.path()).expect("listed").collect();
     assert_eq!(files.len(), 1, "closing leaves one file: {files:?}");
     assert_filled(&*open(directory.path()).await.expect("a store")).await;
 }
@@ -138,19 +104,9 @@ async fn a_caller_that_stops_waiting_loses_the_answer_and_nothing_else() {
         let commit = register(&*store, vec![waiting(None, 0)]);
         let _ = tokio::time::timeout(Duration::ZERO, commit).await;
     }
-    let next = register(&*store, vec![waiting(None, 0)])
-        .await
-        .expect("written")[0];
-    let total = store
-        .tasks(&TaskQuery::default())
-        .await
-        .expect("read")
-        .total;
-    assert_eq!(
-        total,
-        next.0 + 1,
-        "every number that was given has its task"
-    );
+    let next = register(&*store, vec![waiting(None, 0)]).await.expect("written")[0];
+    let total = store.tasks(&TaskQuery::default()).await.expect("read").total;
+    assert_eq!(total, next.0 + 1, "every number that was given has its task");
 }
 
 #[tokio::test]
@@ -161,21 +117,9 @@ async fn a_file_that_another_process_holds_is_locked_until_it_lets_go() {
     other.execute_batch("BEGIN IMMEDIATE").expect("locked");
     let refused = register(&*store, vec![waiting(None, 0)]).await;
     assert!(matches!(refused, Err(StoreError::Locked)), "{refused:?}");
-    assert_eq!(
-        store
-            .tasks(&TaskQuery::default())
-            .await
-            .expect("reading goes on")
-            .total,
-        0
-    );
+    assert_eq!(store.tasks(&TaskQuery::default()).await.expect("reading goes on").total, 0);
     other.execute_batch("ROLLBACK").expect("unlocked");
-    assert_eq!(
-        register(&*store, vec![waiting(None, 0)])
-            .await
-            .expect("written"),
-        [TaskUid(0)]
-    );
+    assert_eq!(register(&*store, vec![waiting(None, 0)]).await.expect("written"), [TaskUid(0)]);
 }
 
 #[tokio::test]
@@ -188,22 +132,11 @@ async fn a_full_disk_is_an_error_of_its_own_and_writes_nothing() {
     let pages: i64 = rusqlite::Connection::open(&file)
         .and_then(|file| file.pragma_query_value(None, "page_count", |row| row.get(0)))
         .expect("counted");
-    let options = SqliteOptions {
-        max_pages: Some(pages),
-        ..SqliteOptions::default()
-    };
-    let store = SqliteStore::open_with(&file, options)
-        .await
-        .expect("a store");
+    let options = SqliteOptions { max_pages: Some(pages), ..SqliteOptions::default() };
+    let store = SqliteStore::open_with(&file, options).await.expect("a store");
     let big = "x".repeat(1 << 20);
     let writes = vec![NAMES.put("big", &big).expect("JSON")];
-    let refused = store
-        .commit(Batch {
-            writes,
-            new_tasks: vec![waiting(None, 0)],
-            ..Batch::default()
-        })
-        .await;
+    let refused = store.commit(Batch { writes, new_tasks: vec![waiting(None, 0)], ..Batch::default() }).await;
     assert!(matches!(refused, Err(StoreError::Full)), "{refused:?}");
     assert_filled(&*store).await;
 }
@@ -211,16 +144,9 @@ async fn a_full_disk_is_an_error_of_its_own_and_writes_nothing() {
 #[tokio::test]
 async fn a_file_that_is_no_database_is_corrupted() {
     let directory = tempdir();
-    std::fs::write(
-        directory.path().join("miroir.db"),
-        "no database at all. ".repeat(1000),
-    )
-    .expect("written");
+    std::fs::write(directory.path().join("miroir.db"), "no database at all. ".repeat(1000)).expect("written");
     let refused = open(directory.path()).await.err();
-    assert!(
-        matches!(refused, Some(StoreError::Corrupted(_))),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Some(StoreError::Corrupted(_))), "{refused:?}");
 }
 
 #[tokio::test]
@@ -228,12 +154,7 @@ async fn a_page_that_was_overwritten_is_noticed() {
     let directory = tempdir();
     let store = open(directory.path()).await.expect("a store");
     for n in 0..50 {
-        register(
-            &*store,
-            (0..50).map(|m| done(Some("a"), n * 50 + m)).collect(),
-        )
-        .await
-        .expect("written");
+        register(&*store, (0..50).map(|m| done(Some("a"), n * 50 + m)).collect()).await.expect("written");
     }
     store.close().await;
     let file = directory.path().join("miroir.db");
@@ -243,19 +164,10 @@ async fn a_page_that_was_overwritten_is_noticed() {
     bytes[kept..].fill(0xAA);
     std::fs::write(&file, bytes).expect("written");
     let outcome = match open(directory.path()).await {
-        Ok(store) => store
-            .tasks(&TaskQuery {
-                limit: 2500,
-                ..TaskQuery::default()
-            })
-            .await
-            .err(),
+        Ok(store) => store.tasks(&TaskQuery { limit: 2500, ..TaskQuery::default() }).await.err(),
         Err(error) => Some(error),
     };
-    assert!(
-        matches!(outcome, Some(StoreError::Corrupted(_))),
-        "{outcome:?}"
-    );
+    assert!(matches!(outcome, Some(StoreError::Corrupted(_))), "{outcome:?}");
 }
 
 #[tokio::test]
@@ -263,73 +175,38 @@ async fn a_newer_schema_is_refused_with_both_versions() {
     let directory = tempdir();
     open(directory.path()).await.expect("a store").close().await;
     let file = rusqlite::Connection::open(directory.path().join("miroir.db")).expect("opened");
-    file.pragma_update(None, "user_version", 99)
-        .expect("written");
+    file.pragma_update(None, "user_version", 99).expect("written");
     drop(file);
     let refused = open(directory.path()).await.err().expect("refused");
-    assert!(
-        matches!(
-            refused,
-            StoreError::Newer {
-                found: 99,
-                supported: 1
-            }
-        ),
-        "{refused:?}"
-    );
-    assert!(
-        refused.to_string().contains("schema version 99"),
-        "{refused}"
-    );
+    assert!(matches!(refused, StoreError::Newer { found: 99, supported: 1 }), "{refused:?}");
+    assert!(refused.to_string().contains("schema version 99"), "{refused}");
 }
 
 #[tokio::test]
 async fn a_database_of_something_else_is_left_alone() {
     let directory = tempdir();
     let file = rusqlite::Connection::open(directory.path().join("miroir.db")).expect("opened");
-    file.execute_batch("CREATE TABLE theirs (x)")
-        .expect("written");
+    file.execute_batch("CREATE TABLE theirs (x)").expect("written");
     let refused = open(directory.path()).await.err();
     assert!(matches!(refused, Some(StoreError::Foreign)), "{refused:?}");
-    let mode: String = file
-        .pragma_query_value(None, "journal_mode", |row| row.get(0))
-        .expect("read");
+    let mode: String = file.pragma_query_value(None, "journal_mode", |row| row.get(0)).expect("read");
     assert_eq!(mode, "delete", "nothing in the file was changed");
 }
 
 #[tokio::test]
 async fn a_path_that_cannot_be_opened_is_unavailable() {
     let refused = open(&tempdir().path().join("no").join("such")).await.err();
-    assert!(
-        matches!(refused, Some(StoreError::Unavailable(_))),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Some(StoreError::Unavailable(_))), "{refused:?}");
 }
 
 #[tokio::test]
 async fn two_processes_on_one_file_share_the_sequence() {
     let directory = tempdir();
-    let (one, two) = (
-        open(directory.path()).await.expect("a store"),
-        open(directory.path()).await.expect("a store"),
-    );
+    let (one, two) = (open(directory.path()).await.expect("a store"), open(directory.path()).await.expect("a store"));
     for n in 0..5 {
-        assert_eq!(
-            register(&*one, vec![waiting(None, n)])
-                .await
-                .expect("written"),
-            [TaskUid(n as u64 * 2)]
-        );
-        assert_eq!(
-            register(&*two, vec![waiting(None, n)])
-                .await
-                .expect("written"),
-            [TaskUid(n as u64 * 2 + 1)]
-        );
+        assert_eq!(register(&*one, vec![waiting(None, n)]).await.expect("written"), [TaskUid(n as u64 * 2)]);
+        assert_eq!(register(&*two, vec![waiting(None, n)]).await.expect("written"), [TaskUid(n as u64 * 2 + 1)]);
     }
-    assert_eq!(
-        one.tasks(&TaskQuery::default()).await.expect("read").total,
-        10
-    );
+    assert_eq!(one.tasks(&TaskQuery::default()).await.expect("read").total, 10);
     assert_eq!(two.prune_tasks(at(100), 10).await.expect("pruned"), 0);
 }

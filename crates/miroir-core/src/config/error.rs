@@ -32,45 +32,29 @@ pub enum ConfigError {
 impl ConfigError {
     /// `key` has a value that it cannot have.
     pub(super) fn invalid(key: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self::Invalid {
-            key: key.into(),
-            problem: one_line(&problem.into()),
-        }
+        Self::Invalid { key: key.into(), problem: one_line(&problem.into()) }
     }
 
     /// The text is not YAML; `problem` may have several lines, the first is kept.
     pub(super) fn yaml(problem: &str) -> Self {
-        let first = problem
-            .lines()
-            .find(|line| !line.trim().is_empty())
-            .unwrap_or("it cannot be read");
-        Self::Yaml {
-            problem: first.trim().into(),
-        }
+        let first = problem.lines().find(|line| !line.trim().is_empty()).unwrap_or("it cannot be read");
+        Self::Yaml { problem: first.trim().into() }
     }
 
     /// `key` is unknown; `known` are the names that stand at its place.
     pub(super) fn unknown(key: impl Into<String>, name: &str, known: &[&str]) -> Self {
-        let near = known
-            .iter()
-            .map(|known| (distance(name, known), known))
-            .min();
+        let near = known.iter().map(|known| (distance(name, known), known)).min();
         let hint = match near {
             Some((far, known)) if far <= 2 + name.len() / 4 => format!("did you mean `{known}`?"),
             Some(_) | None => format!("known here: {}", known.join(", ")),
         };
-        Self::UnknownKey {
-            key: one_line(&key.into()),
-            hint,
-        }
+        Self::UnknownKey { key: one_line(&key.into()), hint }
     }
 }
 
 /// Control characters of a client's text must not break the one line.
 pub(super) fn one_line(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// Levenshtein distance over characters; names are short, and long ones are cut.
@@ -89,11 +73,7 @@ fn distance(a: &str, b: &str) -> usize {
         }
     }
     // The first cell was never needed again; the last one is the answer.
-    if b.is_empty() {
-        a.chars().take(64).count()
-    } else {
-        row.last().copied().unwrap_or(0)
-    }
+    if b.is_empty() { a.chars().take(64).count() } else { row.last().copied().unwrap_or(0) }
 }
 
 #[cfg(test)]
@@ -111,19 +91,9 @@ mod tests {
 
     #[test]
     fn an_unknown_key_suggests_the_nearest() {
-        let error = ConfigError::unknown(
-            "health.intervall_ms",
-            "intervall_ms",
-            &["timeout_ms", "interval_ms"],
-        );
-        assert_eq!(
-            error.to_string(),
-            "health.intervall_ms: there is no such setting; did you mean `interval_ms`?"
-        );
+        let error = ConfigError::unknown("health.intervall_ms", "intervall_ms", &["timeout_ms", "interval_ms"]);
+        assert_eq!(error.to_string(), "health.intervall_ms: there is no such setting; did you mean `interval_ms`?");
         let error = ConfigError::unknown("zzz", "zzz", &["alpha", "beta"]);
-        assert_eq!(
-            error.to_string(),
-            "zzz: there is no such setting; known here: alpha, beta"
-        );
+        assert_eq!(error.to_string(), "zzz: there is no such setting; known here: alpha, beta");
     }
 }

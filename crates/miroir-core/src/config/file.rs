@@ -7,8 +7,7 @@ use crate::placement::PlacementKind;
 use super::error::ConfigError;
 use super::typed::{Entry, Typed, join, section};
 use super::values::{
-    DegradedWrites, Environment, LogFormat, LogLevel, SelectionStrategy, StoreBackend,
-    UnavailableShardPolicy,
+    DegradedWrites, Environment, LogFormat, LogLevel, SelectionStrategy, StoreBackend, UnavailableShardPolicy,
 };
 
 /// Defines a section: its keys with their meaning, type and default. Unknown keys are refused.

@@ -51,18 +51,16 @@ fn parse_file(yaml: &str) -> Result<Map<String, Value>, ConfigError> {
     match parse(yaml).map_err(|error| ConfigError::yaml(&error.without_snippet().render()))? {
         None | Some(Value::Null) => Ok(Map::new()),
         Some(Value::Object(map)) => Ok(map),
-        Some(Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => Err(
-            ConfigError::yaml("expected keys and values at the top, as in `shards: 16`"),
-        ),
+        Some(Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => {
+            Err(ConfigError::yaml("expected keys and values at the top, as in `shards: 16`"))
+        }
     }
 }
 
 /// The (variable, setting, text) of every variable that is for us, in a fixed order; an empty one counts as unset.
 ///
 /// The short names come last: they win over their long forms.
-fn environment_settings(
-    environment: impl Iterator<Item = (String, String)>,
-) -> Vec<(String, String, String)> {
+fn environment_settings(environment: impl Iterator<Item = (String, String)>) -> Vec<(String, String, String)> {
     let mut long = Vec::new();
     let mut short = Vec::new();
     for (name, text) in environment.filter(|(_, text)| !text.is_empty()) {
@@ -85,30 +83,18 @@ fn find<'a>(entries: &'a [Entry], shown: &str, path: &str) -> Result<&'a Entry, 
         if entry.setting.is_some() {
             return Ok(entry);
         }
-        return Err(ConfigError::invalid(
-            shown,
-            "is a section; set one of its keys",
-        ));
+        return Err(ConfigError::invalid(shown, "is a section; set one of its keys"));
     }
-    let known: Vec<&str> = entries
-        .iter()
-        .filter(|entry| entry.setting.is_some())
-        .map(|e| e.path.as_str())
-        .collect();
+    let known: Vec<&str> = entries.iter().filter(|entry| entry.setting.is_some()).map(|e| e.path.as_str()).collect();
     Err(ConfigError::unknown(shown, path, &known))
 }
 
 /// The value that `text` means for this setting: text as it stands, anything else as YAML.
 fn scalar(entry: &Entry, text: &str) -> Result<Value, ConfigError> {
-    if entry
-        .setting
-        .as_ref()
-        .is_some_and(|setting| setting.is_text)
-    {
+    if entry.setting.as_ref().is_some_and(|setting| setting.is_text) {
         return Ok(Value::from(text));
     }
-    let value =
-        parse(text).map_err(|_| mismatch(&entry.path, "a value in YAML", &Value::from(text)))?;
+    let value = parse(text).map_err(|_| mismatch(&entry.path, "a value in YAML", &Value::from(text)))?;
     Ok(value.unwrap_or(Value::Null))
 }
 

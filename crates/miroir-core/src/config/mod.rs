@@ -25,8 +25,8 @@ use crate::topology::{Member, Shape};
 pub use error::ConfigError;
 pub use layers::ENVIRONMENT_KEYS;
 pub use values::{
-    DegradedWrites, Environment, LogFormat, LogLevel, NodeUrl, NodeUrlError, Secret,
-    SelectionStrategy, UnavailableShardPolicy,
+    DegradedWrites, Environment, LogFormat, LogLevel, NodeUrl, NodeUrlError, Secret, SelectionStrategy,
+    UnavailableShardPolicy,
 };
 
 /// The most shards an index may have.
@@ -251,10 +251,6 @@ impl Config {
             address: node.address.to_string(),
             group: node.group,
         });
-        Shape {
-            members: members.collect(),
-            replication_factor: self.replication_factor,
-            placement: self.placement,
-        }
+        Shape { members: members.collect(), replication_factor: self.replication_factor, placement: self.placement }
     }
 }

@@ -13,16 +13,9 @@ pub(super) fn defaults_yaml() -> String {
         let indent = "  ".repeat(depth);
         let name = entry.path.rsplit('.').next().unwrap_or_default();
         let gap = if depth == 0 { "\n" } else { "" };
-        let value = entry
-            .setting
-            .map(|setting| format!(" {}", setting.default))
-            .unwrap_or_default();
+        let value = entry.setting.map(|setting| format!(" {}", setting.default)).unwrap_or_default();
         // Writing to a String cannot fail.
-        let _ = write!(
-            yaml,
-            "{gap}{indent}# {}\n{indent}{name}:{value}\n",
-            entry.about
-        );
+        let _ = write!(yaml, "{gap}{indent}# {}\n{indent}{name}:{value}\n", entry.about);
     }
     yaml
 }
@@ -30,9 +23,8 @@ pub(super) fn defaults_yaml() -> String {
 /// The tables of `docs/configuration.md`: the top-level settings, then one table a section.
 pub(super) fn reference_markdown() -> String {
     let entries = entries();
-    let (top, nested): (Vec<Entry>, Vec<Entry>) = entries
-        .into_iter()
-        .partition(|entry| entry.setting.is_some() && !entry.path.contains('.'));
+    let (top, nested): (Vec<Entry>, Vec<Entry>) =
+        entries.into_iter().partition(|entry| entry.setting.is_some() && !entry.path.contains('.'));
     let mut text = String::new();
     table(&mut text, &top);
     let mut rows: Vec<Entry> = Vec::new();
@@ -59,11 +51,8 @@ fn table(text: &mut String, rows: &[Entry]) {
     text.push_str("| setting | takes | default | meaning |\n| --- | --- | --- | --- |\n");
     for entry in rows {
         if let Some(setting) = &entry.setting {
-            let _ = writeln!(
-                text,
-                "| `{}` | {} | `{}` | {} |",
-                entry.path, setting.takes, setting.default, entry.about
-            );
+            let _ =
+                writeln!(text, "| `{}` | {} | `{}` | {} |", entry.path, setting.takes, setting.default, entry.about);
         }
     }
 }

@@ -9,14 +9,14 @@ use crate::id::{GroupId, NodeId};
 
 use super::error::ConfigError;
 use super::file::{
-    AdminFile, File, HealthFile, MetricsFile, NodeFile, PoolFile, ScatterFile, SelectionFile,
-    ServerFile, TaskStoreFile, WriteFile,
+    AdminFile, File, HealthFile, MetricsFile, NodeFile, PoolFile, ScatterFile, SelectionFile, ServerFile,
+    TaskStoreFile, WriteFile,
 };
 use super::values::{Environment, Secret, StoreBackend};
 use super::{
-    AdminConfig, AntiEntropyConfig, Config, FacetsConfig, HealthConfig, LogConfig, MAX_SHARDS,
-    MetricsConfig, NodeConfig, PoolConfig, ScatterConfig, SelectionConfig, ServerConfig,
-    TaskRegistryConfig, TaskStoreConfig, WriteConfig,
+    AdminConfig, AntiEntropyConfig, Config, FacetsConfig, HealthConfig, LogConfig, MAX_SHARDS, MetricsConfig,
+    NodeConfig, PoolConfig, ScatterConfig, SelectionConfig, ServerConfig, TaskRegistryConfig, TaskStoreConfig,
+    WriteConfig,
 };
 
 /// Keys of production servers have at least this many bytes, as Meilisearch demands of its master key.
@@ -33,10 +33,7 @@ pub(super) fn resolve(file: File) -> Result<Config, ConfigError> {
     let server = server(&file.server)?;
     let metrics = metrics(&file.metrics)?;
     if overlap(server.listen, metrics.listen) {
-        return Err(ConfigError::invalid(
-            "metrics.port",
-            "is also server.port; give metrics a port of their own",
-        ));
+        return Err(ConfigError::invalid("metrics.port", "is also server.port; give metrics a port of their own"));
     }
     let replica_groups = count("replica_groups", file.replica_groups, MAX_GROUPS)?;
     let nodes = nodes(&file.nodes, replica_groups)?;
@@ -62,16 +59,9 @@ pub(super) fn resolve(file: File) -> Result<Config, ConfigError> {
         health: health(&file.health)?,
         connection_pool_per_node: pool(&file.connection_pool_per_node)?,
         replica_selection: selection(&file.replica_selection)?,
-        facets: FacetsConfig {
-            node_multiplier: count("facets.node_multiplier", file.facets.node_multiplier, 1000)?,
-        },
-        anti_entropy: AntiEntropyConfig {
-            enabled: file.anti_entropy.enabled,
-        },
-        log: LogConfig {
-            level: file.log.level,
-            format: file.log.format,
-        },
+        facets: FacetsConfig { node_multiplier: count("facets.node_multiplier", file.facets.node_multiplier, 1000)? },
+        anti_entropy: AntiEntropyConfig { enabled: file.anti_entropy.enabled },
+        log: LogConfig { level: file.log.level, format: file.log.format },
     })
 }
 
@@ -79,10 +69,7 @@ fn within(path: &str, value: u64, least: u64, most: u64) -> Result<u64, ConfigEr
     if (least..=most).contains(&value) {
         Ok(value)
     } else {
-        Err(ConfigError::invalid(
-            path,
-            format!("is {value}, must be from {least} to {most}"),
-        ))
+        Err(ConfigError::invalid(path, format!("is {value}, must be from {least} to {most}")))
     }
 }
 
@@ -110,25 +97,18 @@ fn weight(path: &str, value: f64) -> Result<f64, ConfigError> {
     if (0.0..=1_000_000.0).contains(&value) {
         Ok(value)
     } else {
-        Err(ConfigError::invalid(
-            path,
-            format!("is {value}, must be from 0 to 1000000"),
-        ))
+        Err(ConfigError::invalid(path, format!("is {value}, must be from 0 to 1000000")))
     }
 }
 
 fn listen(section: &str, bind: &str, port: u64) -> Result<SocketAddr, ConfigError> {
     let path = format!("{section}.bind");
     let ip: IpAddr = bind.parse().map_err(|_| {
-        ConfigError::invalid(
-            path,
-            format!("expected an IP address such as 0.0.0.0 or 127.0.0.1, found \"{bind}\""),
-        )
+        ConfigError::invalid(path, format!("expected an IP address such as 0.0.0.0 or 127.0.0.1, found \"{bind}\""))
     })?;
     let path = format!("{section}.port");
     let port = within(&path, port, 0, u64::from(u16::MAX))?;
-    let port =
-        u16::try_from(port).map_err(|_| ConfigError::invalid(path, "must be from 0 to 65535"))?;
+    let port = u16::try_from(port).map_err(|_| ConfigError::invalid(path, "must be from 0 to 65535"))?;
     Ok(SocketAddr::new(ip, port))
 }
 
@@ -140,29 +120,17 @@ fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
 /// A key travels in a header: visible ASCII only. Its text is never part of a message.
 fn key(path: &str, text: String, environment: Environment) -> Result<Option<Secret>, ConfigError> {
     if text.len() > MAX_KEY_BYTES {
-        return Err(ConfigError::invalid(
-            path,
-            format!("is longer than {MAX_KEY_BYTES} bytes"),
-        ));
+        return Err(ConfigError::invalid(path, format!("is longer than {MAX_KEY_BYTES} bytes")));
     }
     if !text.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(ConfigError::invalid(
-            path,
-            "must consist of visible ASCII characters without spaces",
-        ));
+        return Err(ConfigError::invalid(path, "must consist of visible ASCII characters without spaces"));
     }
     if environment == Environment::Production {
         if text.is_empty() {
-            return Err(ConfigError::invalid(
-                path,
-                "is empty, which environment: production does not allow",
-            ));
+            return Err(ConfigError::invalid(path, "is empty, which environment: production does not allow"));
         }
         if text.len() < MIN_KEY_BYTES {
-            let problem = format!(
-                "has {} bytes, environment: production demands {MIN_KEY_BYTES}",
-                text.len()
-            );
+            let problem = format!("has {} bytes, environment: production demands {MIN_KEY_BYTES}", text.len());
             return Err(ConfigError::invalid(path, problem));
         }
     }
@@ -180,17 +148,11 @@ fn nodes(files: &[NodeFile], groups: NonZeroU32) -> Result<Vec<NodeConfig>, Conf
     for (i, file) in files.iter().enumerate() {
         let node = node(i, file, groups)?;
         if let Some(other) = nodes.iter().position(|other| other.id == node.id) {
-            let problem = format!(
-                "\"{}\" is already the id of nodes[{other}]; every node needs its own",
-                node.id
-            );
+            let problem = format!("\"{}\" is already the id of nodes[{other}]; every node needs its own", node.id);
             return Err(ConfigError::invalid(format!("nodes[{i}].id"), problem));
         }
         if let Some(other) = nodes.iter().find(|other| other.address == node.address) {
-            let problem = format!(
-                "{} is already the address of node {}",
-                node.address, other.id
-            );
+            let problem = format!("{} is already the address of node {}", node.address, other.id);
             return Err(ConfigError::invalid(format!("nodes[{i}].address"), problem));
         }
         nodes.push(node);
@@ -199,9 +161,7 @@ fn nodes(files: &[NodeFile], groups: NonZeroU32) -> Result<Vec<NodeConfig>, Conf
         None => Ok(nodes),
         Some(empty) => Err(ConfigError::invalid(
             "replica_groups",
-            format!(
-                "is {groups}, but no node has replica_group: {empty}; every group needs a node"
-            ),
+            format!("is {groups}, but no node has replica_group: {empty}; every group needs a node"),
         )),
     }
 }
@@ -219,26 +179,14 @@ fn node(i: usize, file: &NodeFile, groups: NonZeroU32) -> Result<NodeConfig, Con
     }
     let address = file.address.parse().map_err(|error| {
         let shown: String = file.address.chars().take(200).collect();
-        ConfigError::invalid(
-            format!("nodes[{i}].address"),
-            format!("\"{shown}\": {error}"),
-        )
+        ConfigError::invalid(format!("nodes[{i}].address"), format!("\"{shown}\": {error}"))
     })?;
-    let group = u32::try_from(file.replica_group)
-        .ok()
-        .filter(|group| *group < groups.get());
+    let group = u32::try_from(file.replica_group).ok().filter(|group| *group < groups.get());
     let group = group.ok_or_else(|| {
-        let problem = format!(
-            "is {}, but replica_groups is {groups}: groups count from 0",
-            file.replica_group
-        );
+        let problem = format!("is {}, but replica_groups is {groups}: groups count from 0", file.replica_group);
         ConfigError::invalid(format!("nodes[{i}].replica_group"), problem)
     })?;
-    Ok(NodeConfig {
-        id: NodeId::new(file.id.as_str()),
-        address,
-        group: GroupId(group),
-    })
+    Ok(NodeConfig { id: NodeId::new(file.id.as_str()), address, group: GroupId(group) })
 }
 
 fn replication_factor(value: u64, nodes: &[NodeConfig]) -> Result<NonZeroU32, ConfigError> {
@@ -259,66 +207,42 @@ fn replication_factor(value: u64, nodes: &[NodeConfig]) -> Result<NonZeroU32, Co
 
 fn server(file: &ServerFile) -> Result<ServerConfig, ConfigError> {
     let max_body_bytes = size("server.max_body_bytes", file.max_body_bytes, MAX_BYTES)?;
-    let max_ingest_bytes = size(
-        "server.max_ingest_bytes",
-        file.max_ingest_bytes,
-        MAX_BYTES * 16,
-    )?;
+    let max_ingest_bytes = size("server.max_ingest_bytes", file.max_ingest_bytes, MAX_BYTES * 16)?;
     if max_ingest_bytes < max_body_bytes {
-        let problem = format!(
-            "is {max_ingest_bytes}, must be at least server.max_body_bytes ({max_body_bytes})"
-        );
+        let problem = format!("is {max_ingest_bytes}, must be at least server.max_body_bytes ({max_body_bytes})");
         return Err(ConfigError::invalid("server.max_ingest_bytes", problem));
     }
     Ok(ServerConfig {
         listen: listen("server", &file.bind, file.port)?,
         max_body_bytes,
         max_ingest_bytes,
-        max_concurrent_requests: size(
-            "server.max_concurrent_requests",
-            file.max_concurrent_requests,
-            1_000_000,
-        )?,
+        max_concurrent_requests: size("server.max_concurrent_requests", file.max_concurrent_requests, 1_000_000)?,
         request_timeout: millis("server.request_timeout_ms", file.request_timeout_ms)?,
     })
 }
 
 fn metrics(file: &MetricsFile) -> Result<MetricsConfig, ConfigError> {
-    Ok(MetricsConfig {
-        listen: listen("metrics", &file.bind, file.port)?,
-    })
+    Ok(MetricsConfig { listen: listen("metrics", &file.bind, file.port)? })
 }
 
 fn admin(file: AdminFile, environment: Environment) -> Result<AdminConfig, ConfigError> {
     // A key that nothing uses need not be there.
-    let environment = if file.enabled {
-        environment
-    } else {
-        Environment::Development
-    };
-    Ok(AdminConfig {
-        enabled: file.enabled,
-        api_key: key("admin.api_key", file.api_key, environment)?,
-    })
+    let environment = if file.enabled { environment } else { Environment::Development };
+    Ok(AdminConfig { enabled: file.enabled, api_key: key("admin.api_key", file.api_key, environment)? })
 }
 
 fn task_store(file: TaskStoreFile) -> Result<TaskStoreConfig, ConfigError> {
     match file.backend {
-        StoreBackend::Sqlite if file.path.is_empty() => Err(ConfigError::invalid(
-            "task_store.path",
-            "is empty; name a file, as in miroir.db",
-        )),
-        StoreBackend::Sqlite if file.path.contains('\0') => Err(ConfigError::invalid(
-            "task_store.path",
-            "contains a zero byte",
-        )),
-        StoreBackend::Sqlite => Ok(TaskStoreConfig {
-            path: file.path.into(),
-        }),
-        StoreBackend::Redis => Err(ConfigError::invalid(
-            "task_store.backend",
-            "redis is not supported by this release; use sqlite",
-        )),
+        StoreBackend::Sqlite if file.path.is_empty() => {
+            Err(ConfigError::invalid("task_store.path", "is empty; name a file, as in miroir.db"))
+        }
+        StoreBackend::Sqlite if file.path.contains('\0') => {
+            Err(ConfigError::invalid("task_store.path", "contains a zero byte"))
+        }
+        StoreBackend::Sqlite => Ok(TaskStoreConfig { path: file.path.into() }),
+        StoreBackend::Redis => {
+            Err(ConfigError::invalid("task_store.backend", "redis is not supported by this release; use sqlite"))
+        }
     }
 }
 
@@ -326,10 +250,7 @@ fn health(file: &HealthFile) -> Result<HealthConfig, ConfigError> {
     let interval = millis("health.interval_ms", file.interval_ms)?;
     let timeout = millis("health.timeout_ms", file.timeout_ms)?;
     if timeout > interval {
-        let problem = format!(
-            "is {}, must be at most health.interval_ms ({})",
-            file.timeout_ms, file.interval_ms
-        );
+        let problem = format!("is {}, must be at most health.interval_ms ({})", file.timeout_ms, file.interval_ms);
         return Err(ConfigError::invalid("health.timeout_ms", problem));
     }
     Ok(HealthConfig {
@@ -372,44 +293,26 @@ fn pool(file: &PoolFile) -> Result<PoolConfig, ConfigError> {
     let max_total = size("connection_pool_per_node.max_total", file.max_total, 65_536)?;
     let path = "connection_pool_per_node.max_idle";
     let max_idle = within(path, file.max_idle, 0, 65_536)?;
-    let max_idle = usize::try_from(max_idle)
-        .ok()
-        .filter(|idle| *idle <= max_total.get())
-        .ok_or_else(|| {
-            let problem = format!(
-                "is {max_idle}, must be at most connection_pool_per_node.max_total ({max_total})"
-            );
-            ConfigError::invalid(path, problem)
-        })?;
-    let idle_timeout = seconds(
-        "connection_pool_per_node.idle_timeout_s",
-        file.idle_timeout_s,
-    )?;
-    Ok(PoolConfig {
-        max_idle,
-        max_total,
-        idle_timeout,
-    })
+    let max_idle = usize::try_from(max_idle).ok().filter(|idle| *idle <= max_total.get()).ok_or_else(|| {
+        let problem = format!("is {max_idle}, must be at most connection_pool_per_node.max_total ({max_total})");
+        ConfigError::invalid(path, problem)
+    })?;
+    let idle_timeout = seconds("connection_pool_per_node.idle_timeout_s", file.idle_timeout_s)?;
+    Ok(PoolConfig { max_idle, max_total, idle_timeout })
 }
 
 fn selection(file: &SelectionFile) -> Result<SelectionConfig, ConfigError> {
     let path = "replica_selection.exploration_epsilon";
     let exploration_epsilon = file.exploration_epsilon;
     if !(0.0..=1.0).contains(&exploration_epsilon) {
-        return Err(ConfigError::invalid(
-            path,
-            format!("is {exploration_epsilon}, must be from 0 to 1"),
-        ));
+        return Err(ConfigError::invalid(path, format!("is {exploration_epsilon}, must be from 0 to 1")));
     }
     Ok(SelectionConfig {
         strategy: file.strategy,
         latency_weight: weight("replica_selection.latency_weight", file.latency_weight)?,
         inflight_weight: weight("replica_selection.inflight_weight", file.inflight_weight)?,
         error_weight: weight("replica_selection.error_weight", file.error_weight)?,
-        ewma_half_life: millis(
-            "replica_selection.ewma_half_life_ms",
-            file.ewma_half_life_ms,
-        )?,
+        ewma_half_life: millis("replica_selection.ewma_half_life_ms", file.ewma_half_life_ms)?,
         exploration_epsilon,
     })
 }

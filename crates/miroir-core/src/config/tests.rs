@@ -9,16 +9,10 @@ nodes:
 "#;
 
 fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
-    list.iter()
-        .map(|(key, value)| ((*key).into(), (*value).into()))
-        .collect()
+    list.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect()
 }
 
-fn load(
-    yaml: &str,
-    environment: &[(&str, &str)],
-    overrides: &[(&str, &str)],
-) -> Result<Config, ConfigError> {
+fn load(yaml: &str, environment: &[(&str, &str)], overrides: &[(&str, &str)]) -> Result<Config, ConfigError> {
     Config::load(yaml, pairs(environment).into_iter(), &pairs(overrides))
 }
 
@@ -28,9 +22,7 @@ fn refusal(yaml: &str) -> String {
 }
 
 fn refusal_of(yaml: &str, environment: &[(&str, &str)], overrides: &[(&str, &str)]) -> String {
-    let message = load(yaml, environment, overrides)
-        .expect_err(yaml)
-        .to_string();
+    let message = load(yaml, environment, overrides).expect_err(yaml).to_string();
     assert!(!message.contains('\n'), "{message}");
     message
 }
@@ -39,10 +31,7 @@ fn refusal_of(yaml: &str, environment: &[(&str, &str)], overrides: &[(&str, &str
 fn nodes_alone_are_enough() {
     let config = load(NODES, &[], &[]).expect("valid");
     assert_eq!(config.shards.get(), 64);
-    assert_eq!(
-        config.server.listen,
-        "0.0.0.0:7700".parse().expect("an address")
-    );
+    assert_eq!(config.server.listen, "0.0.0.0:7700".parse().expect("an address"));
     assert_eq!(config.health.interval, Duration::from_secs(5));
     assert_eq!(config.write.node_timeout, Duration::from_secs(30));
     assert_eq!(config.server.max_ingest_bytes.get(), 268_435_456);
@@ -55,10 +44,8 @@ fn nodes_alone_are_enough() {
 #[test]
 fn the_printed_defaults_load_as_the_defaults() {
     let yaml = Config::defaults_yaml();
-    let nodes = &[(
-        "nodes",
-        r#"[{id: a, address: "http://127.0.0.1:7701"}, {id: b, address: "http://127.0.0.1:7702"}]"#,
-    )];
+    let nodes =
+        &[("nodes", r#"[{id: a, address: "http://127.0.0.1:7701"}, {id: b, address: "http://127.0.0.1:7702"}]"#)];
     assert_eq!(load(&yaml, &[], nodes), load(NODES, &[], &[]), "{yaml}");
     assert!(load(&yaml, &[], nodes).is_ok());
     assert!(refusal_of(&yaml, &[], &[]).starts_with("nodes: is empty"));
@@ -68,11 +55,7 @@ fn the_printed_defaults_load_as_the_defaults() {
 fn every_setting_has_a_meaning() {
     for entry in layers::entries() {
         assert!(entry.about.len() > 10, "{} says nothing", entry.path);
-        assert!(
-            !entry.about.contains(['|', '\n']),
-            "{} breaks the table",
-            entry.path
-        );
+        assert!(!entry.about.contains(['|', '\n']), "{} breaks the table", entry.path);
     }
 }
 
@@ -82,21 +65,13 @@ fn the_documentation_agrees_with_the_defaults() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
     let page = std::fs::read_to_string(path).expect("docs/configuration.md is there");
     let (begin, end) = ("<!-- reference: begin -->\n\n", "\n<!-- reference: end -->");
-    let (head, rest) = page
-        .split_once(begin)
-        .expect("the page marks where the reference begins");
-    let (written, tail) = rest
-        .split_once(end)
-        .expect("the page marks where the reference ends");
+    let (head, rest) = page.split_once(begin).expect("the page marks where the reference begins");
+    let (written, tail) = rest.split_once(end).expect("the page marks where the reference ends");
     let wanted = Config::reference_markdown();
     if std::env::var_os("UPDATE_DOCS").is_some() {
-        std::fs::write(path, format!("{head}{begin}{wanted}{end}{tail}"))
-            .expect("the page can be written");
+        std::fs::write(path, format!("{head}{begin}{wanted}{end}{tail}")).expect("the page can be written");
     } else {
-        assert_eq!(
-            written, wanted,
-            "run the tests with UPDATE_DOCS=1 to rewrite docs/configuration.md"
-        );
+        assert_eq!(written, wanted, "run the tests with UPDATE_DOCS=1 to rewrite docs/configuration.md");
     }
 }
 
@@ -114,27 +89,14 @@ fn the_environment_overrides_the_file_and_flags_override_both() {
         ("MIROIR_URL", "not ours"),
         ("PATH", "/bin"),
     ];
-    let config = load(
-        &yaml,
-        environment,
-        &[("shards", "32"), ("write.degraded", "refuse")],
-    )
-    .expect("valid");
+    let config = load(&yaml, environment, &[("shards", "32"), ("write.degraded", "refuse")]).expect("valid");
     assert_eq!(config.shards.get(), 32);
     assert_eq!(config.health.interval, Duration::from_secs(4));
     assert_eq!(config.health.timeout, Duration::from_secs(1));
     assert_eq!(config.log.format, LogFormat::Text);
-    assert_eq!(
-        config.master_key,
-        Some(Secret::new("0123456789")),
-        "digits of a key stay text"
-    );
+    assert_eq!(config.master_key, Some(Secret::new("0123456789")), "digits of a key stay text");
     assert_eq!(config.admin.api_key, Some(Secret::new("true")));
-    assert_eq!(
-        config.server.listen.port(),
-        7700,
-        "an empty variable is unset"
-    );
+    assert_eq!(config.server.listen.port(), 7700, "an empty variable is unset");
     assert_eq!(config.write.degraded, DegradedWrites::Refuse);
     let config = load(NODES, &[("MIROIR__SHARDS", "16")], &[]).expect("valid");
     assert_eq!(config.shards.get(), 16);
@@ -142,10 +104,7 @@ fn the_environment_overrides_the_file_and_flags_override_both() {
 
 #[test]
 fn unknown_keys_are_named() {
-    assert_eq!(
-        refusal("helth: {}"),
-        "helth: there is no such setting; did you mean `health`?"
-    );
+    assert_eq!(refusal("helth: {}"), "helth: there is no such setting; did you mean `health`?");
     assert_eq!(
         refusal("health: { intervall_ms: 1 }"),
         "health.intervall_ms: there is no such setting; did you mean `interval_ms`?"
@@ -158,62 +117,29 @@ fn unknown_keys_are_named() {
         refusal_of(NODES, &[("MIROIR__HEALTH__INTERVAL", "1")], &[]),
         "MIROIR__HEALTH__INTERVAL: there is no such setting; did you mean `health.interval_ms`?"
     );
-    assert_eq!(
-        refusal_of(NODES, &[], &[("health", "1")]),
-        "health: is a section; set one of its keys"
-    );
-    assert!(
-        refusal_of(NODES, &[], &[("nodes.id", "1")])
-            .starts_with("nodes.id: there is no such setting")
-    );
+    assert_eq!(refusal_of(NODES, &[], &[("health", "1")]), "health: is a section; set one of its keys");
+    assert!(refusal_of(NODES, &[], &[("nodes.id", "1")]).starts_with("nodes.id: there is no such setting"));
 }
 
 #[test]
 fn values_of_another_kind_are_refused() {
     for (yaml, message) in [
-        (
-            "shards: many",
-            "shards: expected a whole number, found \"many\"",
-        ),
+        ("shards: many", "shards: expected a whole number, found \"many\""),
         ("shards: -1", "shards: expected a whole number, found -1"),
         ("shards: 1.5", "shards: expected a whole number, found 1.5"),
-        (
-            "shards:",
-            "shards: expected a whole number, found nothing (give it a value or remove the line)",
-        ),
-        (
-            "shards: [1]",
-            "shards: expected a whole number, found a list",
-        ),
-        (
-            "master_key: 12345678901234567",
-            "master_key: expected text; put the value in quotes",
-        ),
+        ("shards:", "shards: expected a whole number, found nothing (give it a value or remove the line)"),
+        ("shards: [1]", "shards: expected a whole number, found a list"),
+        ("master_key: 12345678901234567", "master_key: expected text; put the value in quotes"),
         ("health: 5", "health: expected a section of keys, found 5"),
-        (
-            "scatter: { retry_on_timeout: yes }",
-            "scatter.retry_on_timeout: expected true or false, found \"yes\"",
-        ),
-        (
-            "placement: even",
-            "placement: expected balanced or rendezvous, found \"even\"",
-        ),
-        (
-            "environment: Production",
-            "environment: expected development or production, found \"Production\"",
-        ),
-        (
-            "log: { level: loud }",
-            "log.level: expected error or warn or info or debug or trace, found \"loud\"",
-        ),
+        ("scatter: { retry_on_timeout: yes }", "scatter.retry_on_timeout: expected true or false, found \"yes\""),
+        ("placement: even", "placement: expected balanced or rendezvous, found \"even\""),
+        ("environment: Production", "environment: expected development or production, found \"Production\""),
+        ("log: { level: loud }", "log.level: expected error or warn or info or debug or trace, found \"loud\""),
         (
             "replica_selection: { error_weight: heavy }",
             "replica_selection.error_weight: expected a number, found \"heavy\"",
         ),
-        (
-            "replica_selection: { error_weight: .nan }",
-            "the configuration is not valid YAML: non-finite float",
-        ),
+        ("replica_selection: { error_weight: .nan }", "the configuration is not valid YAML: non-finite float"),
     ] {
         let refused = refusal(yaml);
         assert!(refused.starts_with(message), "{yaml}: {refused}");
@@ -222,10 +148,7 @@ fn values_of_another_kind_are_refused() {
         refusal_of(NODES, &[("MIROIR__HEALTH__INTERVAL_MS", "soon")], &[]),
         "health.interval_ms: expected a whole number, found \"soon\""
     );
-    assert_eq!(
-        refusal_of("nodes: 3", &[], &[]),
-        "nodes: expected a list, found 3"
-    );
+    assert_eq!(refusal_of("nodes: 3", &[], &[]), "nodes: expected a list, found 3");
 }
 
 #[test]
@@ -233,42 +156,24 @@ fn impossible_values_are_refused() {
     for (yaml, message) in [
         ("shards: 0", "shards: is 0, must be from 1 to 4096"),
         ("shards: 4097", "shards: is 4097, must be from 1 to 4096"),
-        (
-            "replication_factor: 0",
-            "replication_factor: is 0, must be from 1 to 2",
-        ),
+        ("replication_factor: 0", "replication_factor: is 0, must be from 1 to 2"),
         (
             "replication_factor: 3",
             "replication_factor: is 3, but replica group 0 has 2 nodes; a node holds a shard once",
         ),
-        (
-            "replica_groups: 0",
-            "replica_groups: is 0, must be from 1 to 64",
-        ),
-        (
-            "replica_groups: 2",
-            "replica_groups: is 2, but no node has replica_group: 1; every group needs a node",
-        ),
+        ("replica_groups: 0", "replica_groups: is 0, must be from 1 to 64"),
+        ("replica_groups: 2", "replica_groups: is 2, but no node has replica_group: 1; every group needs a node"),
         (
             "server: { bind: localhost }",
             "server.bind: expected an IP address such as 0.0.0.0 or 127.0.0.1, found \"localhost\"",
         ),
-        (
-            "server: { port: 70000 }",
-            "server.port: is 70000, must be from 0 to 65535",
-        ),
-        (
-            "metrics: { port: 7700 }",
-            "metrics.port: is also server.port; give metrics a port of their own",
-        ),
+        ("server: { port: 70000 }", "server.port: is 70000, must be from 0 to 65535"),
+        ("metrics: { port: 7700 }", "metrics.port: is also server.port; give metrics a port of their own"),
         (
             "server: { max_ingest_bytes: 5 }",
             "server.max_ingest_bytes: is 5, must be at least server.max_body_bytes (104857600)",
         ),
-        (
-            "server: { max_concurrent_requests: 0 }",
-            "server.max_concurrent_requests: is 0, must be from 1 to 1000000",
-        ),
+        ("server: { max_concurrent_requests: 0 }", "server.max_concurrent_requests: is 0, must be from 1 to 1000000"),
         (
             "server: { request_timeout_ms: 1000 }",
             "scatter.node_timeout_ms: is 5000, must be at most server.request_timeout_ms (1000)",
@@ -277,14 +182,8 @@ fn impossible_values_are_refused() {
             "write: { node_timeout_ms: 30001 }",
             "write.node_timeout_ms: is 30001, must be at most server.request_timeout_ms (30000)",
         ),
-        (
-            "health: { timeout_ms: 5001 }",
-            "health.timeout_ms: is 5001, must be at most health.interval_ms (5000)",
-        ),
-        (
-            "health: { interval_ms: 0 }",
-            "health.interval_ms: is 0, must be from 1 to 86400000",
-        ),
+        ("health: { timeout_ms: 5001 }", "health.timeout_ms: is 5001, must be at most health.interval_ms (5000)"),
+        ("health: { interval_ms: 0 }", "health.interval_ms: is 0, must be from 1 to 86400000"),
         (
             "health: { interval_ms: 18446744073709551615 }",
             "health.interval_ms: is 18446744073709551615, must be from 1",
@@ -297,30 +196,12 @@ fn impossible_values_are_refused() {
             "replica_selection: { exploration_epsilon: 1.5 }",
             "replica_selection.exploration_epsilon: is 1.5, must be from 0 to 1",
         ),
-        (
-            "replica_selection: { latency_weight: -1 }",
-            "replica_selection.latency_weight: is -1, must be from 0",
-        ),
-        (
-            "facets: { node_multiplier: 0 }",
-            "facets.node_multiplier: is 0, must be from 1 to 1000",
-        ),
-        (
-            "task_store: { backend: redis }",
-            "task_store.backend: redis is not supported by this release; use sqlite",
-        ),
-        (
-            "task_store: { path: \"\" }",
-            "task_store.path: is empty; name a file, as in miroir.db",
-        ),
-        (
-            "task_registry: { retention_s: 0 }",
-            "task_registry.retention_s: is 0, must be from 1",
-        ),
-        (
-            "master_key: \"two words\"",
-            "master_key: must consist of visible ASCII characters without spaces",
-        ),
+        ("replica_selection: { latency_weight: -1 }", "replica_selection.latency_weight: is -1, must be from 0"),
+        ("facets: { node_multiplier: 0 }", "facets.node_multiplier: is 0, must be from 1 to 1000"),
+        ("task_store: { backend: redis }", "task_store.backend: redis is not supported by this release; use sqlite"),
+        ("task_store: { path: \"\" }", "task_store.path: is empty; name a file, as in miroir.db"),
+        ("task_registry: { retention_s: 0 }", "task_registry.retention_s: is 0, must be from 1"),
+        ("master_key: \"two words\"", "master_key: must consist of visible ASCII characters without spaces"),
     ] {
         let refused = refusal(yaml);
         assert!(refused.starts_with(message), "{yaml}: {refused}");
@@ -335,32 +216,17 @@ fn impossible_nodes_are_refused() {
     let a = node("a", "http://a:1", 0);
     for (nodes, message) in [
         (String::new(), "nodes: is empty"),
-        (
-            format!("{a}, {}", node("a", "http://b:1", 0)),
-            "nodes[1].id: \"a\" is already the id of nodes[0]",
-        ),
+        (format!("{a}, {}", node("a", "http://b:1", 0)), "nodes[1].id: \"a\" is already the id of nodes[0]"),
         (
             format!("{a}, {}", node("b", "http://A:1/", 0)),
             "nodes[1].address: http://a:1 is already the address of node a",
         ),
         (node("", "http://a:1", 0), "nodes[0].id: is empty"),
         (node("a b", "http://a:1", 0), "nodes[0].id: \"a b\" is not"),
-        (
-            node("a", "https://a:1", 0),
-            "nodes[0].address: \"https://a:1\": https is not supported",
-        ),
-        (
-            node("a", "http://a", 0),
-            "nodes[0].address: \"http://a\": must end in a port",
-        ),
-        (
-            node("a", "http://a:1", 1),
-            "nodes[0].replica_group: is 1, but replica_groups is 1: groups count from 0",
-        ),
-        (
-            "{ id: a }".into(),
-            "nodes[0].address: \"\": must begin with http://",
-        ),
+        (node("a", "https://a:1", 0), "nodes[0].address: \"https://a:1\": https is not supported"),
+        (node("a", "http://a", 0), "nodes[0].address: \"http://a\": must end in a port"),
+        (node("a", "http://a:1", 1), "nodes[0].replica_group: is 1, but replica_groups is 1: groups count from 0"),
+        ("{ id: a }".into(), "nodes[0].address: \"\": must begin with http://"),
         ("a".into(), "nodes[0]: expected a section of keys"),
     ] {
         let refused = refusal_of(&format!("nodes: [{nodes}]"), &[], &[]);
@@ -399,64 +265,38 @@ fn production_demands_keys() {
         let mut some = keys.to_vec();
         some.remove(missing);
         let refused = refusal_of(&yaml, &some, &[]);
-        assert_eq!(
-            refused,
-            format!("{path}: is empty, which environment: production does not allow")
-        );
+        assert_eq!(refused, format!("{path}: is empty, which environment: production does not allow"));
         some.push((variable, "fifteen-bytes-x"));
         let refused = refusal_of(&yaml, &some, &[]);
-        assert_eq!(
-            refused,
-            format!("{path}: has 15 bytes, environment: production demands 16")
-        );
+        assert_eq!(refused, format!("{path}: has 15 bytes, environment: production demands 16"));
     }
-    assert!(
-        load(&yaml, &keys[..2], &[("admin.enabled", "false")]).is_ok(),
-        "no admin API needs no admin key"
-    );
+    assert!(load(&yaml, &keys[..2], &[("admin.enabled", "false")]).is_ok(), "no admin API needs no admin key");
 }
 
 #[test]
 fn broken_yaml_says_where() {
     let message = refusal_of("shards: 4\nnodes: [", &[], &[]);
-    assert!(
-        message.starts_with("the configuration is not valid YAML: ") && message.contains("line"),
-        "{message}"
-    );
+    assert!(message.starts_with("the configuration is not valid YAML: ") && message.contains("line"), "{message}");
     assert!(refusal_of("shards: 4\nshards: 5\n", &[], &[]).contains("line 2"));
     assert!(refusal_of("just text", &[], &[]).contains("expected keys and values"));
     assert!(refusal_of("- a\n- b", &[], &[]).contains("expected keys and values"));
     for empty in ["", "\n\n", "# nothing\n", "---\n"] {
-        assert!(
-            refusal_of(empty, &[], &[]).starts_with("nodes: is empty"),
-            "{empty:?}"
-        );
+        assert!(refusal_of(empty, &[], &[]).starts_with("nodes: is empty"), "{empty:?}");
     }
 }
 
 #[test]
 fn secrets_do_not_leak() {
     let secret = "s3cret-s3cret-s3cret";
-    let config = load(
-        &format!("{NODES}master_key: {secret}"),
-        &[("MIROIR_ADMIN_API_KEY", secret)],
-        &[],
-    )
-    .expect("valid");
+    let config =
+        load(&format!("{NODES}master_key: {secret}"), &[("MIROIR_ADMIN_API_KEY", secret)], &[]).expect("valid");
     assert!(!format!("{config:?}").contains(secret));
     for bad in [format!("{secret} {secret}"), "8".repeat(15)] {
         for refused in [
             refusal(&format!("environment: production\nmaster_key: {bad}")),
-            refusal_of(
-                &format!("{NODES}environment: production"),
-                &[("MIROIR_MASTER_KEY", &bad)],
-                &[],
-            ),
+            refusal_of(&format!("{NODES}environment: production"), &[("MIROIR_MASTER_KEY", &bad)], &[]),
         ] {
-            assert!(
-                !refused.contains(&bad) && !refused.contains(secret),
-                "{refused}"
-            );
+            assert!(!refused.contains(&bad) && !refused.contains(secret), "{refused}");
         }
     }
 }

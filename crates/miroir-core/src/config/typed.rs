@@ -6,8 +6,7 @@ use crate::placement::PlacementKind;
 
 use super::error::{ConfigError, one_line};
 use super::values::{
-    DegradedWrites, Environment, LogFormat, LogLevel, SelectionStrategy, StoreBackend,
-    UnavailableShardPolicy,
+    DegradedWrites, Environment, LogFormat, LogLevel, SelectionStrategy, StoreBackend, UnavailableShardPolicy,
 };
 
 /// One line of the reference: a setting, or the head of a section.
@@ -42,23 +41,9 @@ pub(super) trait Typed: Sized {
 }
 
 /// The entry of a single setting.
-pub(super) fn entry(
-    path: &str,
-    about: &'static str,
-    default: Value,
-    takes: &str,
-    is_text: bool,
-) -> Entry {
-    let setting = Setting {
-        default: default.to_string(),
-        takes: takes.into(),
-        is_text,
-    };
-    Entry {
-        path: path.into(),
-        about,
-        setting: Some(setting),
-    }
+pub(super) fn entry(path: &str, about: &'static str, default: Value, takes: &str, is_text: bool) -> Entry {
+    let setting = Setting { default: default.to_string(), takes: takes.into(), is_text };
+    Entry { path: path.into(), about, setting: Some(setting) }
 }
 
 /// `path` should have held `wanted`, but holds `found`.
@@ -76,10 +61,7 @@ pub(super) fn mismatch(path: &str, wanted: &str, found: &Value) -> ConfigError {
 }
 
 /// The mapping at `path`; a section whose lines are all commented out is empty.
-pub(super) fn section<'a>(
-    path: &str,
-    value: &'a Value,
-) -> Result<Option<&'a Map<String, Value>>, ConfigError> {
+pub(super) fn section<'a>(path: &str, value: &'a Value) -> Result<Option<&'a Map<String, Value>>, ConfigError> {
     match value {
         Value::Null => Ok(None),
         Value::Object(map) => Ok(Some(map)),
@@ -91,11 +73,7 @@ pub(super) fn section<'a>(
 
 /// `parent.name`, or `name` at the top.
 pub(super) fn join(parent: &str, name: &str) -> String {
-    if parent.is_empty() {
-        name.into()
-    } else {
-        format!("{parent}.{name}")
-    }
+    if parent.is_empty() { name.into() } else { format!("{parent}.{name}") }
 }
 
 impl Typed for String {
@@ -103,10 +81,9 @@ impl Typed for String {
         match value.as_str() {
             Some(text) => Ok(text.into()),
             // A key of digits is read as a number: it must not be echoed, it may be a secret.
-            None if value.is_number() || value.is_boolean() => Err(ConfigError::invalid(
-                path,
-                "expected text; put the value in quotes",
-            )),
+            None if value.is_number() || value.is_boolean() => {
+                Err(ConfigError::invalid(path, "expected text; put the value in quotes"))
+            }
             None => Err(mismatch(path, "text", value)),
         }
     }
@@ -118,28 +95,17 @@ impl Typed for String {
 
 impl Typed for u64 {
     fn read(path: &str, value: &Value) -> Result<Self, ConfigError> {
-        value
-            .as_u64()
-            .ok_or_else(|| mismatch(path, "a whole number", value))
+        value.as_u64().ok_or_else(|| mismatch(path, "a whole number", value))
     }
 
     fn describe(&self, path: &str, about: &'static str, entries: &mut Vec<Entry>) {
-        entries.push(entry(
-            path,
-            about,
-            Value::from(*self),
-            "whole number",
-            false,
-        ));
+        entries.push(entry(path, about, Value::from(*self), "whole number", false));
     }
 }
 
 impl Typed for f64 {
     fn read(path: &str, value: &Value) -> Result<Self, ConfigError> {
-        value
-            .as_f64()
-            .filter(|number| number.is_finite())
-            .ok_or_else(|| mismatch(path, "a number", value))
+        value.as_f64().filter(|number| number.is_finite()).ok_or_else(|| mismatch(path, "a number", value))
     }
 
     fn describe(&self, path: &str, about: &'static str, entries: &mut Vec<Entry>) {
@@ -149,9 +115,7 @@ impl Typed for f64 {
 
 impl Typed for bool {
     fn read(path: &str, value: &Value) -> Result<Self, ConfigError> {
-        value
-            .as_bool()
-            .ok_or_else(|| mismatch(path, "true or false", value))
+        value.as_bool().ok_or_else(|| mismatch(path, "true or false", value))
     }
 
     fn describe(&self, path: &str, about: &'static str, entries: &mut Vec<Entry>) {
@@ -159,16 +123,9 @@ impl Typed for bool {
     }
 }
 
-fn choice<T: Copy>(
-    path: &str,
-    value: &Value,
-    all: &[T],
-    word: impl Fn(T) -> &'static str,
-) -> Result<T, ConfigError> {
+fn choice<T: Copy>(path: &str, value: &Value, all: &[T], word: impl Fn(T) -> &'static str) -> Result<T, ConfigError> {
     let words: Vec<&str> = all.iter().map(|one| word(*one)).collect();
-    let found = value
-        .as_str()
-        .and_then(|text| all.iter().copied().find(|one| word(*one) == text));
+    let found = value.as_str().and_then(|text| all.iter().copied().find(|one| word(*one) == text));
     found.ok_or_else(|| mismatch(path, &words.join(" or "), value))
 }
 
@@ -212,13 +169,7 @@ impl Typed for PlacementKind {
     }
 
     fn describe(&self, path: &str, about: &'static str, entries: &mut Vec<Entry>) {
-        entries.push(entry(
-            path,
-            about,
-            Value::from(placement_word(*self)),
-            "balanced, rendezvous",
-            true,
-        ));
+        entries.push(entry(path, about, Value::from(placement_word(*self)), "balanced, rendezvous", true));
     }
 }
 
@@ -231,16 +182,9 @@ impl<T: Typed> Typed for Vec<T> {
             return Err(mismatch(path, "a list", value));
         };
         if items.len() > MAX_LIST {
-            return Err(ConfigError::invalid(
-                path,
-                format!("has {} entries, at most {MAX_LIST} fit", items.len()),
-            ));
+            return Err(ConfigError::invalid(path, format!("has {} entries, at most {MAX_LIST} fit", items.len())));
         }
-        items
-            .iter()
-            .enumerate()
-            .map(|(i, item)| T::read(&format!("{path}[{i}]"), item))
-            .collect()
+        items.iter().enumerate().map(|(i, item)| T::read(&format!("{path}[{i}]"), item)).collect()
     }
 
     fn describe(&self, path: &str, about: &'static str, entries: &mut Vec<Entry>) {

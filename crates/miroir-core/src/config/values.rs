@@ -64,9 +64,7 @@ impl fmt::Display for NodeUrl {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum NodeUrlError {
     /// `https://...`
-    #[error(
-        "https is not supported between Miroir and its nodes; use http://host:port on a private network"
-    )]
+    #[error("https is not supported between Miroir and its nodes; use http://host:port on a private network")]
     Https,
     /// Neither `http://` nor `https://`.
     #[error("must begin with http://, as in http://10.0.0.5:7700")]
@@ -104,28 +102,16 @@ impl FromStr for NodeUrl {
             return Err(NodeUrlError::Port);
         }
         let port = port.parse().map_err(|_| NodeUrlError::Port)?;
-        if is_host(host) {
-            Ok(Self {
-                host: host.into(),
-                port,
-            })
-        } else {
-            Err(NodeUrlError::Host)
-        }
+        if is_host(host) { Ok(Self { host: host.into(), port }) } else { Err(NodeUrlError::Host) }
     }
 }
 
 fn is_host(host: &str) -> bool {
-    match host
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-    {
+    match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         Some(address) => address.parse::<Ipv6Addr>().is_ok(),
         None => {
             (1..=253).contains(&host.len())
-                && host
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
+                && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
         }
     }
 }
@@ -237,24 +223,12 @@ mod tests {
     fn node_urls_are_host_and_port() {
         for (text, shown) in [
             ("http://127.0.0.1:7701", "http://127.0.0.1:7701"),
-            (
-                "HTTP://Meili-0.Internal:7700/",
-                "http://meili-0.internal:7700",
-            ),
+            ("HTTP://Meili-0.Internal:7700/", "http://meili-0.internal:7700"),
             ("http://[::1]:7700", "http://[::1]:7700"),
         ] {
-            assert_eq!(
-                text.parse::<NodeUrl>().map(|url| url.to_string()),
-                Ok(shown.into()),
-                "{text}"
-            );
+            assert_eq!(text.parse::<NodeUrl>().map(|url| url.to_string()), Ok(shown.into()), "{text}");
         }
-        assert_eq!(
-            "http://h:7700"
-                .parse::<NodeUrl>()
-                .map(|url| url.authority()),
-            Ok("h:7700".into())
-        );
+        assert_eq!("http://h:7700".parse::<NodeUrl>().map(|url| url.authority()), Ok("h:7700".into()));
     }
 
     #[test]

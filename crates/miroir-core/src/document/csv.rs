@@ -39,33 +39,17 @@ pub(super) struct Documents<'a> {
 
 impl<'a> Documents<'a> {
     pub fn new(payload: &'a [u8], delimiter: u8) -> Result<Self, PayloadError> {
-        let mut reader = ReaderBuilder::new()
-            .delimiter(delimiter)
-            .from_reader(payload);
-        let headers = reader
-            .headers()
-            .map_err(|error| malformed(delimiter, &error))?;
+        let mut reader = ReaderBuilder::new().delimiter(delimiter).from_reader(payload);
+        let headers = reader.headers().map_err(|error| malformed(delimiter, &error))?;
         let (names, kinds): (Vec<_>, Vec<_>) = headers.iter().map(column).unzip();
         let fields = fields(&names);
-        Ok(Self {
-            reader,
-            delimiter,
-            names,
-            kinds,
-            fields,
-            record: StringRecord::new(),
-            count: 0,
-        })
+        Ok(Self { reader, delimiter, names, kinds, fields, record: StringRecord::new(), count: 0 })
     }
 
     /// Replaces `document` by the next one. False when there is none.
     pub fn next_into(&mut self, document: &mut Vec<u8>) -> Result<bool, PayloadError> {
         document.clear();
-        if !self
-            .reader
-            .read_record(&mut self.record)
-            .map_err(|error| malformed(self.delimiter, &error))?
-        {
+        if !self.reader.read_record(&mut self.record).map_err(|error| malformed(self.delimiter, &error))? {
             return Ok(false);
         }
         self.count += 1;
@@ -89,25 +73,14 @@ impl<'a> Documents<'a> {
         let problem = match kind {
             Kind::Text => None,
             Kind::Number | Kind::Boolean if trimmed.is_empty() => None,
-            Kind::Number => trimmed
-                .parse::<f64>()
-                .err()
-                .map(|error| ("number", error.to_string())),
-            Kind::Boolean => trimmed
-                .parse::<bool>()
-                .err()
-                .map(|error| ("boolean", error.to_string())),
+            Kind::Number => trimmed.parse::<f64>().err().map(|error| ("number", error.to_string())),
+            Kind::Boolean => trimmed.parse::<bool>().err().map(|error| ("boolean", error.to_string())),
         };
         match problem {
             None => Ok(()),
             Some((what, error)) => Err(PayloadError::Malformed {
-                format: Format::Csv {
-                    delimiter: self.delimiter,
-                },
-                reason: format!(
-                    "Error parsing {what} {cell:?} at line {}: {error}",
-                    self.count
-                ),
+                format: Format::Csv { delimiter: self.delimiter },
+                reason: format!("Error parsing {what} {cell:?} at line {}: {error}", self.count),
             }),
         }
     }
@@ -164,21 +137,13 @@ fn fields(names: &[String]) -> Vec<Field> {
 
 fn malformed(delimiter: u8, error: &csv::Error) -> PayloadError {
     // The errors of the reader's kind name themselves; Meilisearch shows them as they are.
-    PayloadError::Malformed {
-        format: Format::Csv { delimiter },
-        reason: error.to_string(),
-    }
+    PayloadError::Malformed { format: Format::Csv { delimiter }, reason: error.to_string() }
 }
 
 /// The names of the fields of the first document; `None` when there is no document.
-pub(super) fn first_names(
-    payload: &[u8],
-    delimiter: u8,
-) -> Result<Option<Vec<String>>, PayloadError> {
+pub(super) fn first_names(payload: &[u8], delimiter: u8) -> Result<Option<Vec<String>>, PayloadError> {
     let mut documents = Documents::new(payload, delimiter)?;
-    Ok(documents
-        .next_into(&mut Vec::new())?
-        .then_some(documents.names))
+    Ok(documents.next_into(&mut Vec::new())?.then_some(documents.names))
 }
 
 /// Checks all of the payload.

@@ -65,19 +65,10 @@ impl fmt::Display for PayloadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing(format) => write!(f, "A {format} payload is missing."),
-            Self::Malformed {
-                format: format @ Format::Csv { .. },
-                reason,
-            } => {
-                write!(
-                    f,
-                    "The `{format}` payload provided is malformed: `{reason}`."
-                )
+            Self::Malformed { format: format @ Format::Csv { .. }, reason } => {
+                write!(f, "The `{format}` payload provided is malformed: `{reason}`.")
             }
-            Self::Malformed {
-                format: format @ (Format::Json | Format::Ndjson),
-                reason,
-            } => write!(
+            Self::Malformed { format: format @ (Format::Json | Format::Ndjson), reason } => write!(
                 f,
                 "The `{format}` payload provided is malformed. `Couldn't serialize document value: {}`.",
                 shorten(reason)
@@ -165,17 +156,11 @@ pub enum DocumentError {
 
 impl DocumentError {
     pub(super) fn missing_id(primary_key: &str, document: &[u8]) -> Self {
-        Self::MissingId {
-            primary_key: primary_key.into(),
-            document: quoted(document),
-        }
+        Self::MissingId { primary_key: primary_key.into(), document: quoted(document) }
     }
 
     pub(super) fn several_ids(primary_key: &str, document: &[u8]) -> Self {
-        Self::SeveralIds {
-            primary_key: primary_key.into(),
-            document: quoted(document),
-        }
+        Self::SeveralIds { primary_key: primary_key.into(), document: quoted(document) }
     }
 
     pub(super) fn invalid_id(raw: &[u8]) -> Self {
@@ -215,9 +200,7 @@ impl DocumentError {
             Self::InvalidGeo(_) => Code::InvalidDocumentGeoField,
             Self::Unreadable(_) => Code::Internal,
             Self::NoPrimaryKeyCandidate => Code::IndexPrimaryKeyNoCandidateFound,
-            Self::SeveralPrimaryKeyCandidates { .. } => {
-                Code::IndexPrimaryKeyMultipleCandidatesFound
-            }
+            Self::SeveralPrimaryKeyCandidates { .. } => Code::IndexPrimaryKeyMultipleCandidatesFound,
         }
     }
 }

@@ -33,23 +33,12 @@ fn problem(id: &Value, raw: &[u8]) -> Option<String> {
     }
     let expecting = match (is_finite(&lat), is_finite(&lng)) {
         (true, true) => return None,
-        (true, false) => (
-            "longitude",
-            format!("a finite number but instead got `{lng}`"),
-        ),
-        (false, true) => (
-            "latitude",
-            format!("a finite number but instead got `{lat}`"),
-        ),
-        (false, false) => (
-            "latitude nor longitude",
-            format!("finite numbers but instead got `{lat}` and `{lng}`"),
-        ),
+        (true, false) => ("longitude", format!("a finite number but instead got `{lng}`")),
+        (false, true) => ("latitude", format!("a finite number but instead got `{lat}`")),
+        (false, false) => ("latitude nor longitude", format!("finite numbers but instead got `{lat}` and `{lng}`")),
     };
     let (what, expected) = expecting;
-    Some(format!(
-        "Could not parse {what} in the document with the id: `{id}`. Was expecting {expected}."
-    ))
+    Some(format!("Could not parse {what} in the document with the id: `{id}`. Was expecting {expected}."))
 }
 
 fn missing(id: &Value, lat: bool, lng: bool) -> String {
@@ -63,9 +52,7 @@ fn missing(id: &Value, lat: bool, lng: bool) -> String {
 
 fn unexpected(id: &Value, rest: Map<String, Value>) -> String {
     let rest = Value::Object(rest);
-    format!(
-        "The `_geo` field in the document with the id: `{id}` contains the following unexpected fields: `{rest}`."
-    )
+    format!("The `_geo` field in the document with the id: `{id}` contains the following unexpected fields: `{rest}`.")
 }
 
 fn is_finite(value: &Value) -> bool {
@@ -82,12 +69,7 @@ mod tests {
 
     #[test]
     fn points_and_null_are_valid() {
-        for raw in [
-            "null",
-            r#"{"lat":1,"lng":2}"#,
-            r#"{"lng":"-2e3","lat":"1"}"#,
-            r#"{"lat":1,"lat":2,"lng":1e3}"#,
-        ] {
+        for raw in ["null", r#"{"lat":1,"lng":2}"#, r#"{"lng":"-2e3","lat":"1"}"#, r#"{"lat":1,"lat":2,"lng":1e3}"#] {
             assert_eq!(check("1", raw.as_bytes()), Ok(()), "{raw}");
         }
     }
@@ -128,11 +110,7 @@ mod tests {
                 "The `_geo` field in the document with the id: `\"1\"` contains the following unexpected fields: `{\"z\":3}`.",
             ),
         ] {
-            assert_eq!(
-                check("1", raw.as_bytes()),
-                Err(DocumentError::InvalidGeo(message.into())),
-                "{raw}"
-            );
+            assert_eq!(check("1", raw.as_bytes()), Err(DocumentError::InvalidGeo(message.into())), "{raw}");
         }
     }
 }

@@ -42,8 +42,7 @@ pub(super) fn is_received(payload: &[u8], format: Format) -> Result<(), PayloadE
 
 fn ndjson(payload: &[u8]) -> Result<(), PayloadError> {
     for document in Deserializer::from_slice(payload).into_iter::<&RawValue>() {
-        let fields =
-            document.and_then(|document| serde_json::from_str::<RawFields<'_>>(document.get()));
+        let fields = document.and_then(|document| serde_json::from_str::<RawFields<'_>>(document.get()));
         fields.map_err(|error| in_document(Format::Ndjson, &error))?;
     }
     Ok(())
@@ -55,16 +54,14 @@ fn json(payload: &[u8]) -> Result<(), PayloadError> {
         Ok(Err(error)) => Err(in_document(Format::Json, &error)),
         Err(error) if !error.is_data() => Err(malformed(Format::Json, error.to_string())),
         // Not an array: it may be a single document.
-        Err(_) => serde_json::from_slice::<Map<String, Value>>(payload)
-            .map(drop)
-            .map_err(|error| {
-                let reason = if error.is_data() {
-                    "data are neither an object nor a list of objects".into()
-                } else {
-                    error.to_string()
-                };
-                malformed(Format::Json, reason)
-            }),
+        Err(_) => serde_json::from_slice::<Map<String, Value>>(payload).map(drop).map_err(|error| {
+            let reason = if error.is_data() {
+                "data are neither an object nor a list of objects".into()
+            } else {
+                error.to_string()
+            };
+            malformed(Format::Json, reason)
+        }),
     }
 }
 
@@ -74,9 +71,7 @@ fn malformed(format: Format, reason: String) -> PayloadError {
 
 fn in_document(format: Format, error: &serde_json::Error) -> PayloadError {
     if error.is_data() {
-        PayloadError::NotAnObject {
-            reason: error.to_string(),
-        }
+        PayloadError::NotAnObject { reason: error.to_string() }
     } else {
         malformed(format, error.to_string())
     }
@@ -104,20 +99,13 @@ impl<'de> Visitor<'de> for Documents {
 
 /// The error of the document at the beginning of `rest`, one of whose values cannot be read.
 fn unreadable(rest: &[u8]) -> DocumentError {
-    let first = Deserializer::from_slice(rest)
-        .into_iter::<&RawValue>()
-        .next();
+    let first = Deserializer::from_slice(rest).into_iter::<&RawValue>().next();
     let problem = first.and_then(|document| match document {
         Ok(document) => {
             let fields = serde_json::from_str::<RawFields<'_>>(document.get()).unwrap_or_default();
-            fields
-                .values()
-                .find_map(|value| serde_json::from_str::<Value>(value.get()).err())
+            fields.values().find_map(|value| serde_json::from_str::<Value>(value.get()).err())
         }
         Err(error) => Some(error),
     });
-    DocumentError::Unreadable(problem.map_or_else(
-        || "the document cannot be read".into(),
-        |error| error.to_string(),
-    ))
+    DocumentError::Unreadable(problem.map_or_else(|| "the document cannot be read".into(), |error| error.to_string()))
 }

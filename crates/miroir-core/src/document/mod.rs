@@ -3,6 +3,7 @@
 //! Invariant: a batch is taken whole or not at all. Whatever is wrong with one document is found before any document is
 //! handed on, because the shards of a batch go to different nodes, which could not undo each other's part.
 
+mod count;
 mod csv;
 mod error;
 mod geo;
@@ -11,6 +12,7 @@ mod malformed;
 mod primary_key;
 mod split;
 
+pub use count::count;
 pub use error::{DocumentError, PayloadError, SplitError};
 pub use id::{document_id, route_ids};
 pub use primary_key::infer_primary_key;

@@ -19,20 +19,14 @@ pub(super) struct PrimaryKey<'a> {
 
 impl<'a> PrimaryKey<'a> {
     pub fn new(name: &'a str) -> Self {
-        Self {
-            name,
-            levels: levels(name).collect(),
-        }
+        Self { name, levels: levels(name).collect() }
     }
 }
 
 /// The levels of a dotted path, shortest name first. A member without a name never matches.
 fn levels(path: &str) -> impl Iterator<Item = (&str, &str)> {
-    let dots = path
-        .match_indices('.')
-        .filter_map(|(dot, _)| Some((path.get(..dot)?, path.get(dot + 1..)?)));
-    dots.chain([(path, "")])
-        .filter(|(name, _)| !name.is_empty())
+    let dots = path.match_indices('.').filter_map(|(dot, _)| Some((path.get(..dot)?, path.get(dot + 1..)?)));
+    dots.chain([(path, "")]).filter(|(name, _)| !name.is_empty())
 }
 
 /// Why no id came out of a document.
@@ -43,11 +37,7 @@ pub(super) enum NoId {
 
 /// Follows `rest` of a level inside that level's raw value and puts the id that stands there into `found`. That no id
 /// stands there is no error: another level may have it.
-pub(super) fn follow<'v>(
-    value: &'v [u8],
-    rest: &str,
-    found: &mut Option<Cow<'v, str>>,
-) -> Result<(), NoId> {
+pub(super) fn follow<'v>(value: &'v [u8], rest: &str, found: &mut Option<Cow<'v, str>>) -> Result<(), NoId> {
     let id = if rest.is_empty() {
         id::of_value(value).map_err(NoId::Invalid)?
     } else {
@@ -63,11 +53,7 @@ pub(super) fn follow<'v>(
             None => return Ok(()),
         }
     };
-    if found.replace(id).is_some() {
-        Err(NoId::Several)
-    } else {
-        Ok(())
-    }
+    if found.replace(id).is_some() { Err(NoId::Several) } else { Ok(()) }
 }
 
 /// The primary key that Meilisearch would infer from this payload: the one top-level field of the first document whose
@@ -82,10 +68,7 @@ pub fn infer_primary_key(payload: &[u8], format: Format) -> Result<Option<String
     let Some(names) = first_names(payload, format)? else {
         return Ok(None);
     };
-    let mut candidates: Vec<_> = names
-        .into_iter()
-        .filter(|name| name.to_lowercase().ends_with("id"))
-        .collect();
+    let mut candidates: Vec<_> = names.into_iter().filter(|name| name.to_lowercase().ends_with("id")).collect();
     candidates.sort_unstable();
     candidates.dedup();
     let error = match candidates.as_slice() {
@@ -127,7 +110,5 @@ fn first_names(payload: &[u8], format: Format) -> Result<Option<Vec<String>>, Sp
             Ok(names)
         })
     });
-    names
-        .map(Some)
-        .map_err(|_| malformed::explain(payload, format, start))
+    names.map(Some).map_err(|_| malformed::explain(payload, format, start))
 }

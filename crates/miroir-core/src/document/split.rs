@@ -63,13 +63,8 @@ pub struct ReservedFields {
 
 impl ReservedFields {
     fn refused(self, member: &Member<'_>) -> Option<&'static str> {
-        let fields = [
-            (inert::SHARD_FIELD, true),
-            (inert::UPDATED_AT_FIELD, self.updated_at),
-        ];
-        fields
-            .into_iter()
-            .find_map(|(field, refused)| (refused && member.key_is(field)).then_some(field))
+        let fields = [(inert::SHARD_FIELD, true), (inert::UPDATED_AT_FIELD, self.updated_at)];
+        fields.into_iter().find_map(|(field, refused)| (refused && member.key_is(field)).then_some(field))
     }
 }
 
@@ -107,11 +102,7 @@ pub struct Split {
 ///
 /// A payload that does not follow its format is refused as such wherever the fault is, before any fault of a single
 /// document. Bytes behind a JSON array are ignored, as Meilisearch ignores them.
-pub fn split(
-    payload: &[u8],
-    format: Format,
-    request: &SplitRequest<'_>,
-) -> Result<Split, SplitError> {
+pub fn split(payload: &[u8], format: Format, request: &SplitRequest<'_>) -> Result<Split, SplitError> {
     if payload.is_empty() {
         return Err(PayloadError::Missing(format).into());
     }
@@ -178,11 +169,7 @@ struct Splitter<'r> {
 impl<'r> Splitter<'r> {
     fn new(payload_length: usize, format: Format, request: &'r SplitRequest<'r>) -> Self {
         let stamp = match request.stamp {
-            Some(stamp) => format!(
-                "\",\"{}\":\"{}\"}}\n",
-                inert::UPDATED_AT_FIELD,
-                inert::encode_millis(stamp)
-            ),
+            Some(stamp) => format!("\",\"{}\":\"{}\"}}\n", inert::UPDATED_AT_FIELD, inert::encode_millis(stamp)),
             None => "\"}\n".into(),
         };
         let shards = request.shards.get() as usize;
@@ -191,11 +178,7 @@ impl<'r> Splitter<'r> {
             format,
             primary_key: PrimaryKey::new(request.primary_key),
             payload_length,
-            split: Split {
-                shards: vec![Vec::new(); shards],
-                received: 0,
-                unique: 0,
-            },
+            split: Split { shards: vec![Vec::new(); shards], received: 0, unique: 0 },
             tails: vec![Vec::new(); shards],
             stamp,
             hashes: Vec::new(),
@@ -211,11 +194,7 @@ impl<'r> Splitter<'r> {
         if scanner.peek() != Some(b'[') {
             scanner.pos = self.document(text, scanner.pos, DEPTH_ALONE)?;
             scanner.space();
-            return if scanner.pos == length {
-                Ok(())
-            } else {
-                Err(Stop::Syntax { start: scanner.pos })
-            };
+            return if scanner.pos == length { Ok(()) } else { Err(Stop::Syntax { start: scanner.pos }) };
         }
         scanner.pos += 1;
         scanner.space();
@@ -272,13 +251,8 @@ impl<'r> Splitter<'r> {
                 }
             }
             for (level, (name, _)) in self.primary_key.levels.iter().enumerate() {
-                if if escaped {
-                    member.key_is(name)
-                } else {
-                    member.key == name.as_bytes()
-                } {
-                    self.candidates
-                        .push((level, member.span.end - member.value.len()..member.span.end));
+                if if escaped { member.key_is(name) } else { member.key == name.as_bytes() } {
+                    self.candidates.push((level, member.span.end - member.value.len()..member.span.end));
                 }
             }
         }
@@ -299,33 +273,19 @@ impl<'r> Splitter<'r> {
     fn is_ambiguous(&self) -> bool {
         match self.candidates.as_slice() {
             [] | [_] => false,
-            several => several
-                .iter()
-                .enumerate()
-                .any(|(i, (a, _))| several.iter().skip(i + 1).any(|(b, _)| a == b)),
+            several => several.iter().enumerate().any(|(i, (a, _))| several.iter().skip(i + 1).any(|(b, _)| a == b)),
         }
     }
 
     /// The hash of the id of the document at hand, whose other rules are checked on the way.
-    fn id_hash(
-        &mut self,
-        text: &[u8],
-        document: &[u8],
-        geo: Option<&[u8]>,
-    ) -> Result<u64, DocumentError> {
+    fn id_hash(&mut self, text: &[u8], document: &[u8], geo: Option<&[u8]>) -> Result<u64, DocumentError> {
         let name = self.primary_key.name;
         let mut id = None;
         for (level, value) in &self.candidates {
-            let rest = self
-                .primary_key
-                .levels
-                .get(*level)
-                .map_or("", |(_, rest)| rest);
-            follow(at_most(text, value.start, value.end), rest, &mut id).map_err(|problem| {
-                match problem {
-                    NoId::Several => DocumentError::several_ids(name, document),
-                    NoId::Invalid(error) => error,
-                }
+            let rest = self.primary_key.levels.get(*level).map_or("", |(_, rest)| rest);
+            follow(at_most(text, value.start, value.end), rest, &mut id).map_err(|problem| match problem {
+                NoId::Several => DocumentError::several_ids(name, document),
+                NoId::Invalid(error) => error,
             })?;
         }
         let id = id.ok_or_else(|| DocumentError::missing_id(name, document))?;
@@ -355,9 +315,7 @@ impl<'r> Splitter<'r> {
         self.hashes.push(hash);
         let shard = hash::shard_of_hash(hash, self.request.shards);
         let place = shard.0 as usize;
-        let (Some(body), Some(tail)) =
-            (self.split.shards.get_mut(place), self.tails.get_mut(place))
-        else {
+        let (Some(body), Some(tail)) = (self.split.shards.get_mut(place), self.tails.get_mut(place)) else {
             return;
         };
         if tail.is_empty() {
@@ -370,12 +328,7 @@ impl<'r> Splitter<'r> {
         let needed = open_document.len() + tail.len();
         if body.capacity() - body.len() < needed {
             let more = match body.len() {
-                0 => expected_body(
-                    self.payload_length,
-                    open_document.len(),
-                    needed,
-                    self.request.shards,
-                ),
+                0 => expected_body(self.payload_length, open_document.len(), needed, self.request.shards),
                 length => length / 4,
             };
             body.reserve_exact(more.max(needed));
@@ -409,9 +362,7 @@ fn without_duplicates(document: &[u8]) -> Result<Vec<u8>, json::SyntaxError> {
     let mut kept: Vec<Member<'_>> = Vec::new();
     for member in json::members(document)? {
         let member = member?;
-        let place = *places
-            .entry(member.key_text().into_owned())
-            .or_insert(kept.len());
+        let place = *places.entry(member.key_text().into_owned()).or_insert(kept.len());
         match kept.get_mut(place) {
             Some(first) => first.value = member.value,
             None => kept.push(member),

@@ -36,10 +36,7 @@ struct FilterFeatures {
 
 impl Default for FilterFeatures {
     fn default() -> Self {
-        Self {
-            equality: true,
-            comparison: false,
-        }
+        Self { equality: true, comparison: false }
     }
 }
 
@@ -47,19 +44,14 @@ impl Rule {
     fn is_filterable(&self) -> bool {
         match self {
             Self::Attribute(_) => true,
-            Self::Patterns {
-                features: Features { filter },
-                ..
-            } => filter.equality || filter.comparison,
+            Self::Patterns { features: Features { filter }, .. } => filter.equality || filter.comparison,
         }
     }
 
     fn names(&self) -> &[String] {
         match self {
             Self::Attribute(name) => std::slice::from_ref(name),
-            Self::Patterns {
-                attribute_patterns, ..
-            } => attribute_patterns,
+            Self::Patterns { attribute_patterns, .. } => attribute_patterns,
         }
     }
 
@@ -67,11 +59,9 @@ impl Rule {
     fn meets(&self, facet: &str) -> bool {
         match self {
             Self::Attribute(name) => covers(name, facet) || covers(facet, name),
-            Self::Patterns {
-                attribute_patterns, ..
-            } => attribute_patterns
-                .iter()
-                .any(|pattern| matches(facet, pattern) || matches(pattern, facet)),
+            Self::Patterns { attribute_patterns, .. } => {
+                attribute_patterns.iter().any(|pattern| matches(facet, pattern) || matches(pattern, facet))
+            }
         }
     }
 }
@@ -80,9 +70,7 @@ impl Rule {
 fn matches(pattern: &str, name: &str) -> bool {
     match (pattern.strip_prefix('*'), pattern.strip_suffix('*')) {
         (Some(""), _) => true,
-        (Some(inner), Some(_)) => inner
-            .strip_suffix('*')
-            .is_some_and(|inner| name.contains(inner)),
+        (Some(inner), Some(_)) => inner.strip_suffix('*').is_some_and(|inner| name.contains(inner)),
         (Some(end), None) => name.ends_with(end),
         (None, Some(start)) => name.starts_with(start),
         (None, None) => covers(pattern, name) || covers(name, pattern),
@@ -93,37 +81,24 @@ fn matches(pattern: &str, name: &str) -> bool {
 /// `filterable` is the client's raw `filterableAttributes`.
 pub fn refusal(facets: &[String], filterable: &[u8]) -> Option<ErrorBody> {
     let may_find_ours = |facet: &String| {
-        facet.contains('*')
-            || facet.starts_with(strip::PREFIX)
-            || strip::PREFIX.starts_with(facet.as_str())
+        facet.contains('*') || facet.starts_with(strip::PREFIX) || strip::PREFIX.starts_with(facet.as_str())
     };
     if !facets.iter().any(may_find_ours) {
         return None;
     }
     let rules: Vec<Rule> = serde_json::from_slice(filterable).ok()?;
-    let refused = facets
-        .iter()
-        .find(|facet| !rules.iter().any(|rule| rule.meets(facet)))?;
-    let available: BTreeSet<&str> = rules
-        .iter()
-        .filter(|rule| rule.is_filterable())
-        .flat_map(Rule::names)
-        .map(String::as_str)
-        .collect();
+    let refused = facets.iter().find(|facet| !rules.iter().any(|rule| rule.meets(facet)))?;
+    let available: BTreeSet<&str> =
+        rules.iter().filter(|rule| rule.is_filterable()).flat_map(Rule::names).map(String::as_str).collect();
     let available = if available.is_empty() {
         "This index does not have configured filterable attributes.".to_owned()
     } else {
         let names: Vec<&str> = available.into_iter().collect();
-        format!(
-            "Available filterable attributes patterns are: `{}`.",
-            names.join(", ")
-        )
+        format!("Available filterable attributes patterns are: `{}`.", names.join(", "))
     };
     let code = "invalid_search_facets";
     Some(ErrorBody {
-        message: format!(
-            "Invalid facet distribution: Pattern `{refused}` is not filterable. {available}"
-        ),
+        message: format!("Invalid facet distribution: Pattern `{refused}` is not filterable. {available}"),
         code: code.into(),
         kind: "invalid_request".into(),
         link: format!("https://docs.meilisearch.com/errors#{code}"),

@@ -6,17 +6,10 @@ use serde_json::{Map, Value, json};
 use super::*;
 
 fn merged(nodes: &[(Value, Value, u64)], order: &BTreeMap<String, SortBy>, limit: usize) -> String {
-    let raw: Vec<(String, String, u64)> = nodes
-        .iter()
-        .map(|(d, s, n)| (d.to_string(), s.to_string(), *n))
-        .collect();
+    let raw: Vec<(String, String, u64)> = nodes.iter().map(|(d, s, n)| (d.to_string(), s.to_string(), *n)).collect();
     let nodes: Vec<NodeFacets<'_>> = raw
         .iter()
-        .map(|(d, s, n)| NodeFacets {
-            distribution: d.as_bytes(),
-            stats: s.as_bytes(),
-            candidates: *n,
-        })
+        .map(|(d, s, n)| NodeFacets { distribution: d.as_bytes(), stats: s.as_bytes(), candidates: *n })
         .collect();
     let index = IndexView {
         uid: "i",
@@ -28,13 +21,7 @@ fn merged(nodes: &[(Value, Value, u64)], order: &BTreeMap<String, SortBy>, limit
         ranks_by_attribute: false,
     };
     let mut out = Vec::new();
-    merge_into(
-        &nodes,
-        nodes.iter().map(|node| node.candidates).sum(),
-        &index,
-        &mut out,
-    )
-    .expect("facets");
+    merge_into(&nodes, nodes.iter().map(|node| node.candidates).sum(), &index, &mut out).expect("facets");
     String::from_utf8(out).expect("text")
 }
 
@@ -50,11 +37,7 @@ fn counted() -> BTreeMap<String, SortBy> {
 fn counts_add_up_over_spellings_and_the_first_spelling_shows() {
     let nodes = [
         (json!({"c": {"Beta": 2, "Été": 1}}), json!({}), 3),
-        (
-            json!({"c": {" alpha": 1, "beta ": 5, "éTÉ": 2}, "e": {}}),
-            json!({}),
-            8,
-        ),
+        (json!({"c": {" alpha": 1, "beta ": 5, "éTÉ": 2}, "e": {}}), json!({}), 8),
     ];
     assert_eq!(
         merged(&nodes, &alpha(), 9),
@@ -64,25 +47,13 @@ fn counts_add_up_over_spellings_and_the_first_spelling_shows() {
 
 #[test]
 fn numbers_come_first_as_text_among_few_hits_and_by_value_among_many() {
-    let node = |values: Value, candidates| {
-        (
-            json!({"n": values}),
-            json!({"n": {"min": 1.0, "max": 100.0}}),
-            candidates,
-        )
-    };
-    let few = [
-        node(json!({"1": 1, "100": 1, "2": 1, "0": 4}), 5),
-        node(json!({"10": 1, "2": 3, "a": 1}), 5),
-    ];
+    let node = |values: Value, candidates| (json!({"n": values}), json!({"n": {"min": 1.0, "max": 100.0}}), candidates);
+    let few = [node(json!({"1": 1, "100": 1, "2": 1, "0": 4}), 5), node(json!({"10": 1, "2": 3, "a": 1}), 5)];
     assert_eq!(
         merged(&few, &alpha(), 9),
         r#","facetDistribution":{"n":{"1":1,"10":1,"100":1,"2":4,"0":4,"a":1}},"facetStats":{"n":{"min":1.0,"max":100.0}}"#
     );
-    let many = [
-        node(json!({"1": 1, "2": 1, "100": 1}), 4000),
-        node(json!({"10": 1, "2": 3}), 2),
-    ];
+    let many = [node(json!({"1": 1, "2": 1, "100": 1}), 4000), node(json!({"10": 1, "2": 3}), 2)];
     assert!(merged(&many, &alpha(), 9).contains(r#"{"1":1,"2":4,"10":1,"100":1}"#));
 }
 
@@ -95,20 +66,12 @@ fn without_statistics_no_value_is_a_number() {
 #[test]
 fn count_order_puts_the_last_of_equal_values_first_and_truncates_numbers_last() {
     let nodes = [
-        (
-            json!({"c": {"7": 1, "b": 3, "a": 2}}),
-            json!({"c": {"min": 7.0, "max": 7.0}}),
-            6,
-        ),
+        (json!({"c": {"7": 1, "b": 3, "a": 2}}), json!({"c": {"min": 7.0, "max": 7.0}}), 6),
         (json!({"c": {"a": 1, "d": 1}}), json!({}), 2),
     ];
     assert!(merged(&nodes, &counted(), 9).contains(r#"{"7":1,"b":3,"a":3,"d":1}"#));
     assert!(merged(&nodes, &counted(), 2).contains(r#"{"7":1,"b":3}"#));
-    let mixed: BTreeMap<String, SortBy> = [
-        ("*".to_owned(), SortBy::Count),
-        ("c".to_owned(), SortBy::Alpha),
-    ]
-    .into();
+    let mixed: BTreeMap<String, SortBy> = [("*".to_owned(), SortBy::Count), ("c".to_owned(), SortBy::Alpha)].into();
     assert!(merged(&nodes, &mixed, 9).contains(r#"{"7":1,"a":3,"b":3,"d":1}"#));
 }
 
@@ -116,11 +79,7 @@ fn count_order_puts_the_last_of_equal_values_first_and_truncates_numbers_last() 
 fn bounds_widen_and_keep_the_bytes_of_their_node() {
     let facets = |min: &str, max: &str| format!("{{\"n\":{{\"min\":{min},\"max\":{max}}}}}");
     let (left, right) = (facets("1e-7", "2.0"), facets("1.0", "1e+22"));
-    let node = |stats: &'static str| NodeFacets {
-        distribution: b"{\"n\":{}}",
-        stats: stats.as_bytes(),
-        candidates: 1,
-    };
+    let node = |stats: &'static str| NodeFacets { distribution: b"{\"n\":{}}", stats: stats.as_bytes(), candidates: 1 };
     let order = alpha();
     let index = IndexView {
         uid: "i",
@@ -132,41 +91,20 @@ fn bounds_widen_and_keep_the_bytes_of_their_node() {
         ranks_by_attribute: false,
     };
     let mut out = Vec::new();
-    merge_into(
-        &[node(left.leak()), node(right.leak())],
-        2,
-        &index,
-        &mut out,
-    )
-    .expect("facets");
-    assert!(
-        String::from_utf8(out)
-            .expect("text")
-            .ends_with(r#""facetStats":{"n":{"min":1e-7,"max":1e+22}}"#)
-    );
+    merge_into(&[node(left.leak()), node(right.leak())], 2, &index, &mut out).expect("facets");
+    assert!(String::from_utf8(out).expect("text").ends_with(r#""facetStats":{"n":{"min":1e-7,"max":1e+22}}"#));
 }
 
 #[test]
 fn our_facet_never_shows() {
-    let nodes = [(
-        json!({"_miroir_shard": {"x": 1}, "a": {"b": 1}}),
-        json!({"_miroir_shard": {"min": 1.0, "max": 1.0}}),
-        1,
-    )];
-    assert_eq!(
-        merged(&nodes, &alpha(), 9),
-        r#","facetDistribution":{"a":{"b":1}},"facetStats":{}"#
-    );
+    let nodes =
+        [(json!({"_miroir_shard": {"x": 1}, "a": {"b": 1}}), json!({"_miroir_shard": {"min": 1.0, "max": 1.0}}), 1)];
+    assert_eq!(merged(&nodes, &alpha(), 9), r#","facetDistribution":{"a":{"b":1}},"facetStats":{}"#);
 }
 
 #[test]
 fn a_pattern_that_only_our_rule_meets_is_refused_as_by_one_server() {
-    let facets = |names: &[&str]| {
-        names
-            .iter()
-            .map(|name| (*name).to_owned())
-            .collect::<Vec<_>>()
-    };
+    let facets = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
     let plain = br#"["n","_geo","a.b"]"#;
     let error = refusal(&facets(&["*"]), plain).expect("refused");
     assert_eq!(
@@ -183,10 +121,7 @@ fn a_pattern_that_only_our_rule_meets_is_refused_as_by_one_server() {
             .ends_with("This index does not have configured filterable attributes.")
     );
     assert!(refusal(&facets(&["_miroir_shard"]), plain).is_some());
-    assert!(
-        refusal(&facets(&["n", "zzz"]), plain).is_none(),
-        "the nodes judge"
-    );
+    assert!(refusal(&facets(&["n", "zzz"]), plain).is_none(), "the nodes judge");
     let patterns = br#"[{"attributePatterns":["a*"],"features":{"facetSearch":false,"filter":{"equality":true,"comparison":false}}}]"#;
     assert!(refusal(&facets(&["*"]), patterns).is_none());
     assert!(refusal(&facets(&["*b"]), patterns).is_some());
@@ -209,25 +144,17 @@ fn whole(values: &[Value], limit: usize) -> (Value, Value) {
         match value.as_f64() {
             Some(number) => {
                 *numbers.entry(number.to_string()).or_default() += 1;
-                bounds = Some(bounds.map_or((number, number), |(min, max)| {
-                    (min.min(number), max.max(number))
-                }));
+                bounds = Some(bounds.map_or((number, number), |(min, max)| (min.min(number), max.max(number))));
             }
             None => {
                 let text = value.as_str().expect("text");
-                strings
-                    .entry(fold(text).into_owned())
-                    .or_insert((text.to_owned(), 0))
-                    .1 += 1;
+                strings.entry(fold(text).into_owned()).or_insert((text.to_owned(), 0)).1 += 1;
             }
         }
     }
     let all = numbers.into_iter().chain(strings.into_values()).take(limit);
     let counts: Map<String, Value> = all.map(|(label, count)| (label, json!(count))).collect();
-    let stats = bounds.map_or(
-        json!({}),
-        |(min, max)| json!({"f": {"min": min, "max": max}}),
-    );
+    let stats = bounds.map_or(json!({}), |(min, max)| json!({"f": {"min": min, "max": max}}));
     (json!({"f": counts}), stats)
 }
 

@@ -62,10 +62,7 @@ impl<'a> Scanner<'a> {
 
     #[cold]
     pub fn error<T>(&self, reason: &'static str) -> Result<T, SyntaxError> {
-        Err(SyntaxError {
-            offset: self.pos.min(self.text.len()),
-            reason,
-        })
+        Err(SyntaxError { offset: self.pos.min(self.text.len()), reason })
     }
 
     /// Skips whitespace.
@@ -205,8 +202,7 @@ impl<'a> Scanner<'a> {
                     self.escape()?;
                 }
                 Some(_) => {
-                    return self
-                        .error("control character (\\u0000-\\u001F) found while parsing a string");
+                    return self.error("control character (\\u0000-\\u001F) found while parsing a string");
                 }
                 None => return self.error("EOF while parsing a string"),
             }
@@ -235,10 +231,7 @@ impl<'a> Scanner<'a> {
                 return;
             }
         }
-        let plain = tail
-            .iter()
-            .take_while(|&&b| b != b'"' && b != b'\\' && b >= 0x20)
-            .count();
+        let plain = tail.iter().take_while(|&&b| b != b'"' && b != b'\\' && b >= 0x20).count();
         self.pos += words.len() * 8 + plain;
     }
 
@@ -313,24 +306,14 @@ impl<'a> Scanner<'a> {
             }
             self.digits()?;
         }
-        if exponent || self.pos - start > f64::MAX_10_EXP as usize {
-            self.finite(start)
-        } else {
-            Ok(())
-        }
+        if exponent || self.pos - start > f64::MAX_10_EXP as usize { self.finite(start) } else { Ok(()) }
     }
 
     /// Fails unless the number from `start` to here fits a float.
     #[cold]
     fn finite(&mut self, start: usize) -> Result<(), SyntaxError> {
-        let number = std::str::from_utf8(at_most(self.text, start, self.pos))
-            .ok()
-            .and_then(|n| n.parse::<f64>().ok());
-        if number.is_some_and(f64::is_finite) {
-            Ok(())
-        } else {
-            self.error("number out of range")
-        }
+        let number = std::str::from_utf8(at_most(self.text, start, self.pos)).ok().and_then(|n| n.parse::<f64>().ok());
+        if number.is_some_and(f64::is_finite) { Ok(()) } else { self.error("number out of range") }
     }
 
     /// Moves past one or more decimal digits.
@@ -375,8 +358,6 @@ impl Levels {
     #[inline]
     fn top_is_object(&self) -> bool {
         let top = self.depth - 1;
-        self.objects
-            .get(top / 64)
-            .is_some_and(|word| word >> (top % 64) & 1 == 1)
+        self.objects.get(top / 64).is_some_and(|word| word >> (top % 64) & 1 == 1)
     }
 }

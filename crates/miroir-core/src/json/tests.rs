@@ -13,9 +13,7 @@ fn oracle(text: &[u8]) -> Option<usize> {
         Some(Ok(_)) => Some(values.byte_offset()),
         _ => {
             let range = value_range(text, 0).ok()?;
-            serde_json::from_slice::<Value>(text.get(..range.end)?)
-                .ok()
-                .map(|_| range.end)
+            serde_json::from_slice::<Value>(text.get(..range.end)?).ok().map(|_| range.end)
         }
     }
 }
@@ -25,11 +23,7 @@ fn agrees(text: &[u8]) {
         return;
     };
     let ours = value_range(text, 0).ok();
-    assert_eq!(
-        ours.as_ref().map(|range| range.end),
-        oracle(text),
-        "{utf8:?}"
-    );
+    assert_eq!(ours.as_ref().map(|range| range.end), oracle(text), "{utf8:?}");
     if let Some(range) = ours {
         let raw: &RawValue = serde_json::from_slice(&text[..range.end]).unwrap();
         assert_eq!(raw.get().as_bytes(), &text[range], "{utf8:?}");
@@ -55,8 +49,7 @@ fn json() -> impl Strategy<Value = Value> {
 }
 
 fn object() -> impl Strategy<Value = serde_json::Map<String, Value>> {
-    prop::collection::vec(("[a-d\"\\\\é]{0,2}", json()), 0..8)
-        .prop_map(|members| members.into_iter().collect())
+    prop::collection::vec(("[a-d\"\\\\é]{0,2}", json()), 0..8).prop_map(|members| members.into_iter().collect())
 }
 
 proptest! {
@@ -149,10 +142,9 @@ fn strings_end_at_any_alignment() {
 
 #[test]
 fn numbers_are_judged_as_serde_json_judges_them() {
-    for number in [
-        "0", "-0", "01", "-", "1.", ".1", "1e", "1e+", "1E-7", "1e308", "1e309", "-1e999", "0e999",
-        "+1", "1.5e3x",
-    ] {
+    for number in
+        ["0", "-0", "01", "-", "1.", ".1", "1e", "1e+", "1E-7", "1e308", "1e309", "-1e999", "0e999", "+1", "1.5e3x"]
+    {
         agrees(number.as_bytes());
         agrees(format!("[{number}]").as_bytes());
     }
@@ -178,9 +170,7 @@ fn what_follows_an_object_or_array_is_refused() {
     assert!(members(b"{} x").unwrap().any(|member| member.is_err()));
     assert!(elements(b"[1] x").unwrap().any(|element| element.is_err()));
     assert_eq!(
-        elements(b" [1, {\"a\":2} ] ")
-            .unwrap()
-            .collect::<Result<Vec<_>, _>>(),
+        elements(b" [1, {\"a\":2} ] ").unwrap().collect::<Result<Vec<_>, _>>(),
         Ok(vec![&b"1"[..], b"{\"a\":2}"])
     );
     assert!(members(b"[]").is_err());
@@ -189,10 +179,7 @@ fn what_follows_an_object_or_array_is_refused() {
 
 #[test]
 fn the_last_of_duplicate_members_wins() {
-    assert_eq!(
-        get(br#"{"a":1,"\u0061":2,"b":3}"#, "a"),
-        Ok(Some(&b"2"[..]))
-    );
+    assert_eq!(get(br#"{"a":1,"\u0061":2,"b":3}"#, "a"), Ok(Some(&b"2"[..])));
     assert_eq!(get(br#"{"b":3}"#, "a"), Ok(None));
     assert!(get(br#"{"a":1,"b":}"#, "a").is_err());
 }
@@ -202,11 +189,6 @@ fn copy_without_leaves_nothing_behind_on_an_error() {
     let mut out = b"x".to_vec();
     assert!(copy_without(b"{\"a\":1,\"b\":2,}", &mut out, |member| member.key_is("a")).is_err());
     assert_eq!(out, b"x");
-    copy_without(
-        b"{ \"a\": 1, \"b\": [ 2 ] , \"c\":3 }",
-        &mut out,
-        |member| member.key_is("b"),
-    )
-    .unwrap();
+    copy_without(b"{ \"a\": 1, \"b\": [ 2 ] , \"c\":3 }", &mut out, |member| member.key_is("b")).unwrap();
     assert_eq!(out, b"x{ \"a\": 1 , \"c\":3 }");
 }

@@ -7,8 +7,7 @@ use super::scan::Scanner;
 /// The text of a raw JSON string, quotes included. `None` when it is not exactly one string in UTF-8.
 pub fn unquote(raw_string: &[u8]) -> Option<Cow<'_, str>> {
     let mut scanner = Scanner::new(raw_string, 0);
-    if scanner.peek() != Some(b'"') || scanner.string().is_err() || scanner.pos != raw_string.len()
-    {
+    if scanner.peek() != Some(b'"') || scanner.string().is_err() || scanner.pos != raw_string.len() {
         return None;
     }
     let inner = raw_string.get(1..raw_string.len() - 1)?;

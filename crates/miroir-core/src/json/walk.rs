@@ -22,17 +22,11 @@ impl Member<'_> {
     #[inline]
     pub fn key_is(&self, name: &str) -> bool {
         // An escape is always longer than what it stands for, hence a key shorter than the name cannot be it.
-        if self.key.len() < name.len()
-            || (self.key.len() == name.len() && self.key != name.as_bytes())
-        {
+        if self.key.len() < name.len() || (self.key.len() == name.len() && self.key != name.as_bytes()) {
             return false;
         }
         let escaped = memchr::memchr(b'\\', self.key).is_some();
-        if escaped {
-            self.key_text() == name
-        } else {
-            self.key.len() == name.len()
-        }
+        if escaped { self.key_text() == name } else { self.key.len() == name.len() }
     }
 
     /// The key with its escapes resolved. Bytes that are not UTF-8 become U+FFFD.
@@ -78,12 +72,7 @@ impl<'a> Members<'a> {
         let mut scanner = Scanner::new(text, pos);
         scanner.space();
         scanner.expect(b'{', "expected an object")?;
-        Ok(Self {
-            scanner,
-            depth: depth.saturating_sub(1),
-            state: State::First,
-            alone: false,
-        })
+        Ok(Self { scanner, depth: depth.saturating_sub(1), state: State::First, alone: false })
     }
 
     /// Where the walk stands: behind the object once the iterator ended without an error.
@@ -101,11 +90,7 @@ impl<'a> Members<'a> {
             (Some(b'}'), State::First | State::Next) => {
                 scanner.pos += 1;
                 self.state = State::Done;
-                return if self.alone {
-                    finish(scanner).map(|()| None)
-                } else {
-                    Ok(None)
-                };
+                return if self.alone { finish(scanner).map(|()| None) } else { Ok(None) };
             }
             (Some(b','), State::Next) => {
                 scanner.pos += 1;
@@ -131,14 +116,7 @@ impl<'a> Members<'a> {
         let from = scanner.pos;
         scanner.value(self.depth)?;
         let value = at_most(scanner.text, from, scanner.pos);
-        Ok(Some((
-            Member {
-                key,
-                value,
-                span: start..scanner.pos,
-            },
-            escaped,
-        )))
+        Ok(Some((Member { key, value, span: start..scanner.pos }, escaped)))
     }
 }
 
@@ -157,11 +135,7 @@ impl<'a> Iterator for Members<'a> {
 
 fn finish(scanner: &mut Scanner<'_>) -> Result<(), SyntaxError> {
     scanner.space();
-    if scanner.pos < scanner.text.len() {
-        scanner.error("trailing characters")
-    } else {
-        Ok(())
-    }
+    if scanner.pos < scanner.text.len() { scanner.error("trailing characters") } else { Ok(()) }
 }
 
 /// The elements of an array in order. Ends after the first error.
@@ -177,10 +151,7 @@ pub fn elements(array: &[u8]) -> Result<Elements<'_>, SyntaxError> {
     let mut scanner = Scanner::new(array, 0);
     scanner.space();
     scanner.expect(b'[', "expected an array")?;
-    Ok(Elements {
-        scanner,
-        state: State::First,
-    })
+    Ok(Elements { scanner, state: State::First })
 }
 
 impl<'a> Elements<'a> {

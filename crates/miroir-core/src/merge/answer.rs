@@ -81,14 +81,8 @@ impl Layout {
         let ends_here = scanner.peek() == Some(b'}') && scanner.pos + 1 == body.len();
         std::str::from_utf8(at_most(body, end, body.len())).ok()?;
         // Without a total this was not the answer's own end.
-        (ends_here && around.total.is_some()).then(|| Answer {
-            hits: Hits {
-                scanner: Scanner::new(body, HITS.len()),
-                end,
-                first: true,
-            },
-            around,
-        })
+        (ends_here && around.total.is_some())
+            .then(|| Answer { hits: Hits { scanner: Scanner::new(body, HITS.len()), end, first: true }, around })
     }
 }
 
@@ -117,34 +111,22 @@ fn read_from_front(body: &[u8]) -> Result<Answer<'_>, SyntaxError> {
         return scanner.error("trailing characters");
     }
     match (hits, around.total) {
-        (Some(hits), Some(_)) => Ok(Answer {
-            hits: Hits {
-                scanner: Scanner::new(body, hits.start),
-                end: hits.end,
-                first: true,
-            },
-            around,
-        }),
+        (Some(hits), Some(_)) => {
+            Ok(Answer { hits: Hits { scanner: Scanner::new(body, hits.start), end: hits.end, first: true }, around })
+        }
         (None, _) => scanner.error("an answer without hits"),
         (Some(_), None) => scanner.error("an answer without a total"),
     }
 }
 
 impl<'a> Around<'a> {
-    fn read_member(
-        &mut self,
-        scanner: &mut Scanner<'a>,
-        key: &'a [u8],
-        start: usize,
-    ) -> Result<(), SyntaxError> {
+    fn read_member(&mut self, scanner: &mut Scanner<'a>, key: &'a [u8], start: usize) -> Result<(), SyntaxError> {
         let raw = take_value(scanner)?;
         match key {
             b"query" => self.query = Some(raw),
             b"queryVector" => self.query_vector = Some(raw),
             b"estimatedTotalHits" | b"totalHits" => {
-                self.total = std::str::from_utf8(raw)
-                    .ok()
-                    .and_then(|digits| digits.parse().ok());
+                self.total = std::str::from_utf8(raw).ok().and_then(|digits| digits.parse().ok());
                 if self.total.is_none() {
                     return scanner.error("a total that is not a number");
                 }
@@ -176,11 +158,7 @@ impl<'a> Hits<'a> {
         scanner.space();
         if scanner.pos >= self.end {
             // A hit may not reach beyond where the hits end.
-            return if scanner.pos == self.end {
-                Ok(None)
-            } else {
-                scanner.error("hits that do not end")
-            };
+            return if scanner.pos == self.end { Ok(None) } else { scanner.error("hits that do not end") };
         }
         if !std::mem::take(&mut self.first) {
             scanner.expect(b',', "expected `,` or `]`")?;

@@ -28,9 +28,7 @@ impl Taken {
     pub fn admits(&mut self, path: &str, roots: &[(&[u8], &[u8])]) -> bool {
         self.current.clear();
         for (key, raw) in roots {
-            let rest = std::str::from_utf8(key)
-                .ok()
-                .and_then(|key| path.strip_prefix(key));
+            let rest = std::str::from_utf8(key).ok().and_then(|key| path.strip_prefix(key));
             match rest {
                 Some("") => leaves(raw, &mut self.current),
                 Some(rest) => {
@@ -73,10 +71,7 @@ fn descend(raw: &[u8], path: &str, found: &mut Vec<Value>) {
             let Ok(elements) = json::elements(raw) else {
                 return;
             };
-            for element in elements
-                .flatten()
-                .filter(|element| element.first() == Some(&b'{'))
-            {
+            for element in elements.flatten().filter(|element| element.first() == Some(&b'{')) {
                 descend(element, path, found);
             }
         }
@@ -99,10 +94,9 @@ fn leaf(raw: &[u8]) -> Option<Value> {
     match raw {
         b"true" => Some(Value::Text("true".into())),
         b"false" => Some(Value::Text("false".into())),
-        [b'"', ..] => json::unquote(raw)
-            .map(|text| fold(&text).into_owned())
-            .filter(|text| !text.is_empty())
-            .map(Value::Text),
+        [b'"', ..] => {
+            json::unquote(raw).map(|text| fold(&text).into_owned()).filter(|text| !text.is_empty()).map(Value::Text)
+        }
         // Adding zero makes -0 the same as 0.
         _ => rank::number(raw).map(|number| Value::Number((number + 0.0).to_bits())),
     }

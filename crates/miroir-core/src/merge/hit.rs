@@ -52,9 +52,7 @@ pub(super) struct Head<'a> {
 }
 
 fn root_of(attribute: &str) -> &str {
-    attribute
-        .split_once('.')
-        .map_or(attribute, |(root, _)| root)
+    attribute.split_once('.').map_or(attribute, |(root, _)| root)
 }
 
 impl<'a> Edits<'a> {
@@ -65,18 +63,12 @@ impl<'a> Edits<'a> {
                 names.extend(asked.iter().cloned());
                 names
             });
-            Fetched {
-                root: root_of(distinct),
-                asked,
-                formatted,
-            }
+            Fetched { root: root_of(distinct), asked, formatted }
         });
         Self {
             keep_score: request.shows_score(),
             keep_details: request.shows_details(),
-            keep_vectors: index
-                .displayed
-                .is_none_or(|names| names.iter().any(|name| name == "_vectors")),
+            keep_vectors: index.displayed.is_none_or(|names| names.iter().any(|name| name == "_vectors")),
             displayed: index.displayed,
             distinct: request.distinct(index),
             fetched,
@@ -98,9 +90,7 @@ impl<'a> Edits<'a> {
                 self.plain(scanner, key, from, head)?
             };
             match (part, head.parts.last_mut()) {
-                (Some(Part::Copy(range)), Some(Part::Copy(before))) if adjoins => {
-                    before.end = range.end
-                }
+                (Some(Part::Copy(range)), Some(Part::Copy(before))) if adjoins => before.end = range.end,
                 (Some(part), _) => {
                     adjoins = matches!(part, Part::Copy(_));
                     head.parts.push(part);
@@ -132,11 +122,7 @@ impl<'a> Edits<'a> {
         if distinct.as_bytes().starts_with(key) {
             head.distinct.push((key, value));
         }
-        let Some(fetched) = self
-            .fetched
-            .as_ref()
-            .filter(|fetched| fetched.root.as_bytes() == key)
-        else {
+        let Some(fetched) = self.fetched.as_ref().filter(|fetched| fetched.root.as_bytes() == key) else {
             return Ok(Some(Part::Copy(span)));
         };
         let shares = fetched.asked.iter().any(|name| covers(fetched.root, name));
@@ -188,12 +174,7 @@ impl<'a> Edits<'a> {
     }
 
     /// Appends the hit that `head` stands for.
-    pub fn write(
-        &self,
-        body: &[u8],
-        head: &Head<'_>,
-        out: &mut Vec<u8>,
-    ) -> Result<(), SyntaxError> {
+    pub fn write(&self, body: &[u8], head: &Head<'_>, out: &mut Vec<u8>) -> Result<(), SyntaxError> {
         out.push(b'{');
         let start = out.len();
         for part in &head.parts {
@@ -204,21 +185,11 @@ impl<'a> Edits<'a> {
             let written = out.len();
             match part {
                 Part::Copy(range) => out.extend_from_slice(at_most(body, range.start, range.end)),
-                Part::Details(range) => {
-                    self.details_into(at_most(body, range.start, range.end), out)?
-                }
-                Part::Formatted(range) => {
-                    self.formatted_into(at_most(body, range.start, range.end), out)?
-                }
-                Part::Matches(range) => {
-                    self.matches_into(at_most(body, range.start, range.end), out)?
-                }
+                Part::Details(range) => self.details_into(at_most(body, range.start, range.end), out)?,
+                Part::Formatted(range) => self.formatted_into(at_most(body, range.start, range.end), out)?,
+                Part::Matches(range) => self.matches_into(at_most(body, range.start, range.end), out)?,
                 Part::Project(range) => {
-                    let asked = self
-                        .fetched
-                        .as_ref()
-                        .map(|fetched| fetched.asked.as_slice())
-                        .unwrap_or_default();
+                    let asked = self.fetched.as_ref().map(|fetched| fetched.asked.as_slice()).unwrap_or_default();
                     project_member(at_most(body, range.start, range.end), asked, out)?;
                 }
             }
@@ -231,8 +202,7 @@ impl<'a> Edits<'a> {
     }
 
     fn is_displayed(&self, path: &str) -> bool {
-        self.displayed
-            .is_none_or(|names| names.iter().any(|name| covers(name, path)))
+        self.displayed.is_none_or(|names| names.iter().any(|name| covers(name, path)))
     }
 
     /// Ranking details as Meilisearch shows them: sort attributes that are not displayed are hidden.
@@ -245,24 +215,15 @@ impl<'a> Edits<'a> {
                 out.push(b',');
             }
             let name = member.key_text();
-            let attribute = name
-                .strip_suffix(":asc")
-                .or_else(|| name.strip_suffix(":desc"));
+            let attribute = name.strip_suffix(":asc").or_else(|| name.strip_suffix(":desc"));
             let hidden = attribute.filter(|attribute| {
                 !attribute.starts_with("_geoPoint(")
-                    && self
-                        .displayed
-                        .is_some_and(|names| !names.iter().any(|known| known == attribute))
+                    && self.displayed.is_some_and(|names| !names.iter().any(|known| known == attribute))
             });
             match hidden.and_then(|_| json::get(member.value, "order").ok().flatten()) {
                 Some(order) => {
-                    for part in [
-                        &b"\"<hidden-rule-"[..],
-                        order,
-                        b">\":{\"order\":",
-                        order,
-                        b",\"value\":\"<hidden>\"}",
-                    ] {
+                    for part in [&b"\"<hidden-rule-"[..], order, b">\":{\"order\":", order, b",\"value\":\"<hidden>\"}"]
+                    {
                         out.extend_from_slice(part);
                     }
                 }
@@ -279,12 +240,7 @@ impl<'a> Edits<'a> {
         out.extend_from_slice(b"\"_formatted\":");
         let value = out.len();
         let fetched = self.fetched.as_ref();
-        match fetched.and_then(|fetched| {
-            fetched
-                .formatted
-                .as_ref()
-                .map(|names| (fetched.root, names))
-        }) {
+        match fetched.and_then(|fetched| fetched.formatted.as_ref().map(|names| (fetched.root, names))) {
             None => {
                 json::copy_without(raw, out, |member| strip::is_ours(member.key))?;
             }
@@ -321,20 +277,14 @@ impl<'a> Edits<'a> {
     /// `_matchesPosition` of displayed attributes that are not ours.
     fn matches_into(&self, raw: &[u8], out: &mut Vec<u8>) -> Result<(), SyntaxError> {
         out.extend_from_slice(b"\"_matchesPosition\":");
-        json::copy_without(raw, out, |member| {
-            strip::is_ours(member.key) || !self.is_displayed(&member.key_text())
-        })
-        .map(drop)
+        json::copy_without(raw, out, |member| strip::is_ours(member.key) || !self.is_displayed(&member.key_text()))
+            .map(drop)
     }
 }
 
 /// Appends the member `"key":value` with only those parts of its value that the attributes `asked` select; nothing when
 /// they select none.
-fn project_member(
-    member: &[u8],
-    asked: &[Cow<'_, str>],
-    out: &mut Vec<u8>,
-) -> Result<(), SyntaxError> {
+fn project_member(member: &[u8], asked: &[Cow<'_, str>], out: &mut Vec<u8>) -> Result<(), SyntaxError> {
     let key = json::value_range(member, 0)?;
     let name = json::unquote(at_most(member, key.start, key.end)).unwrap_or_default();
     let value = json::value_range(member, key.end + 1)?;
@@ -343,10 +293,7 @@ fn project_member(
         out.extend_from_slice(member);
         return Ok(());
     }
-    let below: Vec<&str> = asked
-        .iter()
-        .filter_map(|path| path.strip_prefix(&*name)?.strip_prefix('.'))
-        .collect();
+    let below: Vec<&str> = asked.iter().filter_map(|path| path.strip_prefix(&*name)?.strip_prefix('.')).collect();
     if below.is_empty() || !matches!(raw.first(), Some(b'{' | b'[')) {
         return Ok(());
     }
@@ -387,11 +334,7 @@ fn project(raw: &[u8], paths: &[&str], out: &mut Vec<u8>) -> Result<(), SyntaxEr
             out.push(b',');
         }
         let written = out.len();
-        project_member(
-            at_most(raw, member.span.start, member.span.end),
-            &owned,
-            out,
-        )?;
+        project_member(at_most(raw, member.span.start, member.span.end), &owned, out)?;
         if out.len() == written {
             out.truncate(before);
         }

@@ -51,40 +51,20 @@ pub fn merge(
     let mut sources = Vec::with_capacity(answers.len());
     let mut around = Vec::with_capacity(answers.len());
     for (position, body) in answers.iter().enumerate() {
-        let failed = |fault| MergeError {
-            answer: position,
-            fault,
-        };
+        let failed = |fault| MergeError { answer: position, fault };
         let body = body.as_ref();
         let answer: Answer<'_> = layout.read(body).map_err(failed)?;
-        let mut source = Source {
-            body,
-            hits: answer.hits,
-            head: Head::default(),
-            live: true,
-        };
+        let mut source = Source { body, hits: answer.hits, head: Head::default(), live: true };
         source.advance(&edits).map_err(failed)?;
         sources.push(source);
         around.push(answer.around);
     }
-    let bytes = answers
-        .iter()
-        .map(|body| body.as_ref().len())
-        .max()
-        .unwrap_or_default();
+    let bytes = answers.iter().map(|body| body.as_ref().len()).max().unwrap_or_default();
     let mut out = Vec::with_capacity(bytes + 1024);
     out.extend_from_slice(b"{\"hits\":[");
     let merged = hits_into(request, index, &edits, &mut sources, &mut out)?;
     out.push(b']');
-    Rest {
-        request,
-        index,
-        around: &around,
-        merged: &merged,
-        elapsed_ms,
-        request_uid,
-    }
-    .write(&mut out)?;
+    Rest { request, index, around: &around, merged: &merged, elapsed_ms, request_uid }.write(&mut out)?;
     Ok(out)
 }
 
@@ -123,13 +103,7 @@ fn best(sources: &[Source<'_>], semantic_ratio: f64) -> Option<usize> {
     let mut live = sources.iter().enumerate().filter(|(_, source)| source.live);
     let mut best = live.next()?;
     for candidate in live {
-        if candidate
-            .1
-            .head
-            .rank
-            .compare(&best.1.head.rank, semantic_ratio)
-            == Ordering::Less
-        {
+        if candidate.1.head.rank.compare(&best.1.head.rank, semantic_ratio) == Ordering::Less {
             best = candidate;
         }
     }
@@ -146,11 +120,7 @@ fn hits_into<'a>(
 ) -> Result<Merged, MergeError> {
     let window = request.paging().window(index.max_total_hits);
     let threshold = request.merged_threshold(index);
-    let mut merged = Merged {
-        semantic: 0,
-        duplicates: 0,
-        above_threshold: None,
-    };
+    let mut merged = Merged { semantic: 0, duplicates: 0, above_threshold: None };
     let mut taken = Taken::default();
     let mut rank = 0;
     // With a distinct attribute all hits are taken, so that the duplicates subtracted from the total do not depend on
@@ -162,19 +132,14 @@ fn hits_into<'a>(
         let Some(source) = sources.get_mut(position) else {
             break;
         };
-        let failed = |fault| MergeError {
-            answer: position,
-            fault,
-        };
+        let failed = |fault| MergeError { answer: position, fault };
         let score = source.head.rank.score;
         if threshold.is_some_and(|threshold| score.is_some_and(|score| score < threshold)) {
             // Nodes return their hits by falling score: this one's others are below as well.
             source.live = false;
             continue;
         }
-        let admitted = edits
-            .distinct
-            .is_none_or(|path| taken.admits(path, &source.head.distinct));
+        let admitted = edits.distinct.is_none_or(|path| taken.admits(path, &source.head.distinct));
         if !admitted {
             merged.duplicates += 1;
         } else {
@@ -182,9 +147,7 @@ fn hits_into<'a>(
                 if rank > window.start {
                     out.push(b',');
                 }
-                edits
-                    .write(source.body, &source.head, out)
-                    .map_err(failed)?;
+                edits.write(source.body, &source.head, out).map_err(failed)?;
                 merged.semantic += usize::from(source.head.rank.semantic);
             }
             rank += 1;

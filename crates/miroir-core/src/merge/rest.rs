@@ -32,40 +32,22 @@ impl Rest<'_> {
             out.extend_from_slice(vector);
         }
         member_into("processingTimeMs", self.elapsed_ms, out);
-        let sum = self.around.iter().fold(0u64, |sum, answer| {
-            sum.saturating_add(answer.total.unwrap_or_default())
-        });
-        let total = self
-            .merged
-            .above_threshold
-            .unwrap_or(sum.saturating_sub(self.merged.duplicates));
+        let sum = self.around.iter().fold(0u64, |sum, answer| sum.saturating_add(answer.total.unwrap_or_default()));
+        let total = self.merged.above_threshold.unwrap_or(sum.saturating_sub(self.merged.duplicates));
         paging_into(self.request.paging(), total, out);
         self.facets_into(total, out)?;
-        if let Some(uid) = self
-            .request_uid
-            .filter(|_| self.around.iter().all(|answer| answer.has_request_uid))
-        {
+        if let Some(uid) = self.request_uid.filter(|_| self.around.iter().all(|answer| answer.has_request_uid)) {
             out.extend_from_slice(b",\"requestUid\":");
             json::quote_into(uid, out);
         }
-        let metadata = self
-            .around
-            .iter()
-            .enumerate()
-            .find_map(|(n, answer)| Some((n, answer.metadata?)));
+        let metadata = self.around.iter().enumerate().find_map(|(n, answer)| Some((n, answer.metadata?)));
         if let Some((answer, metadata)) = metadata {
-            self.metadata_into(metadata, out)
-                .map_err(|fault| MergeError { answer, fault })?;
+            self.metadata_into(metadata, out).map_err(|fault| MergeError { answer, fault })?;
         }
         if self.around.iter().any(|answer| answer.is_semantic) {
             member_into("semanticHitCount", self.merged.semantic as u64, out);
         }
-        for member in self
-            .around
-            .first()
-            .map(|answer| answer.unknown.as_slice())
-            .unwrap_or_default()
-        {
+        for member in self.around.first().map(|answer| answer.unknown.as_slice()).unwrap_or_default() {
             let names_ours = memchr::memmem::find(member, strip::PREFIX.as_bytes()).is_some();
             if !names_ours {
                 out.push(b',');
@@ -77,11 +59,7 @@ impl Rest<'_> {
     }
 
     fn facets_into(&self, total: u64, out: &mut Vec<u8>) -> Result<(), MergeError> {
-        if self
-            .around
-            .iter()
-            .all(|answer| answer.facet_distribution.is_none())
-        {
+        if self.around.iter().all(|answer| answer.facet_distribution.is_none()) {
             return Ok(());
         }
         let nodes: Vec<_> = self
@@ -93,8 +71,7 @@ impl Rest<'_> {
                 candidates: answer.total.unwrap_or_default(),
             })
             .collect();
-        facet::merge_into(&nodes, total, self.index, out)
-            .map_err(|(answer, fault)| MergeError { answer, fault })
+        facet::merge_into(&nodes, total, self.index, out).map_err(|(answer, fault)| MergeError { answer, fault })
     }
 
     /// A node's metadata with the index's name as the client knows it.
@@ -146,17 +123,10 @@ fn paging_into(paging: Paging, total: u64, out: &mut Vec<u8>) {
             member_into("offset", offset as u64, out);
             member_into("estimatedTotalHits", total, out);
         }
-        Paging::Page {
-            page,
-            hits_per_page,
-        } => {
+        Paging::Page { page, hits_per_page } => {
             let hits_per_page = hits_per_page as u64;
             // Pages of no hits are not counted.
-            let pages = if hits_per_page == 0 {
-                0
-            } else {
-                total.div_ceil(hits_per_page)
-            };
+            let pages = if hits_per_page == 0 { 0 } else { total.div_ceil(hits_per_page) };
             member_into("hitsPerPage", hits_per_page, out);
             member_into("page", page as u64, out);
             member_into("totalPages", pages, out);

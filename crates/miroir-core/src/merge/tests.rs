@@ -15,21 +15,13 @@ struct Fixture {
 
 impl Default for Fixture {
     fn default() -> Self {
-        Self {
-            displayed: None,
-            distinct: None,
-            max_total_hits: 1000,
-            order: BTreeMap::new(),
-        }
+        Self { displayed: None, distinct: None, max_total_hits: 1000, order: BTreeMap::new() }
     }
 }
 
 impl Fixture {
     fn displaying(names: &[&str]) -> Self {
-        Self {
-            displayed: Some(names.iter().map(|name| (*name).to_owned()).collect()),
-            ..Self::default()
-        }
+        Self { displayed: Some(names.iter().map(|name| (*name).to_owned()).collect()), ..Self::default() }
     }
 
     fn merge(&self, body: &Value, answers: &[String]) -> Result<Vec<u8>, MergeError> {
@@ -55,18 +47,12 @@ impl Fixture {
     }
 
     fn ids(&self, body: &Value, answers: &[String]) -> Vec<u64> {
-        hits(&self.value(body, answers))
-            .iter()
-            .filter_map(|hit| hit["id"].as_u64())
-            .collect()
+        hits(&self.value(body, answers)).iter().filter_map(|hit| hit["id"].as_u64()).collect()
     }
 }
 
 fn hits(answer: &Value) -> &[Value] {
-    answer["hits"]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default()
+    answer["hits"].as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
 fn answer(hits: &[String], total: usize, more: &str) -> String {
@@ -86,10 +72,7 @@ fn hit(id: u64, words: u64, more: &str) -> String {
 
 #[test]
 fn the_answer_is_laid_out_as_meilisearch_does() {
-    let answers = [
-        answer(&[hit(1, 2, ",\"n\":1.50")], 4, ""),
-        answer(&[hit(2, 3, ",\"n\":1e2")], 3, ""),
-    ];
+    let answers = [answer(&[hit(1, 2, ",\"n\":1.50")], 4, ""), answer(&[hit(2, 3, ",\"n\":1e2")], 3, "")];
     assert_eq!(
         Fixture::default().text(&json!({}), &answers),
         r#"{"hits":[{"id":2,"n":1e2},{"id":1,"n":1.50}],"query":"q","processingTimeMs":7,"limit":20,"offset":0,"estimatedTotalHits":7,"requestUid":"uid"}"#
@@ -97,9 +80,7 @@ fn the_answer_is_laid_out_as_meilisearch_does() {
     assert!(
         Fixture::default()
             .text(&json!({"page": 2, "hitsPerPage": 3}), &answers)
-            .ends_with(
-                r#""hitsPerPage":3,"page":2,"totalPages":3,"totalHits":7,"requestUid":"uid"}"#
-            )
+            .ends_with(r#""hitsPerPage":3,"page":2,"totalPages":3,"totalHits":7,"requestUid":"uid"}"#)
     );
     let none: [String; 0] = [];
     assert_eq!(
@@ -132,132 +113,56 @@ fn scores_show_only_when_asked_for() {
             .collect::<Vec<_>>()
     };
     assert_eq!(shown(json!({})), ["id"]);
-    assert_eq!(
-        shown(json!({"showRankingScore": true})),
-        ["id", "_rankingScore"]
-    );
-    assert_eq!(
-        shown(json!({"showRankingScoreDetails": true})),
-        ["id", "_rankingScoreDetails"]
-    );
+    assert_eq!(shown(json!({"showRankingScore": true})), ["id", "_rankingScore"]);
+    assert_eq!(shown(json!({"showRankingScoreDetails": true})), ["id", "_rankingScoreDetails"]);
 }
 
 #[test]
 fn ties_keep_the_order_of_the_plan() {
-    let answers = [
-        answer(&[hit(1, 2, ""), hit(2, 2, "")], 2, ""),
-        answer(&[hit(3, 2, "")], 1, ""),
-    ];
+    let answers = [answer(&[hit(1, 2, ""), hit(2, 2, "")], 2, ""), answer(&[hit(3, 2, "")], 1, "")];
     assert_eq!(Fixture::default().ids(&json!({}), &answers), [1, 2, 3]);
 }
 
 #[test]
 fn nothing_beyond_max_total_hits_is_returned() {
-    let answers = [answer(
-        &[hit(1, 3, ""), hit(2, 2, ""), hit(3, 1, "")],
-        30,
-        "",
-    )];
-    let fixture = Fixture {
-        max_total_hits: 2,
-        ..Fixture::default()
-    };
+    let answers = [answer(&[hit(1, 3, ""), hit(2, 2, ""), hit(3, 1, "")], 30, "")];
+    let fixture = Fixture { max_total_hits: 2, ..Fixture::default() };
     assert_eq!(fixture.ids(&json!({"limit": 9}), &answers), [1, 2]);
-    assert_eq!(
-        fixture.ids(&json!({"offset": 1, "limit": 9}), &answers),
-        [2]
-    );
-    assert_eq!(
-        fixture.value(&json!({"offset": 5}), &answers)["estimatedTotalHits"],
-        json!(30)
-    );
+    assert_eq!(fixture.ids(&json!({"offset": 1, "limit": 9}), &answers), [2]);
+    assert_eq!(fixture.value(&json!({"offset": 5}), &answers)["estimatedTotalHits"], json!(30));
 }
 
 #[test]
 fn thresholds_cut_the_merge_and_count_as_one_server_does() {
-    let answers = [
-        answer(&[hit(1, 9, ""), hit(2, 4, "")], 50, ""),
-        answer(&[hit(3, 8, ""), hit(4, 3, "")], 50, ""),
-    ];
+    let answers = [answer(&[hit(1, 9, ""), hit(2, 4, "")], 50, ""), answer(&[hit(3, 8, ""), hit(4, 3, "")], 50, "")];
     let body = |limit: u64| json!({"rankingScoreThreshold": 0.5, "limit": limit});
     assert_eq!(Fixture::default().ids(&body(20), &answers), [1, 3]);
-    assert_eq!(
-        Fixture::default().value(&body(20), &answers)["estimatedTotalHits"],
-        json!(2)
-    );
-    assert_eq!(
-        Fixture::default().value(&body(2), &answers)["estimatedTotalHits"],
-        json!(100)
-    );
+    assert_eq!(Fixture::default().value(&body(20), &answers)["estimatedTotalHits"], json!(2));
+    assert_eq!(Fixture::default().value(&body(2), &answers)["estimatedTotalHits"], json!(100));
 }
 
 #[test]
 fn one_hit_per_distinct_value_is_kept() {
     let with = |id, words, value: &str| hit(id, words, &format!(",\"b\":{value}"));
     let answers = [
-        answer(
-            &[
-                with(1, 9, "\"Red\""),
-                with(2, 5, "null"),
-                with(3, 4, "[\"x\",2]"),
-                with(4, 2, "true"),
-            ],
-            10,
-            "",
-        ),
-        answer(
-            &[
-                with(5, 8, "\" red \""),
-                with(6, 6, "null"),
-                with(7, 3, "2.0"),
-                with(8, 1, "\"true\""),
-            ],
-            10,
-            "",
-        ),
+        answer(&[with(1, 9, "\"Red\""), with(2, 5, "null"), with(3, 4, "[\"x\",2]"), with(4, 2, "true")], 10, ""),
+        answer(&[with(5, 8, "\" red \""), with(6, 6, "null"), with(7, 3, "2.0"), with(8, 1, "\"true\"")], 10, ""),
     ];
-    let fixture = Fixture {
-        distinct: Some("b"),
-        ..Fixture::default()
-    };
+    let fixture = Fixture { distinct: Some("b"), ..Fixture::default() };
     assert_eq!(fixture.ids(&json!({}), &answers), [1, 6, 2, 3, 4]);
-    assert_eq!(
-        fixture.value(&json!({}), &answers)["estimatedTotalHits"],
-        json!(17)
-    );
+    assert_eq!(fixture.value(&json!({}), &answers)["estimatedTotalHits"], json!(17));
     assert_eq!(fixture.ids(&json!({"distinct": "id"}), &answers).len(), 8);
-    assert_eq!(
-        fixture.ids(&json!({"offset": 2, "limit": 2}), &answers),
-        [2, 3]
-    );
+    assert_eq!(fixture.ids(&json!({"offset": 2, "limit": 2}), &answers), [2, 3]);
 }
 
 #[test]
 fn distinct_values_are_found_below_objects_and_arrays() {
     let with = |id, words, value: &str| hit(id, words, &format!(",\"a\":{value}"));
     let answers = [
-        answer(
-            &[
-                with(1, 9, "{\"b\":{\"c\":1}}"),
-                with(2, 7, "[{\"b\":{\"c\":2}},{\"b.c\":3}]"),
-            ],
-            2,
-            "",
-        ),
-        answer(
-            &[
-                with(3, 8, "{\"b.c\":1}"),
-                with(4, 6, "{\"b\":[{\"c\":[3]}]}"),
-                with(5, 5, "{\"b\":4}"),
-            ],
-            3,
-            "",
-        ),
+        answer(&[with(1, 9, "{\"b\":{\"c\":1}}"), with(2, 7, "[{\"b\":{\"c\":2}},{\"b.c\":3}]")], 2, ""),
+        answer(&[with(3, 8, "{\"b.c\":1}"), with(4, 6, "{\"b\":[{\"c\":[3]}]}"), with(5, 5, "{\"b\":4}")], 3, ""),
     ];
-    assert_eq!(
-        Fixture::default().ids(&json!({"distinct": "a.b.c"}), &answers),
-        [1, 2, 5]
-    );
+    assert_eq!(Fixture::default().ids(&json!({"distinct": "a.b.c"}), &answers), [1, 2, 5]);
 }
 
 #[test]
@@ -265,26 +170,13 @@ fn what_was_fetched_for_distinct_is_removed_again() {
     let fetched = ",\"b\":1,\"_formatted\":{\"id\":\"1\",\"b\":\"1\"}";
     let answers = [answer(&[hit(1, 9, fetched)], 1, "")];
     let first = |body: Value| hits(&Fixture::default().value(&body, &answers))[0].clone();
-    let body =
-        json!({"distinct": "b", "attributesToRetrieve": ["id"], "attributesToHighlight": ["id"]});
+    let body = json!({"distinct": "b", "attributesToRetrieve": ["id"], "attributesToHighlight": ["id"]});
     assert_eq!(first(body), json!({"id": 1, "_formatted": {"id": "1"}}));
-    let body =
-        json!({"distinct": "b", "attributesToRetrieve": ["id"], "attributesToCrop": ["b:3"]});
-    assert_eq!(
-        first(body),
-        json!({"id": 1, "_formatted": {"id": "1", "b": "1"}})
-    );
+    let body = json!({"distinct": "b", "attributesToRetrieve": ["id"], "attributesToCrop": ["b:3"]});
+    assert_eq!(first(body), json!({"id": 1, "_formatted": {"id": "1", "b": "1"}}));
     let body = json!({"distinct": "b", "attributesToRetrieve": ["*"]});
     assert_eq!(first(body)["b"], json!(1));
-    let nested = [answer(
-        &[hit(
-            1,
-            9,
-            ",\"a\":{\"b\":1,\"c\":{\"d\":2}},\"e\":[{\"f\":1}]",
-        )],
-        1,
-        "",
-    )];
+    let nested = [answer(&[hit(1, 9, ",\"a\":{\"b\":1,\"c\":{\"d\":2}},\"e\":[{\"f\":1}]")], 1, "")];
     let body = json!({"distinct": "a.b", "attributesToRetrieve": ["id", "a.c", "e"]});
     assert_eq!(
         Fixture::default().value(&body, &nested)["hits"],
@@ -308,14 +200,8 @@ fn nothing_of_ours_shows_anywhere() {
     let hit = r#"{"_miroir_shard":"s","id":1,"_miroir_updated_at":"t","_formatted":{"_miroir_shard":"s"},"_matchesPosition":{"_miroir_shard":[]},"_rankingScore":1.0}"#;
     let more = r#","facetDistribution":{"_miroir_shard":{"s":1},"a":{}},"facetStats":{},"novelty":{"_miroir_x":1}"#;
     let text = Fixture::default().text(&json!({}), &[answer(&[hit.to_owned()], 1, more)]);
-    assert!(
-        text.starts_with(r#"{"hits":[{"id":1,"_matchesPosition":{}}],"#),
-        "{text}"
-    );
-    assert!(
-        text.contains(r#""facetDistribution":{"a":{}},"facetStats":{},"requestUid""#),
-        "{text}"
-    );
+    assert!(text.starts_with(r#"{"hits":[{"id":1,"_matchesPosition":{}}],"#), "{text}");
+    assert!(text.contains(r#""facetDistribution":{"a":{}},"facetStats":{},"requestUid""#), "{text}");
     assert!(!text.contains("_miroir"), "{text}");
 }
 
@@ -323,16 +209,13 @@ fn nothing_of_ours_shows_anywhere() {
 fn members_around_the_hits_are_carried_over() {
     let more = r#","queryVector":[0.10],"metadata":{"query":"q","indexUid":"physical"},"performanceDetails":{"a":"1"},"novelty":[1.0],"semanticHitCount":5"#;
     let text = Fixture::default().text(&json!({}), &[answer(&[], 1, ""), answer(&[], 1, more)]);
+    assert!(text.contains(r#""query":"q","queryVector":[0.10],"processingTimeMs":7"#), "{text}");
     assert!(
-        text.contains(r#""query":"q","queryVector":[0.10],"processingTimeMs":7"#),
+        text.ends_with(r#""requestUid":"uid","metadata":{"query":"q","indexUid":"books"},"semanticHitCount":0}"#),
         "{text}"
     );
-    assert!(text.ends_with(r#""requestUid":"uid","metadata":{"query":"q","indexUid":"books"},"semanticHitCount":0}"#), "{text}");
     let text = Fixture::default().text(&json!({}), &[answer(&[], 1, more)]);
-    assert!(
-        text.ends_with(r#""semanticHitCount":0,"novelty":[1.0]}"#),
-        "{text}"
-    );
+    assert!(text.ends_with(r#""semanticHitCount":0,"novelty":[1.0]}"#), "{text}");
 }
 
 #[test]
@@ -343,40 +226,20 @@ fn semantic_hits_are_counted_over_the_page() {
         )
     };
     let count = ",\"semanticHitCount\":1";
-    let answers = [
-        answer(&[semantic(1, 0.9), hit(2, 9, "")], 2, count),
-        answer(&[semantic(3, 0.8), hit(4, 8, "")], 2, count),
-    ];
+    let answers =
+        [answer(&[semantic(1, 0.9), hit(2, 9, "")], 2, count), answer(&[semantic(3, 0.8), hit(4, 8, "")], 2, count)];
     let body = |ratio: f64, limit: u64| json!({"hybrid": {"embedder": "e", "semanticRatio": ratio}, "limit": limit});
-    assert_eq!(
-        Fixture::default().ids(&body(0.9, 9), &answers),
-        [1, 3, 2, 4]
-    );
-    assert_eq!(
-        Fixture::default().value(&body(0.9, 1), &answers)["semanticHitCount"],
-        json!(1)
-    );
-    assert_eq!(
-        Fixture::default().value(&body(0.9, 3), &answers)["semanticHitCount"],
-        json!(2)
-    );
+    assert_eq!(Fixture::default().ids(&body(0.9, 9), &answers), [1, 3, 2, 4]);
+    assert_eq!(Fixture::default().value(&body(0.9, 1), &answers)["semanticHitCount"], json!(1));
+    assert_eq!(Fixture::default().value(&body(0.9, 3), &answers)["semanticHitCount"], json!(2));
 }
 
 #[test]
 fn answers_laid_out_otherwise_are_read_from_the_front() {
-    let compact = answer(
-        &[
-            hit(1, 3, ",\"a\":[1],\"query\":5,\"totalHits\":9"),
-            hit(2, 2, ""),
-        ],
-        2,
-        "",
-    );
+    let compact = answer(&[hit(1, 3, ",\"a\":[1],\"query\":5,\"totalHits\":9"), hit(2, 2, "")], 2, "");
     let value: Value = serde_json::from_str(&compact).expect("JSON");
     let pretty = serde_json::to_string_pretty(&value).expect("JSON");
-    let moved = compact
-        .replacen("{\"hits\"", "{\"query\":\"q\",\"hits\"", 1)
-        .replacen("],\"query\":\"q\"", "]", 1);
+    let moved = compact.replacen("{\"hits\"", "{\"query\":\"q\",\"hits\"", 1).replacen("],\"query\":\"q\"", "]", 1);
     let wanted = Fixture::default().value(&json!({}), std::slice::from_ref(&compact));
     assert_eq!(hits(&wanted).len(), 2);
     for other in [pretty, moved] {
@@ -396,9 +259,7 @@ fn an_answer_that_is_none_is_named() {
         "{\"hits\":[],\"query\":\"\",\"totalHits\":-1}",
         "{\"hits\":[5],\"query\":\"\",\"totalHits\":1}",
     ] {
-        let error = Fixture::default()
-            .merge(&json!({}), &[good.clone(), bad.to_owned()])
-            .expect_err(bad);
+        let error = Fixture::default().merge(&json!({}), &[good.clone(), bad.to_owned()]).expect_err(bad);
         assert_eq!(error.answer, 1, "{bad}");
     }
 }
@@ -406,14 +267,12 @@ fn an_answer_that_is_none_is_named() {
 #[test]
 fn damage_anywhere_is_an_error_or_harmless_but_never_a_panic() {
     let more = r#","facetDistribution":{"n":{"1":2,"é":1}},"facetStats":{"n":{"min":1.0,"max":1.0}},"metadata":{"indexUid":"x"}"#;
-    let formatted =
-        r#","a":{"b":[{"c":1}]},"_formatted":{"a":{"b":"1"}},"_matchesPosition":{"a.b":[]}"#;
-    let whole = answer(
-        &[hit(1, 3, formatted), hit(2, 2, ",\"t\":\"\\u00e9\\\"\"")],
-        2,
-        more,
-    );
-    let request = SearchRequest::from_body(br#"{"distinct":"a.b.c","attributesToRetrieve":["a.d","t","id"],"showRankingScoreDetails":true}"#).expect("readable");
+    let formatted = r#","a":{"b":[{"c":1}]},"_formatted":{"a":{"b":"1"}},"_matchesPosition":{"a.b":[]}"#;
+    let whole = answer(&[hit(1, 3, formatted), hit(2, 2, ",\"t\":\"\\u00e9\\\"\"")], 2, more);
+    let request = SearchRequest::from_body(
+        br#"{"distinct":"a.b.c","attributesToRetrieve":["a.d","t","id"],"showRankingScoreDetails":true}"#,
+    )
+    .expect("readable");
     let order = BTreeMap::new();
     let displayed = ["id".to_owned(), "t".to_owned(), "a.d".to_owned()];
     let index = IndexView {
@@ -434,10 +293,7 @@ fn damage_anywhere_is_an_error_or_harmless_but_never_a_panic() {
             bytes[at] = byte;
             // Whatever is accepted makes an answer that is JSON.
             if let Ok(out) = merged(&bytes) {
-                assert!(
-                    serde_json::from_slice::<&serde_json::value::RawValue>(&out).is_ok(),
-                    "{byte} at {at}"
-                );
+                assert!(serde_json::from_slice::<&serde_json::value::RawValue>(&out).is_ok(), "{byte} at {at}");
             }
         }
     }

@@ -56,12 +56,8 @@ pub(crate) fn take_value<'a>(scanner: &mut Scanner<'a>) -> Result<&'a [u8], Synt
 /// UTF-8 is empty.
 pub(crate) fn key_text(key: &[u8]) -> Cow<'_, str> {
     if !key.contains(&b'\\') {
-        return std::str::from_utf8(key)
-            .map(Cow::Borrowed)
-            .unwrap_or_default();
+        return std::str::from_utf8(key).map(Cow::Borrowed).unwrap_or_default();
     }
     let quoted = [b"\"", key, b"\""].concat();
-    json::unquote(&quoted)
-        .map(|text| Cow::Owned(text.into_owned()))
-        .unwrap_or_default()
+    json::unquote(&quoted).map(|text| Cow::Owned(text.into_owned())).unwrap_or_default()
 }

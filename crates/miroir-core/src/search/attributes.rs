@@ -11,24 +11,15 @@ use crate::strip;
 
 /// Whether the attribute `outer` is `inner` or contains it.
 pub(crate) fn covers(outer: &str, inner: &str) -> bool {
-    inner
-        .strip_prefix(outer)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 /// The attributes asked for that are displayed; `*` asks for all of them.
 pub(super) fn narrow<'a>(asked: &'a [String], displayed: &'a [String]) -> Vec<Cow<'a, str>> {
     if asked.iter().any(|name| name == "*") {
-        return displayed
-            .iter()
-            .map(|name| Cow::Borrowed(name.as_str()))
-            .collect();
+        return displayed.iter().map(|name| Cow::Borrowed(name.as_str())).collect();
     }
-    asked
-        .iter()
-        .filter(|name| displayed.contains(name))
-        .map(|name| Cow::Borrowed(name.as_str()))
-        .collect()
+    asked.iter().filter(|name| displayed.contains(name)).map(|name| Cow::Borrowed(name.as_str())).collect()
 }
 
 /// Likewise for attributes that may carry a length, as in `name:5` and `*:5`.
@@ -37,11 +28,7 @@ pub(super) fn narrow_crops<'a>(asked: &'a [String], displayed: &'a [String]) -> 
     for crop in asked {
         let (name, length) = crop_parts(crop);
         if name == "*" {
-            crops.extend(
-                displayed
-                    .iter()
-                    .map(|name| Cow::Owned(format!("{name}{length}"))),
-            );
+            crops.extend(displayed.iter().map(|name| Cow::Owned(format!("{name}{length}"))));
         } else if displayed.iter().any(|known| known == name) {
             crops.push(Cow::Borrowed(crop.as_str()));
         }
@@ -51,40 +38,23 @@ pub(super) fn narrow_crops<'a>(asked: &'a [String], displayed: &'a [String]) -> 
 
 /// `name:5` as `name` and `:5`.
 fn crop_parts(crop: &str) -> (&str, &str) {
-    crop.rfind(':')
-        .and_then(|colon| crop.split_at_checked(colon))
-        .unwrap_or((crop, ""))
+    crop.rfind(':').and_then(|colon| crop.split_at_checked(colon)).unwrap_or((crop, ""))
 }
 
 /// The list for `attributesToRetrieve`; `None` for everything.
-pub(super) fn retrieved_from_nodes<'a>(
-    request: &'a SearchRequest,
-    index: &IndexView<'a>,
-) -> Option<Vec<Cow<'a, str>>> {
+pub(super) fn retrieved_from_nodes<'a>(request: &'a SearchRequest, index: &IndexView<'a>) -> Option<Vec<Cow<'a, str>>> {
     let mut attributes = asked_for(request, index)?;
     attributes.extend(fetched_for_distinct(request, index).map(Cow::Borrowed));
     Some(attributes)
 }
 
 /// What of the client's wishes is displayed and not ours; `None` for everything.
-pub(crate) fn asked_for<'a>(
-    request: &'a SearchRequest,
-    index: &IndexView<'a>,
-) -> Option<Vec<Cow<'a, str>>> {
-    let asked = request
-        .retrieve
-        .as_deref()
-        .filter(|asked| !asked.iter().any(|name| name == "*"));
+pub(crate) fn asked_for<'a>(request: &'a SearchRequest, index: &IndexView<'a>) -> Option<Vec<Cow<'a, str>>> {
+    let asked = request.retrieve.as_deref().filter(|asked| !asked.iter().any(|name| name == "*"));
     let mut attributes: Vec<Cow<'a, str>> = match (asked, index.displayed) {
         (None, None) => return None,
-        (Some(asked), None) => asked
-            .iter()
-            .map(|name| Cow::Borrowed(name.as_str()))
-            .collect(),
-        (None, Some(displayed)) => displayed
-            .iter()
-            .map(|name| Cow::Borrowed(name.as_str()))
-            .collect(),
+        (Some(asked), None) => asked.iter().map(|name| Cow::Borrowed(name.as_str())).collect(),
+        (None, Some(displayed)) => displayed.iter().map(|name| Cow::Borrowed(name.as_str())).collect(),
         (Some(asked), Some(displayed)) => narrow(asked, displayed),
     };
     attributes.retain(|name| !strip::is_ours(name.as_bytes()));
@@ -92,42 +62,22 @@ pub(crate) fn asked_for<'a>(
 }
 
 /// The distinct attribute when nodes return it only because the merge has to read it.
-pub(crate) fn fetched_for_distinct<'a>(
-    request: &'a SearchRequest,
-    index: &IndexView<'a>,
-) -> Option<&'a str> {
+pub(crate) fn fetched_for_distinct<'a>(request: &'a SearchRequest, index: &IndexView<'a>) -> Option<&'a str> {
     let distinct = request.distinct(index)?;
     let asked = asked_for(request, index)?;
     (!asked.iter().any(|name| covers(name, distinct))).then_some(distinct)
 }
 
 /// The attributes that `_formatted` holds whether or not they are retrieved; `None` for everything.
-pub(crate) fn formatted<'a>(
-    request: &'a SearchRequest,
-    index: &IndexView<'a>,
-) -> Option<Vec<Cow<'a, str>>> {
+pub(crate) fn formatted<'a>(request: &'a SearchRequest, index: &IndexView<'a>) -> Option<Vec<Cow<'a, str>>> {
     let highlighted = request.highlight.as_deref().unwrap_or_default();
-    let cropped: Vec<&str> = request
-        .crop
-        .as_deref()
-        .unwrap_or_default()
-        .iter()
-        .map(|crop| crop_parts(crop).0)
-        .collect();
+    let cropped: Vec<&str> =
+        request.crop.as_deref().unwrap_or_default().iter().map(|crop| crop_parts(crop).0).collect();
     let everything = highlighted.iter().any(|name| name == "*") || cropped.contains(&"*");
-    let is_shown = |name: &str| {
-        index
-            .displayed
-            .is_none_or(|displayed| displayed.iter().any(|known| known == name))
-    };
+    let is_shown = |name: &str| index.displayed.is_none_or(|displayed| displayed.iter().any(|known| known == name));
     match (everything, index.displayed) {
         (true, None) => None,
-        (true, Some(displayed)) => Some(
-            displayed
-                .iter()
-                .map(|name| Cow::Borrowed(name.as_str()))
-                .collect(),
-        ),
+        (true, Some(displayed)) => Some(displayed.iter().map(|name| Cow::Borrowed(name.as_str())).collect()),
         (false, _) => Some(
             highlighted
                 .iter()

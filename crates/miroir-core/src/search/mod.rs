@@ -84,10 +84,7 @@ impl Paging {
     pub fn window(self, max_total_hits: usize) -> Range<usize> {
         let (start, length) = match self {
             Self::Offset { offset, limit } => (offset, limit),
-            Self::Page {
-                page,
-                hits_per_page,
-            } => match page.checked_sub(1) {
+            Self::Page { page, hits_per_page } => match page.checked_sub(1) {
                 Some(before) => (before.saturating_mul(hits_per_page), hits_per_page),
                 None => (0, 0),
             },
@@ -188,8 +185,7 @@ impl SearchRequest {
         let by_offset = matches!(self.paging, Paging::Offset { .. });
         let falling = !self.is_sorted && !self.is_semantic && !index.ranks_by_attribute;
         let hits_alone = self.facets.is_empty() && self.distinct(index).is_none();
-        self.threshold
-            .filter(|_| by_offset && falling && hits_alone)
+        self.threshold.filter(|_| by_offset && falling && hits_alone)
     }
 
     /// The share of semantic scores in a hybrid search.
@@ -209,11 +205,7 @@ impl SearchRequest {
     /// keep their order from page to page.
     pub fn fingerprint(&self) -> u64 {
         let mut hasher = Xxh3::new();
-        for piece in self
-            .members
-            .iter()
-            .filter(|piece| piece.name != Name::Paging)
-        {
+        for piece in self.members.iter().filter(|piece| piece.name != Name::Paging) {
             for part in [&piece.key, &piece.value] {
                 let bytes = self.bytes(part);
                 hasher.update(&bytes.len().to_le_bytes());
@@ -228,10 +220,7 @@ impl SearchRequest {
     }
 
     fn value_of(&self, name: Name) -> Option<&[u8]> {
-        self.members
-            .iter()
-            .find(|piece| piece.name == name)
-            .map(|piece| self.bytes(&piece.value))
+        self.members.iter().find(|piece| piece.name == name).map(|piece| self.bytes(&piece.value))
     }
 }
 

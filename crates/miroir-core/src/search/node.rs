@@ -28,18 +28,13 @@ impl SearchRequest {
                 (Name::Paging | Name::Show | Name::Retrieve, _) => continue,
                 (Name::Filter, _) if shard_filter.is_some() => continue,
                 (Name::Threshold, _) if self.merged_threshold(index).is_some() => continue,
-                (Name::Highlight, Some(displayed)) => self
-                    .highlight
-                    .as_deref()
-                    .map(|asked| attributes::narrow(asked, displayed)),
-                (Name::Crop, Some(displayed)) => self
-                    .crop
-                    .as_deref()
-                    .map(|asked| attributes::narrow_crops(asked, displayed)),
-                (
-                    Name::Filter | Name::Threshold | Name::Highlight | Name::Crop | Name::Other,
-                    _,
-                ) => None,
+                (Name::Highlight, Some(displayed)) => {
+                    self.highlight.as_deref().map(|asked| attributes::narrow(asked, displayed))
+                }
+                (Name::Crop, Some(displayed)) => {
+                    self.crop.as_deref().map(|asked| attributes::narrow_crops(asked, displayed))
+                }
+                (Name::Filter | Name::Threshold | Name::Highlight | Name::Crop | Name::Other, _) => None,
             };
             body.extend_from_slice(b",\"");
             body.extend_from_slice(self.bytes(&piece.key));
@@ -58,11 +53,7 @@ impl SearchRequest {
     fn depth(&self, index: &IndexView<'_>) -> usize {
         let window = self.paging.window(index.max_total_hits);
         let counts_what_it_ranks = self.threshold.is_some() || self.distinct(index).is_some();
-        if window.is_empty() && !counts_what_it_ranks {
-            0
-        } else {
-            window.end
-        }
+        if window.is_empty() && !counts_what_it_ranks { 0 } else { window.end }
     }
 
     fn paging_into(&self, index: &IndexView<'_>, body: &mut Vec<u8>) {

@@ -34,10 +34,7 @@ impl SearchRequest {
         let mut request = Self {
             members: Vec::with_capacity(16),
             query: String::new(),
-            paging: Paging::Offset {
-                offset: 0,
-                limit: DEFAULT_LIMIT,
-            },
+            paging: Paging::Offset { offset: 0, limit: DEFAULT_LIMIT },
             retrieve: None,
             highlight: None,
             crop: None,
@@ -58,14 +55,8 @@ impl SearchRequest {
             let value = member.span.end - member.value.len()..member.span.end;
             let name = key_text(member.key);
             // On duplicates the last value counts, also for its type.
-            request
-                .members
-                .retain(|known| key_text(text.get(known.key.clone()).unwrap_or_default()) != name);
-            request.members.push(Piece {
-                name: Name::of(&name),
-                key,
-                value,
-            });
+            request.members.retain(|known| key_text(text.get(known.key.clone()).unwrap_or_default()) != name);
+            request.members.push(Piece { name: Name::of(&name), key, value });
         }
         request.read_members(&text)?;
         request.text = text;
@@ -95,27 +86,21 @@ impl SearchRequest {
                 "showPerformanceDetails" => drop(read::<bool>(raw)?),
                 "filter" => filter_shape(raw)?,
                 "rankingScoreThreshold" => self.threshold = threshold(raw)?,
-                "sort" => {
-                    self.is_sorted =
-                        read::<Option<Vec<String>>>(raw)?.is_some_and(|sort| !sort.is_empty())
-                }
+                "sort" => self.is_sorted = read::<Option<Vec<String>>>(raw)?.is_some_and(|sort| !sort.is_empty()),
                 "vector" | "media" => self.is_semantic |= raw != b"null",
                 "hybrid" => {
                     self.is_semantic |= raw != b"null";
                     let hybrid = serde_json::from_slice::<Hybrid>(raw).ok();
-                    self.semantic_ratio = hybrid
-                        .and_then(|h| h.semantic_ratio)
-                        .unwrap_or(DEFAULT_SEMANTIC_RATIO);
+                    self.semantic_ratio = hybrid.and_then(|h| h.semantic_ratio).unwrap_or(DEFAULT_SEMANTIC_RATIO);
                 }
                 _ => {}
             }
         }
         self.paging = match (page, hits_per_page) {
             (None, None) => Paging::Offset { offset, limit },
-            (page, hits_per_page) => Paging::Page {
-                page: page.unwrap_or(1),
-                hits_per_page: hits_per_page.unwrap_or(DEFAULT_LIMIT),
-            },
+            (page, hits_per_page) => {
+                Paging::Page { page: page.unwrap_or(1), hits_per_page: hits_per_page.unwrap_or(DEFAULT_LIMIT) }
+            }
         };
         Ok(())
     }
@@ -158,12 +143,7 @@ fn filter_shape(raw: &[u8]) -> Result<(), Unreadable> {
         is_string(raw) || is_array_of(raw, is_string)
     }
     fn is_array_of(raw: &[u8], accepted: fn(&[u8]) -> bool) -> bool {
-        json::elements(raw)
-            .is_ok_and(|mut elements| elements.all(|element| element.is_ok_and(accepted)))
+        json::elements(raw).is_ok_and(|mut elements| elements.all(|element| element.is_ok_and(accepted)))
     }
-    if raw == b"null" || is_string(raw) || is_array_of(raw, is_clause) {
-        Ok(())
-    } else {
-        Err(Unreadable)
-    }
+    if raw == b"null" || is_string(raw) || is_array_of(raw, is_clause) { Ok(()) } else { Err(Unreadable) }
 }

@@ -22,11 +22,7 @@ impl SearchRequest {
                 body.push(b',');
             }
         }
-        let given = |wanted: &str| {
-            last.iter()
-                .find(|(name, _)| *name == wanted)
-                .map(|(_, value)| *value)
-        };
+        let given = |wanted: &str| last.iter().find(|(name, _)| *name == wanted).map(|(_, value)| *value);
         match (given("hybridEmbedder"), given("hybridSemanticRatio")) {
             (Some(embedder), ratio) => hybrid_into(embedder, ratio, &mut body)?,
             (None, Some(_)) => return Err(Unreadable),
@@ -46,16 +42,11 @@ fn parameter_into(name: &str, value: &str, body: &mut Vec<u8>) -> Result<(), Unr
     if matches!(name, "hybridEmbedder" | "hybridSemanticRatio") {
         return Ok(());
     }
-    let member = if name == "personalizeUserContext" {
-        "personalize"
-    } else {
-        name
-    };
+    let member = if name == "personalizeUserContext" { "personalize" } else { name };
     json::quote_into(member, body);
     body.push(b':');
     match name {
-        "q" | "cropMarker" | "highlightPreTag" | "highlightPostTag" | "distinct"
-        | "matchingStrategy" => {
+        "q" | "cropMarker" | "highlightPreTag" | "highlightPostTag" | "distinct" | "matchingStrategy" => {
             json::quote_into(value, body);
         }
         "offset" | "limit" | "page" | "hitsPerPage" | "cropLength" => {
@@ -80,17 +71,11 @@ fn parameter_into(name: &str, value: &str, body: &mut Vec<u8>) -> Result<(), Unr
             json::quote_into(text, body);
             Ok(())
         })?,
-        "vector" => list_into(separated(value), body, |text, body| {
-            number_into(text, body).map(drop)
+        "vector" => list_into(separated(value), body, |text, body| number_into(text, body).map(drop))?,
+        "sort" => list_into(sort_expressions(value).iter().map(String::as_str), body, |text, body| {
+            json::quote_into(text, body);
+            Ok(())
         })?,
-        "sort" => list_into(
-            sort_expressions(value).iter().map(String::as_str),
-            body,
-            |text, body| {
-                json::quote_into(text, body);
-                Ok(())
-            },
-        )?,
         "filter" => filter_into(value, body)?,
         "rankingScoreThreshold" => {
             if !(0.0..=1.0).contains(&number_into(value, body)?) {
@@ -140,12 +125,9 @@ fn number_into(text: &str, body: &mut Vec<u8>) -> Result<f64, Unreadable> {
 
 /// A filter is JSON when it can be read as JSON, else it is an expression.
 fn filter_into(value: &str, body: &mut Vec<u8>) -> Result<(), Unreadable> {
-    let whole = json::value_range(value.as_bytes(), 0).ok().filter(|range| {
-        value
-            .as_bytes()
-            .get(range.end..)
-            .is_some_and(|rest| rest.iter().all(u8::is_ascii_whitespace))
-    });
+    let whole = json::value_range(value.as_bytes(), 0)
+        .ok()
+        .filter(|range| value.as_bytes().get(range.end..).is_some_and(|rest| rest.iter().all(u8::is_ascii_whitespace)));
     match whole.and_then(|range| value.as_bytes().get(range)) {
         // Refused in a GET, whereas a body's null is no filter.
         Some(b"null") => return Err(Unreadable),

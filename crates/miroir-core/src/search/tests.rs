@@ -30,12 +30,7 @@ fn request(body: &Value) -> SearchRequest {
 }
 
 /// The node's body for `body` under the given settings, as a value.
-fn sent(
-    body: &Value,
-    displayed: Option<&[String]>,
-    distinct: Option<&str>,
-    shards: Option<&str>,
-) -> Value {
+fn sent(body: &Value, displayed: Option<&[String]>, distinct: Option<&str>, shards: Option<&str>) -> Value {
     let order = BTreeMap::new();
     let bytes = request(body).node_body(&view(displayed, distinct, &order), shards);
     serde_json::from_slice(&bytes).expect("JSON")
@@ -43,29 +38,13 @@ fn sent(
 
 #[test]
 fn nodes_are_asked_for_the_head_of_the_ranking_with_details() {
-    let body = sent(
-        &json!({"q": "x", "offset": 40, "limit": 7, "cropLength": 3, "novel": [1.0]}),
-        None,
-        None,
-        None,
-    );
+    let body = sent(&json!({"q": "x", "offset": 40, "limit": 7, "cropLength": 3, "novel": [1.0]}), None, None, None);
     let wanted = json!({"offset": 0, "limit": 47, "showRankingScore": true, "showRankingScoreDetails": true,
         "q": "x", "cropLength": 3, "novel": [1.0]});
     assert_eq!(body, wanted);
-    let paged = sent(
-        &json!({"page": 3, "hitsPerPage": 5, "offset": 9}),
-        None,
-        None,
-        None,
-    );
-    assert_eq!(
-        (&paged["page"], &paged["hitsPerPage"], paged.get("offset")),
-        (&json!(1), &json!(15), None)
-    );
-    assert_eq!(
-        sent(&json!({"page": 2}), None, None, None)["hitsPerPage"],
-        json!(40)
-    );
+    let paged = sent(&json!({"page": 3, "hitsPerPage": 5, "offset": 9}), None, None, None);
+    assert_eq!((&paged["page"], &paged["hitsPerPage"], paged.get("offset")), (&json!(1), &json!(15), None));
+    assert_eq!(sent(&json!({"page": 2}), None, None, None)["hitsPerPage"], json!(40));
 }
 
 #[test]
@@ -76,17 +55,10 @@ fn no_node_is_asked_beyond_max_total_hits_or_for_an_empty_page() {
         (json!({"limit": 0, "offset": 5}), 0),
         (json!({"limit": 0, "offset": 5, "distinct": "a"}), 5),
     ] {
-        assert_eq!(
-            sent(&body, None, None, None)["limit"],
-            json!(limit),
-            "{body}"
-        );
+        assert_eq!(sent(&body, None, None, None)["limit"], json!(limit), "{body}");
     }
     for page in [0, u64::MAX] {
-        assert_eq!(
-            sent(&json!({"page": page, "hitsPerPage": 3}), None, None, None)["hitsPerPage"],
-            json!(0)
-        );
+        assert_eq!(sent(&json!({"page": page, "hitsPerPage": 3}), None, None, None)["hitsPerPage"], json!(0));
     }
 }
 
@@ -97,19 +69,10 @@ fn the_shard_filter_comes_first_and_the_clients_filter_stays_whole() {
         (json!(null), json!([ours])),
         (json!([]), json!([ours])),
         (json!("a = 1) OR (b = 2"), json!([ours, "a = 1) OR (b = 2"])),
-        (
-            json!([["a = 1", "b = 2"], "c = 3"]),
-            json!([ours, ["a = 1", "b = 2"], "c = 3"]),
-        ),
+        (json!([["a = 1", "b = 2"], "c = 3"]), json!([ours, ["a = 1", "b = 2"], "c = 3"])),
     ] {
-        assert_eq!(
-            sent(&json!({"filter": client}), None, None, Some(ours))["filter"],
-            wanted
-        );
-        assert_eq!(
-            sent(&json!({"filter": client}), None, None, None)["filter"],
-            client
-        );
+        assert_eq!(sent(&json!({"filter": client}), None, None, Some(ours))["filter"], wanted);
+        assert_eq!(sent(&json!({"filter": client}), None, None, None)["filter"], client);
     }
 }
 
@@ -117,84 +80,41 @@ fn the_shard_filter_comes_first_and_the_clients_filter_stays_whole() {
 fn attributes_are_narrowed_to_the_displayed_ones_by_name() {
     let shown = names(&["id", "a.b", "x"]);
     let retrieved = |asked: Value| {
-        sent(
-            &json!({"attributesToRetrieve": asked}),
-            Some(&shown),
-            None,
-            None,
-        )["attributesToRetrieve"]
-            .clone()
+        sent(&json!({"attributesToRetrieve": asked}), Some(&shown), None, None)["attributesToRetrieve"].clone()
     };
     assert_eq!(retrieved(json!(null)), json!(["id", "a.b", "x"]));
     assert_eq!(retrieved(json!(["*"])), json!(["id", "a.b", "x"]));
-    assert_eq!(
-        retrieved(json!(["a", "x.y", "a.b", "secret"])),
-        json!(["a.b"])
-    );
+    assert_eq!(retrieved(json!(["a", "x.y", "a.b", "secret"])), json!(["a.b"]));
     let formatted = sent(
         &json!({"attributesToHighlight": ["*"], "attributesToCrop": ["*:5", "x:3", "secret:1", "id"]}),
         Some(&shown),
         None,
         None,
     );
-    assert_eq!(
-        formatted["attributesToHighlight"],
-        json!(["id", "a.b", "x"])
-    );
-    assert_eq!(
-        formatted["attributesToCrop"],
-        json!(["id:5", "a.b:5", "x:5", "x:3", "id"])
-    );
+    assert_eq!(formatted["attributesToHighlight"], json!(["id", "a.b", "x"]));
+    assert_eq!(formatted["attributesToCrop"], json!(["id:5", "a.b:5", "x:5", "x:3", "id"]));
     let open = json!({"attributesToHighlight": ["*"], "attributesToCrop": ["*:5"]});
     let body = sent(&open, None, None, None);
-    assert_eq!(
-        (
-            &body["attributesToHighlight"],
-            body.get("attributesToRetrieve")
-        ),
-        (&json!(["*"]), None)
-    );
+    assert_eq!((&body["attributesToHighlight"], body.get("attributesToRetrieve")), (&json!(["*"]), None));
 }
 
 #[test]
 fn the_distinct_attribute_is_fetched_when_it_would_be_missing() {
     let retrieved = |asked: Value, distinct| {
-        sent(
-            &json!({"attributesToRetrieve": asked}),
-            None,
-            Some(distinct),
-            None,
-        )
-        .get("attributesToRetrieve")
-        .cloned()
+        sent(&json!({"attributesToRetrieve": asked}), None, Some(distinct), None).get("attributesToRetrieve").cloned()
     };
-    assert_eq!(
-        retrieved(json!(["id"]), "brand"),
-        Some(json!(["id", "brand"]))
-    );
+    assert_eq!(retrieved(json!(["id"]), "brand"), Some(json!(["id", "brand"])));
     assert_eq!(retrieved(json!(["a"]), "a.b"), Some(json!(["a"])));
     assert_eq!(retrieved(json!(null), "brand"), None);
     assert_eq!(retrieved(json!(["*"]), "brand"), None);
-    let of_request = sent(
-        &json!({"attributesToRetrieve": [], "distinct": "b"}),
-        None,
-        Some("a"),
-        None,
-    );
+    let of_request = sent(&json!({"attributesToRetrieve": [], "distinct": "b"}), None, Some("a"), None);
     assert_eq!(of_request["attributesToRetrieve"], json!(["b"]));
-    assert_eq!(
-        retrieved(json!(["_miroir_shard", "id"]), "id"),
-        Some(json!(["id"]))
-    );
+    assert_eq!(retrieved(json!(["_miroir_shard", "id"]), "id"), Some(json!(["id"])));
 }
 
 #[test]
 fn thresholds_are_left_to_the_merge_where_it_counts_as_one_server_does() {
-    let kept = |body: Value| {
-        sent(&body, None, None, None)
-            .get("rankingScoreThreshold")
-            .is_some()
-    };
+    let kept = |body: Value| sent(&body, None, None, None).get("rankingScoreThreshold").is_some();
     assert!(!kept(json!({"rankingScoreThreshold": 0.5})));
     for other in [
         json!({"rankingScoreThreshold": 0.5, "page": 1}),
@@ -230,29 +150,15 @@ fn what_meilisearch_refuses_is_unreadable() {
         r#"{"rankingScoreThreshold":1.5}"#,
         r#"{"showPerformanceDetails":1}"#,
     ] {
-        assert_eq!(
-            SearchRequest::from_body(body.as_bytes()).err(),
-            Some(Unreadable),
-            "{body}"
-        );
+        assert_eq!(SearchRequest::from_body(body.as_bytes()).err(), Some(Unreadable), "{body}");
     }
     assert!(SearchRequest::from_body(b"{\"q\":\"\xff\"}").is_err());
 }
 
 #[test]
 fn of_members_given_twice_the_last_counts() {
-    let request = SearchRequest::from_body(br#"{"limit":"x","q":"a","limit":3,"\u0071":"b"}"#)
-        .expect("readable");
-    assert_eq!(
-        (request.paging(), request.query()),
-        (
-            Paging::Offset {
-                offset: 0,
-                limit: 3
-            },
-            "b"
-        )
-    );
+    let request = SearchRequest::from_body(br#"{"limit":"x","q":"a","limit":3,"\u0071":"b"}"#).expect("readable");
+    assert_eq!((request.paging(), request.query()), (Paging::Offset { offset: 0, limit: 3 }, "b"));
     let order = BTreeMap::new();
     let text = String::from_utf8(request.node_body(&view(None, None, &order), None)).expect("text");
     assert_eq!(text.matches("\"limit\"").count(), 1);
@@ -273,23 +179,11 @@ fn from_query(text: &str) -> Result<SearchRequest, Unreadable> {
 fn a_get_means_what_the_post_means() {
     for (query, body) in [
         ("", json!({})),
-        (
-            "q=a \"b\"&limit=3&limit=5",
-            json!({"q": "a \"b\"", "limit": 5}),
-        ),
-        (
-            "attributesToRetrieve=id,,n&facets=",
-            json!({"attributesToRetrieve": ["id", "n"], "facets": []}),
-        ),
+        ("q=a \"b\"&limit=3&limit=5", json!({"q": "a \"b\"", "limit": 5})),
+        ("attributesToRetrieve=id,,n&facets=", json!({"attributesToRetrieve": ["id", "n"], "facets": []})),
         ("filter=a = 1", json!({"filter": "a = 1"})),
-        (
-            "filter=[\"a = 1\",[\"b\"]]",
-            json!({"filter": ["a = 1", ["b"]]}),
-        ),
-        (
-            "sort=a:asc, _geoPoint(1, 2):desc,b:desc",
-            json!({"sort": ["a:asc", "_geoPoint(1,2):desc", "b:desc"]}),
-        ),
+        ("filter=[\"a = 1\",[\"b\"]]", json!({"filter": ["a = 1", ["b"]]})),
+        ("sort=a:asc, _geoPoint(1, 2):desc,b:desc", json!({"sort": ["a:asc", "_geoPoint(1,2):desc", "b:desc"]})),
         (
             "hybridEmbedder=e&hybridSemanticRatio=0.9&vector=1,0.5",
             json!({"hybrid": {"embedder": "e", "semanticRatio": 0.9}, "vector": [1.0, 0.5]}),
@@ -298,10 +192,7 @@ fn a_get_means_what_the_post_means() {
             "showRankingScore=true&rankingScoreThreshold=.5&page=1",
             json!({"showRankingScore": true, "rankingScoreThreshold": 0.5, "page": 1}),
         ),
-        (
-            "personalizeUserContext=u",
-            json!({"personalize": {"userContext": "u"}}),
-        ),
+        ("personalizeUserContext=u", json!({"personalize": {"userContext": "u"}})),
     ] {
         let read = from_query(query).expect("readable");
         let order = BTreeMap::new();
@@ -309,8 +200,7 @@ fn a_get_means_what_the_post_means() {
         let node: Value = serde_json::from_slice(&read.node_body(&index, Some("s"))).expect("JSON");
         assert_eq!(
             node,
-            serde_json::from_slice::<Value>(&request(&body).node_body(&index, Some("s")))
-                .expect("JSON"),
+            serde_json::from_slice::<Value>(&request(&body).node_body(&index, Some("s"))).expect("JSON"),
             "{query}"
         );
     }
@@ -332,19 +222,10 @@ fn a_get_means_what_the_post_means() {
 #[test]
 fn all_pages_of_a_query_share_a_fingerprint() {
     let print = |body: Value| request(&body).fingerprint();
-    assert_eq!(
-        print(json!({"q": "a", "offset": 1})),
-        print(json!({"q": "a", "offset": 20, "limit": 3}))
-    );
-    assert_eq!(
-        print(json!({"q": "a"})),
-        print(json!({"q": "a", "page": 2}))
-    );
+    assert_eq!(print(json!({"q": "a", "offset": 1})), print(json!({"q": "a", "offset": 20, "limit": 3})));
+    assert_eq!(print(json!({"q": "a"})), print(json!({"q": "a", "page": 2})));
     assert_ne!(print(json!({"q": "a"})), print(json!({"q": "b"})));
-    assert_ne!(
-        print(json!({"q": "ab", "filter": "c"})),
-        print(json!({"q": "a", "filter": "bc"}))
-    );
+    assert_ne!(print(json!({"q": "ab", "filter": "c"})), print(json!({"q": "a", "filter": "bc"})));
 }
 
 #[test]

@@ -59,9 +59,7 @@ fn embedder(patch: &Value, before: Before<'_>) -> Value {
         if let Some(Value::Object(nested)) = members.get_mut("indexingEmbedder") {
             let before = match before {
                 Before::Unknown => Before::Unknown,
-                Before::Known(embedder) => {
-                    Before::Known(embedder.and_then(|e| e.get("indexingEmbedder")))
-                }
+                Before::Known(embedder) => Before::Known(embedder.and_then(|e| e.get("indexingEmbedder"))),
             };
             give_template(nested, before);
         }
@@ -97,28 +95,17 @@ fn source<'a>(members: &'a Map<String, Value>, before: Before<'a>) -> Option<&'a
         (Some(Value::String(source)), _) => Some(source),
         (None, Before::Unknown) => None,
         // Reset or never set: Meilisearch's default.
-        (None, Before::Known(_)) => Some(
-            before
-                .get("source")
-                .and_then(Value::as_str)
-                .unwrap_or("openAi"),
-        ),
+        (None, Before::Known(_)) => Some(before.get("source").and_then(Value::as_str).unwrap_or("openAi")),
         (Some(_), _) => Some("openAi"),
     }
 }
 
 /// Fragments and a template exclude each other.
 fn has_fragments(members: &Map<String, Value>, before: Before<'_>) -> bool {
-    ["indexingFragments", "searchFragments"]
-        .into_iter()
-        .any(|key| {
-            let fragments = members
-                .get(key)
-                .or_else(|| before.get(key))
-                .and_then(Value::as_object);
-            fragments
-                .is_some_and(|fragments| fragments.values().any(|fragment| !fragment.is_null()))
-        })
+    ["indexingFragments", "searchFragments"].into_iter().any(|key| {
+        let fragments = members.get(key).or_else(|| before.get(key)).and_then(Value::as_object);
+        fragments.is_some_and(|fragments| fragments.values().any(|fragment| !fragment.is_null()))
+    })
 }
 
 /// Show the default template instead of ours.
@@ -145,17 +132,9 @@ fn show_default(embedder: &mut Value) {
 /// A template of the client's that speaks of fields of ours.
 pub(super) fn template_naming_ours(embedders: &Value) -> bool {
     let templates = |embedder: &Value| {
-        let nested = embedder
-            .get("indexingEmbedder")
-            .and_then(|nested| nested.get(TEMPLATE));
+        let nested = embedder.get("indexingEmbedder").and_then(|nested| nested.get(TEMPLATE));
         let own = embedder.get(TEMPLATE);
-        [own, nested]
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .any(names_ours)
+        [own, nested].into_iter().flatten().filter_map(Value::as_str).any(names_ours)
     };
-    embedders
-        .as_object()
-        .is_some_and(|embedders| embedders.values().any(templates))
+    embedders.as_object().is_some_and(|embedders| embedders.values().any(templates))
 }

@@ -45,18 +45,13 @@ impl Settings {
     /// The attributes displayed, in the client's order. `None`: all of them.
     pub fn displayed(&self) -> Option<Vec<String>> {
         let list = self.get("displayedAttributes")?.as_array()?;
-        let names: Vec<String> = list
-            .iter()
-            .filter_map(Value::as_str)
-            .map(str::to_owned)
-            .collect();
+        let names: Vec<String> = list.iter().filter_map(Value::as_str).map(str::to_owned).collect();
         (!names.iter().any(|name| name == "*")).then_some(names)
     }
 
     /// The filterable attributes as JSON.
     pub fn filterable_json(&self) -> String {
-        self.get("filterableAttributes")
-            .map_or_else(|| "[]".to_owned(), Value::to_string)
+        self.get("filterableAttributes").map_or_else(|| "[]".to_owned(), Value::to_string)
     }
 
     /// The distinct attribute.
@@ -66,30 +61,16 @@ impl Settings {
 
     /// The order of facet values, by facet; `*` is for all facets without their own.
     pub fn sort_facet_values_by(&self) -> BTreeMap<String, SortBy> {
-        let by = self
-            .get("faceting")
-            .and_then(|faceting| faceting.get("sortFacetValuesBy"))
-            .and_then(Value::as_object);
+        let by = self.get("faceting").and_then(|faceting| faceting.get("sortFacetValuesBy")).and_then(Value::as_object);
         let order = |by: &Value| {
-            if by == "count" {
-                SortBy::Count
-            } else {
-                SortBy::Alpha
-            }
+            if by == "count" { SortBy::Count } else { SortBy::Alpha }
         };
-        by.into_iter()
-            .flatten()
-            .map(|(name, by)| (name.clone(), order(by)))
-            .collect()
+        by.into_iter().flatten().map(|(name, by)| (name.clone(), order(by))).collect()
     }
 
     /// The most values that a facet shows. Nodes hold more.
     pub fn max_values_per_facet(&self) -> usize {
-        self.number(
-            "faceting",
-            "maxValuesPerFacet",
-            DEFAULT_MAX_VALUES_PER_FACET,
-        )
+        self.number("faceting", "maxValuesPerFacet", DEFAULT_MAX_VALUES_PER_FACET)
     }
 
     /// Hits beyond this rank are not returned.
@@ -105,24 +86,15 @@ impl Settings {
     /// Whether `_geo` is checked in documents: when it is filterable or sortable by its plain name. Patterns that match
     /// it (`*`, `_geo*`, `attributePatterns`) do not count, as in Meilisearch.
     pub fn geo_enabled(&self) -> bool {
-        self.strings("filterableAttributes")
-            .chain(self.strings("sortableAttributes"))
-            .any(|name| name == "_geo")
+        self.strings("filterableAttributes").chain(self.strings("sortableAttributes")).any(|name| name == "_geo")
     }
 
     fn strings(&self, key: &str) -> impl Iterator<Item = &str> {
-        self.get(key)
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
+        self.get(key).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
     }
 
     fn number(&self, section: &str, key: &str, default: u64) -> usize {
-        let value = self
-            .get(section)
-            .and_then(|section| section.get(key))
-            .and_then(Value::as_u64);
+        let value = self.get(section).and_then(|section| section.get(key)).and_then(Value::as_u64);
         usize::try_from(value.unwrap_or(default)).unwrap_or(usize::MAX)
     }
 }

@@ -28,10 +28,7 @@ impl FacetBound {
     /// shards, twice, where our own field is the facet.
     fn on_nodes(self, client: u64) -> Value {
         let all_shards = u64::from(self.shards.get()).saturating_mul(2);
-        client
-            .saturating_mul(self.multiplier.get().into())
-            .max(all_shards)
-            .into()
+        client.saturating_mul(self.multiplier.get().into()).max(all_shards).into()
     }
 }
 
@@ -39,11 +36,7 @@ impl FacetBound {
 ///
 /// # Errors
 /// As [`Settings::overlay`].
-pub fn overlay(
-    patch: &Value,
-    shards: NonZeroU32,
-    multiplier: NonZeroU32,
-) -> Result<Value, Refused> {
+pub fn overlay(patch: &Value, shards: NonZeroU32, multiplier: NonZeroU32) -> Result<Value, Refused> {
     Settings::default().overlay(patch, shards, multiplier)
 }
 
@@ -55,12 +48,7 @@ impl Settings {
     ///
     /// # Errors
     /// [`Refused`] when the patch names fields of ours, or would make inert characters part of words.
-    pub fn overlay(
-        &self,
-        patch: &Value,
-        shards: NonZeroU32,
-        multiplier: NonZeroU32,
-    ) -> Result<Value, Refused> {
+    pub fn overlay(&self, patch: &Value, shards: NonZeroU32, multiplier: NonZeroU32) -> Result<Value, Refused> {
         let Value::Object(patch) = patch else {
             return Ok(patch.clone());
         };
@@ -85,21 +73,14 @@ impl Settings {
             Some(patched) => Some(patched),
             None => self.get("displayedAttributes"),
         };
-        let current = self
-            .get("faceting")
-            .and_then(|faceting| faceting.get("maxValuesPerFacet"));
+        let current = self.get("faceting").and_then(|faceting| faceting.get("maxValuesPerFacet"));
         let max = match patch.and_then(|patch| patch.get("faceting")) {
             Some(Value::Object(faceting)) => faceting.get("maxValuesPerFacet").or(current),
             Some(Value::Null) => None,
             Some(_) | None => current,
         };
-        let max = max
-            .and_then(Value::as_u64)
-            .unwrap_or(DEFAULT_MAX_VALUES_PER_FACET);
-        Kept {
-            displayed: normalised(displayed),
-            max_values_per_facet: max.into(),
-        }
+        let max = max.and_then(Value::as_u64).unwrap_or(DEFAULT_MAX_VALUES_PER_FACET);
+        Kept { displayed: normalised(displayed), max_values_per_facet: max.into() }
     }
 }
 
@@ -119,22 +100,14 @@ fn is_our_rule(rule: &Value) -> bool {
 fn filterable(client: &Value) -> Value {
     match client {
         Value::Null => json!([our_rule()]),
-        Value::Array(rules) => std::iter::once(our_rule())
-            .chain(rules.iter().cloned())
-            .collect(),
+        Value::Array(rules) => std::iter::once(our_rule()).chain(rules.iter().cloned()).collect(),
         Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => client.clone(),
     }
 }
 
 fn displayed(client: &Value) -> Value {
-    let names = client
-        .as_array()
-        .is_some_and(|list| list.iter().all(Value::is_string));
-    if client.is_null() || names {
-        json!(["*"])
-    } else {
-        client.clone()
-    }
+    let names = client.as_array().is_some_and(|list| list.iter().all(Value::is_string));
+    if client.is_null() || names { json!(["*"]) } else { client.clone() }
 }
 
 fn faceting(client: &Value, bound: FacetBound) -> Value {
@@ -190,10 +163,7 @@ pub fn strip(node: Value, kept: &Kept) -> Settings {
     }
     settings.insert("displayedAttributes".into(), kept.displayed.clone());
     if let Some(Value::Object(faceting)) = settings.get_mut("faceting") {
-        faceting.insert(
-            "maxValuesPerFacet".into(),
-            kept.max_values_per_facet.clone(),
-        );
+        faceting.insert("maxValuesPerFacet".into(), kept.max_values_per_facet.clone());
     }
     if let Some(embedders) = settings.get_mut("embedders") {
         embedders::strip(embedders);
@@ -211,8 +181,5 @@ fn normalised(list: Option<&Value>) -> Value {
         return json!(["*"]);
     }
     let mut seen = std::collections::HashSet::new();
-    names
-        .into_iter()
-        .filter(|name| seen.insert(*name))
-        .collect()
+    names.into_iter().filter(|name| seen.insert(*name)).collect()
 }

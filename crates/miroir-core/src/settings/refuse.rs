@@ -17,9 +17,7 @@ pub enum Refused {
         key: &'static str,
     },
     /// Sorting, searching or filtering by a field of ours would let it show.
-    #[error(
-        "`{key}` must not name `{SHARD_FIELD}` or `{UPDATED_AT_FIELD}`: these fields are reserved."
-    )]
+    #[error("`{key}` must not name `{SHARD_FIELD}` or `{UPDATED_AT_FIELD}`: these fields are reserved.")]
     ReservedField {
         /// Which setting.
         key: &'static str,
@@ -51,37 +49,24 @@ const ATTRIBUTES: [&str; 8] = [
 /// comes first.
 pub(super) fn check(patch: &Map<String, Value>) -> Result<(), Refused> {
     for key in TOKENS {
-        if patch
-            .get(key)
-            .is_some_and(|tokens| any_string(tokens, &contains_inert))
-        {
+        if patch.get(key).is_some_and(|tokens| any_string(tokens, &contains_inert)) {
             return Err(Refused::InertCharacters { key });
         }
     }
     for key in ATTRIBUTES {
-        if patch
-            .get(key)
-            .is_some_and(|names| any_string(names, &is_ours))
-        {
+        if patch.get(key).is_some_and(|names| any_string(names, &is_ours)) {
             return Err(Refused::ReservedField { key });
         }
     }
     let within = |section: &str, key: &str| patch.get(section).and_then(|section| section.get(key));
-    if within("typoTolerance", "disableOnAttributes")
-        .is_some_and(|names| any_string(names, &is_ours))
-    {
-        return Err(Refused::ReservedField {
-            key: "typoTolerance",
-        });
+    if within("typoTolerance", "disableOnAttributes").is_some_and(|names| any_string(names, &is_ours)) {
+        return Err(Refused::ReservedField { key: "typoTolerance" });
     }
     let orders = within("faceting", "sortFacetValuesBy").and_then(Value::as_object);
     if orders.is_some_and(|orders| orders.keys().any(|name| is_ours(name))) {
         return Err(Refused::ReservedField { key: "faceting" });
     }
-    if patch
-        .get("embedders")
-        .is_some_and(embedders::template_naming_ours)
-    {
+    if patch.get("embedders").is_some_and(embedders::template_naming_ours) {
         return Err(Refused::ReservedField { key: "embedders" });
     }
     Ok(())
@@ -89,10 +74,9 @@ pub(super) fn check(patch: &Map<String, Value>) -> Result<(), Refused> {
 
 /// A field of ours, what lies within it, or a ranking rule by it.
 fn is_ours(name: &str) -> bool {
-    [SHARD_FIELD, UPDATED_AT_FIELD].into_iter().any(|ours| {
-        name.strip_prefix(ours)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', ':']))
-    })
+    [SHARD_FIELD, UPDATED_AT_FIELD]
+        .into_iter()
+        .any(|ours| name.strip_prefix(ours).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', ':'])))
 }
 
 /// The text speaks of a field of ours.

@@ -19,17 +19,11 @@ pub struct SubSetting {
 }
 
 const fn put(key: &'static str) -> SubSetting {
-    SubSetting {
-        key,
-        verb: Verb::Put,
-    }
+    SubSetting { key, verb: Verb::Put }
 }
 
 const fn patch(key: &'static str) -> SubSetting {
-    SubSetting {
-        key,
-        verb: Verb::Patch,
-    }
+    SubSetting { key, verb: Verb::Patch }
 }
 
 /// By the last segment of the route, in the order of the whole object. The routes of `foreign-keys` and `chat` are
@@ -61,10 +55,7 @@ const SUB_SETTINGS: &[(&str, SubSetting)] = &[
 
 /// The setting behind the last segment of a route.
 pub fn sub_setting(route: &str) -> Option<SubSetting> {
-    SUB_SETTINGS
-        .iter()
-        .find(|(name, _)| *name == route)
-        .map(|(_, setting)| *setting)
+    SUB_SETTINGS.iter().find(|(name, _)| *name == route).map(|(_, setting)| *setting)
 }
 
 /// The names of all settings.

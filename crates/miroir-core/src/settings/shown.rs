@@ -2,13 +2,20 @@
 
 use serde_json::{Value, json};
 
-/// `details` of the task that applies a client's patch: lists of attributes that are reset show `*`, and keys of
+/// `details` of the task that applies a client's patch: lists of attributes that are reset show `*`, sets are sorted, and keys of
 /// embedding services are hidden.
 pub fn details(patch: &Value) -> Value {
     let mut shown = patch.clone();
     for key in ["displayedAttributes", "searchableAttributes"] {
         if let Some(list) = shown.get_mut(key).filter(|list| list.is_null()) {
             *list = json!(["*"]);
+        }
+    }
+    for key in ["sortableAttributes", "stopWords", "separatorTokens", "nonSeparatorTokens", "dictionary"] {
+        if let Some(Value::Array(words)) = shown.get_mut(key) {
+            // Sets, as Meilisearch keeps them.
+            words.sort_by(|a, b| a.as_str().cmp(&b.as_str()));
+            words.dedup();
         }
     }
     if let Some(Value::Object(embedders)) = shown.get_mut("embedders") {
@@ -38,9 +45,6 @@ fn hidden(secret: &str) -> String {
         20..30 => (3, "XXXXX..."),
         _ => (5, "XXXXXX..."),
     };
-    let end = (0..=shown)
-        .rev()
-        .find(|end| secret.is_char_boundary(*end))
-        .unwrap_or(0);
+    let end = (0..=shown).rev().find(|end| secret.is_char_boundary(*end)).unwrap_or(0);
     format!("{}{rest}", secret.get(..end).unwrap_or_default())
 }

@@ -4,9 +4,7 @@ use std::num::NonZeroU32;
 
 use serde_json::{Value, json};
 
-use super::{
-    Refused, Settings, SubSetting, Verb, details, initial, overlay, reset, strip, sub_setting,
-};
+use super::{Refused, Settings, SubSetting, Verb, details, initial, overlay, reset, strip, sub_setting};
 use crate::search::SortBy;
 
 const DEFAULT_TEMPLATE: &str = "{% for field in fields %}{% if field.is_searchable and field.value != nil %}{{ field.name }}: {{ field.value }}\n{% endif %}{% endfor %}";
@@ -45,33 +43,17 @@ fn what_the_client_does_not_mention_stays_unmentioned() {
 fn our_filter_rule_comes_first() {
     let client = json!(["genre", {"attributePatterns": ["*"], "features": {}}]);
     let expected = json!([our_rule(), "genre", {"attributePatterns": ["*"], "features": {}}]);
-    assert_eq!(
-        plain(json!({"filterableAttributes": client}))["filterableAttributes"],
-        expected
-    );
-    assert_eq!(
-        plain(json!({"filterableAttributes": null}))["filterableAttributes"],
-        json!([our_rule()])
-    );
-    assert_eq!(
-        plain(json!({"filterableAttributes": []}))["filterableAttributes"],
-        json!([our_rule()])
-    );
+    assert_eq!(plain(json!({"filterableAttributes": client}))["filterableAttributes"], expected);
+    assert_eq!(plain(json!({"filterableAttributes": null}))["filterableAttributes"], json!([our_rule()]));
+    assert_eq!(plain(json!({"filterableAttributes": []}))["filterableAttributes"], json!([our_rule()]));
 }
 
 #[test]
 fn nodes_display_everything_and_count_more_facet_values() {
-    assert_eq!(
-        plain(json!({"displayedAttributes": ["a"]})),
-        json!({"displayedAttributes": ["*"]})
-    );
-    assert_eq!(
-        plain(json!({"displayedAttributes": null})),
-        json!({"displayedAttributes": ["*"]})
-    );
+    assert_eq!(plain(json!({"displayedAttributes": ["a"]})), json!({"displayedAttributes": ["*"]}));
+    assert_eq!(plain(json!({"displayedAttributes": null})), json!({"displayedAttributes": ["*"]}));
     let max = |client: Value| {
-        plain(json!({"faceting": {"maxValuesPerFacet": client}}))["faceting"]["maxValuesPerFacet"]
-            .clone()
+        plain(json!({"faceting": {"maxValuesPerFacet": client}}))["faceting"]["maxValuesPerFacet"].clone()
     };
     assert_eq!(max(json!(50)), json!(200));
     assert_eq!(max(json!(3)), json!(32), "room for twice the shards");
@@ -108,44 +90,27 @@ fn a_wrong_type_reaches_the_node_as_it_is() {
 
 #[test]
 fn embedders_that_embed_documents_get_a_template_without_our_fields() {
-    let template = |patch: Value| {
-        plain(json!({"embedders": {"e": patch}}))["embedders"]["e"]["documentTemplate"].clone()
-    };
+    let template =
+        |patch: Value| plain(json!({"embedders": {"e": patch}}))["embedders"]["e"]["documentTemplate"].clone();
     for source in ["openAi", "huggingFace", "ollama", "rest"] {
         let ours = template(json!({"source": source}));
         let text = ours.as_str().expect("a template");
         assert!(
-            text.contains(r#"field.name != "_miroir_shard""#)
-                && text.contains(r#"field.name != "_miroir_updated_at""#)
+            text.contains(r#"field.name != "_miroir_shard""#) && text.contains(r#"field.name != "_miroir_updated_at""#)
         );
-        assert_eq!(
-            template(json!({"source": source, "documentTemplate": null})),
-            ours
-        );
-        assert_eq!(
-            template(json!({"source": source, "documentTemplate": DEFAULT_TEMPLATE})),
-            ours
-        );
-        assert_eq!(
-            template(json!({"source": source, "documentTemplate": "{{doc.a}}"})),
-            json!("{{doc.a}}")
-        );
+        assert_eq!(template(json!({"source": source, "documentTemplate": null})), ours);
+        assert_eq!(template(json!({"source": source, "documentTemplate": DEFAULT_TEMPLATE})), ours);
+        assert_eq!(template(json!({"source": source, "documentTemplate": "{{doc.a}}"})), json!("{{doc.a}}"));
     }
-    assert_eq!(
-        template(json!({"source": "userProvided", "dimensions": 3})),
-        json!(null)
-    );
+    assert_eq!(template(json!({"source": "userProvided", "dimensions": 3})), json!(null));
     let fragments = json!({"source": "rest", "indexingFragments": {"a": {"value": "{{doc.x}}"}}});
-    assert_eq!(
-        template(fragments),
-        json!(null),
-        "Meilisearch takes either fragments or a template"
-    );
+    assert_eq!(template(fragments), json!(null), "Meilisearch takes either fragments or a template");
 }
 
 #[test]
 fn only_the_indexing_half_of_a_composite_embedder_gets_a_template() {
-    let composite = json!({"source": "composite", "indexingEmbedder": {"source": "rest"}, "searchEmbedder": {"source": "rest"}});
+    let composite =
+        json!({"source": "composite", "indexingEmbedder": {"source": "rest"}, "searchEmbedder": {"source": "rest"}});
     let out = plain(json!({"embedders": {"e": composite}}));
     let embedder = &out["embedders"]["e"];
     assert!(embedder["indexingEmbedder"]["documentTemplate"].is_string());
@@ -156,10 +121,7 @@ fn only_the_indexing_half_of_a_composite_embedder_gets_a_template() {
 
     let back = strip(out, &Settings::default().kept(None));
     let shown = back.get("embedders").expect("there");
-    assert_eq!(
-        shown["e"]["indexingEmbedder"]["documentTemplate"],
-        json!(DEFAULT_TEMPLATE)
-    );
+    assert_eq!(shown["e"]["indexingEmbedder"]["documentTemplate"], json!(DEFAULT_TEMPLATE));
 }
 
 #[test]
@@ -171,34 +133,17 @@ fn a_template_that_the_patch_does_not_mention_stays() {
         "pieces": {"source": "rest", "indexingFragments": {"a": {"value": "{{doc.x}}"}}},
     }}));
     let template = |name: &str, patch: Value| {
-        over(&current, json!({"embedders": {name: patch}}))["embedders"][name]["documentTemplate"]
-            .clone()
+        over(&current, json!({"embedders": {name: patch}}))["embedders"][name]["documentTemplate"].clone()
     };
     assert_eq!(template("own", json!({"url": "http://other"})), json!(null));
-    assert_eq!(
-        template("own", json!({"source": "rest", "url": "http://other"})),
-        json!(null)
-    );
-    assert_eq!(
-        template("default", json!({"source": "rest"})),
-        json!(null),
-        "nodes hold ours"
-    );
+    assert_eq!(template("own", json!({"source": "rest", "url": "http://other"})), json!(null));
+    assert_eq!(template("default", json!({"source": "rest"})), json!(null), "nodes hold ours");
     assert_eq!(template("given", json!({"dimensions": 4})), json!(null));
-    assert_eq!(
-        template("pieces", json!({"url": "http://other"})),
-        json!(null)
-    );
+    assert_eq!(template("pieces", json!({"url": "http://other"})), json!(null));
     assert!(template("own", json!({"documentTemplate": null})).is_string());
     assert!(template("given", json!({"source": "rest"})).is_string());
-    assert!(
-        template("new", json!({"dimensions": 4})).is_string(),
-        "the source is openAi by default"
-    );
-    assert_eq!(
-        plain(json!({"embedders": {"e": {"url": "x"}}})),
-        json!({"embedders": {"e": {"url": "x"}}})
-    );
+    assert!(template("new", json!({"dimensions": 4})).is_string(), "the source is openAi by default");
+    assert_eq!(plain(json!({"embedders": {"e": {"url": "x"}}})), json!({"embedders": {"e": {"url": "x"}}}));
 }
 
 #[test]
@@ -250,160 +195,72 @@ fn what_a_fresh_node_reads_back_shows_as_defaults() {
         "filterableAttributes": [],
         "faceting": {"maxValuesPerFacet": 100, "sortFacetValuesBy": {"*": "alpha"}},
     });
-    assert_eq!(
-        serde_json::from_str::<Value>(&shown.to_json()).expect("JSON"),
-        expected
-    );
-    assert_eq!(
-        initial(n(1000), n(4))["faceting"]["maxValuesPerFacet"],
-        json!(2000)
-    );
-    assert_eq!(
-        strip(json!(null), &Settings::default().kept(None)),
-        Settings::default()
-    );
+    assert_eq!(serde_json::from_str::<Value>(&shown.to_json()).expect("JSON"), expected);
+    assert_eq!(initial(n(1000), n(4))["faceting"]["maxValuesPerFacet"], json!(2000));
+    assert_eq!(strip(json!(null), &Settings::default().kept(None)), Settings::default());
 }
 
 #[test]
 fn only_our_rule_is_taken_away() {
     let node = json!({"filterableAttributes": ["a", our_rule()]});
     let shown = strip(node, &Settings::default().kept(None));
-    assert_eq!(
-        shown.get("filterableAttributes"),
-        Some(&json!(["a", our_rule()])),
-        "it is not where we put it"
-    );
+    assert_eq!(shown.get("filterableAttributes"), Some(&json!(["a", our_rule()])), "it is not where we put it");
 }
 
 #[test]
 fn what_nodes_do_not_hold_is_kept_in_normal_form() {
-    let current =
-        settings(json!({"displayedAttributes": ["a", "b"], "faceting": {"maxValuesPerFacet": 7}}));
+    let current = settings(json!({"displayedAttributes": ["a", "b"], "faceting": {"maxValuesPerFacet": 7}}));
     let shown = |patch: Option<Value>| {
         let node = json!({"displayedAttributes": ["*"], "faceting": {"maxValuesPerFacet": 400}});
         let settings = strip(node, &current.kept(patch.as_ref()));
-        (
-            settings.get("displayedAttributes").cloned().expect("there"),
-            settings.max_values_per_facet(),
-        )
+        (settings.get("displayedAttributes").cloned().expect("there"), settings.max_values_per_facet())
     };
     assert_eq!(shown(None), (json!(["a", "b"]), 7));
-    assert_eq!(
-        shown(Some(json!({"stopWords": []}))),
-        (json!(["a", "b"]), 7)
-    );
-    assert_eq!(
-        shown(Some(json!({"displayedAttributes": ["c", "b", "c"]}))),
-        (json!(["c", "b"]), 7)
-    );
-    assert_eq!(
-        shown(Some(json!({"displayedAttributes": ["c", "*"]}))),
-        (json!(["*"]), 7)
-    );
-    assert_eq!(
-        shown(Some(json!({"displayedAttributes": []}))),
-        (json!([]), 7)
-    );
-    assert_eq!(
-        shown(Some(json!({"displayedAttributes": null, "faceting": null}))),
-        (json!(["*"]), 100)
-    );
-    assert_eq!(
-        shown(Some(json!({"faceting": {"maxValuesPerFacet": null}}))),
-        (json!(["a", "b"]), 100)
-    );
-    assert_eq!(
-        shown(Some(json!({"faceting": {"maxValuesPerFacet": 9}}))),
-        (json!(["a", "b"]), 9)
-    );
-    assert_eq!(
-        shown(Some(json!({"faceting": {"sortFacetValuesBy": null}}))),
-        (json!(["a", "b"]), 7)
-    );
+    assert_eq!(shown(Some(json!({"stopWords": []}))), (json!(["a", "b"]), 7));
+    assert_eq!(shown(Some(json!({"displayedAttributes": ["c", "b", "c"]}))), (json!(["c", "b"]), 7));
+    assert_eq!(shown(Some(json!({"displayedAttributes": ["c", "*"]}))), (json!(["*"]), 7));
+    assert_eq!(shown(Some(json!({"displayedAttributes": []}))), (json!([]), 7));
+    assert_eq!(shown(Some(json!({"displayedAttributes": null, "faceting": null}))), (json!(["*"]), 100));
+    assert_eq!(shown(Some(json!({"faceting": {"maxValuesPerFacet": null}}))), (json!(["a", "b"]), 100));
+    assert_eq!(shown(Some(json!({"faceting": {"maxValuesPerFacet": 9}}))), (json!(["a", "b"]), 9));
+    assert_eq!(shown(Some(json!({"faceting": {"sortFacetValuesBy": null}}))), (json!(["a", "b"]), 7));
 }
 
 #[test]
 fn reads_find_what_they_need() {
     let none = Settings::default();
     assert_eq!(
-        (
-            none.displayed(),
-            none.distinct(),
-            none.max_values_per_facet(),
-            none.max_total_hits()
-        ),
+        (none.displayed(), none.distinct(), none.max_values_per_facet(), none.max_total_hits()),
         (None, None, 100, 1000)
     );
-    assert!(
-        !none.geo_enabled() && !none.ranks_by_attribute() && none.sort_facet_values_by().is_empty()
-    );
+    assert!(!none.geo_enabled() && !none.ranks_by_attribute() && none.sort_facet_values_by().is_empty());
     let some = settings(json!({
         "displayedAttributes": ["a"], "distinctAttribute": "d", "pagination": {"maxTotalHits": 7},
         "faceting": {"maxValuesPerFacet": 3, "sortFacetValuesBy": {"*": "alpha", "x": "count"}},
         "rankingRules": ["words", "price:asc"],
     }));
-    assert_eq!(
-        (some.displayed(), some.distinct()),
-        (Some(vec!["a".to_owned()]), Some("d"))
-    );
-    assert_eq!(
-        (
-            some.max_values_per_facet(),
-            some.max_total_hits(),
-            some.ranks_by_attribute()
-        ),
-        (3, 7, true)
-    );
+    assert_eq!((some.displayed(), some.distinct()), (Some(vec!["a".to_owned()]), Some("d")));
+    assert_eq!((some.max_values_per_facet(), some.max_total_hits(), some.ranks_by_attribute()), (3, 7, true));
     let orders: Vec<_> = some.sort_facet_values_by().into_iter().collect();
-    assert_eq!(
-        orders,
-        [
-            ("*".to_owned(), SortBy::Alpha),
-            ("x".to_owned(), SortBy::Count)
-        ]
-    );
-    assert_eq!(
-        settings(json!({"displayedAttributes": ["*"]})).displayed(),
-        None
-    );
+    assert_eq!(orders, [("*".to_owned(), SortBy::Alpha), ("x".to_owned(), SortBy::Count)]);
+    assert_eq!(settings(json!({"displayedAttributes": ["*"]})).displayed(), None);
 }
 
 #[test]
 fn geo_is_enabled_by_its_plain_name_alone() {
     let geo = |key: &str, rule: Value| settings(json!({ key: [rule] })).geo_enabled();
     assert!(geo("filterableAttributes", json!("_geo")) && geo("sortableAttributes", json!("_geo")));
-    for rule in [
-        json!("*"),
-        json!("_geo*"),
-        json!({"attributePatterns": ["_geo"]}),
-        json!("_geojson"),
-    ] {
+    for rule in [json!("*"), json!("_geo*"), json!({"attributePatterns": ["_geo"]}), json!("_geojson")] {
         assert!(!geo("filterableAttributes", rule.clone()), "{rule}");
     }
 }
 
 #[test]
 fn every_sub_setting_has_its_route_and_verb() {
-    assert_eq!(
-        sub_setting("ranking-rules"),
-        Some(SubSetting {
-            key: "rankingRules",
-            verb: Verb::Put
-        })
-    );
-    let patched = [
-        "typo-tolerance",
-        "faceting",
-        "pagination",
-        "embedders",
-        "chat",
-    ];
+    assert_eq!(sub_setting("ranking-rules"), Some(SubSetting { key: "rankingRules", verb: Verb::Put }));
+    let patched = ["typo-tolerance", "faceting", "pagination", "embedders", "chat"];
     for name in patched {
-        assert_eq!(
-            sub_setting(name).map(|setting| setting.verb),
-            Some(Verb::Patch),
-            "{name}"
-        );
+        assert_eq!(sub_setting(name).map(|setting| setting.verb), Some(Verb::Patch), "{name}");
     }
     assert_eq!(super::routes::keys().count(), 22);
     assert_eq!((sub_setting("rankingRules"), sub_setting("")), (None, None));
@@ -416,13 +273,7 @@ fn a_reset_names_every_setting_and_shows_as_meilisearch_shows_it() {
     assert_eq!(members.len(), 23);
     assert!(members.values().all(Value::is_null));
     let shown = details(&patch);
-    assert_eq!(
-        (
-            &shown["displayedAttributes"],
-            &shown["searchableAttributes"]
-        ),
-        (&json!(["*"]), &json!(["*"]))
-    );
+    assert_eq!((&shown["displayedAttributes"], &shown["searchableAttributes"]), (&json!(["*"]), &json!(["*"])));
     assert_eq!(shown["stopWords"], json!(null));
 }
 
@@ -431,14 +282,8 @@ fn a_task_hides_keys_of_embedding_services() {
     let key = |key: &str| {
         let patch = json!({"embedders": {"e": {"apiKey": key, "searchEmbedder": {"apiKey": key}}, "gone": null}});
         let shown = details(&patch);
-        assert_eq!(
-            shown["embedders"]["e"]["apiKey"],
-            shown["embedders"]["e"]["searchEmbedder"]["apiKey"]
-        );
-        shown["embedders"]["e"]["apiKey"]
-            .as_str()
-            .expect("text")
-            .to_owned()
+        assert_eq!(shown["embedders"]["e"]["apiKey"], shown["embedders"]["e"]["searchEmbedder"]["apiKey"]);
+        shown["embedders"]["e"]["apiKey"].as_str().expect("text").to_owned()
     };
     assert_eq!(key("secret"), "XXX...");
     assert_eq!(key("secretsecret"), "seXXXX...");

@@ -55,18 +55,8 @@ pub struct Effects {
 
 impl Effects {
     fn is_none(&self) -> bool {
-        let Self {
-            creates_index,
-            settings,
-            primary_key,
-            details,
-            counts_deletions,
-        } = self;
-        !creates_index
-            && settings.is_none()
-            && primary_key.is_none()
-            && details.is_none()
-            && !counts_deletions
+        let Self { creates_index, settings, primary_key, details, counts_deletions } = self;
+        !creates_index && settings.is_none() && primary_key.is_none() && details.is_none() && !counts_deletions
     }
 }
 
@@ -132,10 +122,7 @@ impl Task {
     pub fn batch_uid(&self) -> Option<TaskUid> {
         let begun = match self.status {
             TaskStatus::Enqueued => false,
-            TaskStatus::Processing
-            | TaskStatus::Succeeded
-            | TaskStatus::Failed
-            | TaskStatus::Canceled => true,
+            TaskStatus::Processing | TaskStatus::Succeeded | TaskStatus::Failed | TaskStatus::Canceled => true,
         };
         (begun || self.started_at.is_some()).then_some(self.uid)
     }

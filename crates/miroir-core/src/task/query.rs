@@ -88,22 +88,14 @@ impl TaskQuery {
     /// The task passes the filters, on whatever page it stands.
     pub fn matches(&self, task: &Task) -> bool {
         let among = |set: &Option<BTreeSet<TaskUid>>, uid: Option<TaskUid>| {
-            set.as_ref()
-                .is_none_or(|set| uid.is_some_and(|uid| set.contains(&uid)))
+            set.as_ref().is_none_or(|set| uid.is_some_and(|uid| set.contains(&uid)))
         };
         among(&self.uids, Some(task.uid))
             && among(&self.batch_uids, task.batch_uid())
             && among(&self.canceled_by, task.canceled_by)
-            && self
-                .statuses
-                .as_ref()
-                .is_none_or(|set| set.contains(&task.status))
-            && self
-                .kinds
-                .as_ref()
-                .is_none_or(|set| set.contains(&task.kind))
-            && (self.index_uids.as_ref())
-                .is_none_or(|set| task.index_uid.as_ref().is_some_and(|uid| set.contains(uid)))
+            && self.statuses.as_ref().is_none_or(|set| set.contains(&task.status))
+            && self.kinds.as_ref().is_none_or(|set| set.contains(&task.kind))
+            && (self.index_uids.as_ref()).is_none_or(|set| task.index_uid.as_ref().is_some_and(|uid| set.contains(uid)))
             && self.enqueued.contains(Some(task.enqueued_at))
             && self.started.contains(task.started_at)
             && self.finished.contains(task.finished_at)

@@ -71,13 +71,7 @@ impl TaskPage {
     pub fn view(&self, limit: usize) -> String {
         let results: Vec<View<'_>> = self.tasks.iter().map(View::from).collect();
         let from = self.tasks.first().map(|task| task.uid);
-        text(&Page {
-            results,
-            total: self.total,
-            limit,
-            from,
-            next: self.next,
-        })
+        text(&Page { results, total: self.total, limit, from, next: self.next })
     }
 }
 
@@ -92,10 +86,7 @@ impl<'a> From<&'a Task> for View<'a> {
             canceled_by: task.canceled_by,
             details: task.details.as_deref(),
             error: task.error.as_ref(),
-            duration: task
-                .started_at
-                .zip(task.finished_at)
-                .and_then(|(start, end)| duration(end - start)),
+            duration: task.started_at.zip(task.finished_at).and_then(|(start, end)| duration(end - start)),
             enqueued_at: timestamp(task.enqueued_at),
             started_at: task.started_at.map(timestamp),
             finished_at: task.finished_at.map(timestamp),
@@ -111,11 +102,7 @@ fn text(view: &impl Serialize) -> String {
 /// RFC 3339 in UTC with as many digits as needed, up to nanoseconds. Years that the format cannot write are cut off.
 fn timestamp(at: OffsetDateTime) -> String {
     let utc = at.checked_to_offset(UtcOffset::UTC).unwrap_or(at);
-    let bound = if utc.year() < 0 {
-        "0000-01-01T00:00:00Z"
-    } else {
-        "9999-12-31T23:59:59.999999999Z"
-    };
+    let bound = if utc.year() < 0 { "0000-01-01T00:00:00Z" } else { "9999-12-31T23:59:59.999999999Z" };
     utc.format(&Rfc3339).unwrap_or_else(|_| bound.into())
 }
 
@@ -125,16 +112,9 @@ pub fn duration(duration: Duration) -> Option<String> {
         return None;
     }
     let day = Duration::DAY.whole_seconds();
-    let (days, seconds) = (
-        duration.whole_seconds() / day,
-        duration.whole_seconds() % day,
-    );
+    let (days, seconds) = (duration.whole_seconds() / day, duration.whole_seconds() % day);
     let nanos = duration.subsec_nanoseconds();
-    let date = if days == 0 {
-        String::new()
-    } else {
-        format!("{days}D")
-    };
+    let date = if days == 0 { String::new() } else { format!("{days}D") };
     if days != 0 && seconds == 0 && nanos == 0 {
         return Some(format!("P{date}"));
     }

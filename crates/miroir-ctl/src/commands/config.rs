@@ -18,46 +18,31 @@ pub fn parse_override(text: &str) -> Result<(String, String), String> {
 }
 
 /// The command.
-pub fn check(
-    file: &Path,
-    overrides: &[(String, String)],
-    output: Output,
-) -> Result<Report, Failure> {
+pub fn check(file: &Path, overrides: &[(String, String)], output: Output) -> Result<Report, Failure> {
     let name = file.display().to_string();
-    let yaml = std::fs::read_to_string(file)
-        .map_err(|error| Failure::Refused(format!("{name}: {error}")))?;
-    Ok(
-        match Config::load(&yaml, environment()?.into_iter(), overrides) {
-            Ok(config) => Report::good(valid(&name, &config, output)),
-            Err(error) => {
-                let text = match output {
-                    Output::Json => output::json(
-                        &json!({ "file": name, "valid": false, "error": error.to_string() }),
-                    ),
-                    Output::Table => format!("{name}: {error}\n"),
-                };
-                Report { text, good: false }
-            }
-        },
-    )
+    let yaml = std::fs::read_to_string(file).map_err(|error| Failure::Refused(format!("{name}: {error}")))?;
+    Ok(match Config::load(&yaml, environment()?.into_iter(), overrides) {
+        Ok(config) => Report::good(valid(&name, &config, output)),
+        Err(error) => {
+            let text = match output {
+                Output::Json => output::json(&json!({ "file": name, "valid": false, "error": error.to_string() })),
+                Output::Table => format!("{name}: {error}\n"),
+            };
+            Report { text, good: false }
+        }
+    })
 }
 
 /// The variables that concern Miroir. One that is not text cannot be checked.
 fn environment() -> Result<Vec<(String, String)>, Failure> {
-    let ours =
-        std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"MIROIR_"));
-    ours.map(
-        |(name, value)| match (name.into_string(), value.into_string()) {
-            (Ok(name), Ok(value)) => Ok((name, value)),
-            (Ok(name), Err(_)) => Err(Failure::Refused(format!(
-                "the environment variable {name} is not UTF-8"
-            ))),
-            (Err(name), Ok(_) | Err(_)) => Err(Failure::Refused(format!(
-                "the environment variable {} is not UTF-8",
-                name.display()
-            ))),
-        },
-    )
+    let ours = std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"MIROIR_"));
+    ours.map(|(name, value)| match (name.into_string(), value.into_string()) {
+        (Ok(name), Ok(value)) => Ok((name, value)),
+        (Ok(name), Err(_)) => Err(Failure::Refused(format!("the environment variable {name} is not UTF-8"))),
+        (Err(name), Ok(_) | Err(_)) => {
+            Err(Failure::Refused(format!("the environment variable {} is not UTF-8", name.display())))
+        }
+    })
     .collect()
 }
 

@@ -18,8 +18,6 @@ pub fn run(cli: &Cli) -> Result<Report, Failure> {
         Command::Status => status::run(&client()?, output),
         Command::Topology => topology::run(&client()?, output),
         Command::Task(TaskCommand::Show { uid }) => task::show(&client()?, *uid, output),
-        Command::Config(ConfigCommand::Check { file, overrides }) => {
-            config::check(file, overrides, output)
-        }
+        Command::Config(ConfigCommand::Check { file, overrides }) => config::check(file, overrides, output),
     }
 }

@@ -25,18 +25,13 @@ pub fn run(client: &Client, output: Output) -> Result<Report, Failure> {
         Output::Json => output::json(&as_json(&ready, value)),
         Output::Table => print(&ready, &topology),
     };
-    Ok(Report {
-        text,
-        good: ready.ready,
-    })
+    Ok(Report { text, good: ready.ready })
 }
 
 fn ready(client: &Client) -> Result<Ready, Failure> {
     let answer = client.ask("/ready")?;
     match answer.status {
-        200 | 503 => {
-            Ready::deserialize(&answer.body).map_err(|error| client.misshapen("readiness", &error))
-        }
+        200 | 503 => Ready::deserialize(&answer.body).map_err(|error| client.misshapen("readiness", &error)),
         _ => Err(client.refusal(answer)),
     }
 }
@@ -46,39 +41,17 @@ fn as_json(ready: &Ready, topology: Value) -> Value {
 }
 
 fn print(ready: &Ready, topology: &Topology) -> String {
-    let healthy = topology
-        .nodes
-        .iter()
-        .filter(|node| node.state == "healthy")
-        .count();
+    let healthy = topology.nodes.iter().filter(|node| node.state == "healthy").count();
     let mut rows = vec![("ready", if ready.ready { "yes" } else { "no" }.to_owned())];
-    rows.extend(
-        ready
-            .reasons
-            .iter()
-            .map(|reason| ("because", reason.clone())),
-    );
-    rows.push((
-        "nodes",
-        format!("{healthy} of {} healthy", topology.nodes.len()),
-    ));
+    rows.extend(ready.reasons.iter().map(|reason| ("because", reason.clone())));
+    rows.push(("nodes", format!("{healthy} of {} healthy", topology.nodes.len())));
     let others = topology.nodes.iter().filter(|node| node.state != "healthy");
     rows.extend(others.map(|node| {
-        let why = node
-            .last_error
-            .as_ref()
-            .map(|error| format!(": {error}"))
-            .unwrap_or_default();
+        let why = node.last_error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
         ("", format!("{} is {}{why}", node.id, node.state))
     }));
     let copies = format!("replication factor {}", topology.replication_factor);
-    rows.push((
-        "shards",
-        format!(
-            "{}, {copies}, replica groups {}",
-            topology.shards, topology.replica_groups
-        ),
-    ));
+    rows.push(("shards", format!("{}, {copies}, replica groups {}", topology.shards, topology.replica_groups)));
     rows.push(("degraded shards", topology.degraded_shards.to_string()));
     rows.push(("stale replicas", topology.stale_replicas.to_string()));
     facts(&rows)

@@ -60,10 +60,7 @@ pub fn show(client: &Client, uid: u64, output: Output) -> Result<Report, Failure
 }
 
 fn words(error: Option<&TaskError>) -> String {
-    error.map_or_else(
-        || "-".into(),
-        |error| format!("{} [{}]", error.message, error.code),
-    )
+    error.map_or_else(|| "-".into(), |error| format!("{} [{}]", error.message, error.code))
 }
 
 fn print(task: &Task) -> String {
@@ -86,19 +83,10 @@ fn print(task: &Task) -> String {
         .iter()
         .map(|part| {
             let uid = part.uid.map_or_else(|| "-".into(), |uid| uid.to_string());
-            vec![
-                part.node.clone(),
-                uid,
-                part.status.clone(),
-                ranges(&part.shards),
-                words(part.error.as_ref()),
-            ]
+            vec![part.node.clone(), uid, part.status.clone(), ranges(&part.shards), words(part.error.as_ref())]
         })
         .collect();
-    format!(
-        "{head}\n{}",
-        table(&["node", "node task", "status", "shards", "error"], &rows)
-    )
+    format!("{head}\n{}", table(&["node", "node task", "status", "shards", "error"], &rows))
 }
 
 #[cfg(test)]
@@ -107,24 +95,10 @@ mod tests {
 
     #[test]
     fn a_task_may_be_typed_either_way() {
-        for (text, uid) in [
-            ("12", 12),
-            ("mtask-00012", 12),
-            ("0", 0),
-            ("18446744073709551615", u64::MAX),
-        ] {
+        for (text, uid) in [("12", 12), ("mtask-00012", 12), ("0", 0), ("18446744073709551615", u64::MAX)] {
             assert_eq!(parse_uid(text), Ok(uid), "{text}");
         }
-        for text in [
-            "",
-            "mtask-",
-            "-1",
-            "+1",
-            "1x",
-            "task-1",
-            "18446744073709551616",
-            "mtask-mtask-1",
-        ] {
+        for text in ["", "mtask-", "-1", "+1", "1x", "task-1", "18446744073709551616", "mtask-mtask-1"] {
             assert!(parse_uid(text).is_err(), "{text}");
         }
     }

@@ -39,8 +39,7 @@ pub struct Node {
 /// Ask for the topology: as it came, and understood.
 pub fn fetch(client: &Client) -> Result<(Value, Topology), Failure> {
     let value = client.get("/topology")?;
-    let topology =
-        Topology::deserialize(&value).map_err(|error| client.misshapen("the topology", &error))?;
+    let topology = Topology::deserialize(&value).map_err(|error| client.misshapen("the topology", &error))?;
     Ok((value, topology))
 }
 
@@ -57,10 +56,7 @@ fn print(topology: &Topology) -> String {
     let head = facts(&[
         ("epoch", topology.epoch.to_string()),
         ("shards", topology.shards.to_string()),
-        (
-            "replication factor",
-            topology.replication_factor.to_string(),
-        ),
+        ("replication factor", topology.replication_factor.to_string()),
         ("replica groups", topology.replica_groups.to_string()),
         ("placement", topology.placement.clone()),
         ("degraded shards", topology.degraded_shards.to_string()),
@@ -82,15 +78,6 @@ fn print(topology: &Topology) -> String {
             ]
         })
         .collect();
-    let names = [
-        "node",
-        "group",
-        "state",
-        "replicas",
-        "version",
-        "address",
-        "since",
-        "last error",
-    ];
+    let names = ["node", "group", "state", "replicas", "version", "address", "since", "last error"];
     format!("{head}\n{}", table(&names, &rows))
 }

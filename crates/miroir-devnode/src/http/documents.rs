@@ -137,10 +137,8 @@ pub async fn delete_batch(State(app): Shared, Path(uid): Path<String>, request: 
         Value::Array(ids) => ids,
         other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_)) => {
             return Err(ApiError::new(
-                "malformed_payload",
-                format!(
-                    "The json payload provided is malformed. `invalid type: expected a sequence, found `{other}``."
-                ),
+                "bad_request",
+                format!("Json deserialize error: invalid type: expected a sequence, found `{other}`"),
             ));
         }
     };

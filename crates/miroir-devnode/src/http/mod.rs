@@ -177,7 +177,21 @@ pub fn router(app: Arc<App>) -> Router {
         };
         router = router.route(&path, methods);
     }
-    router.layer(axum::middleware::from_fn_with_state(app.clone(), authenticate)).with_state(app)
+    let router = router.layer(axum::middleware::from_fn_with_state(app.clone(), authenticate)).with_state(app);
+    // Before routing: slashes too many make no difference.
+    Router::new().fallback_service(router).layer(axum::middleware::from_fn(normalise_path))
+}
+
+async fn normalise_path(mut request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    if path.len() > 1 && (path.ends_with('/') || path.contains("//")) {
+        let clean = path.split('/').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/");
+        let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+        if let Ok(uri) = format!("/{clean}{query}").parse() {
+            *request.uri_mut() = uri;
+        }
+    }
+    next.run(request).await
 }
 
 /// Checks the master key. `/health` is open to everyone, and so is everything when the node has no key.
@@ -186,8 +200,7 @@ async fn authenticate(State(app): Shared, request: Request, next: Next) -> Respo
     if request.uri().path() == "/health" {
         return next.run(request).await;
     }
-    let given =
-        request.headers().get(header::AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
+    let given = request.headers().get(header::AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
     match given {
         Some(given) if given == key.as_bytes() => next.run(request).await,
         Some(_) => ApiError::new("invalid_api_key", "The provided API key is invalid.").into_response(),

@@ -39,9 +39,9 @@ impl Format {
 /// The documents in `body`, each as it was sent.
 ///
 /// # Errors
-/// `missing_payload`, or `malformed_payload` when anything but JSON objects is found.
+/// `missing_payload` for an empty body, `malformed_payload` when it is not JSON, `internal` when a document is no object.
 pub fn split(format: Format, body: &[u8]) -> ApiResult<Vec<&RawValue>> {
-    if body.iter().all(u8::is_ascii_whitespace) {
+    if body.is_empty() {
         let name = format.name();
         return Err(ApiError::new("missing_payload", format!("A {name} payload is missing.")));
     }
@@ -53,10 +53,14 @@ pub fn split(format: Format, body: &[u8]) -> ApiResult<Vec<&RawValue>> {
             .map_err(|error| format.malformed(error))?,
     };
     if documents.iter().all(|document| document.get().starts_with('{')) {
-        Ok(documents)
-    } else {
-        Err(format.malformed("data are neither an object nor a list of objects"))
+        return Ok(documents);
     }
+    let is_list = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
+    if format == Format::Ndjson || is_list {
+        // A fault of the client's, but this is how a server answers it.
+        return Err(ApiError::internal("a document is not an object"));
+    }
+    Err(format.malformed("data are neither an object nor a list of objects"))
 }
 
 fn json_documents(body: &[u8]) -> ApiResult<Vec<&RawValue>> {
@@ -152,12 +156,15 @@ mod tests {
 
     #[test]
     fn anything_but_objects_is_refused() {
-        for body in ["[1]", "[{}", "[{},]", "\"a\"", "[{\"a\":}]"] {
+        for body in ["[{}", "[{},]", "\"a\"", "[{\"a\":}]", " \n"] {
             assert_eq!(code(Format::Json, body.as_bytes()), "malformed_payload", "{body}");
         }
-        assert_eq!(code(Format::Json, b" \n"), "missing_payload");
-        assert_eq!(code(Format::Ndjson, b"{}\n2"), "malformed_payload");
+        assert_eq!(code(Format::Json, b""), "missing_payload");
+        assert_eq!(code(Format::Ndjson, b"{}\n{"), "malformed_payload");
         assert_eq!(code(Format::Ndjson, b"{\"a\":\"\xff\"}"), "malformed_payload");
+        // Well-formed values that are no documents are answered like a fault of the server, as Meilisearch does.
+        assert_eq!(code(Format::Json, b"[{}, 1]"), "internal");
+        assert_eq!(code(Format::Ndjson, b"{}\n2"), "internal");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use milli_core::heed::RoTxn;
-use milli_core::{DEFAULT_VALUES_PER_FACET, Index};
+use milli_core::{DEFAULT_VALUES_PER_FACET, FilterableAttributesRule, Index};
 use roaring::RoaringBitmap;
 use serde_json::{Map, Value, json};
 
@@ -19,6 +19,15 @@ pub fn distribution(
     facets: &[String],
     found: RoaringBitmap,
 ) -> ApiResult<(Value, Value)> {
+    // Later engines want a rule that is a pattern itself before they take one.
+    let is_pattern = |rule: &FilterableAttributesRule| match rule {
+        FilterableAttributesRule::Field(name) => name == "*",
+        FilterableAttributesRule::Pattern(_) => true,
+    };
+    if facets.iter().any(|facet| facet == "*") && !index.filterable_attributes_rules(rtxn)?.iter().any(is_pattern) {
+        let message = "Invalid facet distribution: Pattern `*` is not filterable.";
+        return Err(ApiError::new("invalid_search_facets", message));
+    }
     let most = index.max_values_per_facet(rtxn)?;
     let most = most.map_or(DEFAULT_VALUES_PER_FACET, |most| usize::try_from(most).unwrap_or(usize::MAX));
     let order = index.sort_facet_values_by(rtxn)?;

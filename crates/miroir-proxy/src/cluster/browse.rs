@@ -95,14 +95,8 @@ impl BrowseRequest {
 }
 
 fn read_query(query: &str) -> Option<FetchBody> {
-    let mut read = FetchBody {
-        offset: 0,
-        limit: default_limit(),
-        filter: None,
-        fields: None,
-        ids: None,
-        retrieve_vectors: false,
-    };
+    let mut read =
+        FetchBody { offset: 0, limit: default_limit(), filter: None, fields: None, ids: None, retrieve_vectors: false };
     let list = |text: &str| text.split(',').map(str::to_owned).collect::<Vec<_>>();
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         match name.as_ref() {

@@ -46,14 +46,11 @@ impl Cluster {
         let shard = shard_of(id.as_bytes(), index.shards);
         let path = format!("/indexes/{}/documents/{id}{}", index.physical, with_question_mark(query));
         let timeout = self.read_timeout();
-        let gathered =
-            self.gather(&index, &[shard], 0, |_, _| Call::get("document", path.clone(), timeout)).await?;
+        let gathered = self.gather(&index, &[shard], 0, |_, _| Call::get("document", path.clone(), timeout)).await?;
         let part = gathered.parts.first().ok_or_else(|| Error::ShardUnavailable { shards: [shard].into() })?;
         let mut body = Vec::with_capacity(part.reply.body.len());
-        strip::document(&part.reply.body, &mut body).map_err(|error| Error::Answer {
-            node: part.assignment.node.to_string(),
-            why: error.to_string(),
-        })?;
+        strip::document(&part.reply.body, &mut body)
+            .map_err(|error| Error::Answer { node: part.assignment.node.to_string(), why: error.to_string() })?;
         Ok(Answer { body: body.into(), degraded: gathered.degraded })
     }
 

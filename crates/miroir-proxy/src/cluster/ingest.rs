@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use http::Method;
 use miroir_core::document::{
-    Format, Method as Addition, ReservedFields, Split, SplitError, SplitRequest, infer_primary_key, split,
+    Format, Method as Addition, ReservedFields, Split, SplitError, SplitRequest, count, infer_primary_key, split,
 };
 use miroir_core::error::{Code, ErrorBody};
 use miroir_core::id::{IndexUid, NodeId, ShardId};
@@ -97,6 +97,7 @@ impl Drop for Reserved {
 /// A body that has been checked and split.
 struct Prepared {
     primary_key: Option<String>,
+    received: u64,
     outcome: Result<Split, ErrorBody>,
 }
 
@@ -169,7 +170,7 @@ impl Cluster {
         };
         match prepared.outcome {
             Err(error) => {
-                change.details = raw(&json!({ "receivedDocuments": null, "indexedDocuments": 0 }));
+                change.details = raw(&json!({ "receivedDocuments": prepared.received, "indexedDocuments": 0 }));
                 change.doomed = Some(error);
             }
             Ok(split) => {
@@ -297,12 +298,7 @@ fn decode(ingest: Ingest, limit: u64) -> Result<(Bytes, Settled), Error> {
 }
 
 /// Decompress piece by piece, so that a bomb is noticed at the bound and not after it.
-fn inflate(
-    encoding: &'static str,
-    mut reader: impl Read,
-    limit: u64,
-    reserved: &mut Reserved,
-) -> Result<Bytes, Error> {
+fn inflate(encoding: &'static str, mut reader: impl Read, limit: u64, reserved: &mut Reserved) -> Result<Bytes, Error> {
     let mut decoded = Vec::new();
     let mut piece = vec![0; 256 * 1024];
     loop {
@@ -351,7 +347,8 @@ fn prepare(
         Err(SplitError::Document(error)) => Err(error.task_body(uid.as_str())),
         Err(error) => return Err(error.into()),
     };
-    Ok(Prepared { primary_key, outcome })
+    let received = outcome.as_ref().map_or_else(|_| count(body, format), |split| split.received);
+    Ok(Prepared { primary_key, received, outcome })
 }
 
 fn inferred(uid: &IndexUid, body: &[u8], format: Format) -> Result<Option<String>, Error> {

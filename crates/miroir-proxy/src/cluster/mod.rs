@@ -175,10 +175,7 @@ impl Cluster {
     /// # Errors
     /// [`Error::IndexNotFound`], also while its creation is still under way, as with one server.
     pub fn index(&self, uid: &IndexUid) -> Result<Arc<Index>, Error> {
-        self.catalog
-            .get(uid)
-            .filter(|index| index.ready)
-            .ok_or_else(|| Error::IndexNotFound(uid.to_string()))
+        self.catalog.get(uid).filter(|index| index.ready).ok_or_else(|| Error::IndexNotFound(uid.to_string()))
     }
 
     /// Shards of new indexes that no live fresh replica can answer for, ascending.
@@ -251,11 +248,7 @@ impl Cluster {
 }
 
 /// The store is the truth; the configuration seeds it, and may say where a known node is to be found.
-async fn load_topology(
-    store: &dyn Store,
-    configured: &Shape,
-    shards: NonZeroU32,
-) -> Result<Topology, StoreError> {
+async fn load_topology(store: &dyn Store, configured: &Shape, shards: NonZeroU32) -> Result<Topology, StoreError> {
     let known = TOPOLOGY.get(store, TOPOLOGY_KEY).await?.map(|record| record.value);
     let first_start = known.is_none();
     let mut topology = known.unwrap_or_else(|| Topology::new(configured.clone()));

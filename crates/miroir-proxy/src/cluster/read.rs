@@ -158,13 +158,10 @@ impl Cluster {
         view.failed.insert(assignment.node.clone());
     }
 
-    fn conclude(
-        &self,
-        mut parts: Vec<Part>,
-        refusals: Vec<Reply>,
-        degraded: Degraded,
-    ) -> Result<Gathered, Error> {
-        if parts.is_empty() && let Some(refusal) = refusals.first() {
+    fn conclude(&self, mut parts: Vec<Part>, refusals: Vec<Reply>, degraded: Degraded) -> Result<Gathered, Error> {
+        if parts.is_empty()
+            && let Some(refusal) = refusals.first()
+        {
             return Err(refused(refusal));
         }
         if let Some(refusal) = refusals.first() {
@@ -218,9 +215,6 @@ pub fn refused(reply: &Reply) -> Error {
             body.message = strip::message(&body.message);
             Error::Refused { status: reply.status, body }
         }
-        None => Error::Answer {
-            node: "(any)".into(),
-            why: format!("status {} without an error body", reply.status),
-        },
+        None => Error::Answer { node: "(any)".into(), why: format!("status {} without an error body", reply.status) },
     }
 }

@@ -7,8 +7,8 @@ use miroir_core::error::{Code, ErrorBody};
 use miroir_core::id::{IndexUid, NodeId};
 use miroir_core::settings::{Settings, details, reset, strip};
 use miroir_core::task::{Effects, TaskKind};
-use serde_json::{Value, json};
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use super::search::all_shards;
 use super::stale::Reason;
@@ -105,7 +105,12 @@ impl Cluster {
     ///
     /// # Errors
     /// When the store cannot be written.
-    pub(super) async fn commit_settings(&self, index: &Index, nodes: &[NodeId], patch: Option<&RawValue>) -> Result<bool, Error> {
+    pub(super) async fn commit_settings(
+        &self,
+        index: &Index,
+        nodes: &[NodeId],
+        patch: Option<&RawValue>,
+    ) -> Result<bool, Error> {
         let mut read: Vec<(NodeId, Value)> = Vec::new();
         for id in nodes {
             let Some(node) = self.node(id) else { continue };
@@ -162,5 +167,8 @@ fn most_common(read: &[(NodeId, Value)]) -> Option<Value> {
         counts.entry(value.to_string()).or_insert((0, value)).0 += 1;
     }
     let most = counts.values().map(|(count, _)| *count).max()?;
-    read.iter().map(|(_, value)| value).find(|value| counts.get(&value.to_string()).is_some_and(|c| c.0 == most)).cloned()
+    read.iter()
+        .map(|(_, value)| value)
+        .find(|value| counts.get(&value.to_string()).is_some_and(|c| c.0 == most))
+        .cloned()
 }

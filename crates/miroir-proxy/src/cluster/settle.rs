@@ -299,7 +299,8 @@ fn finish(task: &mut Task, status: TaskStatus, error: Option<ErrorBody>) {
 
 /// Every replica reports what it deleted: a document counts once.
 fn with_deletions(task: &Task) -> Option<Box<RawValue>> {
-    let mut details: serde_json::Map<String, serde_json::Value> = serde_json::from_str(task.details.as_ref()?.get()).ok()?;
+    let mut details: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(task.details.as_ref()?.get()).ok()?;
     let replicas: usize = task.node_tasks.iter().map(|t| t.shards.len()).sum();
     let shards: BTreeSet<ShardId> = task.node_tasks.iter().flat_map(|t| t.shards.iter().copied()).collect();
     let told: u64 = task.node_tasks.iter().filter_map(|t| t.deleted_documents).sum();

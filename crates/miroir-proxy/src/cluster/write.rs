@@ -227,11 +227,8 @@ impl Cluster {
         let batch = Batch { writes, new_tasks: vec![task.clone()], ..Batch::default() };
         let committed = self.store.commit(batch).await?;
         self.stale.learn(stale);
-        let uid = committed
-            .tasks
-            .first()
-            .copied()
-            .ok_or_else(|| Error::Internal("the store numbered no task".into()))?;
+        let uid =
+            committed.tasks.first().copied().ok_or_else(|| Error::Internal("the store numbered no task".into()))?;
         self.metrics.task(status.name());
         self.registered.notify_one();
         Ok(Answer { body: Bytes::from(task.numbered(uid).summary()), degraded })

@@ -15,7 +15,8 @@ use crate::node::Node;
 
 pub async fn topology(State(cluster): State<Shared>) -> Response {
     let topology = cluster.topology();
-    let nodes: Vec<Value> = cluster.nodes().map(|node| node_view(node, replicas_on(&topology, node, &cluster))).collect();
+    let nodes: Vec<Value> =
+        cluster.nodes().map(|node| node_view(node, replicas_on(&topology, node, &cluster))).collect();
     let shape = &topology.shape;
     let body = json!({
         "epoch": topology.epoch,
@@ -53,10 +54,8 @@ fn node_view(node: &Node, shard_replicas: usize) -> Value {
 pub async fn shards(State(cluster): State<Shared>) -> Response {
     let topology = cluster.topology();
     let groups = topology.placements(cluster.config.shards).into_iter().flatten().map(|(group, placement)| {
-        let shards: Vec<Value> = placement
-            .shards()
-            .map(|(shard, replicas)| json!({ "shard": shard, "replicas": replicas }))
-            .collect();
+        let shards: Vec<Value> =
+            placement.shards().map(|(shard, replicas)| json!({ "shard": shard, "replicas": replicas })).collect();
         json!({ "id": group, "shards": shards })
     });
     let groups: Vec<Value> = groups.collect();

@@ -81,15 +81,16 @@ pub fn must_be_json(headers: &HeaderMap, body: &Bytes) -> Result<(), Failure> {
             return Err(Failure::new(Code::InvalidContentType, message));
         }
         (_, None) => {
-            let message =
-                format!("A Content-Type header is missing. Accepted values for the Content-Type header are: {ACCEPTED}");
+            let message = format!(
+                "A Content-Type header is missing. Accepted values for the Content-Type header are: {ACCEPTED}"
+            );
             return Err(Failure::new(Code::MissingContentType, message));
         }
     }
     if body.is_empty() {
         return Err(Failure::new(Code::MissingPayload, "A json payload is missing."));
     }
-    serde_json::from_slice::<serde::de::IgnoredAny>(body)
-        .map(drop)
-        .map_err(|error| Failure::new(Code::MalformedPayload, format!("The json payload provided is malformed. `{error}`.")))
+    serde_json::from_slice::<serde::de::IgnoredAny>(body).map(drop).map_err(|error| {
+        Failure::new(Code::MalformedPayload, format!("The json payload provided is malformed. `{error}`."))
+    })
 }

@@ -101,7 +101,8 @@ impl Options {
 fn format(headers: &HeaderMap, delimiter: Option<&str>) -> Result<Format, Failure> {
     const ACCEPTED: &str = "`application/json`, `application/x-ndjson`, `text/csv`";
     let Some(content_type) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else {
-        let message = format!("A Content-Type header is missing. Accepted values for the Content-Type header are: {ACCEPTED}");
+        let message =
+            format!("A Content-Type header is missing. Accepted values for the Content-Type header are: {ACCEPTED}");
         return Err(Failure::new(Code::MissingContentType, message));
     };
     let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -117,7 +118,9 @@ fn format(headers: &HeaderMap, delimiter: Option<&str>) -> Result<Format, Failur
         }
     };
     if delimiter.is_some() {
-        let message = format!("The Content-Type `{essence}` does not support the use of a csv delimiter. The csv delimiter can only be used with the Content-Type `text/csv`.");
+        let message = format!(
+            "The Content-Type `{essence}` does not support the use of a csv delimiter. The csv delimiter can only be used with the Content-Type `text/csv`."
+        );
         return Err(Failure::new(Code::InvalidContentType, message));
     }
     Ok(format)

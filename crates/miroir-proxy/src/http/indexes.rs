@@ -18,7 +18,8 @@ pub async fn list(State(cluster): State<Shared>, RawQuery(query): RawQuery) -> R
     let (mut offset, mut limit) = (0_usize, 20_usize);
     for (name, value) in form_urlencoded::parse(query.as_deref().unwrap_or_default().as_bytes()) {
         let number = |code| {
-            let message = format!("Invalid value in parameter `{name}`: could not parse `{value}` as a positive integer");
+            let message =
+                format!("Invalid value in parameter `{name}`: could not parse `{value}` as a positive integer");
             value.parse().map_err(|_| Failure::new(code, message))
         };
         match name.as_ref() {
@@ -63,9 +64,9 @@ pub async fn create(State(cluster): State<Shared>, headers: HeaderMap, body: Bod
             return Err(Failure::new(Code::InvalidIndexUid, message));
         }
     };
-    let uid: IndexUid = uid.parse().map_err(|error| {
-        Failure::new(Code::InvalidIndexUid, format!("Invalid value at `.uid`: {error}"))
-    })?;
+    let uid: IndexUid = uid
+        .parse()
+        .map_err(|error| Failure::new(Code::InvalidIndexUid, format!("Invalid value at `.uid`: {error}")))?;
     let primary_key = primary_key(&object)?;
     Ok(answered(StatusCode::ACCEPTED, cluster.create_index(&uid, primary_key).await?))
 }

@@ -45,7 +45,8 @@ pub async fn measured(State(cluster): State<Shared>, request: Request, next: Nex
 /// At most `server.max_concurrent_requests` at a time, each within `server.request_timeout_ms`.
 pub async fn bounded(State(cluster): State<Shared>, request: Request, next: Next) -> Response {
     let Ok(_permit) = cluster.requests.try_acquire() else {
-        return Failure::overloaded("Too many requests are in flight (server.max_concurrent_requests).").into_response();
+        return Failure::overloaded("Too many requests are in flight (server.max_concurrent_requests).")
+            .into_response();
     };
     let limit = cluster.config.server.request_timeout;
     match tokio::time::timeout(limit, next.run(request)).await {

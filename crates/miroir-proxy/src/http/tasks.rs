@@ -107,7 +107,8 @@ fn date(name: &str, value: &str, code: Code) -> Result<OffsetDateTime, Failure> 
         return Ok(at);
     }
     let day = Date::parse(value, format_description!("[year]-[month]-[day]")).map_err(|_| {
-        let why = format!("`{value}` is an invalid date-time. It should follow the YYYY-MM-DD or RFC 3339 date-time format.");
+        let why =
+            format!("`{value}` is an invalid date-time. It should follow the YYYY-MM-DD or RFC 3339 date-time format.");
         invalid(name, code, why)
     })?;
     let start = day.midnight().assume_utc();

@@ -156,9 +156,7 @@ impl NodeClient {
     /// [`NodeError`] when no whole answer came in time.
     pub async fn call(&self, address: &str, call: Call) -> Result<Reply, NodeError> {
         let timeout = call.timeout;
-        tokio::time::timeout(timeout, self.exchange(address, call))
-            .await
-            .unwrap_or(Err(NodeError::Timeout(timeout)))
+        tokio::time::timeout(timeout, self.exchange(address, call)).await.unwrap_or(Err(NodeError::Timeout(timeout)))
     }
 
     async fn exchange(&self, address: &str, call: Call) -> Result<Reply, NodeError> {

@@ -67,12 +67,8 @@ struct Inner {
 impl Health {
     /// A node is taken for live until it proves otherwise: a fleet that has just started serves at once.
     pub fn new(unhealthy_threshold: u32, recovery_threshold: u32) -> Self {
-        let report = Report {
-            state: NodeState::Healthy,
-            since: OffsetDateTime::now_utc(),
-            last_error: None,
-            version: None,
-        };
+        let report =
+            Report { state: NodeState::Healthy, since: OffsetDateTime::now_utc(), last_error: None, version: None };
         Self {
             unhealthy_threshold: unhealthy_threshold.max(1),
             recovery_threshold: recovery_threshold.max(1),

@@ -45,12 +45,7 @@ pub struct SqliteOptions {
 
 impl Default for SqliteOptions {
     fn default() -> Self {
-        Self {
-            busy_timeout: Duration::from_secs(5),
-            readers: 2,
-            max_pages: None,
-            queue: 1024,
-        }
+        Self { busy_timeout: Duration::from_secs(5), readers: 2, max_pages: None, queue: 1024 }
     }
 }
 
@@ -74,59 +69,33 @@ impl SqliteStore {
     ///
     /// # Errors
     /// As [`SqliteStore::open`].
-    pub async fn open_with(
-        path: impl Into<PathBuf>,
-        options: SqliteOptions,
-    ) -> Result<Arc<dyn Store>, StoreError> {
+    pub async fn open_with(path: impl Into<PathBuf>, options: SqliteOptions) -> Result<Arc<dyn Store>, StoreError> {
         let path = path.into();
         let opened = tokio::task::spawn_blocking(move || Self::start(&path, options));
-        let store = opened
-            .await
-            .map_err(|error| StoreError::Unavailable(Arc::new(error)))??;
+        let store = opened.await.map_err(|error| StoreError::Unavailable(Arc::new(error)))??;
         Ok(Arc::new(store))
     }
 
     fn start(path: &Path, options: SqliteOptions) -> Result<Self, StoreError> {
         let mut writer = connect(path, options.busy_timeout)?;
         schema::migrate(&mut writer)?;
-        writer
-            .pragma_update(None, "journal_mode", "WAL")
-            .map_err(failure)?;
+        writer.pragma_update(None, "journal_mode", "WAL").map_err(failure)?;
         if let Some(pages) = options.max_pages {
-            writer
-                .pragma_update(None, "max_page_count", pages)
-                .map_err(failure)?;
+            writer.pragma_update(None, "max_page_count", pages).map_err(failure)?;
         }
         // A database in memory belongs to one connection: its writer reads, too.
-        let readers = if path == Path::new(IN_MEMORY) {
-            0
-        } else {
-            options.readers.max(1)
-        };
-        let readers: Result<Vec<Connection>, StoreError> = (0..readers)
-            .map(|_| connect(path, options.busy_timeout))
-            .collect();
+        let readers = if path == Path::new(IN_MEMORY) { 0 } else { options.readers.max(1) };
+        let readers: Result<Vec<Connection>, StoreError> =
+            (0..readers).map(|_| connect(path, options.busy_timeout)).collect();
         let (threads, handles) = Threads::start(writer, readers?, options.queue.max(1))
             .map_err(|error| StoreError::Unavailable(Arc::new(error)))?;
-        Ok(Self {
-            threads: std::sync::RwLock::new(Some(threads)),
-            handles: tokio::sync::Mutex::new(handles),
-        })
+        Ok(Self { threads: std::sync::RwLock::new(Some(threads)), handles: tokio::sync::Mutex::new(handles) })
     }
 
     /// Where to send jobs. The lock is held for no longer than a clone takes.
-    fn queue(
-        &self,
-        of: impl Fn(&Threads) -> &mpsc::Sender<Job>,
-    ) -> Result<mpsc::Sender<Job>, StoreError> {
-        let threads = self
-            .threads
-            .read()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        threads
-            .as_ref()
-            .map(|threads| of(threads).clone())
-            .ok_or(StoreError::Closed)
+    fn queue(&self, of: impl Fn(&Threads) -> &mpsc::Sender<Job>) -> Result<mpsc::Sender<Job>, StoreError> {
+        let threads = self.threads.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        threads.as_ref().map(|threads| of(threads).clone()).ok_or(StoreError::Closed)
     }
 
     async fn run<T: Send + 'static>(
@@ -162,9 +131,7 @@ fn connect(path: &Path, busy_timeout: Duration) -> Result<Connection, StoreError
     let connection = Connection::open(path).map_err(failure)?;
     connection.busy_timeout(busy_timeout).map_err(failure)?;
     connection.set_prepared_statement_cache_capacity(64);
-    connection
-        .pragma_update(None, "synchronous", "FULL")
-        .map_err(failure)?;
+    connection.pragma_update(None, "synchronous", "FULL").map_err(failure)?;
     Ok(connection)
 }
 
@@ -174,69 +141,43 @@ impl Store for SqliteStore {
         let queue = self.queue(Threads::writer)?;
         let (reply, answer) = oneshot::channel();
         let batch = write::Prepared::new(batch)?;
-        queue
-            .send(Job::Commit { batch, reply })
-            .await
-            .map_err(|_| StoreError::Closed)?;
+        queue.send(Job::Commit { batch, reply }).await.map_err(|_| StoreError::Closed)?;
         drop(queue);
         answer.await.map_err(|_| StoreError::Closed)?
     }
 
     async fn get(&self, table: Table, key: &str) -> Result<Option<Record>, StoreError> {
         let key = key.to_owned();
-        self.read(move |connection| read::get(connection, table, &key))
-            .await
+        self.read(move |connection| read::get(connection, table, &key)).await
     }
 
     async fn list(&self, table: Table) -> Result<Vec<(String, Record)>, StoreError> {
-        self.read(move |connection| read::list(connection, table))
-            .await
+        self.read(move |connection| read::list(connection, table)).await
     }
 
     async fn task(&self, uid: TaskUid) -> Result<Option<Task>, StoreError> {
-        self.read(move |connection| read::task(connection, uid))
-            .await
+        self.read(move |connection| read::task(connection, uid)).await
     }
 
     async fn tasks(&self, query: &TaskQuery) -> Result<TaskPage, StoreError> {
         let query = query.clone();
-        self.read(move |connection| task_query::page(connection, &query))
-            .await
+        self.read(move |connection| task_query::page(connection, &query)).await
     }
 
-    async fn unsettled_tasks(
-        &self,
-        after: Option<TaskUid>,
-        limit: usize,
-    ) -> Result<Vec<Task>, StoreError> {
-        self.read(move |connection| read::unsettled(connection, after, limit))
-            .await
+    async fn unsettled_tasks(&self, after: Option<TaskUid>, limit: usize) -> Result<Vec<Task>, StoreError> {
+        self.read(move |connection| read::unsettled(connection, after, limit)).await
     }
 
-    async fn prune_tasks(
-        &self,
-        finished_before: OffsetDateTime,
-        limit: usize,
-    ) -> Result<u64, StoreError> {
+    async fn prune_tasks(&self, finished_before: OffsetDateTime, limit: usize) -> Result<u64, StoreError> {
         let queue = self.queue(Threads::writer)?;
-        self.run(queue, move |connection| {
-            write::prune(connection, finished_before, limit)
-        })
-        .await
+        self.run(queue, move |connection| write::prune(connection, finished_before, limit)).await
     }
 
     async fn close(&self) {
         // Whoever has a clone of the queue finishes handing its job over; then the threads come to its end.
-        drop(
-            self.threads
-                .write()
-                .unwrap_or_else(std::sync::PoisonError::into_inner)
-                .take(),
-        );
+        drop(self.threads.write().unwrap_or_else(std::sync::PoisonError::into_inner).take());
         let handles = std::mem::take(&mut *self.handles.lock().await);
-        let joined = tokio::task::spawn_blocking(move || {
-            handles.into_iter().all(|handle| handle.join().is_ok())
-        });
+        let joined = tokio::task::spawn_blocking(move || handles.into_iter().all(|handle| handle.join().is_ok()));
         if !joined.await.unwrap_or(false) {
             tracing::error!("a thread of the store had panicked");
         }

@@ -11,37 +11,23 @@ use time::OffsetDateTime;
 use super::failure::failure;
 use crate::{Record, StoreError, Table};
 
-pub(super) fn get(
-    connection: &Connection,
-    table: Table,
-    key: &str,
-) -> Result<Option<Record>, StoreError> {
+pub(super) fn get(connection: &Connection, table: Table, key: &str) -> Result<Option<Record>, StoreError> {
     let sql = "SELECT version, value, expires_at FROM records
         WHERE tbl = ?1 AND key = ?2 AND (expires_at IS NULL OR expires_at > ?3)";
     let now = instant(OffsetDateTime::now_utc());
     connection
         .prepare_cached(sql)
-        .and_then(|mut s| {
-            s.query_row(params![table.name(), key, now], |row| record(row, 0))
-                .optional()
-        })
+        .and_then(|mut s| s.query_row(params![table.name(), key, now], |row| record(row, 0)).optional())
         .map_err(failure)
 }
 
-pub(super) fn list(
-    connection: &Connection,
-    table: Table,
-) -> Result<Vec<(String, Record)>, StoreError> {
+pub(super) fn list(connection: &Connection, table: Table) -> Result<Vec<(String, Record)>, StoreError> {
     let sql = "SELECT key, version, value, expires_at FROM records
         WHERE tbl = ?1 AND (expires_at IS NULL OR expires_at > ?2) ORDER BY key";
     let now = instant(OffsetDateTime::now_utc());
     let mut statement = connection.prepare_cached(sql).map_err(failure)?;
-    let rows = statement.query_map(params![table.name(), now], |row| {
-        Ok((row.get(0)?, record(row, 1)?))
-    });
-    rows.map_err(failure)?
-        .collect::<Result<_, _>>()
-        .map_err(failure)
+    let rows = statement.query_map(params![table.name(), now], |row| Ok((row.get(0)?, record(row, 1)?)));
+    rows.map_err(failure)?.collect::<Result<_, _>>().map_err(failure)
 }
 
 fn record(row: &Row<'_>, first: usize) -> rusqlite::Result<Record> {
@@ -49,8 +35,7 @@ fn record(row: &Row<'_>, first: usize) -> rusqlite::Result<Record> {
     Ok(Record {
         version: row.get(first)?,
         value: Bytes::from(row.get::<_, Vec<u8>>(first + 1)?),
-        expires_at: expires_at
-            .and_then(|at| OffsetDateTime::from_unix_timestamp_nanos(at.into()).ok()),
+        expires_at: expires_at.and_then(|at| OffsetDateTime::from_unix_timestamp_nanos(at.into()).ok()),
     })
 }
 
@@ -77,9 +62,7 @@ pub(super) fn unsettled(
     let after = after.map_or(-1, |uid| i64::try_from(uid.0).unwrap_or(i64::MAX));
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let mut statement = connection.prepare_cached(sql).map_err(failure)?;
-    let rows = statement.query_map([after, limit], |row| {
-        Ok((row.get(0)?, row.get::<_, Vec<u8>>(1)?))
-    });
+    let rows = statement.query_map([after, limit], |row| Ok((row.get(0)?, row.get::<_, Vec<u8>>(1)?)));
     let tasks = rows.map_err(failure)?.map(|row| {
         let (uid, body) = row.map_err(failure)?;
         parse(TaskUid(uid), &body)
@@ -88,9 +71,7 @@ pub(super) fn unsettled(
 }
 
 fn parse(uid: TaskUid, body: &[u8]) -> Result<Task, StoreError> {
-    let task: NewTask = serde_json::from_slice(body).map_err(|error| StoreError::Task {
-        uid,
-        source: Arc::new(error),
-    })?;
+    let task: NewTask =
+        serde_json::from_slice(body).map_err(|error| StoreError::Task { uid, source: Arc::new(error) })?;
     Ok(task.numbered(uid))
 }

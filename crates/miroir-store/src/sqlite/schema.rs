@@ -80,46 +80,31 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     if version(connection)? == supported() && application(connection)? == APPLICATION {
         return Ok(());
     }
-    let migration = connection
-        .transaction_with_behavior(TransactionBehavior::Immediate)
-        .map_err(failure)?;
+    let migration = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failure)?;
     let found = version(&migration)?;
     if application(&migration)? != APPLICATION {
-        let things: i64 = migration
-            .query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))
-            .map_err(failure)?;
+        let things: i64 =
+            migration.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0)).map_err(failure)?;
         if things > 0 || found != 0 {
             return Err(StoreError::Foreign);
         }
-        migration
-            .pragma_update(None, "application_id", APPLICATION)
-            .map_err(failure)?;
+        migration.pragma_update(None, "application_id", APPLICATION).map_err(failure)?;
     }
     if found > supported() {
-        return Err(StoreError::Newer {
-            found,
-            supported: supported(),
-        });
+        return Err(StoreError::Newer { found, supported: supported() });
     }
-    let done = usize::try_from(found)
-        .map_err(|_| StoreError::Corrupted(format!("schema version {found}")))?;
+    let done = usize::try_from(found).map_err(|_| StoreError::Corrupted(format!("schema version {found}")))?;
     for step in MIGRATIONS.iter().skip(done) {
         migration.execute_batch(step).map_err(failure)?;
     }
-    migration
-        .pragma_update(None, "user_version", supported())
-        .map_err(failure)?;
+    migration.pragma_update(None, "user_version", supported()).map_err(failure)?;
     migration.commit().map_err(failure)
 }
 
 fn version(connection: &Connection) -> Result<i64, StoreError> {
-    connection
-        .pragma_query_value(None, "user_version", |row| row.get(0))
-        .map_err(failure)
+    connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failure)
 }
 
 fn application(connection: &Connection) -> Result<i64, StoreError> {
-    connection
-        .pragma_query_value(None, "application_id", |row| row.get(0))
-        .map_err(failure)
+    connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(failure)
 }

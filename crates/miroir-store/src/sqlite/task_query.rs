@@ -40,17 +40,11 @@ pub(super) fn page(connection: &Connection, query: &TaskQuery) -> Result<TaskPag
     };
     // One more than asked for says where the next page begins.
     let wanted = query.limit.saturating_add(1);
-    let by_group =
-        !filters.beyond_groups && !groups.all && groups.ids.len() <= GROUPS_READ_ONE_BY_ONE;
+    let by_group = !filters.beyond_groups && !groups.all && groups.ids.len() <= GROUPS_READ_ONE_BY_ONE;
     let mut uids = match (total, by_group) {
         (0, _) => Vec::new(),
         (_, true) => merged(connection, query, &groups, wanted)?,
-        (_, false) => filters.uids(
-            connection,
-            query,
-            wanted,
-            total.saturating_mul(4) < groups.size,
-        )?,
+        (_, false) => filters.uids(connection, query, wanted, total.saturating_mul(4) < groups.size)?,
     };
     let next = (uids.len() > query.limit).then(|| uids.pop()).flatten();
     let mut tasks: Vec<Task> = Vec::with_capacity(uids.len());
@@ -64,34 +58,16 @@ fn groups(connection: &Connection, query: &TaskQuery) -> Result<Groups, StoreErr
     let sql = "SELECT id, size, index_uid, kind, status FROM task_groups WHERE size > 0";
     let mut statement = connection.prepare_cached(sql).map_err(failure)?;
     let mut rows = statement.query([]).map_err(failure)?;
-    let kinds = query
-        .kinds
-        .as_ref()
-        .map(|set| set.iter().map(|kind| kind.name()).collect::<BTreeSet<_>>());
-    let statuses = query.statuses.as_ref().map(|set| {
-        set.iter()
-            .map(|status| status.name())
-            .collect::<BTreeSet<_>>()
-    });
-    let indexes = query
-        .index_uids
-        .as_ref()
-        .map(|set| set.iter().map(IndexUid::as_str).collect::<BTreeSet<_>>());
-    let mut found = Groups {
-        ids: Vec::new(),
-        size: 0,
-        all: true,
-    };
+    let kinds = query.kinds.as_ref().map(|set| set.iter().map(|kind| kind.name()).collect::<BTreeSet<_>>());
+    let statuses = query.statuses.as_ref().map(|set| set.iter().map(|status| status.name()).collect::<BTreeSet<_>>());
+    let indexes = query.index_uids.as_ref().map(|set| set.iter().map(IndexUid::as_str).collect::<BTreeSet<_>>());
+    let mut found = Groups { ids: Vec::new(), size: 0, all: true };
     while let Some(row) = rows.next().map_err(failure)? {
         let passes = |set: &Option<BTreeSet<&str>>, column: usize| -> rusqlite::Result<bool> {
             let Some(set) = set else { return Ok(true) };
-            Ok(row
-                .get_ref(column)?
-                .as_str()
-                .is_ok_and(|text| set.contains(text)))
+            Ok(row.get_ref(column)?.as_str().is_ok_and(|text| set.contains(text)))
         };
-        let selected =
-            passes(&indexes, 2).and_then(|a| Ok(a && passes(&kinds, 3)? && passes(&statuses, 4)?));
+        let selected = passes(&indexes, 2).and_then(|a| Ok(a && passes(&kinds, 3)? && passes(&statuses, 4)?));
         if selected.map_err(failure)? {
             found.ids.push(row.get(0).map_err(failure)?);
             found.size += row.get::<_, u64>(1).map_err(failure)?;
@@ -118,9 +94,7 @@ fn merged(
     let (from, limit) = (start(query), sql_limit(wanted));
     let mut uids: Vec<u64> = Vec::new();
     for group in &groups.ids {
-        let rows = statement
-            .query_map([*group, from, limit], |row| row.get(0))
-            .map_err(failure)?;
+        let rows = statement.query_map([*group, from, limit], |row| row.get(0)).map_err(failure)?;
         for uid in rows {
             uids.push(uid.map_err(failure)?);
         }
@@ -135,9 +109,7 @@ fn merged(
 
 fn start(query: &TaskQuery) -> i64 {
     let default = if query.reverse { 0 } else { i64::MAX };
-    query
-        .from
-        .map_or(default, |from| i64::try_from(from.0).unwrap_or(i64::MAX))
+    query.from.map_or(default, |from| i64::try_from(from.0).unwrap_or(i64::MAX))
 }
 
 fn sql_limit(limit: usize) -> i64 {
@@ -154,11 +126,7 @@ struct Filters {
 
 impl Filters {
     fn new(query: &TaskQuery, groups: &Groups) -> Self {
-        let mut filters = Self {
-            sql: "TRUE".into(),
-            values: Vec::new(),
-            beyond_groups: false,
-        };
+        let mut filters = Self { sql: "TRUE".into(), values: Vec::new(), beyond_groups: false };
         filters.among("uid", query.uids.as_ref());
         if query.batch_uids.is_some() {
             filters.sql.push_str(" AND begun");
@@ -178,23 +146,15 @@ impl Filters {
 
     fn among(&mut self, column: &str, uids: Option<&BTreeSet<TaskUid>>) {
         if let Some(uids) = uids {
-            self.one_of(
-                column,
-                uids.iter().filter_map(|uid| i64::try_from(uid.0).ok()),
-            );
+            self.one_of(column, uids.iter().filter_map(|uid| i64::try_from(uid.0).ok()));
         }
     }
 
     fn one_of(&mut self, column: &str, values: impl Iterator<Item = i64>) {
         let list: Vec<String> = values.map(|value| value.to_string()).collect();
-        self.values
-            .push(Value::Text(format!("[{}]", list.join(","))));
+        self.values.push(Value::Text(format!("[{}]", list.join(","))));
         // Writing to a string cannot fail.
-        let _ = write!(
-            self.sql,
-            " AND {column} IN (SELECT value FROM json_each(?{}))",
-            self.values.len()
-        );
+        let _ = write!(self.sql, " AND {column} IN (SELECT value FROM json_each(?{}))", self.values.len());
     }
 
     fn within(&mut self, column: &str, range: TimeRange) {
@@ -224,25 +184,16 @@ impl Filters {
     ) -> Result<Vec<TaskUid>, StoreError> {
         // A sign keeps SQLite from using a column's order.
         let uid = if few { "+uid" } else { "uid" };
-        let (comparison, order) = if query.reverse {
-            (">=", "")
-        } else {
-            ("<=", "DESC")
-        };
+        let (comparison, order) = if query.reverse { (">=", "") } else { ("<=", "DESC") };
         let mut values = self.values.clone();
-        values.extend([
-            Value::Integer(start(query)),
-            Value::Integer(sql_limit(wanted)),
-        ]);
+        values.extend([Value::Integer(start(query)), Value::Integer(sql_limit(wanted))]);
         let (from, limit) = (values.len() - 1, values.len());
         let sql = format!(
             "SELECT uid FROM tasks WHERE {} AND {uid} {comparison} ?{from} ORDER BY {uid} {order} LIMIT ?{limit}",
             self.sql
         );
         let mut statement = connection.prepare_cached(&sql).map_err(failure)?;
-        let rows = statement
-            .query_map(params_from_iter(&values), |row| row.get(0))
-            .map_err(failure)?;
+        let rows = statement.query_map(params_from_iter(&values), |row| row.get(0)).map_err(failure)?;
         rows.map(|uid| uid.map(TaskUid).map_err(failure)).collect()
     }
 }

@@ -38,33 +38,15 @@ impl Threads {
     ) -> std::io::Result<(Self, Vec<JoinHandle<()>>)> {
         let (to_writer, to_write) = mpsc::channel(queue);
         let (to_readers, to_read) = mpsc::channel(queue);
-        let to_readers = if readers.is_empty() {
-            to_writer.clone()
-        } else {
-            to_readers
-        };
+        let to_readers = if readers.is_empty() { to_writer.clone() } else { to_readers };
         let to_read = Arc::new(Mutex::new(to_read));
         let mut handles = Vec::new();
         for connection in readers {
             let jobs = to_read.clone();
-            handles.push(
-                Builder::new()
-                    .name("store-reader".into())
-                    .spawn(move || read(connection, &jobs))?,
-            );
+            handles.push(Builder::new().name("store-reader".into()).spawn(move || read(connection, &jobs))?);
         }
-        handles.push(
-            Builder::new()
-                .name("store-writer".into())
-                .spawn(move || write(writer, to_write))?,
-        );
-        Ok((
-            Self {
-                writer: to_writer,
-                readers: to_readers,
-            },
-            handles,
-        ))
+        handles.push(Builder::new().name("store-writer".into()).spawn(move || write(writer, to_write))?);
+        Ok((Self { writer: to_writer, readers: to_readers }, handles))
     }
 
     /// The way to the thread that writes.
@@ -82,15 +64,10 @@ impl Threads {
 fn read(mut connection: Connection, jobs: &Mutex<mpsc::Receiver<Job>>) {
     loop {
         // Whoever holds the lock is the one who waits for a job; it lets go before doing it.
-        let job = jobs
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .blocking_recv();
+        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
         match job {
             Some(Job::Run(work)) => work(&mut connection),
-            Some(Job::Commit { batch, reply }) => {
-                write::group(&mut connection, vec![(batch, reply)])
-            }
+            Some(Job::Commit { batch, reply }) => write::group(&mut connection, vec![(batch, reply)]),
             None => return,
         }
     }
@@ -109,11 +86,7 @@ fn write(mut connection: Connection, mut jobs: mpsc::Receiver<Job>) {
                     work(&mut connection);
                 }
             }
-            next = if group.len() < GROUP {
-                jobs.try_recv().ok()
-            } else {
-                None
-            };
+            next = if group.len() < GROUP { jobs.try_recv().ok() } else { None };
         }
         write::group(&mut connection, group);
     }

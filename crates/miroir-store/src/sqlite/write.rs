@@ -5,9 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use miroir_core::id::{IndexUid, TaskUid};
 use miroir_core::task::{NewTask, Task, TaskKind, TaskStatus, instant};
-use rusqlite::{
-    Connection, DropBehavior, OptionalExtension, Savepoint, TransactionBehavior, params,
-};
+use rusqlite::{Connection, DropBehavior, OptionalExtension, Savepoint, TransactionBehavior, params};
 use time::OffsetDateTime;
 
 use super::failure::failure;
@@ -41,21 +39,15 @@ impl Prepared {
     /// Write the tasks as JSON.
     pub(super) fn new(batch: Batch) -> Result<Self, StoreError> {
         let new_tasks = batch.new_tasks.into_iter().map(|task| {
-            let body =
-                serde_json::to_vec(&task).map_err(|error| StoreError::NewTask(Arc::new(error)))?;
+            let body = serde_json::to_vec(&task).map_err(|error| StoreError::NewTask(Arc::new(error)))?;
             // Only columns are read from it: the number does not matter here.
             Ok(Row::new(&NewTask::numbered(task, TaskUid(0)), body))
         });
         // A number that the file cannot hold was never given.
-        let given = batch
-            .settled
-            .into_iter()
-            .filter(|task| i64::try_from(task.uid.0).is_ok());
+        let given = batch.settled.into_iter().filter(|task| i64::try_from(task.uid.0).is_ok());
         let settled = given.map(|task| {
-            let body = serde_json::to_vec(&task).map_err(|error| StoreError::Task {
-                uid: task.uid,
-                source: Arc::new(error),
-            })?;
+            let body = serde_json::to_vec(&task)
+                .map_err(|error| StoreError::Task { uid: task.uid, source: Arc::new(error) })?;
             Ok((task.uid, Row::new(&task, body)))
         });
         Ok(Self {
@@ -93,10 +85,7 @@ pub(super) fn group(connection: &mut Connection, batches: Vec<(Prepared, Reply)>
     let outcomes = commit(connection, &batches);
     for (position, reply) in replies.into_iter().enumerate() {
         let outcome = match &outcomes {
-            Ok(outcomes) => outcomes
-                .get(position)
-                .cloned()
-                .unwrap_or(Err(StoreError::Closed)),
+            Ok(outcomes) => outcomes.get(position).cloned().unwrap_or(Err(StoreError::Closed)),
             Err(error) => Err(error.clone()),
         };
         // A caller that went away does not need its answer.
@@ -105,14 +94,9 @@ pub(super) fn group(connection: &mut Connection, batches: Vec<(Prepared, Reply)>
 }
 
 /// The outcome of each batch, or why none of them was written.
-fn commit(
-    connection: &mut Connection,
-    batches: &[Prepared],
-) -> Result<Vec<Result<Committed, StoreError>>, StoreError> {
+fn commit(connection: &mut Connection, batches: &[Prepared]) -> Result<Vec<Result<Committed, StoreError>>, StoreError> {
     let now = instant(OffsetDateTime::now_utc());
-    let mut transaction = connection
-        .transaction_with_behavior(TransactionBehavior::Immediate)
-        .map_err(failure)?;
+    let mut transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failure)?;
     let mut outcomes = Vec::with_capacity(batches.len());
     for batch in batches {
         let mut savepoint = transaction.savepoint().map_err(failure)?;
@@ -132,10 +116,7 @@ fn commit(
     }
     let sweep = "DELETE FROM records WHERE rowid IN (
         SELECT rowid FROM records WHERE expires_at IS NOT NULL AND expires_at <= ?1 LIMIT ?2)";
-    transaction
-        .prepare_cached(sweep)
-        .and_then(|mut s| s.execute(params![now, SWEEP]))
-        .map_err(failure)?;
+    transaction.prepare_cached(sweep).and_then(|mut s| s.execute(params![now, SWEEP])).map_err(failure)?;
     transaction.commit().map_err(failure)?;
     Ok(outcomes)
 }
@@ -172,28 +153,13 @@ fn advance(connection: &Connection, counter: &str, by: u64) -> Result<u64, Store
 /// Returns the version written.
 fn record(connection: &Connection, write: &Write, now: i64) -> Result<Option<u64>, StoreError> {
     match write {
-        Write::Put {
-            table,
-            key,
-            value,
-            expires_at,
-        } => put(connection, *table, key, value, *expires_at).map(Some),
-        Write::PutIf {
-            table,
-            key,
-            value,
-            expires_at,
-            expected,
-        } => {
+        Write::Put { table, key, value, expires_at } => put(connection, *table, key, value, *expires_at).map(Some),
+        Write::PutIf { table, key, value, expires_at, expected } => {
             require(connection, *table, key, *expected, now)?;
             put(connection, *table, key, value, *expires_at).map(Some)
         }
         Write::Delete { table, key } => delete(connection, *table, key),
-        Write::DeleteIf {
-            table,
-            key,
-            expected,
-        } => {
+        Write::DeleteIf { table, key, expected } => {
             require(connection, *table, key, Some(*expected), now)?;
             delete(connection, *table, key)
         }
@@ -210,19 +176,9 @@ fn require(
     let sql = "SELECT version FROM records WHERE tbl = ?1 AND key = ?2 AND (expires_at IS NULL OR expires_at > ?3)";
     let found: Option<u64> = connection
         .prepare_cached(sql)
-        .and_then(|mut s| {
-            s.query_row(params![table.name(), key, now], |row| row.get(0))
-                .optional()
-        })
+        .and_then(|mut s| s.query_row(params![table.name(), key, now], |row| row.get(0)).optional())
         .map_err(failure)?;
-    if found == expected {
-        Ok(())
-    } else {
-        Err(StoreError::Conflict {
-            table,
-            key: key.into(),
-        })
-    }
+    if found == expected { Ok(()) } else { Err(StoreError::Conflict { table, key: key.into() }) }
 }
 
 fn put(
@@ -233,30 +189,18 @@ fn put(
     expires_at: Option<OffsetDateTime>,
 ) -> Result<u64, StoreError> {
     let version = advance(connection, "version", 1)? + 1;
-    let sql =
-        "INSERT INTO records (tbl, key, version, value, expires_at) VALUES (?1, ?2, ?3, ?4, ?5)
+    let sql = "INSERT INTO records (tbl, key, version, value, expires_at) VALUES (?1, ?2, ?3, ?4, ?5)
         ON CONFLICT (tbl, key) DO UPDATE SET version = ?3, value = ?4, expires_at = ?5";
     connection
         .prepare_cached(sql)
-        .and_then(|mut s| {
-            s.execute(params![
-                table.name(),
-                key,
-                version,
-                value.as_ref(),
-                expires_at.map(instant)
-            ])
-        })
+        .and_then(|mut s| s.execute(params![table.name(), key, version, value.as_ref(), expires_at.map(instant)]))
         .map_err(failure)?;
     Ok(version)
 }
 
 fn delete(connection: &Connection, table: Table, key: &str) -> Result<Option<u64>, StoreError> {
     let sql = "DELETE FROM records WHERE tbl = ?1 AND key = ?2";
-    connection
-        .prepare_cached(sql)
-        .and_then(|mut s| s.execute(params![table.name(), key]))
-        .map_err(failure)?;
+    connection.prepare_cached(sql).and_then(|mut s| s.execute(params![table.name(), key])).map_err(failure)?;
     Ok(None)
 }
 
@@ -272,10 +216,7 @@ fn group_of(connection: &Connection, row: &Row) -> Result<i64, StoreError> {
         return Ok(id);
     }
     let new = "INSERT INTO task_groups (index_uid, kind, status) VALUES (?1, ?2, ?3) RETURNING id";
-    connection
-        .prepare_cached(new)
-        .and_then(|mut s| s.query_row(key, |made| made.get(0)))
-        .map_err(failure)
+    connection.prepare_cached(new).and_then(|mut s| s.query_row(key, |made| made.get(0))).map_err(failure)
 }
 
 fn add(connection: &Connection, uid: u64, row: &Row) -> Result<(), StoreError> {
@@ -292,15 +233,9 @@ fn add(connection: &Connection, uid: u64, row: &Row) -> Result<(), StoreError> {
         row.started_at,
         row.finished_at
     ];
-    connection
-        .prepare_cached(sql)
-        .and_then(|mut s| s.execute(columns))
-        .map_err(failure)?;
+    connection.prepare_cached(sql).and_then(|mut s| s.execute(columns)).map_err(failure)?;
     let sql = "INSERT INTO task_bodies (uid, body) VALUES (?1, ?2)";
-    connection
-        .prepare_cached(sql)
-        .and_then(|mut s| s.execute(params![uid, row.body]))
-        .map_err(failure)?;
+    connection.prepare_cached(sql).and_then(|mut s| s.execute(params![uid, row.body])).map_err(failure)?;
     Ok(())
 }
 
@@ -318,16 +253,10 @@ fn replace(connection: &Connection, uid: u64, row: &Row) -> Result<(), StoreErro
         row.started_at,
         row.finished_at
     ];
-    let replaced = connection
-        .prepare_cached(sql)
-        .and_then(|mut s| s.execute(columns))
-        .map_err(failure)?;
+    let replaced = connection.prepare_cached(sql).and_then(|mut s| s.execute(columns)).map_err(failure)?;
     if replaced > 0 {
         let sql = "UPDATE task_bodies SET body = ?2 WHERE uid = ?1";
-        connection
-            .prepare_cached(sql)
-            .and_then(|mut s| s.execute(params![uid, row.body]))
-            .map_err(failure)?;
+        connection.prepare_cached(sql).and_then(|mut s| s.execute(params![uid, row.body])).map_err(failure)?;
     }
     Ok(())
 }
@@ -338,20 +267,14 @@ pub(super) fn prune(
     finished_before: OffsetDateTime,
     limit: usize,
 ) -> Result<u64, StoreError> {
-    let transaction = connection
-        .transaction_with_behavior(TransactionBehavior::Immediate)
-        .map_err(failure)?;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failure)?;
     let sql = "DELETE FROM tasks WHERE uid IN (
         SELECT uid FROM tasks WHERE settled AND finished_at IS NOT NULL AND finished_at < ?1
         ORDER BY finished_at LIMIT ?2)";
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let gone = transaction
-        .execute(sql, params![instant(finished_before), limit])
-        .map_err(failure)?;
+    let gone = transaction.execute(sql, params![instant(finished_before), limit]).map_err(failure)?;
     if gone > 0 {
-        transaction
-            .execute("DELETE FROM task_groups WHERE size = 0", [])
-            .map_err(failure)?;
+        transaction.execute("DELETE FROM task_groups WHERE size = 0", []).map_err(failure)?;
     }
     transaction.commit().map_err(failure)?;
     Ok(gone as u64)

@@ -79,24 +79,10 @@ pub fn waiting(index: Option<&str>, second: i64) -> NewTask {
 /// A task that ended.
 pub fn done(index: Option<&str>, second: i64) -> NewTask {
     let (started_at, finished_at) = (Some(at(second)), Some(at(second + 1)));
-    NewTask {
-        status: TaskStatus::Succeeded,
-        started_at,
-        finished_at,
-        ..waiting(index, second)
-    }
+    NewTask { status: TaskStatus::Succeeded, started_at, finished_at, ..waiting(index, second) }
 }
 
 /// Register tasks; returns their numbers.
-pub async fn register(
-    store: &dyn Store,
-    new_tasks: Vec<NewTask>,
-) -> Result<Vec<TaskUid>, StoreError> {
-    Ok(store
-        .commit(Batch {
-            new_tasks,
-            ..Batch::default()
-        })
-        .await?
-        .tasks)
+pub async fn register(store: &dyn Store, new_tasks: Vec<NewTask>) -> Result<Vec<TaskUid>, StoreError> {
+    Ok(store.commit(Batch { new_tasks, ..Batch::default() }).await?.tasks)
 }

@@ -23,33 +23,21 @@ fn task() -> impl Strategy<Value = NewTask> {
     let statuses = select(TaskStatus::ALL.to_vec());
     let index = option::weighted(0.8, select(INDEXES.to_vec()));
     let (second, started, finished) = (0..20_i64, option::of(0..20_i64), option::of(0..20_i64));
-    (
-        index,
-        kinds,
-        statuses,
-        second,
-        started,
-        finished,
-        option::weighted(0.3, 0..6_u64),
+    (index, kinds, statuses, second, started, finished, option::weighted(0.3, 0..6_u64)).prop_map(
+        |(index, kind, status, enqueued, started, finished, canceler)| NewTask {
+            kind,
+            status,
+            started_at: started.map(at),
+            finished_at: finished.map(at),
+            canceled_by: canceler.map(TaskUid),
+            ..waiting(index, enqueued)
+        },
     )
-        .prop_map(
-            |(index, kind, status, enqueued, started, finished, canceler)| NewTask {
-                kind,
-                status,
-                started_at: started.map(at),
-                finished_at: finished.map(at),
-                canceled_by: canceler.map(TaskUid),
-                ..waiting(index, enqueued)
-            },
-        )
 }
 
 /// Tasks as they are registered, and as they are settled.
 pub fn history() -> impl Strategy<Value = History> {
-    (
-        vec(task(), 0..40),
-        vec((any::<prop::sample::Index>(), task()), 0..20),
-    )
+    (vec(task(), 0..40), vec((any::<prop::sample::Index>(), task()), 0..20))
 }
 
 fn uids() -> impl Strategy<Value = Option<BTreeSet<TaskUid>>> {
@@ -66,34 +54,25 @@ fn range() -> impl Strategy<Value = TimeRange> {
 pub fn query() -> impl Strategy<Value = TaskQuery> {
     let kinds = option::weighted(0.3, btree_set(select(TaskKind::ALL.to_vec()), 0..8));
     let statuses = option::weighted(0.3, btree_set(select(TaskStatus::ALL.to_vec()), 0..4));
-    let index = select(vec!["a", "b", "nobody"])
-        .prop_map(|uid| uid.parse::<IndexUid>().expect("an index uid"));
+    let index = select(vec!["a", "b", "nobody"]).prop_map(|uid| uid.parse::<IndexUid>().expect("an index uid"));
     let indexes = option::weighted(0.3, btree_set(index, 0..3));
-    let from = option::weighted(
-        0.4,
-        prop_oneof![9 => 0..45_u64, 1 => Just(u64::MAX)].prop_map(TaskUid),
-    );
+    let from = option::weighted(0.4, prop_oneof![9 => 0..45_u64, 1 => Just(u64::MAX)].prop_map(TaskUid));
     let limit = prop_oneof![9 => 0..50_usize, 1 => Just(usize::MAX)];
     let filters = (uids(), uids(), statuses, kinds, indexes, uids());
-    (
-        filters,
-        (range(), range(), range()),
-        (from, limit, any::<bool>()),
-    )
-        .prop_map(|(filters, ranges, page)| TaskQuery {
-            uids: filters.0,
-            batch_uids: filters.1,
-            statuses: filters.2,
-            kinds: filters.3,
-            index_uids: filters.4,
-            canceled_by: filters.5,
-            enqueued: ranges.0,
-            started: ranges.1,
-            finished: ranges.2,
-            from: page.0,
-            limit: page.1,
-            reverse: page.2,
-        })
+    (filters, (range(), range(), range()), (from, limit, any::<bool>())).prop_map(|(filters, ranges, page)| TaskQuery {
+        uids: filters.0,
+        batch_uids: filters.1,
+        statuses: filters.2,
+        kinds: filters.3,
+        index_uids: filters.4,
+        canceled_by: filters.5,
+        enqueued: ranges.0,
+        started: ranges.1,
+        finished: ranges.2,
+        from: page.0,
+        limit: page.1,
+        reverse: page.2,
+    })
 }
 
 /// Register and settle as the history says, and keep a copy beside.
@@ -107,13 +86,7 @@ async fn replay(store: &dyn Store, (tasks, changes): History) -> Vec<Task> {
     for (which, task) in changes {
         let slot = which.index(model.len());
         let task = task.numbered(TaskUid(slot as u64));
-        store
-            .commit(Batch {
-                settled: vec![task.clone()],
-                ..Batch::default()
-            })
-            .await
-            .expect("written");
+        store.commit(Batch { settled: vec![task.clone()], ..Batch::default() }).await.expect("written");
         if task.status.is_final() || !model[slot].status.is_final() {
             model[slot] = task;
         }
@@ -122,11 +95,7 @@ async fn replay(store: &dyn Store, (tasks, changes): History) -> Vec<Task> {
 }
 
 /// The store lists what the definition says.
-pub async fn listings_agree_with_the_definition(
-    store: Arc<dyn Store>,
-    history: History,
-    queries: Vec<TaskQuery>,
-) {
+pub async fn listings_agree_with_the_definition(store: Arc<dyn Store>, history: History, queries: Vec<TaskQuery>) {
     let model = replay(&*store, history).await;
     for query in queries {
         let mut matching: Vec<&Task> = model.iter().filter(|task| query.matches(task)).collect();
@@ -134,44 +103,21 @@ pub async fn listings_agree_with_the_definition(
         if !query.reverse {
             matching.reverse();
         }
-        let reached: Vec<&Task> = matching
-            .into_iter()
-            .filter(|task| query.is_reached(task.uid))
-            .collect();
-        let expected: Vec<String> = reached
-            .iter()
-            .take(query.limit)
-            .map(|task| task.view())
-            .collect();
+        let reached: Vec<&Task> = matching.into_iter().filter(|task| query.is_reached(task.uid)).collect();
+        let expected: Vec<String> = reached.iter().take(query.limit).map(|task| task.view()).collect();
         let page = store.tasks(&query).await.expect("read");
         let views: Vec<String> = page.tasks.iter().map(Task::view).collect();
         assert_eq!((views, page.total), (expected, total), "{query:?}");
-        assert_eq!(
-            page.next,
-            reached.get(query.limit).map(|task| task.uid),
-            "{query:?}"
-        );
+        assert_eq!(page.next, reached.get(query.limit).map(|task| task.uid), "{query:?}");
     }
 }
 
 pub async fn pages_follow_one_another_in_both_directions(store: Arc<dyn Store>) {
-    let tasks = (0..25)
-        .map(|n| waiting(Some(if n % 2 == 0 { "a" } else { "b" }), n))
-        .collect();
+    let tasks = (0..25).map(|n| waiting(Some(if n % 2 == 0 { "a" } else { "b" }), n)).collect();
     register(&*store, tasks).await.expect("written");
     let only_a = Some(BTreeSet::from(["a".parse().expect("an index uid")]));
-    for (reverse, index_uids) in [
-        (false, None),
-        (true, None),
-        (false, only_a.clone()),
-        (true, only_a),
-    ] {
-        let mut query = TaskQuery {
-            limit: 4,
-            reverse,
-            index_uids: index_uids.clone(),
-            ..TaskQuery::default()
-        };
+    for (reverse, index_uids) in [(false, None), (true, None), (false, only_a.clone()), (true, only_a)] {
+        let mut query = TaskQuery { limit: 4, reverse, index_uids: index_uids.clone(), ..TaskQuery::default() };
         let mut seen = Vec::new();
         loop {
             let page = store.tasks(&query).await.expect("read");
@@ -182,9 +128,7 @@ pub async fn pages_follow_one_another_in_both_directions(store: Arc<dyn Store>) 
                 None => break,
             }
         }
-        let mut expected: Vec<u64> = (0..25)
-            .filter(|n| index_uids.is_none() || n % 2 == 0)
-            .collect();
+        let mut expected: Vec<u64> = (0..25).filter(|n| index_uids.is_none() || n % 2 == 0).collect();
         if !reverse {
             expected.reverse();
         }
@@ -193,22 +137,11 @@ pub async fn pages_follow_one_another_in_both_directions(store: Arc<dyn Store>) 
 }
 
 pub async fn a_page_of_many_indexes_is_in_order(store: Arc<dyn Store>) {
-    let tasks = (0..600)
-        .map(|n| waiting(Some(&format!("index-{}", n % 300)), n))
-        .collect();
+    let tasks = (0..600).map(|n| waiting(Some(&format!("index-{}", n % 300)), n)).collect();
     register(&*store, tasks).await.expect("written");
-    let index_uids = (0..299)
-        .map(|n| format!("index-{n}").parse().expect("an index uid"))
-        .collect();
-    let query = TaskQuery {
-        index_uids: Some(index_uids),
-        limit: 3,
-        ..TaskQuery::default()
-    };
+    let index_uids = (0..299).map(|n| format!("index-{n}").parse().expect("an index uid")).collect();
+    let query = TaskQuery { index_uids: Some(index_uids), limit: 3, ..TaskQuery::default() };
     let page = store.tasks(&query).await.expect("read");
     let uids: Vec<u64> = page.tasks.iter().map(|task| task.uid.0).collect();
-    assert_eq!(
-        (uids, page.total, page.next),
-        (vec![598, 597, 596], 598, Some(TaskUid(595)))
-    );
+    assert_eq!((uids, page.total, page.next), (vec![598, 597, 596], 598, Some(TaskUid(595))));
 }

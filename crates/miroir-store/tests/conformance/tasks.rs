@@ -14,21 +14,11 @@ const NAMES: TypedTable<String> = TypedTable::new(Table::Catalog);
 
 pub async fn numbers_begin_at_zero_and_are_consecutive(store: Arc<dyn Store>) {
     assert!(store.task(TaskUid(0)).await.expect("read").is_none());
-    let first = register(&*store, vec![waiting(Some("a"), 0), waiting(Some("b"), 0)])
-        .await
-        .expect("written");
-    let second = register(&*store, vec![waiting(None, 1)])
-        .await
-        .expect("written");
-    assert_eq!(
-        (first, second),
-        (vec![TaskUid(0), TaskUid(1)], vec![TaskUid(2)])
-    );
+    let first = register(&*store, vec![waiting(Some("a"), 0), waiting(Some("b"), 0)]).await.expect("written");
+    let second = register(&*store, vec![waiting(None, 1)]).await.expect("written");
+    assert_eq!((first, second), (vec![TaskUid(0), TaskUid(1)], vec![TaskUid(2)]));
     let task = store.task(TaskUid(1)).await.expect("read").expect("there");
-    assert_eq!(
-        (task.uid, task.index_uid.as_ref().map(|uid| uid.as_str())),
-        (TaskUid(1), Some("b"))
-    );
+    assert_eq!((task.uid, task.index_uid.as_ref().map(|uid| uid.as_str())), (TaskUid(1), Some("b")));
     for unknown in [3, u64::MAX] {
         assert!(store.task(TaskUid(unknown)).await.expect("read").is_none());
     }
@@ -40,24 +30,9 @@ pub async fn a_conflict_registers_no_task_and_uses_up_no_number(store: Arc<dyn S
         new_tasks: vec![waiting(Some("a"), 0)],
         ..Batch::default()
     };
-    assert!(matches!(
-        store.commit(batch).await,
-        Err(StoreError::Conflict { .. })
-    ));
-    assert_eq!(
-        store
-            .tasks(&TaskQuery::default())
-            .await
-            .expect("read")
-            .total,
-        0
-    );
-    assert_eq!(
-        register(&*store, vec![waiting(None, 1)])
-            .await
-            .expect("written"),
-        [TaskUid(0)]
-    );
+    assert!(matches!(store.commit(batch).await, Err(StoreError::Conflict { .. })));
+    assert_eq!(store.tasks(&TaskQuery::default()).await.expect("read").total, 0);
+    assert_eq!(register(&*store, vec![waiting(None, 1)]).await.expect("written"), [TaskUid(0)]);
 }
 
 /// A third of the committers loses a conflict; the neighbours in its group must not notice.
@@ -68,62 +43,31 @@ pub async fn concurrent_committers_get_unique_rising_numbers(store: Arc<dyn Stor
         let mut mine = Vec::new();
         for round in 0..ROUNDS {
             if who.is_multiple_of(3) {
-                let writes = vec![
-                    NAMES
-                        .put_if("nobody", &"x".to_owned(), Some(1))
-                        .expect("JSON"),
-                ];
-                let lost = Batch {
-                    writes,
-                    new_tasks: vec![waiting(Some("lost"), round)],
-                    ..Batch::default()
-                };
+                let writes = vec![NAMES.put_if("nobody", &"x".to_owned(), Some(1)).expect("JSON")];
+                let lost = Batch { writes, new_tasks: vec![waiting(Some("lost"), round)], ..Batch::default() };
                 let outcome = store.commit(lost).await;
-                assert!(
-                    matches!(outcome, Err(StoreError::Conflict { .. })),
-                    "{outcome:?}"
-                );
+                assert!(matches!(outcome, Err(StoreError::Conflict { .. })), "{outcome:?}");
             }
             let index = format!("index-{who}");
-            mine.extend(
-                register(&*store, vec![waiting(Some(&index), round)])
-                    .await
-                    .expect("written"),
-            );
+            mine.extend(register(&*store, vec![waiting(Some(&index), round)]).await.expect("written"));
         }
         assert!(mine.is_sorted(), "{mine:?}");
         mine
     };
-    let committers: Vec<_> = (0..COMMITTERS)
-        .map(|who| tokio::spawn(commit(store.clone(), who)))
-        .collect();
+    let committers: Vec<_> = (0..COMMITTERS).map(|who| tokio::spawn(commit(store.clone(), who))).collect();
     let mut all = BTreeSet::new();
     for committer in committers {
         all.extend(committer.await.expect("no panic"));
     }
-    let expected: BTreeSet<TaskUid> = (0..COMMITTERS as u64 * ROUNDS as u64)
-        .map(TaskUid)
-        .collect();
+    let expected: BTreeSet<TaskUid> = (0..COMMITTERS as u64 * ROUNDS as u64).map(TaskUid).collect();
     assert_eq!(all, expected);
-    let listed = store
-        .tasks(&TaskQuery {
-            limit: 1000,
-            ..TaskQuery::default()
-        })
-        .await
-        .expect("read");
+    let listed = store.tasks(&TaskQuery { limit: 1000, ..TaskQuery::default() }).await.expect("read");
     assert_eq!((listed.total, listed.tasks.len()), (500, 500));
-    assert!(listed.tasks.iter().all(|task| {
-        task.index_uid
-            .as_ref()
-            .is_some_and(|uid| uid.as_str() != "lost")
-    }));
+    assert!(listed.tasks.iter().all(|task| { task.index_uid.as_ref().is_some_and(|uid| uid.as_str() != "lost") }));
 }
 
 pub async fn a_final_task_is_never_unsettled(store: Arc<dyn Store>) {
-    let uid = register(&*store, vec![waiting(Some("a"), 0)])
-        .await
-        .expect("written")[0];
+    let uid = register(&*store, vec![waiting(Some("a"), 0)]).await.expect("written")[0];
     let settle = |status| {
         let task = match status {
             TaskStatus::Succeeded | TaskStatus::Failed | TaskStatus::Canceled => done(Some("a"), 0),
@@ -133,13 +77,7 @@ pub async fn a_final_task_is_never_unsettled(store: Arc<dyn Store>) {
         task.status = status;
         let store = store.clone();
         async move {
-            store
-                .commit(Batch {
-                    settled: vec![task],
-                    ..Batch::default()
-                })
-                .await
-                .expect("written");
+            store.commit(Batch { settled: vec![task], ..Batch::default() }).await.expect("written");
             store.task(uid).await.expect("read").expect("there").status
         }
     };
@@ -148,45 +86,18 @@ pub async fn a_final_task_is_never_unsettled(store: Arc<dyn Store>) {
     assert_eq!(settle(TaskStatus::Failed).await, TaskStatus::Failed);
     assert_eq!(settle(TaskStatus::Processing).await, TaskStatus::Failed);
     assert_eq!(settle(TaskStatus::Succeeded).await, TaskStatus::Succeeded);
-    assert!(
-        store
-            .unsettled_tasks(None, 10)
-            .await
-            .expect("read")
-            .is_empty()
-    );
+    assert!(store.unsettled_tasks(None, 10).await.expect("read").is_empty());
 
     for unknown in [7, u64::MAX] {
         let ghost = done(Some("a"), 0).numbered(TaskUid(unknown));
-        store
-            .commit(Batch {
-                settled: vec![ghost],
-                ..Batch::default()
-            })
-            .await
-            .expect("ignored");
+        store.commit(Batch { settled: vec![ghost], ..Batch::default() }).await.expect("ignored");
         assert!(store.task(TaskUid(unknown)).await.expect("read").is_none());
     }
-    assert_eq!(
-        store
-            .tasks(&TaskQuery::default())
-            .await
-            .expect("read")
-            .total,
-        1
-    );
+    assert_eq!(store.tasks(&TaskQuery::default()).await.expect("read").total, 1);
 }
 
 pub async fn unsettled_tasks_come_oldest_first_in_pages(store: Arc<dyn Store>) {
-    let tasks = (0..10)
-        .map(|n| {
-            if n % 3 == 0 {
-                done(Some("a"), n)
-            } else {
-                waiting(Some("a"), n)
-            }
-        })
-        .collect();
+    let tasks = (0..10).map(|n| if n % 3 == 0 { done(Some("a"), n) } else { waiting(Some("a"), n) }).collect();
     register(&*store, tasks).await.expect("written");
     let uids = |after, limit| {
         let store = store.clone();
@@ -206,33 +117,19 @@ pub async fn pruning_forgets_the_oldest_final_tasks_only(store: Arc<dyn Store>) 
     let mut tasks: Vec<_> = (0..4).map(|n| done(Some("a"), n)).collect();
     tasks.insert(0, waiting(Some("a"), 0));
     register(&*store, tasks).await.expect("written");
-    assert_eq!(
-        store.prune_tasks(at(1), 10).await.expect("pruned"),
-        0,
-        "the bound itself stays"
-    );
+    assert_eq!(store.prune_tasks(at(1), 10).await.expect("pruned"), 0, "the bound itself stays");
     assert_eq!(store.prune_tasks(at(4), 2).await.expect("pruned"), 2);
     assert!(store.task(TaskUid(1)).await.expect("read").is_none());
     assert!(store.task(TaskUid(3)).await.expect("read").is_some());
     assert_eq!(store.prune_tasks(at(100), 10).await.expect("pruned"), 2);
     let left = store.tasks(&TaskQuery::default()).await.expect("read");
-    assert_eq!(
-        (left.total, left.tasks.first().map(|task| task.uid)),
-        (1, Some(TaskUid(0)))
-    );
+    assert_eq!((left.total, left.tasks.first().map(|task| task.uid)), (1, Some(TaskUid(0))));
 }
 
 pub async fn numbers_are_not_given_again_after_pruning(store: Arc<dyn Store>) {
-    register(&*store, vec![done(None, 0)])
-        .await
-        .expect("written");
+    register(&*store, vec![done(None, 0)]).await.expect("written");
     assert_eq!(store.prune_tasks(at(100), 10).await.expect("pruned"), 1);
-    assert_eq!(
-        register(&*store, vec![done(None, 0)])
-            .await
-            .expect("written"),
-        [TaskUid(1)]
-    );
+    assert_eq!(register(&*store, vec![done(None, 0)]).await.expect("written"), [TaskUid(1)]);
 }
 
 pub async fn details_stay_the_text_they_were(store: Arc<dyn Store>) {
@@ -245,38 +142,15 @@ pub async fn details_stay_the_text_they_were(store: Arc<dyn Store>) {
     assert_eq!(back.details.as_ref().map(|raw| raw.get()), Some(text));
     assert!(back.effects.creates_index);
     back.status = TaskStatus::Processing;
-    store
-        .commit(Batch {
-            settled: vec![back],
-            ..Batch::default()
-        })
-        .await
-        .expect("written");
-    let again = store
-        .unsettled_tasks(None, 1)
-        .await
-        .expect("read")
-        .pop()
-        .expect("there");
-    assert_eq!(
-        (again.uid, again.details.as_ref().map(|raw| raw.get())),
-        (uid, Some(text))
-    );
+    store.commit(Batch { settled: vec![back], ..Batch::default() }).await.expect("written");
+    let again = store.unsettled_tasks(None, 1).await.expect("read").pop().expect("there");
+    assert_eq!((again.uid, again.details.as_ref().map(|raw| raw.get())), (uid, Some(text)));
 }
 
 pub async fn a_closed_store_says_so(store: Arc<dyn Store>) {
     store.close().await;
     store.close().await;
-    assert!(matches!(
-        register(&*store, vec![waiting(None, 0)]).await,
-        Err(StoreError::Closed)
-    ));
-    assert!(matches!(
-        store.task(TaskUid(0)).await,
-        Err(StoreError::Closed)
-    ));
-    assert!(matches!(
-        store.list(Table::Catalog).await,
-        Err(StoreError::Closed)
-    ));
+    assert!(matches!(register(&*store, vec![waiting(None, 0)]).await, Err(StoreError::Closed)));
+    assert!(matches!(store.task(TaskUid(0)).await, Err(StoreError::Closed)));
+    assert!(matches!(store.list(Table::Catalog).await, Err(StoreError::Closed)));
 }

@@ -8,11 +8,7 @@ fn taken(payload: &str, format: Format, request: &SplitRequest<'_>) -> Split {
 
 /// All documents without our fields, as text, in order of shards.
 fn documents(split: &Split) -> Vec<String> {
-    let bodies: String = split
-        .shards
-        .iter()
-        .map(|body| String::from_utf8(body.clone()).unwrap())
-        .collect();
+    let bodies: String = split.shards.iter().map(|body| String::from_utf8(body.clone()).unwrap()).collect();
     let end = format!(",\"{}\":\"", inert::SHARD_FIELD);
     let mut documents = Vec::new();
     let mut rest = bodies.as_str();
@@ -32,37 +28,21 @@ fn one(payload: &str, format: Format, key: &str) -> String {
 #[test]
 fn documents_are_copied_byte_for_byte() {
     let document = "{ \"id\" : 1,\n \"a\\u0062\": [1.0, 1e2 , \"\\/é\"],\r\n\t\"b\":{}\n}";
-    assert_eq!(
-        one(&format!("[ {document}\n]"), Format::Json, "id"),
-        document
-    );
+    assert_eq!(one(&format!("[ {document}\n]"), Format::Json, "id"), document);
     assert_eq!(one(document, Format::Json, "id"), document);
     assert_eq!(one(document, Format::Ndjson, "id"), document);
 }
 
 #[test]
 fn our_fields_come_last() {
-    let split_with = |stamp| {
-        taken(
-            "[{\"id\":1}]",
-            Format::Json,
-            &SplitRequest {
-                stamp,
-                ..request("id")
-            },
-        )
-    };
+    let split_with = |stamp| taken("[{\"id\":1}]", Format::Json, &SplitRequest { stamp, ..request("id") });
     let shard = hash::shard_of(b"1", request("id").shards);
     let text = inert::encode_shard(shard);
     let body = &split_with(None).shards[shard.0 as usize];
-    assert_eq!(
-        String::from_utf8_lossy(body),
-        format!("{{\"id\":1,\"_miroir_shard\":\"{text}\"}}\n")
-    );
+    assert_eq!(String::from_utf8_lossy(body), format!("{{\"id\":1,\"_miroir_shard\":\"{text}\"}}\n"));
     let body = &split_with(Some(77)).shards[shard.0 as usize];
     let stamp = inert::encode_millis(77);
-    let expected =
-        format!("{{\"id\":1,\"_miroir_shard\":\"{text}\",\"_miroir_updated_at\":\"{stamp}\"}}\n");
+    let expected = format!("{{\"id\":1,\"_miroir_shard\":\"{text}\",\"_miroir_updated_at\":\"{stamp}\"}}\n");
     assert_eq!(String::from_utf8_lossy(body), expected);
 }
 
@@ -89,65 +69,29 @@ fn empty_batches_are_taken() {
         ("\n", CSV),
     ] {
         let split = taken(payload, format, &request("id"));
-        assert_eq!(
-            (split.received, split.unique, split.shards.len()),
-            (0, 0, 7),
-            "{payload}"
-        );
+        assert_eq!((split.received, split.unique, split.shards.len()), (0, 0, 7), "{payload}");
         assert!(split.shards.iter().all(Vec::is_empty));
     }
 }
 
 #[test]
 fn what_follows_an_array_is_ignored() {
-    assert_eq!(
-        taken("[{\"id\":1}] trailing", Format::Json, &request("id")).received,
-        1
-    );
-    assert_eq!(
-        split(b"[{\"id\":1}] \xff", Format::Json, &request("id"))
-            .unwrap()
-            .received,
-        1
-    );
+    assert_eq!(taken("[{\"id\":1}] trailing", Format::Json, &request("id")).received, 1);
+    assert_eq!(split(b"[{\"id\":1}] \xff", Format::Json, &request("id")).unwrap().received, 1);
 }
 
 #[test]
 fn ndjson_needs_no_line_breaks() {
-    assert_eq!(
-        taken(
-            "{\"id\":1}{\"id\":2}\n\n {\"id\":\n3}",
-            Format::Ndjson,
-            &request("id")
-        )
-        .received,
-        3
-    );
+    assert_eq!(taken("{\"id\":1}{\"id\":2}\n\n {\"id\":\n3}", Format::Ndjson, &request("id")).received, 3);
 }
 
 #[test]
 fn of_duplicate_members_in_json_the_last_counts() {
-    assert_eq!(
-        one(
-            "[{\"id\":1,\"a\":1,\"\\u0069d\":2,\"a\":3}]",
-            Format::Json,
-            "id"
-        ),
-        "{\"id\":2,\"a\":3}"
-    );
-    assert_eq!(
-        one("[{\"id\":null,\"id\":2}]", Format::Json, "id"),
-        "{\"id\":2}"
-    );
-    assert_eq!(
-        one("[{\"a\":{\"b\":1},\"a\":{\"b\":2}}]", Format::Json, "a.b"),
-        "{\"a\":{\"b\":2}}"
-    );
+    assert_eq!(one("[{\"id\":1,\"a\":1,\"\\u0069d\":2,\"a\":3}]", Format::Json, "id"), "{\"id\":2,\"a\":3}");
+    assert_eq!(one("[{\"id\":null,\"id\":2}]", Format::Json, "id"), "{\"id\":2}");
+    assert_eq!(one("[{\"a\":{\"b\":1},\"a\":{\"b\":2}}]", Format::Json, "a.b"), "{\"a\":{\"b\":2}}");
     // Duplicates elsewhere are the nodes' business, which read them in the same way.
-    assert_eq!(
-        one("[{\"id\":1,\"a\":1,\"a\":3}]", Format::Json, "id"),
-        "{\"id\":1,\"a\":1,\"a\":3}"
-    );
+    assert_eq!(one("[{\"id\":1,\"a\":1,\"a\":3}]", Format::Json, "id"), "{\"id\":1,\"a\":1,\"a\":3}");
 }
 
 #[test]
@@ -174,18 +118,9 @@ fn a_dotted_primary_key_is_followed() {
 fn csv_cells_become_typed_values() {
     for (csv, json) in [
         ("id,name\n1,a", r#"{"id":"1","name":"a"}"#),
-        (
-            "id,n:number,b:boolean\n1,2,true",
-            r#"{"id":"1","n":2,"b":true}"#,
-        ),
-        (
-            "id,n:number,b:boolean\n1, 2.0 , false ",
-            r#"{"id":"1","n":2.0,"b":false}"#,
-        ),
-        (
-            "id,n:number,b:boolean,t\n1,,,",
-            r#"{"id":"1","n":null,"b":null,"t":null}"#,
-        ),
+        ("id,n:number,b:boolean\n1,2,true", r#"{"id":"1","n":2,"b":true}"#),
+        ("id,n:number,b:boolean\n1, 2.0 , false ", r#"{"id":"1","n":2.0,"b":false}"#),
+        ("id,n:number,b:boolean,t\n1,,,", r#"{"id":"1","n":null,"b":null,"t":null}"#),
         ("id,n:number\n1,1e2", r#"{"id":"1","n":100.0}"#),
         ("id,n:number\n1,+5", r#"{"id":"1","n":5}"#),
         ("id,n:number\n1,-0", r#"{"id":"1","n":0}"#),
@@ -193,10 +128,7 @@ fn csv_cells_become_typed_values() {
         ("id,n:number\n1,inf", r#"{"id":"1","n":null}"#),
         ("id,n:number\n1,1e400", r#"{"id":"1","n":null}"#),
         ("id:number\n7", r#"{"id":7}"#),
-        (
-            "id,name:string,a:b\n1,\"x, \"\"y\"\"\nz\",\n",
-            r#"{"id":"1","name":"x, \"y\"\nz","a:b":null}"#,
-        ),
+        ("id,name:string,a:b\n1,\"x, \"\"y\"\"\nz\",\n", r#"{"id":"1","name":"x, \"y\"\nz","a:b":null}"#),
         ("id,id\n1,2", r#"{"id":"2"}"#),
         ("id,a,a:number\n1,x,3", r#"{"id":"1","a":3}"#),
         ("\u{feff}id,a\n1,2", r#"{"id":"1","a":"2"}"#),
@@ -208,14 +140,8 @@ fn csv_cells_become_typed_values() {
     ] {
         assert_eq!(one(csv, CSV, "id"), json, "{csv}");
     }
-    assert_eq!(
-        one("id;a\n1;2", Format::Csv { delimiter: b';' }, "id"),
-        r#"{"id":"1","a":"2"}"#
-    );
-    assert_eq!(
-        taken("id,a\r\n1,b\r\n\r\n2,c", CSV, &request("id")).received,
-        2
-    );
+    assert_eq!(one("id;a\n1;2", Format::Csv { delimiter: b';' }, "id"), r#"{"id":"1","a":"2"}"#);
+    assert_eq!(taken("id,a\r\n1,b\r\n\r\n2,c", CSV, &request("id")).received, 2);
 }
 
 #[test]
@@ -228,41 +154,19 @@ fn big_integers_in_csv_become_floats() {
 
 #[test]
 fn a_bad_point_counts_unless_a_later_document_takes_its_place() {
-    let replace = SplitRequest {
-        check_geo: true,
-        ..request("id")
-    };
-    let update = SplitRequest {
-        method: Method::Update,
-        ..replace
-    };
-    let bad = |payload: &str, request: &SplitRequest<'_>| match split(
-        payload.as_bytes(),
-        Format::Json,
-        request,
-    ) {
+    let replace = SplitRequest { check_geo: true, ..request("id") };
+    let update = SplitRequest { method: Method::Update, ..replace };
+    let bad = |payload: &str, request: &SplitRequest<'_>| match split(payload.as_bytes(), Format::Json, request) {
         Ok(_) => false,
         Err(SplitError::Document(DocumentError::InvalidGeo(_))) => true,
         Err(error) => panic!("{error}"),
     };
     for request in [&replace, &update] {
         assert!(bad("[{\"id\":1,\"_geo\":1}]", request));
-        assert!(bad(
-            "[{\"id\":1,\"_geo\":1},{\"id\":2,\"_geo\":null}]",
-            request
-        ));
-        assert!(bad(
-            "[{\"id\":1,\"_geo\":null},{\"id\":1,\"_geo\":1}]",
-            request
-        ));
-        assert!(!bad(
-            "[{\"id\":1,\"_geo\":1},{\"id\":1,\"_geo\":null}]",
-            request
-        ));
-        assert!(!bad(
-            "[{\"id\":1,\"_geo\":3,\"\\u005fgeo\":{\"lat\":1,\"lng\":\"2\"}}]",
-            request
-        ));
+        assert!(bad("[{\"id\":1,\"_geo\":1},{\"id\":2,\"_geo\":null}]", request));
+        assert!(bad("[{\"id\":1,\"_geo\":null},{\"id\":1,\"_geo\":1}]", request));
+        assert!(!bad("[{\"id\":1,\"_geo\":1},{\"id\":1,\"_geo\":null}]", request));
+        assert!(!bad("[{\"id\":1,\"_geo\":3,\"\\u005fgeo\":{\"lat\":1,\"lng\":\"2\"}}]", request));
     }
     assert!(!bad("[{\"id\":1,\"_geo\":1},{\"id\":1}]", &replace));
     assert!(bad("[{\"id\":1,\"_geo\":1},{\"id\":1}]", &update));
@@ -274,22 +178,9 @@ fn a_bad_point_counts_unless_a_later_document_takes_its_place() {
 #[test]
 fn memory_stays_near_the_payload() {
     let document = format!("{{\"id\":ID,\"text\":\"{}\"}}\n", "a".repeat(500));
-    let payload: String = (0..20_000)
-        .map(|id| document.replace("ID", &id.to_string()))
-        .collect();
-    let split = taken(
-        &payload,
-        Format::Ndjson,
-        &SplitRequest {
-            stamp: Some(1),
-            ..request("id")
-        },
-    );
+    let payload: String = (0..20_000).map(|id| document.replace("ID", &id.to_string())).collect();
+    let split = taken(&payload, Format::Ndjson, &SplitRequest { stamp: Some(1), ..request("id") });
     assert_eq!(split.unique, 20_000);
     let reserved: usize = split.shards.iter().map(Vec::capacity).sum();
-    assert!(
-        reserved < payload.len() * 3 / 2,
-        "{reserved} for {}",
-        payload.len()
-    );
+    assert!(reserved < payload.len() * 3 / 2, "{reserved} for {}", payload.len());
 }

@@ -31,21 +31,13 @@ fn a_batch_damaged_at_any_byte_is_judged_as_serde_json_judges_it() {
 #[test]
 fn ndjson_damaged_at_any_byte_is_judged_as_serde_json_judges_it() {
     let lines = BATCH.trim_matches(['[', ']', ' ']).replace("},\n", "}\n");
-    assert_eq!(
-        split(lines.as_bytes(), Format::Ndjson, &request("id"))
-            .unwrap()
-            .received,
-        2
-    );
+    assert_eq!(split(lines.as_bytes(), Format::Ndjson, &request("id")).unwrap().received, 2);
     damaged(lines.as_bytes(), Format::Ndjson);
 }
 
 #[test]
 fn one_document_damaged_at_any_byte_is_judged_as_serde_json_judges_it() {
-    damaged(
-        br#" {"id": "a1", "n": [1e3, {"m": "\u0041"}], "_x": false} "#,
-        Format::Json,
-    );
+    damaged(br#" {"id": "a1", "n": [1e3, {"m": "\u0041"}], "_x": false} "#, Format::Json);
 }
 
 #[test]
@@ -71,30 +63,13 @@ fn document() -> impl Strategy<Value = String> {
         "1e5",
         "\"é\"",
     ]);
-    let key = prop::sample::select(vec![
-        "a",
-        "b",
-        "_geo",
-        "title",
-        "\\u0069e",
-        "id2",
-        "_miroir_updated_at",
-    ]);
+    let key = prop::sample::select(vec!["a", "b", "_geo", "title", "\\u0069e", "id2", "_miroir_updated_at"]);
     let fields = prop::collection::vec((key, value), 0..5);
-    (
-        fields,
-        id,
-        0..6usize,
-        prop::sample::select(vec!["", " ", "\n"]),
-    )
-        .prop_map(|(fields, id, place, space)| {
-            let mut fields: Vec<_> = fields
-                .into_iter()
-                .map(|(key, value)| format!("\"{key}\":{space}{value}"))
-                .collect();
-            fields.insert(place.min(fields.len()), format!("\"id\"{space}:{id}"));
-            format!("{{{space}{}{space}}}", fields.join(&format!("{space},")))
-        })
+    (fields, id, 0..6usize, prop::sample::select(vec!["", " ", "\n"])).prop_map(|(fields, id, place, space)| {
+        let mut fields: Vec<_> = fields.into_iter().map(|(key, value)| format!("\"{key}\":{space}{value}")).collect();
+        fields.insert(place.min(fields.len()), format!("\"id\"{space}:{id}"));
+        format!("{{{space}{}{space}}}", fields.join(&format!("{space},")))
+    })
 }
 
 proptest! {

@@ -24,18 +24,13 @@ pub fn check(payload: &[u8], format: Format, request: &SplitRequest<'_>) {
         // Reading CSV is checked by its own tests.
         Format::Csv { .. } => return,
     };
-    let sound =
-        expected.filter(|documents| documents.iter().all(|document| is_sound(document, request)));
+    let sound = expected.filter(|documents| documents.iter().all(|document| is_sound(document, request)));
     match (outcome, sound) {
         (Ok(split), Some(documents)) => check_documents(&split, documents, request),
-        (Ok(_), None) => panic!(
-            "accepted what is unsound: {:?}",
-            String::from_utf8_lossy(payload)
-        ),
+        (Ok(_), None) => panic!("accepted what is unsound: {:?}", String::from_utf8_lossy(payload)),
         // A value tree does not show that a key was there twice.
         (Err(SplitError::Document(DocumentError::SeveralIds { .. })), _) => {}
-        (Err(SplitError::Reserved { .. }), _)
-            if has_text(payload, "miroir") || has_text(payload, "\\u") => {}
+        (Err(SplitError::Reserved { .. }), _) if has_text(payload, "miroir") || has_text(payload, "\\u") => {}
         (Err(error), Some(_)) => panic!("{error}: {:?}", String::from_utf8_lossy(payload)),
         (Err(_), None) => {}
     }
@@ -56,18 +51,9 @@ fn check_bodies(split: &Split, request: &SplitRequest<'_>) {
             }
             let (key, value) = last.next().unwrap();
             assert_eq!(key, inert::SHARD_FIELD);
-            assert_eq!(
-                value
-                    .as_str()
-                    .and_then(inert::decode_shard)
-                    .map(|shard| shard.0 as usize),
-                Some(shard)
-            );
+            assert_eq!(value.as_str().and_then(inert::decode_shard).map(|shard| shard.0 as usize), Some(shard));
             let id = id_of(&document, request).expect("a document has an id");
-            assert_eq!(
-                hash::shard_of(id.as_bytes(), request.shards).0 as usize,
-                shard
-            );
+            assert_eq!(hash::shard_of(id.as_bytes(), request.shards).0 as usize, shard);
             ids.insert(id);
             received += 1;
         }
@@ -77,11 +63,8 @@ fn check_bodies(split: &Split, request: &SplitRequest<'_>) {
 
 /// The documents are those of the payload, and those of one shard in the payload's order.
 fn check_documents(split: &Split, documents: Vec<Document>, request: &SplitRequest<'_>) {
-    let mut bodies: Vec<VecDeque<Document>> = split
-        .shards
-        .iter()
-        .map(|body| read_ndjson(body).unwrap_or_default().into())
-        .collect();
+    let mut bodies: Vec<VecDeque<Document>> =
+        split.shards.iter().map(|body| read_ndjson(body).unwrap_or_default().into()).collect();
     for document in documents {
         let id = id_of(&document, request).unwrap();
         let body = &mut bodies[hash::shard_of(id.as_bytes(), request.shards).0 as usize];
@@ -91,15 +74,9 @@ fn check_documents(split: &Split, documents: Vec<Document>, request: &SplitReque
             routed.shift_remove(inert::UPDATED_AT_FIELD);
         }
         // Compared as text: two values that print alike are one to every reader.
-        assert_eq!(
-            Value::from(routed).to_string(),
-            Value::from(document).to_string()
-        );
+        assert_eq!(Value::from(routed).to_string(), Value::from(document).to_string());
     }
-    assert!(
-        bodies.iter().all(VecDeque::is_empty),
-        "no document is added"
-    );
+    assert!(bodies.iter().all(VecDeque::is_empty), "no document is added");
 }
 
 fn is_sound(document: &Document, request: &SplitRequest<'_>) -> bool {
@@ -122,32 +99,20 @@ fn id_of(document: &Document, request: &SplitRequest<'_>) -> Option<String> {
 fn read_json(payload: &[u8]) -> Option<Vec<Document>> {
     let first = payload.iter().find(|byte| !byte.is_ascii_whitespace());
     if first != Some(&b'[') {
-        return serde_json::from_slice(payload)
-            .ok()
-            .map(|document| vec![document]);
+        return serde_json::from_slice(payload).ok().map(|document| vec![document]);
     }
-    let documents = Deserializer::from_slice(payload)
-        .into_iter::<Vec<&RawValue>>()
-        .next()?
-        .ok()?;
+    let documents = Deserializer::from_slice(payload).into_iter::<Vec<&RawValue>>().next()?.ok()?;
     documents.into_iter().map(read_document).collect()
 }
 
 fn read_ndjson(payload: &[u8]) -> Option<Vec<Document>> {
-    Deserializer::from_slice(payload)
-        .into_iter::<&RawValue>()
-        .map(|document| read_document(document.ok()?))
-        .collect()
+    Deserializer::from_slice(payload).into_iter::<&RawValue>().map(|document| read_document(document.ok()?)).collect()
 }
 
 /// Reads each value on its own: inside a list, a document may nest one level deeper than a reader of values takes.
 fn read_document(document: &RawValue) -> Option<Document> {
     let fields: Fields<'_> = serde_json::from_str(document.get()).ok()?;
-    fields
-        .0
-        .into_iter()
-        .map(|(key, value)| Some((key.into_owned(), serde_json::from_str(value.get()).ok()?)))
-        .collect()
+    fields.0.into_iter().map(|(key, value)| Some((key.into_owned(), serde_json::from_str(value.get()).ok()?))).collect()
 }
 
 /// Fields in their order, duplicates included.
@@ -163,10 +128,7 @@ impl<'de: 'a, 'a> serde::Deserialize<'de> for Fields<'a> {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: serde::de::MapAccess<'de>>(
-                self,
-                mut map: A,
-            ) -> Result<Self::Value, A::Error> {
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut fields = Vec::new();
                 while let Some(field) = map.next_entry()? {
                     fields.push(field);
@@ -179,7 +141,5 @@ impl<'de: 'a, 'a> serde::Deserialize<'de> for Fields<'a> {
 }
 
 fn has_text(payload: &[u8], text: &str) -> bool {
-    payload
-        .windows(text.len())
-        .any(|window| window == text.as_bytes())
+    payload.windows(text.len()).any(|window| window == text.as_bytes())
 }

@@ -6,8 +6,8 @@ mod messages;
 use std::num::NonZeroU32;
 
 use super::{
-    DocumentError, Format, Method, PayloadError, ReservedFields, Split, SplitError, SplitRequest,
-    infer_primary_key, split,
+    DocumentError, Format, Method, PayloadError, ReservedFields, Split, SplitError, SplitRequest, infer_primary_key,
+    split,
 };
 use crate::{hash, inert};
 

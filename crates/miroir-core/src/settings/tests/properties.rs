@@ -10,10 +10,7 @@ use super::{DEFAULT_TEMPLATE, n, our_rule, settings};
 use crate::settings::{Settings, details, initial, overlay, strip};
 
 fn names() -> impl Strategy<Value = Vec<&'static str>> {
-    vec(
-        select(vec!["id", "title", "genre", "_geo", "a.b", "été"]),
-        0..5,
-    )
+    vec(select(vec!["id", "title", "genre", "_geo", "a.b", "été"]), 0..5)
 }
 
 /// Names as a node reads them back: each once.
@@ -43,9 +40,7 @@ fn embedders() -> impl Strategy<Value = Value> {
     let template = select(vec![DEFAULT_TEMPLATE, "{{doc.title}}"]);
     let embedder = prop_oneof![
         Just(json!({"source": "userProvided", "dimensions": 3})),
-        template.clone().prop_map(
-            |template| json!({"source": "rest", "documentTemplate": template, "headers": {}})
-        ),
+        template.clone().prop_map(|template| json!({"source": "rest", "documentTemplate": template, "headers": {}})),
         template.prop_map(|template| json!({
             "source": "composite",
             "indexingEmbedder": {"source": "openAi", "documentTemplate": template},
@@ -58,13 +53,9 @@ fn embedders() -> impl Strategy<Value = Value> {
 
 /// Settings in the form in which a node reads them back.
 fn committed() -> impl Strategy<Value = Settings> {
-    let order = btree_map(
-        select(vec!["*", "genre"]),
-        select(vec!["alpha", "count"]),
-        0..3,
-    );
-    let faceting = (0..2000_u64, order)
-        .prop_map(|(max, order)| json!({"maxValuesPerFacet": max, "sortFacetValuesBy": order}));
+    let order = btree_map(select(vec!["*", "genre"]), select(vec!["alpha", "count"]), 0..3);
+    let faceting =
+        (0..2000_u64, order).prop_map(|(max, order)| json!({"maxValuesPerFacet": max, "sortFacetValuesBy": order}));
     let distinct = option::of(select(vec!["id"])).prop_map(|name| json!(name));
     (attributes(), rules(), faceting, embedders(), distinct, names()).prop_map(
         |(displayed, filterable, faceting, embedders, distinct, stop_words)| {
@@ -81,9 +72,7 @@ fn committed() -> impl Strategy<Value = Settings> {
 fn node_after(mut node: Map<String, Value>, patch: &Value) -> Value {
     for (key, value) in patch.as_object().into_iter().flatten() {
         match (key.as_str(), node.get_mut(key), value) {
-            ("faceting", Some(Value::Object(section)), Value::Object(changes)) => {
-                section.extend(changes.clone())
-            }
+            ("faceting", Some(Value::Object(section)), Value::Object(changes)) => section.extend(changes.clone()),
             _ => {
                 node.insert(key.clone(), value.clone());
             }
@@ -159,9 +148,6 @@ fn any_json() -> impl Strategy<Value = Value> {
     ];
     leaf.prop_recursive(4, 40, 5, move |inner| {
         let members = btree_map(select(keys.clone()), inner.clone(), 0..5);
-        prop_oneof![
-            vec(inner, 0..4).prop_map(Value::Array),
-            members.prop_map(|members| json!(members))
-        ]
+        prop_oneof![vec(inner, 0..4).prop_map(Value::Array), members.prop_map(|members| json!(members))]
     })
 }
