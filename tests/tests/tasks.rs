@@ -42,12 +42,17 @@ fn listing_filters_by_index_status_and_type() {
         "indexUids=*&limit=0",
         "indexUids=none",
         "indexUids=la&statuses=SUCCEEDED",
-        "indexUids=la&canceledBy=5",
         "indexUids=la&statuses=enqueued,processing",
-        "indexUids=la&afterEnqueuedAt=2100-01-01",
-        "indexUids=la&beforeEnqueuedAt=2100-01-01T00:00:00Z",
-        "indexUids=la&afterFinishedAt=2000-01-01",
     ];
+    // Development nodes do not know these: judged by what must come out.
+    let client = &twin.clients()[0];
+    let total = |query: &str| client.get(&format!("/tasks?indexUids=la{query}")).body["total"].as_u64();
+    let all = total("");
+    assert!(all.is_some_and(|all| all > 0));
+    assert_eq!(total("&canceledBy=5"), Some(0));
+    assert_eq!(total("&afterEnqueuedAt=2100-01-01"), Some(0));
+    assert_eq!(total("&beforeEnqueuedAt=2100-01-01T00:00:00Z"), all);
+    assert_eq!(total("&afterFinishedAt=2000-01-01"), all);
     for query in queries {
         let [ours, theirs] = twin.clients().map(|client| client.get(&format!("/tasks?{query}")));
         assert_eq!(ours.verdict(), theirs.verdict(), "{query}: {}", ours.text);

@@ -48,15 +48,20 @@ pub fn split(format: Format, body: &[u8]) -> ApiResult<Vec<&RawValue>> {
     let documents = match format {
         Format::Json => json_documents(body)?,
         Format::Ndjson => serde_json::Deserializer::from_slice(body)
-            .into_iter()
-            .collect::<Result<Vec<&RawValue>, _>>()
-            .map_err(|error| format.malformed(error))?,
+            .into_iter::<&RawValue>()
+            .map(|document| match document {
+                Ok(document) if document.get().starts_with('{') => Ok(document),
+                // What comes first is answered first.
+                Ok(_) => Err(ApiError::internal("a document is not an object")),
+                Err(error) => Err(format.malformed(error)),
+            })
+            .collect::<ApiResult<Vec<_>>>()?,
     };
     if documents.iter().all(|document| document.get().starts_with('{')) {
         return Ok(documents);
     }
     let is_list = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
-    if format == Format::Ndjson || is_list {
+    if is_list {
         // A fault of the client's, but this is how a server answers it.
         return Err(ApiError::internal("a document is not an object"));
     }

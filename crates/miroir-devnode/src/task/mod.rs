@@ -175,6 +175,12 @@ impl Content {
                         *reset = json!(["*"]);
                     }
                 }
+                for set in ["sortableAttributes", "stopWords", "separatorTokens", "nonSeparatorTokens", "dictionary"] {
+                    if let Some(Value::Array(words)) = shown.get_mut(set) {
+                        words.sort_by(|a, b| a.as_str().cmp(&b.as_str()));
+                        words.dedup();
+                    }
+                }
                 Value::Object(shown)
             }
             Self::CreateIndex { primary_key } | Self::UpdateIndex { primary_key } => {
