@@ -141,13 +141,9 @@ pub fn initial(shards: NonZeroU32, multiplier: NonZeroU32) -> Value {
 
 /// The client's patch that puts everything back to its default; what the settings have besides the known ones, too.
 pub fn reset(current: &Settings) -> Value {
-    // What is committed names every setting that the nodes know; before that, those that all versions know.
-    let known: Vec<String> = if current.0.is_empty() {
-        routes::keys().filter(|key| !matches!(*key, "chat" | "foreignKeys")).map(str::to_owned).collect()
-    } else {
-        current.0.keys().cloned().collect()
-    };
-    let patch: Map<String, Value> = known.into_iter().map(|key| (key, Value::Null)).collect();
+    // Settings of optional features are named only where nodes have shown that they know them.
+    let always = routes::keys().filter(|key| !matches!(*key, "chat" | "foreignKeys")).map(str::to_owned);
+    let patch: Map<String, Value> = always.chain(current.0.keys().cloned()).map(|key| (key, Value::Null)).collect();
     Value::Object(patch)
 }
 
