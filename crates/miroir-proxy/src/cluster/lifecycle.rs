@@ -44,8 +44,7 @@ impl Cluster {
         let result = self.change(&index, change).await;
         if result.is_err() {
             // Not acknowledged: undo, so that the name is free again.
-            self.catalog.remove(uid, self.stale.forgetting(&index.physical)).await?;
-            self.stale.forget(&index.physical);
+            self.forget_index(&index).await?;
             self.delete_on_nodes(&index).await;
         }
         result
@@ -153,11 +152,17 @@ impl Cluster {
         }
         let count = self.count_documents(&index).await.unwrap_or(0);
         change.effects.details = raw(&json!({ "deletedDocuments": count }));
-        self.catalog.remove(uid, self.stale.forgetting(&index.physical)).await?;
-        self.stale.forget(&index.physical);
+        self.forget_index(&index).await?;
         let topology = self.ensure_placement(index.shards).await?;
         change.parts = self.on_every_node(&topology, &[self.deletion_step(&index)]);
         self.change(&index, change).await
+    }
+
+    /// Take an index out of the catalog, and what is known of its replicas with it, in one step.
+    pub(super) async fn forget_index(&self, index: &Index) -> Result<(), Error> {
+        self.catalog.remove(&index.uid, self.stale.forgetting(&index.physical)).await?;
+        self.stale.forget(&index.physical);
+        Ok(())
     }
 
     fn deletion_step(&self, index: &Index) -> Step {

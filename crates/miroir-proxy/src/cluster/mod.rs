@@ -36,6 +36,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use miroir_core::config::Config;
 use miroir_core::id::{GroupId, IndexUid, NodeId};
+use miroir_core::inert::next_stamp;
 use miroir_core::topology::{Shape, Topology};
 use miroir_store::{Batch, Store, StoreError, Table, TypedTable};
 use time::OffsetDateTime;
@@ -234,9 +235,9 @@ impl Cluster {
             return None;
         }
         let clock = u64::try_from(OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000).unwrap_or(0);
-        let next = |last: u64| Some(clock.max(last + 1));
-        let last = self.last_stamp_ms.fetch_update(Ordering::AcqRel, Ordering::Acquire, next);
-        Some(clock.max(last.unwrap_or_else(|last| last) + 1))
+        let advance = |previous| Some(next_stamp(clock, previous));
+        let previous = self.last_stamp_ms.fetch_update(Ordering::AcqRel, Ordering::Acquire, advance);
+        Some(next_stamp(clock, previous.unwrap_or_else(|previous| previous)))
     }
 
     /// Any node that answers, for questions that any node can answer; different ones in turn.

@@ -92,8 +92,7 @@ impl Cluster {
         };
         let result = self.change(index, change).await;
         if result.is_err() && creates_index {
-            self.catalog.remove(&index.uid, self.stale.forgetting(&index.physical)).await?;
-            self.stale.forget(&index.physical);
+            self.forget_index(index).await?;
         }
         result
     }

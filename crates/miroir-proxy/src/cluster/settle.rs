@@ -226,8 +226,7 @@ impl Settler {
         if effects.creates_index {
             let made = |t: &&NodeTask| t.shards.is_empty() && t.status == TaskStatus::Succeeded;
             if !task.node_tasks.iter().any(|t| made(&t)) {
-                cluster.catalog.remove(&index.uid, cluster.stale.forgetting(&index.physical)).await?;
-                cluster.stale.forget(&index.physical);
+                cluster.forget_index(&index).await?;
                 return Ok(true);
             }
         }
