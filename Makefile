@@ -9,7 +9,7 @@ SHELL := /bin/bash
 help:
 	@echo 'make demo    three nodes, one Miroir, sample data; stays up until Ctrl-C'
 	@echo 'make test    every test (MEILISEARCH_BIN=/path/to/meilisearch adds the tests against a real node)'
-	@echo 'make bench   every benchmark'
+	@echo 'make bench   every benchmark (30 minutes cold; apt install nginx for the comparison of CPU time)'
 	@echo 'make fmt     format the code'
 	@echo 'make lint    formatting, clippy, and cargo-deny when it is installed'
 
@@ -30,9 +30,11 @@ test: rust
 	$(CARGO) build --locked -p miroir-proxy -p miroir-devnode -p miroir-ctl
 	$(CARGO) test --workspace --locked
 
+# The micro-benchmarks, then the whole: docs/benchmarks.md gets the figures. CPU time is compared with nginx when there is one.
 bench: rust
 	$(CARGO) build --release --locked -p miroir-proxy -p miroir-devnode
-	$(CARGO) bench --workspace --locked
+	$(CARGO) bench --locked -p miroir-core
+	$(CARGO) run --release --locked -p miroir-tests --bin miroir-bench
 
 fmt: rust
 	$(CARGO) fmt --all

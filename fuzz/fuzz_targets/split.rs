@@ -7,8 +7,7 @@ use std::num::NonZeroU32;
 
 use libfuzzer_sys::fuzz_target;
 use miroir_core::document::{
-    DocumentError, Format, Method, ReservedFields, Split, SplitError, SplitRequest,
-    infer_primary_key, route_ids, split,
+    DocumentError, Format, Method, ReservedFields, Split, SplitError, SplitRequest, infer_primary_key, route_ids, split,
 };
 use miroir_core::{hash, inert};
 
@@ -23,13 +22,7 @@ fuzz_target!(|data: &[u8]| {
     let format = match choice % 3 {
         0 => Format::Json,
         1 => Format::Ndjson,
-        _ => Format::Csv {
-            delimiter: if choice & 16 == 0 {
-                b','
-            } else {
-                choice & 0x7f
-            },
-        },
+        _ => Format::Csv { delimiter: if choice & 16 == 0 { b',' } else { choice & 0x7f } },
     };
     let request = SplitRequest {
         shards: NonZeroU32::new(u32::from(choice >> 3) + 1).unwrap_or(NonZeroU32::MIN),
@@ -40,15 +33,7 @@ fuzz_target!(|data: &[u8]| {
         method: Method::Replace,
     };
     invariants::check(payload, format, &request);
-    let _ = split(
-        payload,
-        format,
-        &SplitRequest {
-            primary_key: "a.b.c",
-            check_geo: true,
-            ..request
-        },
-    );
+    let _ = split(payload, format, &SplitRequest { primary_key: "a.b.c", check_geo: true, ..request });
     let _ = infer_primary_key(payload, format);
     let _ = route_ids(payload);
 });

@@ -187,6 +187,11 @@ impl Cluster {
         self.nodes[node].kill();
     }
 
+    /// SIGSTOP to one node: it accepts connections and answers nothing, until it is killed.
+    pub fn pause_node(&self, node: usize) {
+        self.nodes[node].pause();
+    }
+
     /// Starts a killed node again, on its port and files.
     pub fn restart_node(&mut self, node: usize) {
         self.nodes[node].restart();

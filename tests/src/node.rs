@@ -147,6 +147,14 @@ impl Node {
         self.process = None;
     }
 
+    /// SIGSTOP: connections are accepted, nothing is answered.
+    ///
+    /// # Panics
+    /// When it is not running.
+    pub fn pause(&self) {
+        self.process.as_ref().expect("a running node").pause();
+    }
+
     /// Starts it again on the same port and files, and waits until it answers.
     ///
     /// # Panics

@@ -79,6 +79,15 @@ impl Process {
         }
         status
     }
+
+    /// SIGSTOP.
+    ///
+    /// # Panics
+    /// When the process is gone.
+    pub fn pause(&self) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process number");
+        kill_process(pid, Signal::STOP).expect("a running process");
+    }
 }
 
 impl Drop for Process {

@@ -240,3 +240,32 @@ fn another_group_answers_for_the_shards_that_one_group_lost() {
     }
     assert_exactly(&client, &accepted);
 }
+
+/// Searches of which some ask a node that accepts connections and answers nothing; what each says is missing.
+fn degradation_with_a_silent_node(retry: bool) -> Vec<Option<String>> {
+    let cluster = Cluster::builder()
+        .nodes(3)
+        .rf(2)
+        .set("scatter.retry_on_timeout", json!(retry))
+        .set("scatter.node_timeout_ms", json!(500))
+        .set("replica_selection.strategy", json!("round_robin"))
+        // The silent node stays in use for as long as the test lasts.
+        .set("health.unhealthy_threshold", json!(1_000_000))
+        .start();
+    let client = cluster.client();
+    client.create("steady", "id");
+    client.load("steady", &documents("s", 0, STEADY as usize));
+    cluster.pause_node(1);
+    let search = || client.search("steady", &json!({ "q": "lasting", "hitsPerPage": 1 })).expect(200);
+    (0..3).map(|_| search().header("x-miroir-degraded").map(str::to_owned)).collect()
+}
+
+#[test]
+fn a_timeout_is_retried_on_another_replica_unless_told_otherwise() {
+    let retried = degradation_with_a_silent_node(true);
+    assert!(retried.iter().all(Option::is_none), "{retried:?}");
+    let given_up = degradation_with_a_silent_node(false);
+    let named = given_up.iter().flatten().filter(|header| header.starts_with("shards=")).count();
+    // Two of three nodes answer each search, in turn: the silent one is asked by two searches of three.
+    assert_eq!(named, 2, "{given_up:?}");
+}

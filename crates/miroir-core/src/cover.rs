@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use xxhash_rust::xxh64::xxh64;
 
+use crate::config::{SelectionConfig, SelectionStrategy};
 use crate::id::{GroupId, NodeId, ShardId};
 use crate::topology::GroupPlacements;
 
@@ -29,6 +30,41 @@ pub trait Replicas {
 /// A replica is considered while its cost is within this factor of the best replica's.
 pub const SLACK: f64 = 1.5;
 
+/// How one read chooses among usable replicas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Preference {
+    /// Replicas that cost much more than the best are not considered.
+    by_cost: bool,
+    order: Order,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    /// Rendezvous: equal seeds prefer equal nodes.
+    Rendezvous(u64),
+    /// The nodes of a group in turn.
+    Turn(u64),
+}
+
+impl Preference {
+    /// The preference of one read. Equal requests (paging aside) have equal fingerprints and so ask the same replicas
+    /// under `adaptive`, but for the share of reads that explores. `turn` counts reads; `dice` is random.
+    pub fn new(selection: &SelectionConfig, fingerprint: u64, turn: u64, dice: u64) -> Self {
+        let random = Self { by_cost: false, order: Order::Rendezvous(dice) };
+        match selection.strategy {
+            SelectionStrategy::Adaptive if share(dice) < selection.exploration_epsilon => random,
+            SelectionStrategy::Adaptive => Self { by_cost: true, order: Order::Rendezvous(fingerprint) },
+            SelectionStrategy::RoundRobin => Self { by_cost: false, order: Order::Turn(turn) },
+            SelectionStrategy::Random => random,
+        }
+    }
+}
+
+/// A random number as one of 0 (inclusive) to 1 (exclusive): its upper 53 bits, which are all that a float holds.
+fn share(dice: u64) -> f64 {
+    (dice >> 11) as f64 / (1u64 << 53) as f64
+}
+
 /// What a read wants.
 #[derive(Clone, Debug)]
 pub struct Wanted<'a> {
@@ -38,8 +74,8 @@ pub struct Wanted<'a> {
     pub group: GroupId,
     /// The shards to be answered for, ascending.
     pub shards: &'a [ShardId],
-    /// Equal requests (paging aside) have equal fingerprints and so ask the same replicas.
-    pub fingerprint: u64,
+    /// Which of several usable replicas.
+    pub preference: Preference,
     /// Whether a stale replica may answer when no fresh one is left.
     pub allow_stale: bool,
 }
@@ -81,8 +117,9 @@ pub fn plan(wanted: &Wanted<'_>, replicas: &impl Replicas) -> Plan {
             None => result.missing.push(shard),
         }
     }
-    let chosen = fewest_nodes(&candidates, wanted.fingerprint);
-    result.assignments = assign(&candidates, &chosen, wanted.fingerprint)
+    let affinity = Affinity::of(wanted);
+    let chosen = fewest_nodes(&candidates, &affinity);
+    result.assignments = assign(&candidates, &chosen, &affinity)
         .into_iter()
         .map(|(node, shards)| Assignment {
             needs_filter: holds_more(wanted.placements, node, shards.len()),
@@ -112,23 +149,24 @@ fn candidates_of<'a>(
                 .iter()
                 .filter(|node| replicas.freshness(shard, node) == Some(level))
                 .collect();
-            let best = usable.iter().map(|node| replicas.cost(node)).fold(f64::INFINITY, f64::min);
-            let near: Vec<&NodeId> =
-                usable.iter().copied().filter(|node| replicas.cost(node) <= best * SLACK).collect();
-            if !near.is_empty() {
-                return Some((near, level));
-            }
             if !usable.is_empty() {
-                // Only when costs are not numbers.
-                return Some((usable, level));
+                return Some((if wanted.preference.by_cost { cheap(usable, replicas) } else { usable }, level));
             }
         }
     }
     None
 }
 
-/// Greedy set cover; ties go to the rendezvous winner for this fingerprint.
-fn fewest_nodes<'a>(candidates: &BTreeMap<ShardId, Vec<&'a NodeId>>, fingerprint: u64) -> BTreeSet<&'a NodeId> {
+/// Those that are not much slower than the best; never none of them.
+fn cheap<'a>(usable: Vec<&'a NodeId>, replicas: &impl Replicas) -> Vec<&'a NodeId> {
+    let best = usable.iter().map(|node| replicas.cost(node)).fold(f64::INFINITY, f64::min);
+    let near: Vec<&NodeId> = usable.iter().copied().filter(|node| replicas.cost(node) <= best * SLACK).collect();
+    // Empty only when costs are not numbers.
+    if near.is_empty() { usable } else { near }
+}
+
+/// Greedy set cover; ties go to the node of the highest affinity.
+fn fewest_nodes<'a>(candidates: &BTreeMap<ShardId, Vec<&'a NodeId>>, affinity: &Affinity<'_>) -> BTreeSet<&'a NodeId> {
     let mut chosen = BTreeSet::new();
     let mut open: Vec<&Vec<&NodeId>> = candidates.values().collect();
     while !open.is_empty() {
@@ -136,7 +174,7 @@ fn fewest_nodes<'a>(candidates: &BTreeMap<ShardId, Vec<&'a NodeId>>, fingerprint
         for node in open.iter().flat_map(|nodes| nodes.iter()) {
             *answers.entry(node).or_default() += 1;
         }
-        let best = answers.into_iter().max_by_key(|&(node, count)| (count, affinity(node, fingerprint), node));
+        let best = answers.into_iter().max_by_key(|&(node, count)| (count, affinity.to(node), node));
         let Some((node, _)) = best else { break };
         chosen.insert(node);
         open.retain(|nodes| !nodes.contains(&node));
@@ -148,7 +186,7 @@ fn fewest_nodes<'a>(candidates: &BTreeMap<ShardId, Vec<&'a NodeId>>, fingerprint
 fn assign<'a>(
     candidates: &BTreeMap<ShardId, Vec<&'a NodeId>>,
     chosen: &BTreeSet<&'a NodeId>,
-    fingerprint: u64,
+    affinity: &Affinity<'_>,
 ) -> BTreeMap<&'a NodeId, Vec<ShardId>> {
     let mut shards: Vec<(ShardId, Vec<&NodeId>)> = candidates
         .iter()
@@ -158,7 +196,7 @@ fn assign<'a>(
     let mut assigned: BTreeMap<&NodeId, Vec<ShardId>> = BTreeMap::new();
     for (shard, nodes) in shards {
         let load = |node: &&NodeId| assigned.get(*node).map_or(0, Vec::len);
-        let least = nodes.iter().min_by_key(|node| (load(node), std::cmp::Reverse(affinity(node, fingerprint))));
+        let least = nodes.iter().min_by_key(|node| (load(node), std::cmp::Reverse(affinity.to(node))));
         if let Some(&node) = least {
             assigned.entry(node).or_default().push(shard);
         }
@@ -169,8 +207,37 @@ fn assign<'a>(
     assigned
 }
 
-fn affinity(node: &NodeId, fingerprint: u64) -> u64 {
-    xxh64(node.as_str().as_bytes(), fingerprint)
+/// How much one read prefers a node to its equals.
+struct Affinity<'a> {
+    order: Order,
+    /// The group's nodes, ascending.
+    ring: BTreeSet<&'a NodeId>,
+}
+
+impl<'a> Affinity<'a> {
+    fn of(wanted: &Wanted<'a>) -> Self {
+        let order = wanted.preference.order;
+        let ring = match order {
+            Order::Rendezvous(_) => BTreeSet::new(),
+            Order::Turn(_) => {
+                let placement = wanted.placements.get(&wanted.group);
+                placement.into_iter().flat_map(|placement| placement.shards()).flat_map(|(_, nodes)| nodes).collect()
+            }
+        };
+        Self { order, ring }
+    }
+
+    fn to(&self, node: &NodeId) -> u64 {
+        match self.order {
+            Order::Rendezvous(seed) => xxh64(node.as_str().as_bytes(), seed),
+            Order::Turn(turn) => {
+                // The node whose turn it is, then the one after it, and so on around.
+                let count = self.ring.len().max(1) as u64;
+                let position = self.ring.iter().position(|member| *member == node).unwrap_or_default() as u64;
+                count - (position + count - turn % count) % count
+            }
+        }
+    }
 }
 
 fn holds_more(placements: &GroupPlacements, node: &NodeId, asked: usize) -> bool {
@@ -227,10 +294,58 @@ mod tests {
     }
 
     fn ask(world: &World, group: u32, fingerprint: u64, allow_stale: bool) -> Plan {
+        ask_as(world, group, Preference { by_cost: true, order: Order::Rendezvous(fingerprint) }, allow_stale)
+    }
+
+    fn ask_as(world: &World, group: u32, preference: Preference, allow_stale: bool) -> Plan {
         let shards: Vec<ShardId> = (0..SHARDS).map(ShardId).collect();
         let wanted =
-            Wanted { placements: &world.placements, group: GroupId(group), shards: &shards, fingerprint, allow_stale };
+            Wanted { placements: &world.placements, group: GroupId(group), shards: &shards, preference, allow_stale };
         plan(&wanted, world)
+    }
+
+    fn selection(strategy: SelectionStrategy) -> SelectionConfig {
+        SelectionConfig {
+            strategy,
+            latency_weight: 1.0,
+            inflight_weight: 2.0,
+            error_weight: 10.0,
+            ewma_half_life: std::time::Duration::from_secs(5),
+            exploration_epsilon: 0.25,
+        }
+    }
+
+    /// How often each of three nodes that hold everything answers one of 300 equal reads; the first is slow.
+    fn answered(strategy: SelectionStrategy) -> Vec<usize> {
+        let mut world = world(&[3], 3);
+        world.costs.insert(NodeId::new("g0n0"), 10.0);
+        let mut answered = vec![0; 3];
+        for turn in 0..300 {
+            let preference = Preference::new(&selection(strategy), 7, turn, xxh64(&turn.to_le_bytes(), 1));
+            let plan = ask_as(&world, 0, preference, false);
+            assert_eq!(plan.assignments.len(), 1);
+            let node = &plan.assignments[0].node;
+            answered[(0..3).position(|n| *node == NodeId::new(format!("g0n{n}"))).expect("a member")] += 1;
+        }
+        answered
+    }
+
+    #[test]
+    fn round_robin_asks_every_node_equally_often() {
+        assert_eq!(answered(SelectionStrategy::RoundRobin), [100, 100, 100]);
+    }
+
+    #[test]
+    fn random_asks_every_node() {
+        let answered = answered(SelectionStrategy::Random);
+        assert!(answered.iter().all(|count| (60..140).contains(count)), "{answered:?}");
+    }
+
+    #[test]
+    fn adaptive_asks_equal_nodes_equally_but_for_the_share_that_explores() {
+        let answered = answered(SelectionStrategy::Adaptive);
+        assert!((5..60).contains(&answered[0]), "the slow node is explored: {answered:?}");
+        assert!(answered.iter().any(|count| *count > 200), "one node has nearly all: {answered:?}");
     }
 
     fn covered(plan: &Plan) -> Vec<ShardId> {

@@ -88,6 +88,12 @@ pub fn contains_inert(text: &str) -> bool {
     text.contains(DIGITS)
 }
 
+/// Whether a raw JSON value is a string that begins with inert text.
+pub(crate) fn starts_inert(raw: &[u8]) -> bool {
+    // All digits share their first two bytes, and their third lies between those of the first and the last digit.
+    matches!(raw, [b'"', 0xE2, 0x81, 0x95..=0x9D, ..])
+}
+
 /// The filter that selects the documents of these shards: `_miroir_shard IN ["..", ..]`. Without shards it selects
 /// nothing.
 pub fn shard_filter(shards: &[ShardId]) -> String {

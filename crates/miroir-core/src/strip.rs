@@ -1,6 +1,6 @@
 //! Taking what is ours out of what clients see.
 //!
-//! Invariant: a member whose name starts with [`inert::RESERVED_PREFIX`] at the top of a document never reaches a client.
+//! Invariant: a member that Miroir added at the top of a document never reaches a client, and every other member does.
 
 use crate::inert;
 use crate::json::{self, SyntaxError};
@@ -9,15 +9,18 @@ use crate::merge::walk::key_text;
 /// How the names of our fields start.
 pub(crate) const PREFIX: &str = inert::RESERVED_PREFIX;
 
-/// Whether a member's raw key, without its quotes, or an attribute's name is one of ours.
+/// Whether an attribute's name, or a member's raw key without its quotes, is that of a field that Miroir adds.
 #[inline]
 pub fn is_ours(key: &[u8]) -> bool {
-    key.starts_with(PREFIX.as_bytes()) || (key.contains(&b'\\') && escaped_is_ours(key))
+    let named = |key: &[u8]| key == inert::SHARD_FIELD.as_bytes() || key == inert::UPDATED_AT_FIELD.as_bytes();
+    named(key) || (key.contains(&b'\\') && named(key_text(key).as_bytes()))
 }
 
-#[cold]
-fn escaped_is_ours(key: &[u8]) -> bool {
-    key_text(key).starts_with(PREFIX)
+/// Whether a member of a stored document, given by its raw key without quotes and its raw value, was added by Miroir.
+/// While anti-entropy is off a client may have an `_miroir_updated_at` of its own, but never one in inert text.
+#[inline]
+pub fn is_our_member(key: &[u8], value: &[u8]) -> bool {
+    is_ours(key) && (inert::starts_inert(value) || key_text(key) == inert::SHARD_FIELD)
 }
 
 /// Appends a raw document without our fields.
@@ -25,7 +28,7 @@ fn escaped_is_ours(key: &[u8]) -> bool {
 /// # Errors
 /// When `raw` is not a JSON object; `out` is then as before.
 pub fn document(raw: &[u8], out: &mut Vec<u8>) -> Result<(), SyntaxError> {
-    json::copy_without(raw, out, |member| is_ours(member.key)).map(drop)
+    json::copy_without(raw, out, |member| is_our_member(member.key, member.value)).map(drop)
 }
 
 /// Appends the raw `fieldDistribution` of an index's statistics without our fields.
@@ -33,7 +36,7 @@ pub fn document(raw: &[u8], out: &mut Vec<u8>) -> Result<(), SyntaxError> {
 /// # Errors
 /// When `raw` is not a JSON object; `out` is then as before.
 pub fn field_distribution(raw: &[u8], out: &mut Vec<u8>) -> Result<(), SyntaxError> {
-    document(raw, out)
+    json::copy_without(raw, out, |member| is_ours(member.key)).map(drop)
 }
 
 /// A node's error text as if our fields and our rule in `filterableAttributes`, which is the first, were not there.
@@ -144,7 +147,10 @@ mod tests {
 
     #[test]
     fn documents_lose_our_fields_and_nothing_else() {
-        assert_eq!(stripped(r#"{"id":1,"_miroir_shard":"x","_miroir_updated_at":"y"}"#), r#"{"id":1}"#);
+        let stamped = format!(r#"{{"id":1,"_miroir_shard":"x","_miroir_updated_at":"{}"}}"#, inert::encode_millis(7));
+        assert_eq!(stripped(&stamped), r#"{"id":1}"#);
+        let theirs = r#"{"_miroir_updated_at":"y","_miroir_expires_at":5,"_miroir_x":1}"#;
+        assert_eq!(stripped(theirs), theirs);
         assert_eq!(stripped(r#"{"_miroir_shard":"x","n":1.0, "a":{"_miroir":2}}"#), r#"{"n":1.0, "a":{"_miroir":2}}"#);
         assert_eq!(stripped(r#"{"\u005fmiroir_shard":"x"}"#), "{}");
         assert!(document(b"[1]", &mut Vec::new()).is_err());

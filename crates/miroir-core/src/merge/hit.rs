@@ -167,8 +167,10 @@ impl<'a> Edits<'a> {
             _ => {}
         }
         if strip::is_ours(key) {
-            take_value(scanner)?;
-            return Ok(None);
+            if strip::is_our_member(key, take_value(scanner)?) {
+                return Ok(None);
+            }
+            scanner.pos = at;
         }
         self.plain(scanner, key, from, head)
     }
@@ -242,7 +244,7 @@ impl<'a> Edits<'a> {
         let fetched = self.fetched.as_ref();
         match fetched.and_then(|fetched| fetched.formatted.as_ref().map(|names| (fetched.root, names))) {
             None => {
-                json::copy_without(raw, out, |member| strip::is_ours(member.key))?;
+                json::copy_without(raw, out, |member| strip::is_our_member(member.key, member.value))?;
             }
             Some((root, names)) => {
                 let mut kept = Vec::new();
@@ -256,7 +258,7 @@ impl<'a> Edits<'a> {
                     let written = kept.len();
                     if member.key == root.as_bytes() {
                         project_member(span, names, &mut kept)?;
-                    } else if !strip::is_ours(member.key) {
+                    } else if !strip::is_our_member(member.key, member.value) {
                         kept.extend_from_slice(span);
                     }
                     if kept.len() == written {

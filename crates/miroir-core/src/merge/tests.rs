@@ -197,7 +197,7 @@ fn displayed_attributes_are_enforced_beside_the_document() {
 
 #[test]
 fn nothing_of_ours_shows_anywhere() {
-    let hit = r#"{"_miroir_shard":"s","id":1,"_miroir_updated_at":"t","_formatted":{"_miroir_shard":"s"},"_matchesPosition":{"_miroir_shard":[]},"_rankingScore":1.0}"#;
+    let hit = r#"{"_miroir_shard":"s","id":1,"_miroir_updated_at":"⁕","_formatted":{"_miroir_shard":"s"},"_matchesPosition":{"_miroir_shard":[]},"_rankingScore":1.0}"#;
     let more = r#","facetDistribution":{"_miroir_shard":{"s":1},"a":{}},"facetStats":{},"novelty":{"_miroir_x":1}"#;
     let text = Fixture::default().text(&json!({}), &[answer(&[hit.to_owned()], 1, more)]);
     assert!(text.starts_with(r#"{"hits":[{"id":1,"_matchesPosition":{}}],"#), "{text}");

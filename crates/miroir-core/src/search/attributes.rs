@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use super::{IndexView, SearchRequest};
-use crate::strip;
+use crate::inert::SHARD_FIELD;
 
 /// Whether the attribute `outer` is `inner` or contains it.
 pub(crate) fn covers(outer: &str, inner: &str) -> bool {
@@ -57,7 +57,7 @@ pub(crate) fn asked_for<'a>(request: &'a SearchRequest, index: &IndexView<'a>) -
         (None, Some(displayed)) => displayed.iter().map(|name| Cow::Borrowed(name.as_str())).collect(),
         (Some(asked), Some(displayed)) => narrow(asked, displayed),
     };
-    attributes.retain(|name| !strip::is_ours(name.as_bytes()));
+    attributes.retain(|name| name != SHARD_FIELD);
     Some(attributes)
 }
 

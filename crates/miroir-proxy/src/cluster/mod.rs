@@ -28,6 +28,7 @@ pub use settle::Settler;
 pub use stale::StaleReplica;
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -35,6 +36,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use miroir_core::config::Config;
+use miroir_core::cover::Preference;
 use miroir_core::id::{GroupId, IndexUid, NodeId};
 use miroir_core::inert::next_stamp;
 use miroir_core::topology::{Shape, Topology};
@@ -84,6 +86,8 @@ pub struct Cluster {
     stale: StaleReplicas,
     lanes: Lanes,
     rotation: AtomicUsize,
+    /// Randomly keyed: what it makes of the rotation is as good as random.
+    dice: RandomState,
     stopping: AtomicBool,
     last_stamp_ms: AtomicU64,
 }
@@ -127,6 +131,7 @@ impl Cluster {
             requests: Semaphore::new(config.server.max_concurrent_requests.get()),
             lanes: Lanes::default(),
             rotation: AtomicUsize::new(0),
+            dice: RandomState::new(),
             stopping: AtomicBool::new(false),
             last_stamp_ms: AtomicU64::new(0),
             config,
@@ -212,11 +217,14 @@ impl Cluster {
         Ok(next)
     }
 
-    /// Round robin over the groups.
-    fn next_group(&self, topology: &Topology) -> GroupId {
+    /// The group that answers the next read, round robin, and how the read chooses among the group's replicas.
+    fn choose(&self, topology: &Topology, fingerprint: u64) -> (GroupId, Preference) {
         let groups = topology.shape.groups();
         let turn = self.rotation.fetch_add(1, Ordering::Relaxed);
-        groups.get(turn % groups.len().max(1)).copied().unwrap_or(GroupId(0))
+        let group = groups.get(turn % groups.len().max(1)).copied().unwrap_or(GroupId(0));
+        let turn_in_group = (turn / groups.len().max(1)) as u64;
+        let dice = self.dice.hash_one(turn);
+        (group, Preference::new(&self.config.replica_selection, fingerprint, turn_in_group, dice))
     }
 
     fn weights(&self) -> Weights {

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
-use miroir_core::config::{SelectionStrategy, UnavailableShardPolicy};
-use miroir_core::cover::{self, Assignment, Freshness, Replicas, Wanted};
+use miroir_core::config::UnavailableShardPolicy;
+use miroir_core::cover::{self, Assignment, Freshness, Plan, Preference, Replicas, Wanted};
 use miroir_core::error::ErrorBody;
-use miroir_core::id::{NodeId, ShardId};
+use miroir_core::id::{GroupId, NodeId, ShardId};
 use miroir_core::inert::shard_filter;
 use miroir_core::strip;
 use miroir_core::topology::Topology;
@@ -36,7 +36,6 @@ struct View<'a> {
     stale: BTreeSet<(ShardId, NodeId)>,
     failed: BTreeSet<NodeId>,
     weights: Weights,
-    ignore_cost: bool,
 }
 
 impl Replicas for View<'_> {
@@ -49,9 +48,6 @@ impl Replicas for View<'_> {
     }
 
     fn cost(&self, node: &NodeId) -> f64 {
-        if self.ignore_cost {
-            return 1.0;
-        }
         self.cluster.node(node).map_or(f64::INFINITY, |node| node.cost(&self.weights))
     }
 }
@@ -76,9 +72,9 @@ impl Cluster {
         let mut parts: Vec<Part> = Vec::new();
         let mut refusals: Vec<Reply> = Vec::new();
         let mut degraded = Degraded::default();
-        let group = self.next_group(&topology);
+        let (group, preference) = self.choose(&topology, fingerprint);
         while !open.is_empty() {
-            let plan = self.plan(&topology, index, &view, group, &open, fingerprint)?;
+            let plan = self.plan(&topology, index, &view, group, &open, preference)?;
             degraded.shards.extend(&plan.missing);
             degraded.stale.extend(&plan.stale);
             if parts.is_empty() {
@@ -95,8 +91,15 @@ impl Cluster {
                     Ok(reply) if reply.status == 200 => parts.push(Part { assignment, reply }),
                     Ok(reply) if is_refusal(&reply) => refusals.push(reply),
                     failure => {
+                        let may_retry =
+                            self.config.scatter.retry_on_timeout || !matches!(failure, Err(NodeError::Timeout(_)));
                         self.note_failure(&assignment, failure, &mut view);
-                        open.extend(assignment.shards);
+                        if may_retry {
+                            self.metrics.scatter_retried();
+                            open.extend(assignment.shards);
+                        } else {
+                            degraded.shards.extend(assignment.shards);
+                        }
                     }
                 }
             }
@@ -106,16 +109,7 @@ impl Cluster {
     }
 
     fn view(&self, index: &Index) -> View<'_> {
-        View {
-            cluster: self,
-            stale: self.stale.of(&index.physical),
-            failed: BTreeSet::new(),
-            weights: self.weights(),
-            ignore_cost: match self.config.replica_selection.strategy {
-                SelectionStrategy::Adaptive => false,
-                SelectionStrategy::RoundRobin | SelectionStrategy::Random => true,
-            },
-        }
+        View { cluster: self, stale: self.stale.of(&index.physical), failed: BTreeSet::new(), weights: self.weights() }
     }
 
     fn plan(
@@ -123,21 +117,15 @@ impl Cluster {
         topology: &Topology,
         index: &Index,
         view: &View<'_>,
-        group: miroir_core::id::GroupId,
+        group: GroupId,
         shards: &[ShardId],
-        fingerprint: u64,
-    ) -> Result<cover::Plan, Error> {
+        preference: Preference,
+    ) -> Result<Plan, Error> {
         let placements = topology
             .placements(index.shards)
             .ok_or_else(|| Error::Internal(format!("no placement for {} shards", index.shards)))?;
-        let fingerprint = match self.config.replica_selection.strategy {
-            SelectionStrategy::Adaptive => fingerprint,
-            SelectionStrategy::RoundRobin | SelectionStrategy::Random => {
-                self.rotation.load(std::sync::atomic::Ordering::Relaxed) as u64
-            }
-        };
         let allow_stale = self.config.scatter.unavailable_shard_policy == UnavailableShardPolicy::Partial;
-        let wanted = Wanted { placements, group, shards, fingerprint, allow_stale };
+        let wanted = Wanted { placements, group, shards, preference, allow_stale };
         Ok(cover::plan(&wanted, view))
     }
 
@@ -153,8 +141,7 @@ impl Cluster {
             Ok(reply) => format!("status {}: {}", reply.status, String::from_utf8_lossy(&reply.body)),
             Err(error) => error.to_string(),
         };
-        tracing::warn!(node = %assignment.node, why, "node failed a read; asking other replicas");
-        self.metrics.scatter_retried();
+        tracing::warn!(node = %assignment.node, why, "node failed a read");
         view.failed.insert(assignment.node.clone());
     }
 
