@@ -250,7 +250,7 @@ fn degradation_with_a_silent_node(retry: bool) -> Vec<Option<String>> {
         .set("scatter.node_timeout_ms", json!(500))
         .set("replica_selection.strategy", json!("round_robin"))
         // The silent node stays in use for as long as the test lasts.
-        .set("health.unhealthy_threshold", json!(1_000_000))
+        .set("health.unhealthy_threshold", json!(1000))
         .start();
     let client = cluster.client();
     client.create("steady", "id");

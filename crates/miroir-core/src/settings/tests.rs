@@ -27,7 +27,7 @@ fn plain(patch: Value) -> Value {
 
 fn our_rule() -> Value {
     json!({
-        "attributePatterns": ["_miroir_shard", "_miroir_updated_at"],
+        "attributePatterns": ["_miroir_shard"],
         "features": {"facetSearch": false, "filter": {"equality": true, "comparison": false}}
     })
 }

@@ -11,6 +11,8 @@ const INDEX: &str = "ingest";
 const MEGABYTE: usize = 1_000_000;
 const BATCH: usize = 10 * MEGABYTE;
 
+const ROUNDS: usize = 2;
+
 /// The longest that the nodes may take to index everything.
 const BOUND: Duration = Duration::from_secs(3600);
 
@@ -57,29 +59,49 @@ fn ingest(client: &Client, batches: &[Vec<u8>]) -> (f64, f64) {
     (accepted, start.elapsed().as_secs_f64())
 }
 
-/// One node directly, one node behind the orchestrator, three nodes behind it.
+/// The faster of some rounds: what else the machine does only slows them down.
+#[derive(Clone, Copy)]
+struct Best {
+    accepted: f64,
+    searchable: f64,
+}
+
+impl Best {
+    const NONE: Self = Self { accepted: f64::INFINITY, searchable: f64::INFINITY };
+
+    fn round(&mut self, (accepted, searchable): (f64, f64)) {
+        self.accepted = self.accepted.min(accepted);
+        self.searchable = self.searchable.min(searchable);
+    }
+}
+
+/// One node directly, one node behind the orchestrator, three nodes behind it; in turn, twice.
 pub fn measure(options: &Options, report: &mut Report) {
     let batches = batches(options.ingest_mb);
     let size: usize = batches.iter().map(Vec::len).sum();
     let rate = |seconds: f64| size as f64 / MEGABYTE as f64 / seconds;
-    let (direct_accepted, direct) = {
-        let node = Node::single();
-        ingest(&node.client(), &batches)
-    };
-    let mut peak = 0;
-    for (nodes, what, target) in [
+    let series = [
         (1, "ingest throughput, 1 node, against it directly", "at least 0.9x"),
         (3, "ingest throughput, 3 nodes on the same machine, against 1 directly", ""),
-    ] {
-        let cluster = Cluster::builder().nodes(nodes).rf(1).start();
-        let (accepted, searchable) = ingest(&cluster.client(), &batches);
-        peak = peak.max(usage::peak_memory(cluster.proxy_pid()));
+    ];
+    let (mut direct, mut through, mut peak) = (Best::NONE, [Best::NONE; 2], 0);
+    for _ in 0..ROUNDS {
+        direct.round(ingest(&Node::single().client(), &batches));
+        for ((nodes, ..), best) in series.iter().zip(&mut through) {
+            let cluster = Cluster::builder().nodes(*nodes).rf(1).start();
+            best.round(ingest(&cluster.client(), &batches));
+            peak = peak.max(usage::peak_memory(cluster.proxy_pid()));
+        }
+    }
+    for ((_, what, target), best) in series.into_iter().zip(through) {
         let figures = format!(
-            "{:.1} MB/s, {:.1} MB/s directly; accepted after {accepted:.1} s, {direct_accepted:.1} s directly",
-            rate(searchable),
-            rate(direct)
+            "{:.1} MB/s, {:.1} MB/s directly; accepted after {:.1} s, {:.1} s directly",
+            rate(best.searchable),
+            rate(direct.searchable),
+            best.accepted,
+            direct.accepted
         );
-        report.row(what, format!("{:.2}x", direct / searchable), target, figures);
+        report.row(what, format!("{:.2}x", direct.searchable / best.searchable), target, figures);
     }
     let megabytes = peak as f64 / MEGABYTE as f64;
     report.row(
@@ -89,7 +111,7 @@ pub fn measure(options: &Options, report: &mut Report) {
         format!("{megabytes:.0} MB"),
     );
     report.note(format!(
-        "Ingest: {} MB of NDJSON in {} batches, sent one after the other; throughput until all is searchable.",
+        "Ingest: {} MB of NDJSON in {} batches, sent one after the other; throughput until all is searchable, the best of {ROUNDS} rounds.",
         size / MEGABYTE,
         batches.len()
     ));

@@ -1,0 +1,104 @@
+//! When two answers are the same.
+
+use serde_json::Value;
+
+use crate::client::Answer;
+
+/// What differs between any two servers: times, sizes on disk, versions, and the numbers made up for a request.
+const VARYING: [&str; 18] = [
+    "enqueuedAt",
+    "startedAt",
+    "finishedAt",
+    "createdAt",
+    "updatedAt",
+    "lastUpdate",
+    "duration",
+    "processingTimeMs",
+    "requestUid",
+    "commitSha",
+    "commitDate",
+    "pkgVersion",
+    "databaseSize",
+    "usedDatabaseSize",
+    "rawDocumentDbSize",
+    "avgDocumentSize",
+    "progressTrace",
+    "internalDatabaseSizes",
+];
+
+/// The answer without the values of what varies (their types stay), in a form where equality means that a client cannot
+/// tell: documents in any order, the values of a facet in theirs.
+pub fn normalised(value: &Value) -> Value {
+    match value {
+        Value::Object(members) => members.iter().map(|(name, value)| (name.clone(), member(name, value))).collect(),
+        Value::Array(elements) => elements.iter().map(normalised).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
+    }
+}
+
+fn member(name: &str, value: &Value) -> Value {
+    match (name, value) {
+        _ if VARYING.contains(&name) => Value::from(kind(value)),
+        ("facetDistribution", Value::Object(facets)) => facets
+            .iter()
+            .map(|(facet, values)| -> (String, Value) {
+                let values = values.as_object().into_iter().flatten();
+                (
+                    facet.clone(),
+                    values.map(|(value, count)| Value::from(vec![value.as_str().into(), count.clone()])).collect::<Vec<_>>().into(),
+                )
+            })
+            .collect(),
+        ("results", Value::Array(listed))
+            if !listed.iter().any(|one| one.get("type").is_some() || one.get("primaryKey").is_some()) =>
+        {
+            let mut documents: Vec<Value> = listed.iter().map(normalised).collect();
+            documents.sort_by_key(|document| (document["id"].to_string(), document.to_string()));
+            Value::Array(documents)
+        }
+        (_, value) => normalised(value),
+    }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "<null>",
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => "<value>",
+        Value::Array(_) | Value::Object(_) => "<values>",
+    }
+}
+
+/// How the two differ, if they do. Bodies that are no JSON are compared as text.
+pub fn difference(candidate: &Answer, reference: &Answer) -> Option<String> {
+    let parts = |answer: &Answer| {
+        let kind = answer.header("content-type").unwrap_or("none").to_owned();
+        let body = if answer.body.is_null() { Value::from(answer.text.as_str()) } else { normalised(&answer.body) };
+        (answer.status, kind, body)
+    };
+    let (ours, theirs) = (parts(candidate), parts(reference));
+    (ours != theirs).then(|| {
+        let shown = |who: &str, (status, kind, body): (u16, String, Value)| format!("   {who} {status} {kind} {body}");
+        format!("{}\n{}", shown("candidate", ours), shown("reference", theirs))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_a_client_can_tell_counts_and_nothing_else() {
+        let same = |a: Value, b: Value| normalised(&a) == normalised(&b);
+        assert!(same(json!({ "a": 1, "processingTimeMs": 3 }), json!({ "processingTimeMs": 0, "a": 1 })));
+        assert!(!same(json!({ "processingTimeMs": 3 }), json!({ "processingTimeMs": null })));
+        assert!(same(
+            json!({ "results": [{ "id": 1 }, { "id": 2 }] }),
+            json!({ "results": [{ "id": 2 }, { "id": 1 }] })
+        ));
+        assert!(!same(json!({ "hits": [{ "id": 1 }, { "id": 2 }] }), json!({ "hits": [{ "id": 2 }, { "id": 1 }] })));
+        let facets = |first: &str, second: &str| json!({ "facetDistribution": { "f": { first: 1, second: 1 } } });
+        assert!(!same(facets("a", "b"), facets("b", "a")));
+    }
+}

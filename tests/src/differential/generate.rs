@@ -1,0 +1,175 @@
+//! Which requests there are. Everything comes from one seed.
+//!
+//! The documents leave nothing to chance: the last ranking rule sorts by a number that each has for itself, so no two
+//! rank equal, and every node knows every word. What is left to differ is a fault.
+
+mod reads;
+mod search;
+mod writes;
+
+use serde_json::{Value, json};
+
+use super::Request;
+use crate::rng::Rng;
+
+/// The index that is searched and never changes.
+pub const INDEX: &str = "films";
+
+/// The index that is written to.
+const SCRATCH: &str = "scratch";
+
+const WORDS: [&str; 12] = [
+    "lantern", "harbour", "winter", "garden", "signal", "copper", "thunder", "meadow", "falcon", "marble", "silver",
+    "orchard",
+];
+
+const GENRES: [&str; 5] = ["Drama", "drama", "Comedy", "Film Noir", "été"];
+
+/// What [`INDEX`] holds.
+pub fn documents(seed: u64) -> Value {
+    let mut rng = Rng::new(seed);
+    let text = |rng: &mut Rng, count| (0..count).map(|_| *rng.pick(&WORDS)).collect::<Vec<_>>().join(" ");
+    (0..120)
+        .map(|id| {
+            let mut film = json!({
+                "id": id,
+                "n": (id * 37) % 1009,
+                "title": text(&mut rng, 3),
+                "overview": text(&mut rng, 8),
+                "genre": rng.pick(&GENRES),
+                "price": rng.below(40) as f64 / 4.0,
+                "released": rng.chance(0.5),
+                "tags": [rng.pick(&WORDS), rng.pick(&GENRES)],
+                "crew": { "director": rng.pick(&WORDS), "size": rng.below(9) },
+            });
+            match rng.below(6) {
+                0 => film["price"] = Value::Null,
+                1 => film["genre"] = json!([]),
+                2 => film["_geo"] = json!({ "lat": rng.below(80) as f64, "lng": rng.below(170) as f64 }),
+                3 => film["price"] = json!("unknown"),
+                _ => {}
+            }
+            film
+        })
+        .collect()
+}
+
+/// How [`INDEX`] is set up.
+pub fn settings() -> Value {
+    json!({
+        "searchableAttributes": ["title", "overview", "crew.director"],
+        "filterableAttributes": ["n", "price", "genre", "tags", "released", "crew", "_geo", "id"],
+        "sortableAttributes": ["n", "price", "genre", "_geo"],
+        "rankingRules": ["words", "typo", "proximity", "attribute", "sort", "exactness", "n:asc"],
+    })
+}
+
+/// Makes requests.
+#[derive(Debug)]
+pub struct Generator {
+    rng: Rng,
+}
+
+impl Generator {
+    /// The requests of this seed.
+    pub fn new(seed: u64) -> Self {
+        Self { rng: Rng::new(seed) }
+    }
+
+    /// A request that changes nothing.
+    pub fn read(&mut self) -> Request {
+        match self.rng.below(20) {
+            0..10 => self.search(),
+            10..12 => self.search_by_get(),
+            12..15 => self.documents(),
+            15 => self.one_document(),
+            16 => self.settings_read(),
+            17 => self.tasks(),
+            18 => self.indexes(),
+            _ => self.nonsense(),
+        }
+    }
+
+    /// A request that changes something, or is refused.
+    pub fn write(&mut self) -> Request {
+        match self.rng.below(10) {
+            0..4 => self.additions(),
+            4..6 => self.deletions(),
+            6..9 => self.settings_write(),
+            _ => self.index_write(),
+        }
+    }
+
+    fn words(&mut self, count: usize) -> String {
+        (0..count).map(|_| self.word()).collect::<Vec<_>>().join(" ")
+    }
+
+    /// A word, its beginning, or the word with a typo.
+    fn word(&mut self) -> String {
+        let word = *self.rng.pick(&WORDS);
+        match self.rng.below(5) {
+            0 => word[..2 + self.rng.below(3)].to_owned(),
+            1 => format!("{}{}", &word[..2], &word[3..]),
+            _ => word.to_owned(),
+        }
+    }
+
+    /// A value that is wrong almost anywhere.
+    fn wrong(&mut self) -> Value {
+        let values = [
+            json!(null),
+            json!(true),
+            json!(-1),
+            json!(1.5),
+            json!("x"),
+            json!(""),
+            json!([]),
+            json!({}),
+            json!([1]),
+            json!([["x"], [["y"]]]),
+            json!({ "x": 1 }),
+            json!(18_446_744_073_709_551_615_u64),
+            json!([null]),
+            json!("*"),
+        ];
+        self.rng.pick(&values).clone()
+    }
+
+    /// A filter; some do not parse, some name what is not filterable.
+    fn filter(&mut self) -> Value {
+        let clause = self.clause();
+        let other = self.clause();
+        match self.rng.below(9) {
+            0..4 => json!(clause),
+            4 => json!(format!("{clause} AND {other}")),
+            5 => json!(format!("NOT ({clause} OR {other})")),
+            6 => json!([clause, [other, self.clause()]]),
+            7 => json!([[clause]]),
+            _ => json!([]),
+        }
+    }
+
+    fn clause(&mut self) -> String {
+        let number = self.rng.below(1000);
+        let genre = *self.rng.pick(&GENRES);
+        match self.rng.below(20) {
+            0..3 => format!("n > {number}"),
+            3 => format!("n {number} TO {}", number + 200),
+            4..6 => format!("genre = '{genre}'"),
+            6 => format!("genre IN ['{genre}', Comedy]"),
+            7 => format!("NOT tags = {}", self.rng.pick(&WORDS)),
+            8 => "price IS NULL".into(),
+            9 => "price EXISTS".into(),
+            10 => "genre IS EMPTY".into(),
+            11 => format!("released = {}", self.rng.chance(0.5)),
+            12 => format!("crew.size <= {}", self.rng.below(9)),
+            13 => format!("_geoRadius({}, {}, 3000000)", self.rng.below(80), self.rng.below(170)),
+            14 => "_geoBoundingBox([60, 90], [10, 20])".into(),
+            15 => format!("id = {}", self.rng.below(130)),
+            16 => format!("overview = {number}"),
+            17 => "genre = ".into(),
+            18 => format!("genre STARTS WITH {}", &genre[..2]),
+            _ => format!("(n > {number}"),
+        }
+    }
+}

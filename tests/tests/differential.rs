@@ -1,0 +1,103 @@
+//! Thousands of generated requests: no answer tells a cluster from one server.
+//!
+//! `MIROIR_DIFFERENTIAL_SEED` and `MIROIR_DIFFERENTIAL_REQUESTS` choose another run; a failure names its seed.
+
+use miroir_tests::differential::{Generator, INDEX, Request, difference, documents, normalised, settings};
+use miroir_tests::{Answer, Client, Cluster, Node, Twin};
+
+const READS: usize = 3000;
+const WRITES: usize = 300;
+/// After so many differences the rest says nothing new.
+const ENOUGH: usize = 12;
+
+fn setting(name: &str, default: usize) -> usize {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+fn seed() -> u64 {
+    setting("MIROIR_DIFFERENTIAL_SEED", 7) as u64
+}
+
+/// Task numbers are compared as well: nobody else may write to these.
+fn twin() -> Twin {
+    Twin { cluster: Cluster::builder().start(), reference: Node::single() }
+}
+
+/// The differences found, each with the smallest request that shows it.
+struct Findings(Vec<String>);
+
+impl Findings {
+    fn note(&mut self, request: &Request, text: &str) {
+        self.0.push(format!("{request}\n{text}"));
+    }
+
+    #[track_caller]
+    fn none(self) {
+        assert!(self.0.is_empty(), "seed {}: {} differences:\n{}", seed(), self.0.len(), self.0.join("\n"));
+    }
+}
+
+fn differs(request: &Request, [ours, theirs]: &[Client; 2]) -> Option<String> {
+    difference(&request.send(ours), &request.send(theirs))
+}
+
+#[test]
+fn no_generated_read_tells_a_cluster_from_one_server() {
+    let twin = twin();
+    twin.create(INDEX);
+    twin.configure(INDEX, &settings());
+    twin.load(INDEX, &documents(seed()));
+    twin.create("scratch");
+    let clients = twin.clients();
+    let mut generator = Generator::new(seed());
+    let mut findings = Findings(Vec::new());
+    for _ in 0..setting("MIROIR_DIFFERENTIAL_REQUESTS", READS) {
+        let request = generator.read();
+        if differs(&request, &clients).is_some() {
+            let smallest = request.shrunk(|smaller| differs(smaller, &clients).is_some());
+            findings.note(&smallest, &differs(&smallest, &clients).unwrap_or_default());
+        }
+        if findings.0.len() >= ENOUGH {
+            break;
+        }
+    }
+    findings.none();
+}
+
+/// What became of a write: the task at its end, or the refusal.
+fn outcome(client: &Client, answer: &Answer) -> Answer {
+    let mut ended = answer.clone();
+    if answer.status == 202 {
+        ended.body = client.ended(answer);
+    }
+    ended
+}
+
+#[test]
+fn no_generated_write_tells_a_cluster_from_one_server() {
+    let twin = twin();
+    twin.create("scratch");
+    let [ours, theirs] = twin.clients();
+    let mut generator = Generator::new(seed());
+    let mut findings = Findings(Vec::new());
+    for _ in 0..WRITES {
+        let request = generator.write();
+        let answers = [request.send(&ours), request.send(&theirs)];
+        let accepted = difference(&answers[0], &answers[1]);
+        let ended = || difference(&outcome(&ours, &answers[0]), &outcome(&theirs, &answers[1]));
+        if let Some(text) = accepted.or_else(ended) {
+            findings.note(&request, &text);
+            break;
+        }
+        for path in ["/indexes/scratch/documents?limit=1000", "/indexes/scratch/settings", "/indexes"] {
+            let [a, b] = [&ours, &theirs].map(|client| normalised(&client.get(path).body));
+            if a != b {
+                findings.note(&request, &format!("   {path} then:\n   candidate {a}\n   reference {b}"));
+            }
+        }
+        if !findings.0.is_empty() {
+            break;
+        }
+    }
+    findings.none();
+}
