@@ -13,6 +13,7 @@ pub mod client;
 pub mod cluster;
 pub mod config;
 pub mod dataset;
+pub mod jwt;
 pub mod node;
 pub mod parity;
 pub mod ports;
