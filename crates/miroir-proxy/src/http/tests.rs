@@ -86,30 +86,69 @@ async fn every_route_of_clients_is_in_the_table_and_closed_without_a_key() {
     }
 }
 
+/// Rows whose routes need not be served: what is added to the router may go from here, and nothing may be added.
+const UNSERVED: &[(&str, &str)] = &[
+    ("GET", "/"),
+    ("POST", "/indexes/{}/facet-search"),
+    ("GET", "/indexes/{}/similar"),
+    ("POST", "/indexes/{}/similar"),
+    ("POST", "/multi-search"),
+    ("POST", "/indexes/{}/documents/edit"),
+    ("POST", "/indexes/{}/compact"),
+    ("POST", "/indexes/{}/fields"),
+    ("POST", "/swap-indexes"),
+    ("DELETE", "/tasks"),
+    ("POST", "/tasks/cancel"),
+    ("POST", "/tasks/compact"),
+    ("GET", "/tasks/{}/documents"),
+    ("GET", "/batches"),
+    ("GET", "/batches/{}"),
+    ("GET", "/metrics"),
+    ("POST", "/logs/stream"),
+    ("DELETE", "/logs/stream"),
+    ("POST", "/logs/stderr"),
+    ("GET", "/experimental-features"),
+    ("PATCH", "/experimental-features"),
+    ("POST", "/dumps"),
+    ("POST", "/snapshots"),
+    ("POST", "/export"),
+    ("GET", "/network"),
+    ("PATCH", "/network"),
+    ("POST", "/network/control"),
+    ("GET", "/webhooks"),
+    ("POST", "/webhooks"),
+    ("GET", "/webhooks/{}"),
+    ("PATCH", "/webhooks/{}"),
+    ("DELETE", "/webhooks/{}"),
+    ("POST", "/dynamic-search-rules"),
+    ("DELETE", "/dynamic-search-rules"),
+    ("GET", "/dynamic-search-rules/{}"),
+    ("PATCH", "/dynamic-search-rules/{}"),
+    ("DELETE", "/dynamic-search-rules/{}"),
+    ("POST", "/render-template"),
+    ("GET", "/chats"),
+    ("GET", "/chats/{}"),
+    ("DELETE", "/chats/{}"),
+    ("GET", "/chats/{}/settings"),
+    ("PATCH", "/chats/{}/settings"),
+    ("DELETE", "/chats/{}/settings"),
+    ("POST", "/chats/{}/chat/completions"),
+];
+
 #[tokio::test]
 async fn a_row_of_the_table_is_a_route_for_whoever_may() {
     let cluster = instance().await;
-    let ClientRoutes { paths, .. } = client_routes(cluster.clone());
-    for resource in RIGHTS {
-        // The table is of all routes that a client of Meilisearch knows; not all of them need to be served.
-        if !paths.iter().any(|path| same(path, resource.path)) {
-            continue;
+    for (method, path) in RIGHTS.iter().flat_map(|r| r.methods.iter().map(|(method, _)| (*method, r.path))) {
+        let parsed: Method = method.parse().expect("a method");
+        let (status, body) = send(&cluster, &parsed, path, Some(MASTER_KEY)).await;
+        let no_path = status == StatusCode::NOT_FOUND && body.is_empty();
+        if no_path || status == StatusCode::METHOD_NOT_ALLOWED {
+            // A setting of the name `7` is no setting.
+            let excused = UNSERVED.contains(&(method, path)) || path == "/indexes/{}/settings/{}";
+            assert!(excused, "{method} {path} is no route: {status}");
         }
-        for (method, _) in resource.methods {
-            let method: Method = method.parse().expect("a method");
-            let (status, body) = send(&cluster, &method, resource.path, Some(MASTER_KEY)).await;
-            assert_ne!(status, StatusCode::METHOD_NOT_ALLOWED, "{method} {} is no route", resource.path);
-            assert!(!body.contains("invalid_api_key") && !body.contains("table of rights"), "{method}: {body}");
-        }
+        assert!(!body.contains("invalid_api_key") && !body.contains("table of rights"), "{method} {path}: {body}");
     }
-}
-
-/// Equal up to the names of parameters.
-fn same(a: &str, b: &str) -> bool {
-    let places = |path: &str| -> Vec<String> {
-        path.split('/').map(|part| if part.starts_with('{') { "{}".into() } else { part.to_owned() }).collect()
-    };
-    places(a) == places(b)
 }
 
 #[tokio::test]
