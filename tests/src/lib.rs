@@ -14,6 +14,7 @@ pub mod cluster;
 pub mod config;
 pub mod dataset;
 pub mod differential;
+pub mod jwt;
 pub mod node;
 pub mod parity;
 pub mod ports;

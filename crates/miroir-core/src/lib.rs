@@ -3,6 +3,7 @@
 //! Where a document goes, which nodes cover a query, how two hits compare, whether a write
 //! reached quorum: each is a pure function here, named after its concept.
 
+pub mod auth;
 pub mod browse;
 pub mod config;
 pub mod cover;

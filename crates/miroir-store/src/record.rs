@@ -38,6 +38,8 @@ tables! {
     NodeSettingsVersion = "node_settings_version",
     /// The phases of led work.
     Operations = "operations",
+    /// API keys, by their uid; their values are derived and never stored.
+    Keys = "keys",
     /// Facts about the store itself and its instance.
     Meta = "meta",
 }

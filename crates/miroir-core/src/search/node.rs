@@ -1,6 +1,7 @@
 //! What one node is asked.
 
 use super::{IndexView, Name, Paging, SearchRequest, attributes};
+use crate::auth::restrict;
 use crate::json;
 
 impl SearchRequest {
@@ -43,6 +44,21 @@ impl SearchRequest {
                 Some(attributes) => strings_into(&attributes, &mut body),
                 None => body.extend_from_slice(self.bytes(&piece.value)),
             }
+        }
+        body.push(b'}');
+        body
+    }
+
+    /// The request with its filter restricted by another one: see [`restrict`].
+    pub fn restricted(&self, rule: &str) -> Vec<u8> {
+        let mut body = Vec::with_capacity(self.text.len() + rule.len() + 16);
+        body.extend_from_slice(b"{\"filter\":");
+        body.extend_from_slice(&restrict(self.filter(), rule));
+        for piece in self.members.iter().filter(|piece| piece.name != Name::Filter) {
+            body.extend_from_slice(b",\"");
+            body.extend_from_slice(self.bytes(&piece.key));
+            body.extend_from_slice(b"\":");
+            body.extend_from_slice(self.bytes(&piece.value));
         }
         body.push(b'}');
         body

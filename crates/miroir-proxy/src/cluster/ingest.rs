@@ -39,6 +39,8 @@ pub struct Ingest {
     pub primary_key: Option<String>,
     /// From `?skipCreation=`, passed on.
     pub skip_creation: bool,
+    /// Whether an index that does not exist may come into being.
+    pub may_create: bool,
     /// What it holds of the budget.
     pub reserved: Reserved,
 }
@@ -116,7 +118,7 @@ impl Cluster {
     /// that fails, and nothing is sent.
     pub async fn ingest(self: &Arc<Self>, uid: &IndexUid, ingest: Ingest) -> Result<Accepted, Error> {
         let method = ingest.method.clone();
-        let skip_creation = ingest.skip_creation;
+        let (skip_creation, may_create) = (ingest.skip_creation, ingest.may_create);
         let limit = self.config.server.max_body_bytes.get() as u64;
         let (decoded, ingest) = off_thread(move || decode(ingest, limit)).await??;
         let mut prepared = self.prepare(uid, &decoded, &ingest).await?;
@@ -127,7 +129,11 @@ impl Cluster {
             prepared = self.prepare(uid, &decoded, &ingest).await?;
         }
         drop(decoded);
-        let answer = self.send_documents(uid, prepared, method, skip_creation).await;
+        let answer = if may_create || self.catalog.get(uid).is_some() {
+            self.send_documents(uid, prepared, method, skip_creation).await
+        } else {
+            self.decline_documents(uid, prepared.received).await
+        };
         drop(turn);
         answer
     }
@@ -198,6 +204,20 @@ impl Cluster {
             change.touched = super::search::all_shards(&index);
         }
         self.change(&index, change).await
+    }
+
+    /// The index does not exist, and the client may not create it: a task that fails.
+    async fn decline_documents(&self, uid: &IndexUid, received: u64) -> Result<Accepted, Error> {
+        let change = Change {
+            uid: uid.clone(),
+            kind: TaskKind::DocumentAdditionOrUpdate,
+            details: raw(&json!({ "receivedDocuments": received, "indexedDocuments": 0 })),
+            effects: Effects::default(),
+            doomed: Some(ErrorBody::new(Code::IndexNotFound, format!("Index `{uid}` not found."))),
+            touched: Vec::new(),
+            parts: Vec::new(),
+        };
+        self.conclude_at_once(change).await
     }
 
     async fn adopt_primary_key(&self, index: Arc<Index>, prepared: &Prepared) -> Result<Arc<Index>, Error> {

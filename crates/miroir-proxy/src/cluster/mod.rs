@@ -8,6 +8,7 @@ mod degraded;
 mod document;
 mod error;
 mod ingest;
+mod keys;
 mod lanes;
 mod lifecycle;
 mod read;
@@ -24,6 +25,7 @@ pub use degraded::Degraded;
 pub use document::Deletion;
 pub use error::Error;
 pub use ingest::{Ingest, IngestBudget, Reserved};
+pub use keys::Keys;
 pub use settle::Settler;
 pub use stale::StaleReplica;
 
@@ -78,6 +80,8 @@ pub struct Cluster {
     pub budget: IngestBudget,
     /// One permit a client's request.
     pub requests: Semaphore,
+    /// Who may call, and do what.
+    pub keys: Keys,
     /// Wakes the settler.
     pub registered: Notify,
     topology: ArcSwap<Topology>,
@@ -124,6 +128,7 @@ impl Cluster {
             .collect();
         Ok(Self {
             budget: IngestBudget::new(config.server.max_ingest_bytes.get() as u64, metrics.clone()),
+            keys: Keys::load(store.clone(), config.master_key.as_ref().map(|key| key.expose())).await?,
             catalog: Catalog::load(store.clone()).await?,
             stale: StaleReplicas::load(&*store).await?,
             topology: ArcSwap::from_pointee(topology),

@@ -15,16 +15,15 @@ use super::{Answer, Cluster, Error, Index};
 use crate::node::Call;
 
 impl Cluster {
-    /// `POST /indexes/{uid}/search`.
+    /// `POST /indexes/{uid}/search`. `rule` is a filter that restricts what the client may find.
     ///
     /// # Errors
     /// As Meilisearch refuses, or when shards are unavailable.
-    pub async fn search_body(&self, uid: &IndexUid, body: Bytes) -> Result<Answer, Error> {
+    pub async fn search_body(&self, uid: &IndexUid, body: Bytes, rule: Option<&str>) -> Result<Answer, Error> {
         let index = self.index(uid)?;
-        let path = format!("/indexes/{}/search", index.physical);
-        let original = Call::json("search", Method::POST, path, body.clone(), self.read_timeout());
+        let original = self.search_call(&index, body.clone());
         match SearchRequest::from_body(&body) {
-            Ok(request) => self.search(&index, &request, original).await,
+            Ok(request) => self.search_within(&index, request, original, rule).await,
             Err(_) => Err(self.let_a_node_refuse(original).await),
         }
     }
@@ -33,15 +32,38 @@ impl Cluster {
     ///
     /// # Errors
     /// As [`Cluster::search_body`].
-    pub async fn search_query(&self, uid: &IndexUid, query: &str) -> Result<Answer, Error> {
+    pub async fn search_query(&self, uid: &IndexUid, query: &str, rule: Option<&str>) -> Result<Answer, Error> {
         let index = self.index(uid)?;
         let path = format!("/indexes/{}/search?{query}", index.physical);
         let original = Call::get("search", path, self.read_timeout());
         let pairs: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
         match SearchRequest::from_query(&pairs) {
-            Ok(request) => self.search(&index, &request, original).await,
+            Ok(request) => self.search_within(&index, request, original, rule).await,
             Err(_) => Err(self.let_a_node_refuse(original).await),
         }
+    }
+
+    /// Search within the rule. From here on the restricted request stands for the client's own: whatever is sent to a
+    /// node, be it only for a refusal, is within the rule too.
+    async fn search_within(
+        &self,
+        index: &Index,
+        request: SearchRequest,
+        original: Call,
+        rule: Option<&str>,
+    ) -> Result<Answer, Error> {
+        let Some(rule) = rule else { return self.search(index, &request, original).await };
+        let body = Bytes::from(request.restricted(rule));
+        let original = self.search_call(index, body.clone());
+        match SearchRequest::from_body(&body) {
+            Ok(request) => self.search(index, &request, original).await,
+            Err(_) => Err(self.let_a_node_refuse(original).await),
+        }
+    }
+
+    fn search_call(&self, index: &Index, body: Bytes) -> Call {
+        let path = format!("/indexes/{}/search", index.physical);
+        Call::json("search", Method::POST, path, body, self.read_timeout())
     }
 
     async fn search(&self, index: &Index, request: &SearchRequest, original: Call) -> Result<Answer, Error> {

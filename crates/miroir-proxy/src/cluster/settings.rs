@@ -17,11 +17,12 @@ use super::{Cluster, Error, Index};
 use crate::node::Call;
 
 impl Cluster {
-    /// Every settings route that changes something: `patch` is what `PATCH /settings` would take.
+    /// Every settings route that changes something: `patch` is what `PATCH /settings` would take. An unknown index comes
+    /// into being if the client may create it; if not, that is a task that fails.
     ///
     /// # Errors
     /// As [`Cluster::change`]; settings that the overlay cannot carry are refused.
-    pub async fn update_settings(&self, uid: &IndexUid, patch: Value) -> Result<Accepted, Error> {
+    pub async fn update_settings(&self, uid: &IndexUid, patch: Value, may_create: bool) -> Result<Accepted, Error> {
         let _turn = self.lanes.turn(uid).await;
         let known = self.catalog.get(uid);
         let (shards, current) = match &known {
@@ -31,6 +32,9 @@ impl Cluster {
         let for_nodes = current
             .overlay(&patch, shards, self.config.facets.node_multiplier)
             .map_err(|error| Error::Invalid(error.body()))?;
+        if known.is_none() && !may_create {
+            return self.decline_settings(uid, raw(&details(&patch))).await;
+        }
         let (index, creation) = self.index_for_write(uid, None).await?;
         let raw_patch = serde_json::value::to_raw_value(&patch).map_err(|e| Error::Internal(e.to_string()))?;
         self.send_settings(&index, creation, raw_patch, &for_nodes).await
@@ -43,16 +47,7 @@ impl Cluster {
     pub async fn reset_settings(&self, uid: &IndexUid, key: Option<&str>) -> Result<Accepted, Error> {
         let _turn = self.lanes.turn(uid).await;
         let Some(index) = self.catalog.get(uid) else {
-            let change = Change {
-                uid: uid.clone(),
-                kind: TaskKind::SettingsUpdate,
-                details: None,
-                effects: Effects::default(),
-                doomed: Some(ErrorBody::new(Code::IndexNotFound, format!("Index `{uid}` not found."))),
-                touched: Vec::new(),
-                parts: Vec::new(),
-            };
-            return self.conclude_at_once(change).await;
+            return self.decline_settings(uid, None).await;
         };
         let patch = match key {
             Some(key) => json!({ key: null }),
@@ -64,6 +59,20 @@ impl Cluster {
             .map_err(|error| Error::Invalid(error.body()))?;
         let raw_patch = serde_json::value::to_raw_value(&patch).map_err(|e| Error::Internal(e.to_string()))?;
         self.send_settings(&index, None, raw_patch, &for_nodes).await
+    }
+
+    /// The index does not exist and must not come into being: a task that fails.
+    async fn decline_settings(&self, uid: &IndexUid, details: Option<Box<RawValue>>) -> Result<Accepted, Error> {
+        let change = Change {
+            uid: uid.clone(),
+            kind: TaskKind::SettingsUpdate,
+            details,
+            effects: Effects::default(),
+            doomed: Some(ErrorBody::new(Code::IndexNotFound, format!("Index `{uid}` not found."))),
+            touched: Vec::new(),
+            parts: Vec::new(),
+        };
+        self.conclude_at_once(change).await
     }
 
     async fn send_settings(

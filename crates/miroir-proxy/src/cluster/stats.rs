@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
+use miroir_core::auth::Grant;
 use miroir_core::id::{IndexUid, NodeId};
 use miroir_core::inert::is_reserved;
 use miroir_core::task::{TaskQuery, TaskStatus};
@@ -47,14 +48,14 @@ impl Cluster {
         Ok(Answer::whole(to_json(&stats)?))
     }
 
-    /// `GET /stats`.
+    /// `GET /stats`: of the indexes that may be seen; the sizes are of all.
     ///
     /// # Errors
     /// When shards are unavailable.
-    pub async fn stats(&self) -> Result<Answer, Error> {
+    pub async fn stats(&self, grant: &Grant) -> Result<Answer, Error> {
         let mut indexes = serde_json::Map::new();
         let mut last_update = None;
-        for index in self.indexes() {
+        for index in self.indexes().into_iter().filter(|index| grant.allows(index.uid.as_str())) {
             let stats = self.stats_of(&index).await?;
             last_update = last_update.max(Some(index.updated_at));
             let stats = serde_json::to_value(&stats).map_err(|error| Error::Internal(error.to_string()))?;

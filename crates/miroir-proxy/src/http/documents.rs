@@ -1,10 +1,12 @@
 //! `/indexes/{uid}/documents`.
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::Response;
+use miroir_core::auth::Grant;
 use miroir_core::document::Format;
 use miroir_core::error::Code;
 
@@ -14,26 +16,29 @@ use crate::cluster::{BrowseRequest, Deletion, Ingest};
 
 pub async fn replace(
     cluster: State<Shared>,
+    grant: Extension<Grant>,
     path: Path<String>,
     query: RawQuery,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
-    add(cluster, path, query, headers, body, Method::POST).await
+    add(cluster, grant, path, query, headers, body, Method::POST).await
 }
 
 pub async fn merge(
     cluster: State<Shared>,
+    grant: Extension<Grant>,
     path: Path<String>,
     query: RawQuery,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
-    add(cluster, path, query, headers, body, Method::PUT).await
+    add(cluster, grant, path, query, headers, body, Method::PUT).await
 }
 
 async fn add(
     State(cluster): State<Shared>,
+    Extension(grant): Extension<Grant>,
     Path(uid): Path<String>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
@@ -52,6 +57,7 @@ async fn add(
         format,
         primary_key: options.primary_key,
         skip_creation: options.skip_creation,
+        may_create: grant.may_create(uid.as_str()),
         reserved,
     };
     Ok(answered(StatusCode::ACCEPTED, cluster.ingest(&uid, ingest).await?))

@@ -3,6 +3,7 @@
 use axum::http::StatusCode;
 use axum::http::header::{HeaderValue, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
+use miroir_core::auth::Refusal;
 use miroir_core::document::SplitError;
 use miroir_core::error::{Code, ErrorBody};
 use miroir_core::id::InvalidIndexUid;
@@ -61,6 +62,12 @@ impl From<Error> for Failure {
                 Self::new(Code::Internal, "An internal error has occurred. The log says more.")
             }
         }
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::of(refusal.body())
     }
 }
 

@@ -1,9 +1,11 @@
 //! `/indexes`.
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use miroir_core::auth::{Grant, Refusal};
 use miroir_core::error::Code;
 use miroir_core::id::IndexUid;
 use serde_json::{Map, Value, json};
@@ -14,7 +16,11 @@ use super::error::Failure;
 use super::{Shared, answered, body, index_uid, json};
 use crate::cluster::Index;
 
-pub async fn list(State(cluster): State<Shared>, RawQuery(query): RawQuery) -> Result<Response, Failure> {
+pub async fn list(
+    State(cluster): State<Shared>,
+    Extension(grant): Extension<Grant>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Failure> {
     let (mut offset, mut limit) = (0_usize, 20_usize);
     for (name, value) in form_urlencoded::parse(query.as_deref().unwrap_or_default().as_bytes()) {
         let number = |code| {
@@ -31,7 +37,7 @@ pub async fn list(State(cluster): State<Shared>, RawQuery(query): RawQuery) -> R
             }
         }
     }
-    let indexes = cluster.indexes();
+    let indexes: Vec<_> = cluster.indexes().into_iter().filter(|index| grant.allows(index.uid.as_str())).collect();
     let results: Vec<Value> = indexes.iter().skip(offset).take(limit).map(|index| view(index)).collect();
     let page = json!({ "results": results, "offset": offset, "limit": limit, "total": indexes.len() });
     Ok(json(StatusCode::OK, page.to_string()))
@@ -52,7 +58,12 @@ fn view(index: &Index) -> Value {
     })
 }
 
-pub async fn create(State(cluster): State<Shared>, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
+pub async fn create(
+    State(cluster): State<Shared>,
+    Extension(grant): Extension<Grant>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
     let body = body::request(&headers, body).await?;
     body::must_be_json(&headers, &body)?;
     let object = members(&body, &["uid", "primaryKey"])?;
@@ -68,6 +79,9 @@ pub async fn create(State(cluster): State<Shared>, headers: HeaderMap, body: Bod
         .parse()
         .map_err(|error| Failure::new(Code::InvalidIndexUid, format!("Invalid value at `.uid`: {error}")))?;
     let primary_key = primary_key(&object)?;
+    if !grant.may_create(uid.as_str()) {
+        return Err(Refusal::InvalidKey.into());
+    }
     Ok(answered(StatusCode::ACCEPTED, cluster.create_index(&uid, primary_key).await?))
 }
 

@@ -6,11 +6,15 @@ mod body;
 mod documents;
 mod error;
 mod indexes;
+mod keys;
 mod observe;
 mod search;
 mod server_info;
 mod settings;
 mod tasks;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -20,7 +24,7 @@ use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use miroir_core::id::IndexUid;
 
 use crate::cluster::{Answer, Cluster};
@@ -32,9 +36,30 @@ pub type Shared = Arc<Cluster>;
 /// `X-Miroir-Degraded`.
 const DEGRADED: HeaderName = HeaderName::from_static("x-miroir-degraded");
 
-/// The client's endpoint: a contents page.
-fn router(cluster: Shared) -> Router {
-    let client = Router::new()
+/// Routes of clients behind the table of rights, and a list of their paths, which a test holds to the table.
+struct ClientRoutes {
+    cluster: Shared,
+    router: Router<Shared>,
+    paths: Vec<&'static str>,
+}
+
+impl ClientRoutes {
+    fn new(cluster: Shared) -> Self {
+        Self { cluster, router: Router::new(), paths: Vec::new() }
+    }
+
+    fn route(mut self, path: &'static str, methods: MethodRouter<Shared>) -> Self {
+        self.paths.push(path);
+        // Around each method that there is: another one is 405 to everybody, as another path is 404.
+        let methods = methods.route_layer(from_fn_with_state(self.cluster.clone(), auth::client));
+        self.router = self.router.route(path, methods);
+        self
+    }
+}
+
+/// What clients need a key for, as `miroir_core::auth::rights` says.
+fn client_routes(cluster: Shared) -> ClientRoutes {
+    ClientRoutes::new(cluster)
         .route("/version", get(server_info::version))
         .route("/stats", get(server_info::stats))
         .route("/indexes", get(indexes::list).post(indexes::create))
@@ -56,8 +81,13 @@ fn router(cluster: Shared) -> Router {
         )
         .route("/tasks", get(tasks::list))
         .route("/tasks/{uid}", get(tasks::get))
-        // Only where a route and its method exist: anything else is 404 or 405 to everybody.
-        .route_layer(from_fn_with_state(cluster.clone(), auth::client));
+        .route("/keys", get(keys::list).post(keys::create))
+        .route("/keys/{key}", get(keys::get).patch(keys::update).delete(keys::delete))
+}
+
+/// The client's endpoint: a contents page.
+fn router(cluster: Shared) -> Router {
+    let client = client_routes(cluster.clone()).router;
     let admin = Router::new()
         .route("/_miroir/topology", get(admin::topology))
         .route("/_miroir/shards", get(admin::shards))

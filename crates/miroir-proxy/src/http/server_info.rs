@@ -1,8 +1,10 @@
 //! `/health`, `/version`, `/stats`.
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use miroir_core::auth::Grant;
 use serde_json::json;
 
 use super::error::Failure;
@@ -21,6 +23,6 @@ pub async fn version(State(cluster): State<Shared>) -> Response {
     json(StatusCode::OK, body.to_string())
 }
 
-pub async fn stats(State(cluster): State<Shared>) -> Result<Response, Failure> {
-    Ok(answered(StatusCode::OK, cluster.stats().await?))
+pub async fn stats(State(cluster): State<Shared>, Extension(grant): Extension<Grant>) -> Result<Response, Failure> {
+    Ok(answered(StatusCode::OK, cluster.stats(&grant).await?))
 }

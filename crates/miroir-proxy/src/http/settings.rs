@@ -1,10 +1,12 @@
 //! `/indexes/{uid}/settings` and its parts.
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use miroir_core::auth::Grant;
 use miroir_core::error::Code;
 use miroir_core::settings::{SubSetting, Verb, sub_setting};
 use serde_json::{Map, Value};
@@ -19,6 +21,7 @@ pub async fn all(State(cluster): State<Shared>, Path(uid): Path<String>) -> Resu
 
 pub async fn update(
     State(cluster): State<Shared>,
+    Extension(grant): Extension<Grant>,
     Path(uid): Path<String>,
     headers: HeaderMap,
     body: Body,
@@ -29,7 +32,8 @@ pub async fn update(
         let message = "Invalid value type: expected an object of settings";
         return Err(Failure::new(Code::BadRequest, message));
     }
-    Ok(answered(StatusCode::ACCEPTED, cluster.update_settings(&uid, patch).await?))
+    let may_create = grant.may_create(uid.as_str());
+    Ok(answered(StatusCode::ACCEPTED, cluster.update_settings(&uid, patch, may_create).await?))
 }
 
 pub async fn reset(State(cluster): State<Shared>, Path(uid): Path<String>) -> Result<Response, Failure> {
@@ -48,24 +52,27 @@ pub async fn one(
 
 pub async fn put_one(
     cluster: State<Shared>,
+    grant: Extension<Grant>,
     path: Path<(String, String)>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
-    change_one(cluster, path, headers, body, Verb::Put).await
+    change_one(cluster, grant, path, headers, body, Verb::Put).await
 }
 
 pub async fn patch_one(
     cluster: State<Shared>,
+    grant: Extension<Grant>,
     path: Path<(String, String)>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
-    change_one(cluster, path, headers, body, Verb::Patch).await
+    change_one(cluster, grant, path, headers, body, Verb::Patch).await
 }
 
 async fn change_one(
     State(cluster): State<Shared>,
+    Extension(grant): Extension<Grant>,
     Path((uid, name)): Path<(String, String)>,
     headers: HeaderMap,
     body: Body,
@@ -77,7 +84,8 @@ async fn change_one(
     }
     let uid = index_uid(&uid)?;
     let value = read_json(&headers, body).await?;
-    Ok(answered(StatusCode::ACCEPTED, cluster.update_settings(&uid, only(&setting, value)).await?))
+    let may_create = grant.may_create(uid.as_str());
+    Ok(answered(StatusCode::ACCEPTED, cluster.update_settings(&uid, only(&setting, value), may_create).await?))
 }
 
 pub async fn reset_one(

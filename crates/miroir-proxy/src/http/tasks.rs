@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 use std::str::FromStr;
 
+use axum::Extension;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use miroir_core::auth::Grant;
 use miroir_core::error::Code;
-use miroir_core::id::TaskUid;
-use miroir_core::task::{Task, TaskQuery};
+use miroir_core::id::{IndexUid, TaskUid};
+use miroir_core::task::{Task, TaskPage, TaskQuery};
 
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
@@ -17,26 +19,62 @@ use time::{Date, Duration, OffsetDateTime};
 use super::error::Failure;
 use super::{Shared, json};
 
-pub async fn list(State(cluster): State<Shared>, RawQuery(query): RawQuery) -> Result<Response, Failure> {
+pub async fn list(
+    State(cluster): State<Shared>,
+    Extension(grant): Extension<Grant>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Failure> {
     let pairs: Vec<(String, String)> =
         form_urlencoded::parse(query.as_deref().unwrap_or_default().as_bytes()).into_owned().collect();
     let query = read_query(&pairs)?;
-    let page = cluster.store.tasks(&query).await.map_err(crate::cluster::Error::from)?;
-    Ok(json(StatusCode::OK, page.view(query.limit)))
+    let limit = query.limit;
+    let page = if grant.allows_all() {
+        cluster.store.tasks(&query).await.map_err(crate::cluster::Error::from)?
+    } else {
+        // As one server does it: the page is cut first, one longer, and what may not be seen is taken out of it.
+        let longer = TaskQuery { limit: limit.saturating_add(1), ..query };
+        let page = cluster.store.tasks(&longer).await.map_err(crate::cluster::Error::from)?;
+        visible(page, limit, &grant)
+    };
+    Ok(json(StatusCode::OK, page.view(limit)))
 }
 
-pub async fn get(State(cluster): State<Shared>, Path(uid): Path<String>) -> Result<Response, Failure> {
+/// The tasks of a page that may be seen. The total stays that of all tasks.
+fn visible(page: TaskPage, limit: usize, grant: &Grant) -> TaskPage {
+    let mut tasks: Vec<Task> = page.tasks.into_iter().filter(|task| may_see(grant, task)).collect();
+    let next = if tasks.len() > limit { tasks.pop().map(|task| task.uid) } else { None };
+    TaskPage { tasks, total: page.total, next }
+}
+
+/// Whether a task may be seen.
+fn may_see(grant: &Grant, task: &Task) -> bool {
+    grant.sees_task_of(task.index_uid.as_ref().map(IndexUid::as_str))
+}
+
+pub async fn get(
+    State(cluster): State<Shared>,
+    Extension(grant): Extension<Grant>,
+    Path(uid): Path<String>,
+) -> Result<Response, Failure> {
     let uid = uid.parse().map_err(|_| {
         let message = format!("Invalid value in parameter `uid`: could not parse `{uid}` as a positive integer");
         Failure::new(Code::InvalidTaskUids, message)
     })?;
-    Ok(json(StatusCode::OK, find(&cluster, TaskUid(uid)).await?.view()))
+    let task = find(&cluster, TaskUid(uid)).await?;
+    if !may_see(&grant, &task) {
+        return Err(not_found(task.uid));
+    }
+    Ok(json(StatusCode::OK, task.view()))
 }
 
 /// A task by number.
 pub async fn find(cluster: &Shared, uid: TaskUid) -> Result<Task, Failure> {
     let found = cluster.store.task(uid).await.map_err(crate::cluster::Error::from)?;
-    found.ok_or_else(|| Failure::new(Code::TaskNotFound, format!("Task `{uid}` not found.")))
+    found.ok_or_else(|| not_found(uid))
+}
+
+fn not_found(uid: TaskUid) -> Failure {
+    Failure::new(Code::TaskNotFound, format!("Task `{uid}` not found."))
 }
 
 /// The parameters of a listing, as Meilisearch reads them: comma lists, `*` for no filter, names in any case.

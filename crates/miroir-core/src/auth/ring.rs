@@ -1,0 +1,94 @@
+//! All keys, as requests look them up.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use uuid::Uuid;
+
+use super::{Key, KeyValue};
+
+/// The keys and the master key they hang on. Cheap enough to be copied for each change.
+///
+/// Values are found by their digest, so that how long a look-up takes tells nothing about any value.
+#[derive(Clone, Default)]
+pub struct KeyRing {
+    master_key: Option<Arc<str>>,
+    keys: BTreeMap<Uuid, Arc<Key>>,
+    by_digest: HashMap<[u8; 32], Uuid>,
+}
+
+impl KeyRing {
+    /// The ring of these keys. Without a master key no key has a value.
+    pub fn new(master_key: Option<&str>, keys: impl IntoIterator<Item = Key>) -> Self {
+        let mut ring = Self { master_key: master_key.map(Arc::from), ..Self::default() };
+        for key in keys {
+            ring.insert(key);
+        }
+        ring
+    }
+
+    /// Add a key, in place of the one of its uid.
+    pub fn insert(&mut self, key: Key) {
+        if let Some(value) = self.value_of(key.uid) {
+            self.by_digest.insert(digest(&value), key.uid);
+        }
+        self.keys.insert(key.uid, Arc::new(key));
+    }
+
+    /// Take a key away.
+    pub fn remove(&mut self, uid: Uuid) {
+        self.keys.remove(&uid);
+        if let Some(value) = self.value_of(uid) {
+            self.by_digest.remove(&digest(&value));
+        }
+    }
+
+    /// Whether there is a master key; without one everybody may do everything but manage keys.
+    pub fn has_master_key(&self) -> bool {
+        self.master_key.is_some()
+    }
+
+    /// Whether the text is the master key, in a time that does not depend on where it differs.
+    pub fn is_master_key(&self, text: &str) -> bool {
+        self.master_key.as_ref().is_some_and(|key| key.as_bytes().ct_eq(text.as_bytes()).into())
+    }
+
+    /// The value of the key of this uid, whether there is one or not; `None` without a master key.
+    pub fn value_of(&self, uid: Uuid) -> Option<KeyValue> {
+        self.master_key.as_ref().map(|master_key| KeyValue::derive(master_key, uid))
+    }
+
+    /// The key of this uid.
+    pub fn get(&self, uid: Uuid) -> Option<&Arc<Key>> {
+        self.keys.get(&uid)
+    }
+
+    /// The uid of the key that has this value.
+    pub fn uid_of(&self, value: &str) -> Option<Uuid> {
+        self.by_digest.get(&digest(&KeyValue::parse(value)?)).copied()
+    }
+
+    /// All keys, the latest first.
+    pub fn listed(&self) -> Vec<&Arc<Key>> {
+        let mut keys: Vec<&Arc<Key>> = self.keys.values().collect();
+        keys.sort_by_key(|key| Reverse(key.created_at));
+        keys
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+}
+
+fn digest(value: &KeyValue) -> [u8; 32] {
+    Sha256::digest(value.bytes()).into()
+}

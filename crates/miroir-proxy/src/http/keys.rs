@@ -1,0 +1,89 @@
+//! `/keys`.
+
+use axum::body::Body;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use miroir_core::auth::{Key, KeyRing, patch_key, read_key};
+use miroir_core::error::Code;
+use serde_json::Value;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::error::Failure;
+use super::{Shared, body, json};
+use crate::cluster::Error;
+
+pub async fn list(State(cluster): State<Shared>, RawQuery(query): RawQuery) -> Result<Response, Failure> {
+    let (mut offset, mut limit) = (0_usize, 20_usize);
+    for (name, value) in form_urlencoded::parse(query.as_deref().unwrap_or_default().as_bytes()) {
+        let number = |code| {
+            let message =
+                format!("Invalid value in parameter `{name}`: could not parse `{value}` as a positive integer");
+            value.parse().map_err(|_| Failure::new(code, message))
+        };
+        match name.as_ref() {
+            "offset" => offset = number(Code::InvalidApiKeyOffset)?,
+            "limit" => limit = number(Code::InvalidApiKeyLimit)?,
+            unknown => {
+                let message = format!("Unknown parameter `{unknown}`: expected one of `offset`, `limit`");
+                return Err(Failure::new(Code::BadRequest, message));
+            }
+        }
+    }
+    let ring = cluster.keys.ring();
+    let views: Vec<String> =
+        ring.listed().into_iter().skip(offset).take(limit).filter_map(|key| view(&ring, key)).collect();
+    let (results, total) = (views.join(","), ring.len());
+    let page = format!(r#"{{"results":[{results}],"offset":{offset},"limit":{limit},"total":{total}}}"#);
+    Ok(json(StatusCode::OK, page))
+}
+
+pub async fn create(State(cluster): State<Shared>, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
+    let body = read(&headers, body).await?;
+    let key = read_key(&body, OffsetDateTime::now_utc(), Uuid::new_v4()).map_err(Error::Invalid)?;
+    let key = cluster.keys.create(key).await?;
+    Ok(shown(&cluster, StatusCode::CREATED, &key))
+}
+
+pub async fn get(State(cluster): State<Shared>, Path(key): Path<String>) -> Result<Response, Failure> {
+    let key = cluster.keys.find(&key)?;
+    Ok(shown(&cluster, StatusCode::OK, &key))
+}
+
+pub async fn update(
+    State(cluster): State<Shared>,
+    Path(key): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    let body = read(&headers, body).await?;
+    let now = OffsetDateTime::now_utc();
+    // What is wrong with the body is said before the key is looked for.
+    let nobody = &Key::defaults(now, [Uuid::nil(); 4])[0];
+    patch_key(nobody, &body, now).map_err(Error::Invalid)?;
+    let key = cluster.keys.update(&key, |key| patch_key(key, &body, now)).await?;
+    Ok(shown(&cluster, StatusCode::OK, &key))
+}
+
+pub async fn delete(State(cluster): State<Shared>, Path(key): Path<String>) -> Result<Response, Failure> {
+    cluster.keys.delete(&key).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+async fn read(headers: &HeaderMap, body: Body) -> Result<Value, Failure> {
+    let body = body::request(headers, body).await?;
+    body::must_be_json(headers, &body)?;
+    serde_json::from_slice(&body).map_err(|error| {
+        Failure::new(Code::MalformedPayload, format!("The json payload provided is malformed. `{error}`."))
+    })
+}
+
+fn shown(cluster: &Shared, status: StatusCode, key: &Key) -> Response {
+    json(status, view(&cluster.keys.ring(), key).unwrap_or_default())
+}
+
+/// Without a master key there is nothing to be seen, and nobody gets here.
+fn view(ring: &KeyRing, key: &Key) -> Option<String> {
+    ring.value_of(key.uid).map(|value| key.view(&value))
+}

@@ -1,0 +1,163 @@
+//! The router and the table of rights are of one mind.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{Method, Request, StatusCode};
+use http_body_util::BodyExt;
+use miroir_core::auth::rights::{Access, RIGHTS, access};
+use miroir_core::config::Config;
+use miroir_store::SqliteStore;
+use tower::ServiceExt;
+
+use super::{ClientRoutes, Shared, client_routes, router};
+use crate::cluster::Cluster;
+use crate::node::{Limits, NodeClient};
+use crate::telemetry::Metrics;
+
+const MASTER_KEY: &str = "key-of-clients";
+
+const CONFIG: &str = "
+master_key: key-of-clients
+node_master_key: key-of-nodes
+environment: development
+shards: 2
+replication_factor: 1
+nodes:
+  - { id: a, address: 'http://127.0.0.1:1', replica_group: 0 }
+";
+
+/// An instance whose only node is not there.
+async fn instance() -> Shared {
+    let config = Config::load(CONFIG, std::iter::empty(), &[]).expect("a configuration");
+    let store = SqliteStore::open(":memory:").await.expect("a store");
+    let second = std::time::Duration::from_secs(1);
+    let limits = Limits { max_idle: 1, idle_timeout: second, connect_timeout: second, max_reply: 1024 };
+    let client = NodeClient::new("key", limits).expect("a client");
+    Arc::new(Cluster::open(Arc::new(config), store, client, Metrics::default()).await.expect("a cluster"))
+}
+
+async fn send(cluster: &Shared, method: &Method, path: &str, key: Option<&str>) -> (StatusCode, String) {
+    // Every parameter gets a value that is well-formed wherever it may stand.
+    let path = path.split('/').map(|part| if part.starts_with('{') { "7" } else { part }).collect::<Vec<_>>().join("/");
+    let mut request = Request::builder().method(method).uri(path);
+    if let Some(key) = key {
+        request = request.header("authorization", format!("Bearer {key}"));
+    }
+    let request = request.body(Body::empty()).expect("a request");
+    let Ok(response) = router(cluster.clone()).oneshot(request).await;
+    let status = response.status();
+    let body = response.into_body().collect().await.expect("a body").to_bytes();
+    (status, String::from_utf8_lossy(&body).into_owned())
+}
+
+const METHODS: [Method; 8] = [
+    Method::GET,
+    Method::POST,
+    Method::PUT,
+    Method::PATCH,
+    Method::DELETE,
+    Method::HEAD,
+    Method::OPTIONS,
+    Method::TRACE,
+];
+
+#[tokio::test]
+async fn every_route_of_clients_is_in_the_table_and_closed_without_a_key() {
+    let cluster = instance().await;
+    let ClientRoutes { paths, .. } = client_routes(cluster.clone());
+    assert!(paths.contains(&"/indexes/{uid}/search"), "{paths:?}");
+    for path in paths {
+        let mut answered = 0;
+        for method in &METHODS {
+            let (status, body) = send(&cluster, method, path, None).await;
+            if status == StatusCode::METHOD_NOT_ALLOWED {
+                continue;
+            }
+            let needs = access(method.as_str(), path);
+            assert!(matches!(needs, Some(Access::Needs(..))), "{method} {path} is not in the table: {status} {body}");
+            assert_eq!(status, StatusCode::UNAUTHORIZED, "{method} {path} is open: {body}");
+            assert!(body.contains("missing_authorization_header"), "{method} {path}: {body}");
+            let (status, body) = send(&cluster, method, path, Some("not a key")).await;
+            assert_eq!(status, StatusCode::FORBIDDEN, "{method} {path}: {body}");
+            answered += 1;
+        }
+        assert!(answered > 0, "{path} answers no method");
+    }
+}
+
+/// Rows whose routes need not be served: what is added to the router may go from here, and nothing may be added.
+const UNSERVED: &[(&str, &str)] = &[
+    ("GET", "/"),
+    ("POST", "/indexes/{}/facet-search"),
+    ("GET", "/indexes/{}/similar"),
+    ("POST", "/indexes/{}/similar"),
+    ("POST", "/multi-search"),
+    ("POST", "/indexes/{}/documents/edit"),
+    ("POST", "/indexes/{}/compact"),
+    ("POST", "/indexes/{}/fields"),
+    ("POST", "/swap-indexes"),
+    ("DELETE", "/tasks"),
+    ("POST", "/tasks/cancel"),
+    ("POST", "/tasks/compact"),
+    ("GET", "/tasks/{}/documents"),
+    ("GET", "/batches"),
+    ("GET", "/batches/{}"),
+    ("GET", "/metrics"),
+    ("POST", "/logs/stream"),
+    ("DELETE", "/logs/stream"),
+    ("POST", "/logs/stderr"),
+    ("GET", "/experimental-features"),
+    ("PATCH", "/experimental-features"),
+    ("POST", "/dumps"),
+    ("POST", "/snapshots"),
+    ("POST", "/export"),
+    ("GET", "/network"),
+    ("PATCH", "/network"),
+    ("POST", "/network/control"),
+    ("GET", "/webhooks"),
+    ("POST", "/webhooks"),
+    ("GET", "/webhooks/{}"),
+    ("PATCH", "/webhooks/{}"),
+    ("DELETE", "/webhooks/{}"),
+    ("POST", "/dynamic-search-rules"),
+    ("DELETE", "/dynamic-search-rules"),
+    ("GET", "/dynamic-search-rules/{}"),
+    ("PATCH", "/dynamic-search-rules/{}"),
+    ("DELETE", "/dynamic-search-rules/{}"),
+    ("POST", "/render-template"),
+    ("GET", "/chats"),
+    ("GET", "/chats/{}"),
+    ("DELETE", "/chats/{}"),
+    ("GET", "/chats/{}/settings"),
+    ("PATCH", "/chats/{}/settings"),
+    ("DELETE", "/chats/{}/settings"),
+    ("POST", "/chats/{}/chat/completions"),
+];
+
+#[tokio::test]
+async fn a_row_of_the_table_is_a_route_for_whoever_may() {
+    let cluster = instance().await;
+    for (method, path) in RIGHTS.iter().flat_map(|r| r.methods.iter().map(|(method, _)| (*method, r.path))) {
+        let parsed: Method = method.parse().expect("a method");
+        let (status, body) = send(&cluster, &parsed, path, Some(MASTER_KEY)).await;
+        let no_path = status == StatusCode::NOT_FOUND && body.is_empty();
+        if no_path || status == StatusCode::METHOD_NOT_ALLOWED {
+            // A setting of the name `7` is no setting.
+            let excused = UNSERVED.contains(&(method, path)) || path == "/indexes/{}/settings/{}";
+            assert!(excused, "{method} {path} is no route: {status}");
+        }
+        assert!(!body.contains("invalid_api_key") && !body.contains("table of rights"), "{method} {path}: {body}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_route_is_nobodys() {
+    let cluster = instance().await;
+    for key in [None, Some(MASTER_KEY)] {
+        for path in ["/unheard-of", "/indexes/a/unheard-of", "/keys/a/b"] {
+            assert_eq!(send(&cluster, &Method::GET, path, key).await, (StatusCode::NOT_FOUND, String::new()));
+        }
+        assert_eq!(send(&cluster, &Method::HEAD, "/indexes", key).await.0, StatusCode::METHOD_NOT_ALLOWED);
+    }
+}
