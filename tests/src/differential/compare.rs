@@ -77,9 +77,20 @@ pub fn difference(candidate: &Answer, reference: &Answer) -> Option<String> {
     };
     let (ours, theirs) = (parts(candidate), parts(reference));
     (ours != theirs).then(|| {
-        let shown = |who: &str, (status, kind, body): (u16, String, Value)| format!("   {who} {status} {kind} {body}");
-        format!("{}\n{}", shown("candidate", ours), shown("reference", theirs))
+        let text = |(status, kind, body): (u16, String, Value)| format!("{status} {kind} {body}");
+        let (ours, theirs) = (text(ours), text(theirs));
+        let common = ours.chars().zip(theirs.chars()).take_while(|(a, b)| a == b).count();
+        format!("   candidate {}\n   reference {}", around(&ours, common), around(&theirs, common))
     })
+}
+
+/// The text near its character `at`.
+fn around(text: &str, at: usize) -> String {
+    const BEFORE: usize = 160;
+    const SHOWN: usize = 400;
+    let start = at.saturating_sub(BEFORE);
+    let part: String = text.chars().skip(start).take(SHOWN).collect();
+    if start > 0 { format!("...{part}") } else { part }
 }
 
 #[cfg(test)]
