@@ -39,6 +39,8 @@ pub struct Ingest {
     pub primary_key: Option<String>,
     /// From `?skipCreation=`, passed on.
     pub skip_creation: bool,
+    /// From `?customMetadata=`, kept with the task.
+    pub custom_metadata: Option<String>,
     /// What it holds of the budget.
     pub reserved: Reserved,
 }
@@ -117,6 +119,7 @@ impl Cluster {
     pub async fn ingest(self: &Arc<Self>, uid: &IndexUid, ingest: Ingest) -> Result<Accepted, Error> {
         let method = ingest.method.clone();
         let skip_creation = ingest.skip_creation;
+        let custom_metadata = ingest.custom_metadata.clone();
         let limit = self.config.server.max_body_bytes.get() as u64;
         let (decoded, ingest) = off_thread(move || decode(ingest, limit)).await??;
         let mut prepared = self.prepare(uid, &decoded, &ingest).await?;
@@ -127,7 +130,7 @@ impl Cluster {
             prepared = self.prepare(uid, &decoded, &ingest).await?;
         }
         drop(decoded);
-        let answer = self.send_documents(uid, prepared, method, skip_creation).await;
+        let answer = self.send_documents(uid, prepared, method, skip_creation, custom_metadata).await;
         drop(turn);
         answer
     }
@@ -152,6 +155,7 @@ impl Cluster {
         prepared: Prepared,
         method: Method,
         skip_creation: bool,
+        custom_metadata: Option<String>,
     ) -> Result<Accepted, Error> {
         let (index, creation) = self.index_for_write(uid, prepared.primary_key.clone()).await?;
         let index = self.adopt_primary_key(index, &prepared).await?;
@@ -160,13 +164,10 @@ impl Cluster {
             .placements(index.shards)
             .ok_or_else(|| Error::Internal(format!("no placement for {} shards", index.shards)))?;
         let mut change = Change {
-            uid: uid.clone(),
-            kind: TaskKind::DocumentAdditionOrUpdate,
-            details: None,
             effects: Effects { creates_index: creation.is_some(), ..Effects::default() },
-            doomed: None,
-            touched: Vec::new(),
             parts: creation.map(|steps| self.on_every_node(&topology, &steps)).unwrap_or_default(),
+            custom_metadata,
+            ..Change::new(uid, TaskKind::DocumentAdditionOrUpdate)
         };
         match prepared.outcome {
             Err(error) => {
@@ -208,7 +209,7 @@ impl Cluster {
         let key = prepared.primary_key.clone();
         let updated = self
             .catalog
-            .update(&index.uid, |index| {
+            .update(&index.physical, |index| {
                 index.primary_key = key;
                 true
             })

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use http::Method;
-use miroir_core::error::{Code, ErrorBody};
 use miroir_core::id::{IndexUid, NodeId};
 use miroir_core::settings::{Settings, details, reset, strip};
 use miroir_core::task::{Effects, TaskKind};
@@ -43,16 +42,7 @@ impl Cluster {
     pub async fn reset_settings(&self, uid: &IndexUid, key: Option<&str>) -> Result<Accepted, Error> {
         let _turn = self.lanes.turn(uid).await;
         let Some(index) = self.catalog.get(uid) else {
-            let change = Change {
-                uid: uid.clone(),
-                kind: TaskKind::SettingsUpdate,
-                details: None,
-                effects: Effects::default(),
-                doomed: Some(ErrorBody::new(Code::IndexNotFound, format!("Index `{uid}` not found."))),
-                touched: Vec::new(),
-                parts: Vec::new(),
-            };
-            return self.conclude_at_once(change).await;
+            return self.conclude_at_once(Change::new(uid, TaskKind::SettingsUpdate).without_index()).await;
         };
         let patch = match key {
             Some(key) => json!({ key: null }),
@@ -82,13 +72,11 @@ impl Cluster {
         let shown = serde_json::from_str(patch.get()).ok().and_then(|patch| raw(&details(&patch)));
         let topology = self.ensure_placement(index.shards).await?;
         let change = Change {
-            uid: index.uid.clone(),
-            kind: TaskKind::SettingsUpdate,
             details: shown,
             effects: Effects { creates_index, settings: Some(patch), ..Effects::default() },
-            doomed: None,
             touched: all_shards(index),
             parts: self.on_every_node(&topology, &steps),
+            ..Change::new(&index.uid, TaskKind::SettingsUpdate)
         };
         let result = self.change(index, change).await;
         if result.is_err() && creates_index {
@@ -129,7 +117,7 @@ impl Cluster {
         let kept = index.settings.kept(patch.as_ref());
         let committed = strip(agreed, &kept);
         self.catalog
-            .update(&index.uid, |index| {
+            .update(&index.physical, |index| {
                 index.settings = committed;
                 index.updated_at = time::OffsetDateTime::now_utc();
                 true
