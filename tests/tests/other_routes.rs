@@ -253,7 +253,7 @@ fn unknown_routes_and_methods_are_answered_with_nothing() {
 fn every_setting_has_its_route_and_its_verb() {
     let twin = Twin::shared();
     let client = twin.cluster.client();
-    client.create("verbs", "id");
+    twin.create("verbs");
     let settings = [
         ("displayed-attributes", "PUT"),
         ("searchable-attributes", "PUT"),
@@ -292,8 +292,7 @@ fn every_setting_has_its_route_and_its_verb() {
         let answer = client.call(verb, &path, &body);
         assert_eq!(answer.verdict(), (400, "feature_not_enabled".to_owned()), "{path}: {}", answer.text);
         if real() {
-            twin.reference.client().create("verbs-too", "id");
-            let theirs = twin.reference.client().call(verb, &format!("/indexes/verbs-too/settings/{name}"), &body);
+            let theirs = twin.reference.client().call(verb, &path, &body);
             assert_eq!(theirs.body, answer.body, "{path}");
         }
     }

@@ -11,10 +11,13 @@ use miroir_tests::{Answer, Client, Cluster, Twin, binaries, eventually};
 
 const BOUND: Duration = Duration::from_secs(30);
 
+/// A task, and the `Authorization` that came with it.
+type Told = (Value, Option<String>);
+
 /// A server that takes note of the tasks it is told of, after refusing so many requests.
 struct Receiver {
     url: String,
-    heard: Arc<Mutex<Vec<(Value, Option<String>)>>>,
+    heard: Arc<Mutex<Vec<Told>>>,
 }
 
 impl Receiver {
@@ -38,13 +41,13 @@ impl Receiver {
     /// The number and status of every task heard of so far, in order.
     fn tasks(&self) -> Vec<(u64, String)> {
         let heard = self.heard.lock().expect("not poisoned");
-        let gist = |(task, _): &(Value, Option<String>)| {
+        let gist = |(task, _): &Told| {
             (task["uid"].as_u64().unwrap_or(u64::MAX), task["status"].as_str().unwrap_or_default().to_owned())
         };
         heard.iter().map(gist).collect()
     }
 
-    fn wait_for(&self, uid: u64) -> (Value, Option<String>) {
+    fn wait_for(&self, uid: u64) -> Told {
         eventually(&format!("task {uid} is told"), BOUND, || {
             let heard = self.heard.lock().expect("not poisoned");
             heard.iter().find(|(task, _)| task["uid"] == uid).cloned()
@@ -53,7 +56,7 @@ impl Receiver {
 }
 
 /// Reads one request and answers it; the tasks in it, each with the request's `Authorization`.
-fn answer(connection: TcpStream, status: &str) -> Vec<(Value, Option<String>)> {
+fn answer(connection: TcpStream, status: &str) -> Vec<Told> {
     let mut reader = BufReader::new(connection);
     let (mut length, mut secret, mut gzip) = (0, None, false);
     loop {
