@@ -68,7 +68,7 @@ impl fmt::Display for NodeId {
     }
 }
 
-/// A valid index uid: 1 to 400 bytes of ASCII letters, digits, `-` and `_` (Meilisearch's rule). Cheap to clone.
+/// A valid index uid: 1 to 512 bytes of ASCII letters, digits, `-` and `_` (Meilisearch's rule). Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct IndexUid(Arc<str>);
@@ -76,7 +76,7 @@ pub struct IndexUid(Arc<str>);
 /// The text is not an index uid.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error(
-    "`{0}` is not a valid index uid. Index uid can be an integer or a string containing only alphanumeric characters, hyphens (-) and underscores (_), and can not be more than 400 bytes."
+    "`{0}` is not a valid index uid. Index uid can be an integer or a string containing only alphanumeric characters, hyphens (-) and underscores (_), and can not be more than 512 bytes."
 )]
 pub struct InvalidIndexUid(pub String);
 
@@ -91,7 +91,7 @@ impl std::str::FromStr for IndexUid {
     type Err = InvalidIndexUid;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let valid = (1..=400).contains(&text.len())
+        let valid = (1..=512).contains(&text.len())
             && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
         if valid { Ok(Self(text.into())) } else { Err(InvalidIndexUid(text.into())) }
     }

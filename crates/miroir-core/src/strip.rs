@@ -41,7 +41,7 @@ pub fn field_distribution(raw: &[u8], out: &mut Vec<u8>) -> Result<(), SyntaxErr
 
 /// A node's error text as if our fields and our rule in `filterableAttributes`, which is the first, were not there.
 pub fn message(text: &str) -> String {
-    let mut cleaned = without_names(&without_shard_clause(text));
+    let mut cleaned = without_names(&without_shard_clause(without_wrapper(text)));
     for (empty, kind) in [
         (" Available filterable attributes patterns are: ``.", "filterable"),
         (" Available filterable attribute patterns are: .", "filterable"),
@@ -53,6 +53,16 @@ pub fn message(text: &str) -> String {
         }
     }
     with_rules_renumbered(&cleaned)
+}
+
+/// A node's error text with the index called as the client calls it.
+pub fn index_name(text: &str, physical: &str, uid: &str) -> String {
+    if physical == uid { text.to_owned() } else { text.replace(&format!("`{physical}`"), &format!("`{uid}`")) }
+}
+
+/// What a function says of itself, without where in the wrapper of functions it was called.
+fn without_wrapper(text: &str) -> &str {
+    text.split_once("\nin call to function 'eval' (").map_or(text, |(own, _)| own)
 }
 
 /// Of a filter quoted as `34:37 ("_miroir_shard" IN ["…"]) AND ("a" = "1")`, where the numbers are columns, what is the

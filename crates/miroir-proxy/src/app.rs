@@ -48,6 +48,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut background = JoinSet::new();
     background.spawn(until(stopped.clone(), workers::watch_health(cluster.clone())));
     background.spawn(until(stopped.clone(), workers::prune_tasks(cluster.clone())));
+    background.spawn(until(stopped.clone(), workers::catch_up_nodes(cluster.clone())));
+    background.spawn(until(stopped.clone(), cluster.clone().tell_webhooks()));
     background.spawn(until(stopped.clone(), Settler::new(cluster.clone()).run()));
     background.spawn(until(stopped.clone(), async move {
         if let Err(error) = axum::serve(metrics_listener, metrics_router(metrics)).await {

@@ -68,6 +68,13 @@ pub trait Store: Send + Sync + 'static {
     /// Why the store cannot write; nothing was forgotten then.
     async fn prune_tasks(&self, finished_before: OffsetDateTime, limit: usize) -> Result<u64, StoreError>;
 
+    /// Forget at most `limit` final tasks that match, with numbers below `before`, oldest first. The page of the query
+    /// does not matter. Returns how many.
+    ///
+    /// # Errors
+    /// Why the store cannot write; nothing was forgotten then.
+    async fn delete_tasks(&self, query: &TaskQuery, before: TaskUid, limit: usize) -> Result<u64, StoreError>;
+
     /// Finish what was begun and let go of the backend. Every later call is [`StoreError::Closed`].
     async fn close(&self);
 }

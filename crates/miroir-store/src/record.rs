@@ -3,7 +3,7 @@
 use std::fmt;
 
 use bytes::Bytes;
-use miroir_core::id::TaskUid;
+use miroir_core::id::{IndexUid, TaskUid};
 use miroir_core::task::{NewTask, Task};
 use time::OffsetDateTime;
 
@@ -40,6 +40,12 @@ tables! {
     Operations = "operations",
     /// API keys, by their uid; their values are derived and never stored.
     Keys = "keys",
+    /// Physical indexes that nodes have to delete still.
+    Leftovers = "leftovers",
+    /// Experimental features, as clients want them.
+    Features = "features",
+    /// Who is told of finished tasks.
+    Webhooks = "webhooks",
     /// Facts about the store itself and its instance.
     Meta = "meta",
 }
@@ -78,20 +84,23 @@ pub enum Write {
 /// What is to be written together.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
+    /// Pairs of indexes that change names: tasks there are of one are found by the other from now on. Comes before
+    /// everything else of the batch, pair after pair.
+    pub renamed: Vec<(IndexUid, IndexUid)>,
     /// Records, in this order: a later write sees an earlier one.
     pub writes: Vec<Write>,
     /// Tasks to be numbered, in this order.
     pub new_tasks: Vec<NewTask>,
     /// Tasks that replace those of the same uid. One that was pruned stays away, and a final task is never replaced by
-    /// one that is not.
+    /// one that is not. They stay tasks of the indexes that the store has for them.
     pub settled: Vec<Task>,
 }
 
 impl Batch {
     /// There is nothing to do.
     pub fn is_empty(&self) -> bool {
-        let Self { writes, new_tasks, settled } = self;
-        writes.is_empty() && new_tasks.is_empty() && settled.is_empty()
+        let Self { renamed, writes, new_tasks, settled } = self;
+        renamed.is_empty() && writes.is_empty() && new_tasks.is_empty() && settled.is_empty()
     }
 }
 

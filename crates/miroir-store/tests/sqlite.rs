@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use conformance::queries::{history, listings_agree_with_the_definition, query};
+use conformance::queries::{deletions_agree_with_the_definition, history, listings_agree_with_the_definition, query};
 use conformance::{at, done, register, waiting};
 use miroir_core::id::TaskUid;
 use miroir_core::task::TaskQuery;
@@ -52,6 +52,19 @@ proptest! {
         runtime.block_on(async {
             let (store, ()) = in_memory().await;
             listings_agree_with_the_definition(store, history, queries).await;
+        });
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn deletions_are_as_defined(history in history(), query in query()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(async {
+            let (store, ()) = in_memory().await;
+            deletions_agree_with_the_definition(store, history, query).await;
         });
     }
 }

@@ -45,7 +45,10 @@ fn member(name: &str, value: &Value) -> Value {
                 let values = values.as_object().into_iter().flatten();
                 (
                     facet.clone(),
-                    values.map(|(value, count)| Value::from(vec![value.as_str().into(), count.clone()])).collect::<Vec<_>>().into(),
+                    values
+                        .map(|(value, count)| Value::from(vec![value.as_str().into(), count.clone()]))
+                        .collect::<Vec<_>>()
+                        .into(),
                 )
             })
             .collect(),

@@ -87,6 +87,8 @@ file!(File {
     facets: FacetsFile = FacetsFile::default();
     /// Comparing replicas with one another.
     anti_entropy: AntiEntropyFile = AntiEntropyFile::default();
+    /// A webhook that is told of every finished task. Others are made with `POST /webhooks`.
+    task_webhook: TaskWebhookFile = TaskWebhookFile::default();
     /// The log on standard error.
     log: LogFile = LogFile::default();
 });
@@ -195,6 +197,13 @@ file!(SelectionFile {
 file!(FacetsFile {
     /// Nodes return this many times `maxValuesPerFacet`, so that merged counts are exact further down.
     node_multiplier: u64 = 4;
+});
+
+file!(TaskWebhookFile {
+    /// Where finished tasks are sent to, as gzipped NDJSON: `https://host/path`. Empty: nowhere.
+    url: String = String::new();
+    /// The `Authorization` header that is sent with them. Empty: none.
+    authorization_header: String = String::new();
 });
 
 file!(AntiEntropyFile {

@@ -77,6 +77,8 @@ pub struct Config {
     pub facets: FacetsConfig,
     /// Comparing replicas.
     pub anti_entropy: AntiEntropyConfig,
+    /// `task_webhook`.
+    pub task_webhook: TaskWebhookConfig,
     /// The log.
     pub log: LogConfig,
 }
@@ -203,6 +205,15 @@ pub struct SelectionConfig {
 pub struct FacetsConfig {
     /// How many times `maxValuesPerFacet` nodes return.
     pub node_multiplier: NonZeroU32,
+}
+
+/// A webhook of the configuration's own.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TaskWebhookConfig {
+    /// Where to; none: nowhere.
+    pub url: Option<String>,
+    /// Sent as `Authorization`.
+    pub authorization_header: Option<Secret>,
 }
 
 /// Comparing replicas.

@@ -10,13 +10,13 @@ use crate::id::{GroupId, NodeId};
 use super::error::ConfigError;
 use super::file::{
     AdminFile, File, HealthFile, MetricsFile, NodeFile, PoolFile, ScatterFile, SelectionFile, ServerFile,
-    TaskStoreFile, WriteFile,
+    TaskStoreFile, TaskWebhookFile, WriteFile,
 };
 use super::values::{Environment, Secret, StoreBackend};
 use super::{
     AdminConfig, AntiEntropyConfig, Config, FacetsConfig, HealthConfig, LogConfig, MAX_SHARDS, MetricsConfig,
     NodeConfig, PoolConfig, ScatterConfig, SelectionConfig, ServerConfig, TaskRegistryConfig, TaskStoreConfig,
-    WriteConfig,
+    TaskWebhookConfig, WriteConfig,
 };
 
 /// Keys of production servers have at least this many bytes, as Meilisearch demands of its master key.
@@ -61,7 +61,24 @@ pub(super) fn resolve(file: File) -> Result<Config, ConfigError> {
         replica_selection: selection(&file.replica_selection)?,
         facets: FacetsConfig { node_multiplier: count("facets.node_multiplier", file.facets.node_multiplier, 1000)? },
         anti_entropy: AntiEntropyConfig { enabled: file.anti_entropy.enabled },
+        task_webhook: task_webhook(&file.task_webhook)?,
         log: LogConfig { level: file.log.level, format: file.log.format },
+    })
+}
+
+fn task_webhook(file: &TaskWebhookFile) -> Result<TaskWebhookConfig, ConfigError> {
+    let (url, authorization) = (&file.url, &file.authorization_header);
+    let speaks_http = |url: &str| url::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+    if !url.is_empty() && !speaks_http(url) {
+        return Err(ConfigError::invalid("task_webhook.url", "must be an http or https URL"));
+    }
+    if !authorization.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
+        let problem = "must consist of visible ASCII characters and spaces";
+        return Err(ConfigError::invalid("task_webhook.authorization_header", problem));
+    }
+    Ok(TaskWebhookConfig {
+        url: (!url.is_empty()).then(|| url.clone()),
+        authorization_header: (!authorization.is_empty()).then(|| Secret::new(authorization.clone())),
     })
 }
 

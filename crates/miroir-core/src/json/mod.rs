@@ -7,10 +7,12 @@
 //! **UTF-8 is the caller's check**, done once for a whole text with [`std::str::from_utf8`], which is much faster than
 //! checking string by string. Bytes outside ASCII are accepted here wherever a string may hold them.
 
+mod described;
 mod scan;
 mod text;
 mod walk;
 
+pub use described::described;
 pub use scan::{MAX_DEPTH, SyntaxError, value_range};
 pub(crate) use scan::{Scanner, at_most};
 pub use text::{quote_into, unquote};

@@ -18,7 +18,7 @@ use crate::search::SortBy;
 
 pub use overlay::{Kept, initial, overlay, reset, strip};
 pub use refuse::Refused;
-pub use routes::{SubSetting, Verb, sub_setting};
+pub use routes::{GATED, Gated, SubSetting, Verb, sub_setting, unshown};
 pub use shown::details;
 
 /// As Meilisearch has it. Needed where nodes hold another value, and before any were read back.
@@ -40,6 +40,13 @@ impl Settings {
     pub fn to_json(&self) -> String {
         // A map of strings and values can always be written.
         serde_json::to_string(&self.0).unwrap_or_else(|_| "{}".into())
+    }
+
+    /// As [`Settings::to_json`], without these settings.
+    pub fn to_json_without(&self, hidden: &[&str]) -> String {
+        let shown = self.0.iter().filter(|(key, _)| !hidden.contains(&key.as_str()));
+        let shown: Map<String, Value> = shown.map(|(key, value)| (key.clone(), value.clone())).collect();
+        Value::Object(shown).to_string()
     }
 
     /// The attributes displayed, in the client's order. `None`: all of them.

@@ -1,5 +1,9 @@
 //! The settings that have a route of their own.
 
+use serde_json::{Value, json};
+
+use crate::features::Feature;
+
 /// How a setting is changed by its own route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
@@ -52,6 +56,37 @@ const SUB_SETTINGS: &[(&str, SubSetting)] = &[
     ("prefix-search", put("prefixSearch")),
     ("chat", patch("chat")),
 ];
+
+/// A setting that nodes show only while its feature is on, with its feature and what is said when it is off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gated {
+    /// Its name in the whole object.
+    pub key: &'static str,
+    /// What it needs.
+    pub feature: Feature,
+    /// What a client wanted.
+    pub action: &'static str,
+}
+
+/// The settings behind features.
+pub const GATED: &[Gated] = &[
+    Gated { key: "chat", feature: Feature::ChatCompletions, action: "setting `chat` in the index settings" },
+    Gated { key: "foreignKeys", feature: Feature::ForeignKeys, action: "setting `foreignKeys` in the index settings" },
+];
+
+/// What the route of a setting answers when nodes did not show it.
+pub fn unshown(key: &str) -> Value {
+    match key {
+        "foreignKeys" => json!([]),
+        "chat" => json!({
+            "description": "",
+            "documentTemplate": "{% for field in fields %}{% if field.is_searchable and field.value != nil %}{{ field.name }}: {{ field.value }}\n{% endif %}{% endfor %}",
+            "documentTemplateMaxBytes": 400,
+            "searchParameters": {},
+        }),
+        _ => Value::Null,
+    }
+}
 
 /// The setting behind the last segment of a route.
 pub fn sub_setting(route: &str) -> Option<SubSetting> {

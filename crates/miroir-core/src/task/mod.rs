@@ -1,8 +1,13 @@
 //! Tasks: what a client asked to be done, the node tasks it stands for, and how it ended.
 
+mod batch;
 mod kind;
+mod parse;
 mod query;
+mod selection;
 mod view;
+
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -13,6 +18,7 @@ use crate::id::{IndexUid, NodeId, ShardId, TaskUid};
 
 pub use kind::{TaskKind, TaskStatus, UnknownTaskKind, UnknownTaskStatus};
 pub use query::{TaskPage, TaskQuery, TimeRange, instant};
+pub use selection::Selection;
 pub use view::duration;
 
 /// A task of one node that a task of ours stands for.
@@ -51,12 +57,49 @@ pub struct Effects {
     pub details: Option<Box<RawValue>>,
     /// `details.deletedDocuments` is counted from what the nodes say.
     pub counts_deletions: bool,
+    /// The cancelation that was asked for: it ended the task if the task ends canceled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canceler: Option<TaskUid>,
+    /// The tasks to cancel.
+    #[serde(skip_serializing_if = "Selection::is_empty")]
+    pub cancels: Selection,
+    /// The indexes whose tasks are deleted, when it is not those of all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deletes_within: Option<BTreeSet<IndexUid>>,
+    /// The task ends when earlier tasks have; then readers learn new names of indexes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unveils: Option<Unveiling>,
+}
+
+/// Indexes that got new names. Writes use these at once; readers when everything has been done that was asked for before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unveiling {
+    /// Marks the names that end with this task.
+    pub token: String,
+    /// The indexes on the nodes.
+    pub physical: Vec<IndexUid>,
 }
 
 impl Effects {
     fn is_none(&self) -> bool {
-        let Self { creates_index, settings, primary_key, details, counts_deletions } = self;
-        !creates_index && settings.is_none() && primary_key.is_none() && details.is_none() && !counts_deletions
+        let Self {
+            creates_index,
+            settings,
+            primary_key,
+            details,
+            counts_deletions,
+            canceler,
+            cancels,
+            deletes_within,
+            unveils,
+        } = self;
+        let nothing_kept = settings.is_none() && primary_key.is_none() && details.is_none() && unveils.is_none();
+        nothing_kept
+            && !creates_index
+            && !counts_deletions
+            && canceler.is_none()
+            && cancels.is_empty()
+            && deletes_within.is_none()
     }
 }
 
@@ -88,6 +131,9 @@ macro_rules! tasks {
 tasks! {
     /// The client's name of the index; none for tasks over several indexes.
     index_uid: Option<IndexUid>,
+    /// Further indexes that listings find it by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    also: Vec<IndexUid>,
     /// The index on the nodes at the time of the request. Which one this is decides the effects of settling.
     physical: Option<IndexUid>,
     /// What it does.
@@ -110,6 +156,9 @@ tasks! {
     /// The cancelation that ended it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     canceled_by: Option<TaskUid>,
+    /// The client's own note.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    custom_metadata: Option<String>,
     /// What the nodes were asked to do.
     node_tasks: Vec<NodeTask>,
     /// What settling it changes.
@@ -117,7 +166,34 @@ tasks! {
     effects: Effects,
 }
 
+impl NewTask {
+    /// A task that waits, about no index yet.
+    pub fn new(kind: TaskKind, enqueued_at: OffsetDateTime) -> Self {
+        Self {
+            index_uid: None,
+            also: Vec::new(),
+            physical: None,
+            kind,
+            status: TaskStatus::Enqueued,
+            details: None,
+            error: None,
+            enqueued_at,
+            started_at: None,
+            finished_at: None,
+            canceled_by: None,
+            custom_metadata: None,
+            node_tasks: Vec::new(),
+            effects: Effects::default(),
+        }
+    }
+}
+
 impl Task {
+    /// The indexes that listings find it by.
+    pub fn indexes(&self) -> impl Iterator<Item = &IndexUid> {
+        self.index_uid.iter().chain(&self.also)
+    }
+
     /// Its batch: every task is a batch of its own number, from the moment it starts.
     pub fn batch_uid(&self) -> Option<TaskUid> {
         let begun = match self.status {

@@ -53,6 +53,8 @@ pub struct TaskQuery {
     pub kinds: Option<BTreeSet<TaskKind>>,
     pub index_uids: Option<BTreeSet<IndexUid>>,
     pub canceled_by: Option<BTreeSet<TaskUid>>,
+    /// Only tasks that are in a batch already.
+    pub begun: bool,
     pub enqueued: TimeRange,
     pub started: TimeRange,
     pub finished: TimeRange,
@@ -74,6 +76,7 @@ impl Default for TaskQuery {
             kinds: None,
             index_uids: None,
             canceled_by: None,
+            begun: false,
             enqueued: TimeRange::default(),
             started: TimeRange::default(),
             finished: TimeRange::default(),
@@ -93,9 +96,10 @@ impl TaskQuery {
         among(&self.uids, Some(task.uid))
             && among(&self.batch_uids, task.batch_uid())
             && among(&self.canceled_by, task.canceled_by)
+            && (!self.begun || task.batch_uid().is_some())
             && self.statuses.as_ref().is_none_or(|set| set.contains(&task.status))
             && self.kinds.as_ref().is_none_or(|set| set.contains(&task.kind))
-            && (self.index_uids.as_ref()).is_none_or(|set| task.index_uid.as_ref().is_some_and(|uid| set.contains(uid)))
+            && self.index_uids.as_ref().is_none_or(|set| task.indexes().any(|uid| set.contains(uid)))
             && self.enqueued.contains(Some(task.enqueued_at))
             && self.started.contains(task.started_at)
             && self.finished.contains(task.finished_at)

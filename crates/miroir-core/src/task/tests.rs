@@ -3,7 +3,7 @@ use serde_json::value::to_raw_value;
 use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
 
-use super::{Effects, NewTask, Task, TaskKind, TaskPage, TaskQuery, TaskStatus, TimeRange, duration};
+use super::{NewTask, Task, TaskKind, TaskPage, TaskQuery, TaskStatus, TimeRange, duration};
 use crate::error::{Code, ErrorBody};
 use crate::id::TaskUid;
 
@@ -11,16 +11,8 @@ fn task() -> NewTask {
     NewTask {
         index_uid: "movies".parse().ok(),
         physical: "movies".parse().ok(),
-        kind: TaskKind::DocumentAdditionOrUpdate,
-        status: TaskStatus::Enqueued,
         details: to_raw_value(&json!({"receivedDocuments": 2, "indexedDocuments": null})).ok(),
-        error: None,
-        enqueued_at: datetime!(2026-11-21 05:20:52.366483483 UTC),
-        started_at: None,
-        finished_at: None,
-        canceled_by: None,
-        node_tasks: Vec::new(),
-        effects: Effects::default(),
+        ..NewTask::new(TaskKind::DocumentAdditionOrUpdate, datetime!(2026-11-21 05:20:52.366483483 UTC))
     }
 }
 

@@ -26,6 +26,8 @@ struct View<'a> {
     enqueued_at: String,
     started_at: Option<String>,
     finished_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    custom_metadata: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -37,6 +39,8 @@ struct Summary<'a> {
     #[serde(rename = "type")]
     kind: TaskKind,
     enqueued_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    custom_metadata: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -62,6 +66,7 @@ impl Task {
             status: TaskStatus::Enqueued,
             kind: self.kind,
             enqueued_at: timestamp(self.enqueued_at),
+            custom_metadata: self.custom_metadata.as_deref(),
         })
     }
 }
@@ -90,17 +95,18 @@ impl<'a> From<&'a Task> for View<'a> {
             enqueued_at: timestamp(task.enqueued_at),
             started_at: task.started_at.map(timestamp),
             finished_at: task.finished_at.map(timestamp),
+            custom_metadata: task.custom_metadata.as_deref(),
         }
     }
 }
 
 /// Writing strings, numbers and raw JSON cannot fail; an empty object stands for the impossible.
-fn text(view: &impl Serialize) -> String {
+pub(super) fn text(view: &impl Serialize) -> String {
     serde_json::to_string(view).unwrap_or_else(|_| "{}".into())
 }
 
 /// RFC 3339 in UTC with as many digits as needed, up to nanoseconds. Years that the format cannot write are cut off.
-fn timestamp(at: OffsetDateTime) -> String {
+pub(super) fn timestamp(at: OffsetDateTime) -> String {
     let utc = at.checked_to_offset(UtcOffset::UTC).unwrap_or(at);
     let bound = if utc.year() < 0 { "0000-01-01T00:00:00Z" } else { "9999-12-31T23:59:59.999999999Z" };
     utc.format(&Rfc3339).unwrap_or_else(|_| bound.into())

@@ -24,7 +24,7 @@ use crate::error::{ApiError, ApiResult};
 const INDEX_MAP_BYTES: usize = 20 << 30;
 
 /// Longest index uid.
-const MAX_UID_BYTES: usize = 400;
+const MAX_UID_BYTES: usize = 512;
 
 /// One indexing pool for all nodes of the process: several nodes on a small machine must not each claim every core.
 static INDEXER: LazyLock<IndexerConfig> = LazyLock::new(|| {

@@ -1,6 +1,7 @@
 //! The REST API: one file per resource, each handler an extract, a call, an answer.
 
 mod documents;
+mod features;
 mod indexes;
 mod payload;
 mod request;
@@ -45,6 +46,7 @@ pub struct App {
     pub(crate) engine: Arc<Engine>,
     pub(crate) queue: Arc<Queue>,
     payloads: PathBuf,
+    features: PathBuf,
     master_key: Option<String>,
     searches: Semaphore,
     waiting: AtomicUsize,
@@ -58,6 +60,7 @@ impl App {
         Self {
             engine,
             queue,
+            features: payloads.with_file_name("features.json"),
             payloads,
             master_key,
             searches: Semaphore::new(cores.max(2)),
@@ -163,7 +166,9 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/indexes/{uid}/search", post(search::by_body).get(search::by_query))
         .route("/indexes/{uid}/facet-search", post(search::facets))
         .route("/multi-search", post(search::multi))
+        .route("/experimental-features", get(features::all).patch(features::change))
         .route("/tasks", get(tasks::list))
+        .route("/tasks/cancel", post(tasks::cancel))
         .route("/tasks/{uid}", get(tasks::one))
         .route("/indexes/{uid}/settings", get(settings::all).patch(settings::change_all).delete(settings::reset_all));
     for setting in SETTINGS {

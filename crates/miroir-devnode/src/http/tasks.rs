@@ -1,5 +1,7 @@
 //! `/tasks`.
 
+use std::collections::BTreeSet;
+
 use axum::extract::{Path, RawQuery, State};
 use serde_json::{Value, json};
 
@@ -12,9 +14,8 @@ use crate::task::queue::TaskFilter;
 use crate::task::{Kind, Status};
 
 /// Names that Meilisearch knows and this node never uses: asking for them finds nothing.
-const OTHER_KINDS: [&str; 8] = [
+const OTHER_KINDS: [&str; 7] = [
     "documentEdition",
-    "taskCancelation",
     "taskDeletion",
     "dumpCreation",
     "snapshotCreation",
@@ -63,7 +64,22 @@ pub async fn list(State(app): Shared, RawQuery(query): RawQuery) -> Answer {
     }))
 }
 
-fn read_filter(query: &mut Fields) -> ApiResult<TaskFilter> {
+/// `POST /tasks/cancel`: by number only, which is all that is asked of a node.
+pub async fn cancel(State(app): Shared, RawQuery(query): RawQuery) -> Answer {
+    let filter = format!("?{}", query.as_deref().unwrap_or_default());
+    let mut fields = request::query(query.as_deref(), &[("uids", FromText::List)]);
+    let uids = read_uids(&mut fields)?;
+    fields.finish()?;
+    let uids = uids.ok_or_else(|| {
+        ApiError::new("missing_task_filters", "Query parameters to filter the tasks to cancel are missing.")
+    })?;
+    let task = blocking(move || app.queue.cancel(&uids, filter)).await?;
+    let mut summary = task.summary();
+    summary["status"] = "enqueued".into();
+    ok(&summary)
+}
+
+fn read_uids(query: &mut Fields) -> ApiResult<Option<BTreeSet<u32>>> {
     let uids = names(query, "uids", "invalid_task_uids")?.map(|uids| {
         let number = |uid: String| {
             uid.trim().parse().map_err(|_| {
@@ -75,16 +91,20 @@ fn read_filter(query: &mut Fields) -> ApiResult<TaskFilter> {
         };
         uids.into_iter().map(number).collect::<ApiResult<_>>()
     });
-    let statuses = names(query, "statuses", "invalid_task_statuses")?.map(|statuses| {
-        known(statuses, "statuses", "invalid_task_statuses", &Status::ALL, Status::name, &["canceled"])
-    });
+    uids.transpose()
+}
+
+fn read_filter(query: &mut Fields) -> ApiResult<TaskFilter> {
+    let uids = read_uids(query)?;
+    let statuses = names(query, "statuses", "invalid_task_statuses")?
+        .map(|statuses| known(statuses, "statuses", "invalid_task_statuses", &Status::ALL, Status::name, &[]));
     let kinds = names(query, "types", "invalid_task_types")?
         .map(|kinds| known(kinds, "types", "invalid_task_types", &Kind::ALL, Kind::name, &OTHER_KINDS));
     let index_uids = names(query, "indexUids", "invalid_index_uid")?;
     for uid in index_uids.iter().flatten() {
         check_uid(uid)?;
     }
-    Ok(TaskFilter { uids: uids.transpose()?, statuses: statuses.transpose()?, kinds: kinds.transpose()?, index_uids })
+    Ok(TaskFilter { uids, statuses: statuses.transpose()?, kinds: kinds.transpose()?, index_uids })
 }
 
 /// A list parameter; `*` is no condition.

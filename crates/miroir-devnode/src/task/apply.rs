@@ -57,6 +57,7 @@ pub fn apply(engine: &Engine, task: &Task) -> ApiResult<Outcome> {
         }
         Some(Content::DeleteIndex) => delete_index(engine, uid),
         Some(Content::Swap(pairs)) => swap(engine, pairs),
+        Some(Content::Cancel { .. }) => Err(ApiError::internal("cancelations are applied by the queue")),
     }
 }
 
@@ -69,7 +70,11 @@ pub fn failed_details(task: &Task) -> Vec<(&'static str, Value)> {
             zero("deletedDocuments")
         }
         Some(
-            Content::Settings { .. } | Content::CreateIndex { .. } | Content::UpdateIndex { .. } | Content::Swap(_),
+            Content::Settings { .. }
+            | Content::CreateIndex { .. }
+            | Content::UpdateIndex { .. }
+            | Content::Swap(_)
+            | Content::Cancel { .. },
         )
         | None => Vec::new(),
     }

@@ -24,11 +24,13 @@ pub enum Status {
     Succeeded,
     /// Refused; the error says why. Nothing of it was applied.
     Failed,
+    /// Taken out of the queue before its turn.
+    Canceled,
 }
 
 impl Status {
     /// Every status.
-    pub const ALL: [Self; 4] = [Self::Enqueued, Self::Processing, Self::Succeeded, Self::Failed];
+    pub const ALL: [Self; 5] = [Self::Enqueued, Self::Processing, Self::Succeeded, Self::Failed, Self::Canceled];
 
     /// Meilisearch's name.
     pub const fn name(self) -> &'static str {
@@ -37,6 +39,7 @@ impl Status {
             Self::Processing => "processing",
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",
+            Self::Canceled => "canceled",
         }
     }
 }
@@ -59,11 +62,13 @@ pub enum Kind {
     IndexDeletion,
     /// Indexes swapped.
     IndexSwap,
+    /// Waiting tasks taken out of the queue.
+    TaskCancelation,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::DocumentAdditionOrUpdate,
         Self::DocumentDeletion,
         Self::SettingsUpdate,
@@ -71,6 +76,7 @@ impl Kind {
         Self::IndexUpdate,
         Self::IndexDeletion,
         Self::IndexSwap,
+        Self::TaskCancelation,
     ];
 
     /// Meilisearch's name.
@@ -83,6 +89,7 @@ impl Kind {
             Self::IndexUpdate => "indexUpdate",
             Self::IndexDeletion => "indexDeletion",
             Self::IndexSwap => "indexSwap",
+            Self::TaskCancelation => "taskCancelation",
         }
     }
 }
@@ -139,6 +146,13 @@ pub enum Content {
     DeleteIndex,
     /// Swap the indexes of each pair.
     Swap(Vec<(String, String)>),
+    /// Take waiting tasks out of the queue.
+    Cancel {
+        /// How many the filter matched.
+        matched: usize,
+        /// The query string.
+        filter: String,
+    },
 }
 
 impl Content {
@@ -152,6 +166,7 @@ impl Content {
             Self::UpdateIndex { .. } => Kind::IndexUpdate,
             Self::DeleteIndex => Kind::IndexDeletion,
             Self::Swap(_) => Kind::IndexSwap,
+            Self::Cancel { .. } => Kind::TaskCancelation,
         }
     }
 
@@ -190,6 +205,9 @@ impl Content {
                 let swaps: Vec<_> = pairs.iter().map(|(a, b)| json!({"indexes": [a, b]})).collect();
                 json!({"swaps": swaps})
             }
+            Self::Cancel { matched, filter } => {
+                json!({"matchedTasks": matched, "canceledTasks": null, "originalFilter": filter})
+            }
         };
         match details {
             Value::Object(details) => details,
@@ -215,6 +233,9 @@ pub struct Task {
     pub status: Status,
     /// What clients see of the work and its result.
     pub details: Map<String, Value>,
+    /// The task that took it out of the queue.
+    #[serde(default)]
+    pub canceled_by: Option<u32>,
     /// Why it failed.
     pub error: Option<ApiError>,
     /// When it was accepted.
@@ -239,6 +260,7 @@ impl Task {
             details: content.initial_details(),
             content: Some(content),
             status: Status::Enqueued,
+            canceled_by: None,
             error: None,
             enqueued_at: OffsetDateTime::now_utc(),
             started_at: None,
@@ -255,7 +277,7 @@ impl Task {
             "indexUid": self.index_uid,
             "status": self.status.name(),
             "type": self.kind.name(),
-            "canceledBy": null,
+            "canceledBy": self.canceled_by,
             "details": self.details,
             "error": self.error,
             "duration": duration,

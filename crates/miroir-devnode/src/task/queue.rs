@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use time::OffsetDateTime;
 
+use super::apply::failed_details;
 use super::{Content, Kind, Status, Task};
 use crate::engine::store::{CatalogChange, Store};
 use crate::error::ApiResult;
@@ -121,6 +122,60 @@ impl Queue {
         Ok(task)
     }
 
+    /// Takes those of `uids` that still wait out of the queue, as a task of its own that ends at once.
+    ///
+    /// # Errors
+    /// When it cannot be written; then nothing was canceled.
+    pub fn cancel(&self, uids: &BTreeSet<u32>, filter: String) -> ApiResult<Task> {
+        let mut next_uid = self.next_uid.lock().unwrap_or_else(PoisonError::into_inner);
+        let (matched, taken): (usize, Vec<u32>) = {
+            let mut state = self.state();
+            let waits = |uid: &&u32| state.pending.contains(uid) && !state.processing.contains_key(uid);
+            let taken: Vec<u32> = uids.iter().filter(waits).copied().collect();
+            let matched = uids.iter().filter(|uid| state.headers.contains_key(uid)).count();
+            // From now on the worker does not find them.
+            taken.iter().for_each(|uid| {
+                state.pending.remove(uid);
+            });
+            (matched, taken)
+        };
+        let mut cancelation = Task::new(*next_uid, None, Content::Cancel { matched, filter });
+        let now = OffsetDateTime::now_utc();
+        let result = self.store.tasks(&taken).and_then(|mut tasks| {
+            for task in &mut tasks {
+                for (name, value) in failed_details(task) {
+                    task.details.insert(name.to_owned(), value);
+                }
+                task.content = None;
+                end(task, Status::Canceled, now);
+                task.canceled_by = Some(cancelation.uid);
+            }
+            cancelation.content = None;
+            cancelation.details.insert("canceledTasks".to_owned(), tasks.len().into());
+            end(&mut cancelation, Status::Succeeded, now);
+            tasks.push(cancelation.clone());
+            self.store.commit(&tasks, &[], &[])
+        });
+        let mut state = self.state();
+        match result {
+            Ok(()) => {
+                *next_uid = next_uid.saturating_add(1);
+                state.headers.insert(cancelation.uid, header(&cancelation));
+                for uid in taken {
+                    if let Some(header) = state.headers.get_mut(&uid) {
+                        header.status = Status::Canceled;
+                    }
+                }
+                Ok(cancelation)
+            }
+            Err(error) => {
+                state.pending.extend(taken);
+                self.wake.notify_all();
+                Err(error)
+            }
+        }
+    }
+
     /// Waits for waiting tasks and returns the numbers of the first `most`, oldest first; `None` once stopped.
     pub fn wait_for_work(&self, most: usize) -> Option<Vec<u32>> {
         let mut state = self.state();
@@ -141,19 +196,21 @@ impl Queue {
         self.wake.notify_all();
     }
 
-    /// Marks `uids` as being applied, and returns the moment and the number of their batch.
-    pub fn start(&self, uids: &[u32]) -> (OffsetDateTime, u32) {
+    /// Marks those of `uids` that still wait as being applied, and returns the moment and the number of their batch,
+    /// and which they are.
+    pub fn start(&self, uids: &[u32]) -> (OffsetDateTime, u32, BTreeSet<u32>) {
         let now = OffsetDateTime::now_utc();
         let mut state = self.state();
         let batch = state.next_batch;
         state.next_batch = batch.saturating_add(1);
-        for uid in uids {
+        let waiting: BTreeSet<u32> = uids.iter().filter(|uid| state.pending.contains(uid)).copied().collect();
+        for uid in &waiting {
             state.processing.insert(*uid, (now, batch));
             if let Some(header) = state.headers.get_mut(uid) {
                 header.status = Status::Processing;
             }
         }
-        (now, batch)
+        (now, batch, waiting)
     }
 
     /// Records the end of `tasks` together with what they changed in the catalog, and forgets the oldest tasks.
@@ -261,6 +318,13 @@ impl Queue {
         };
         Ok(self.store.tasks(&pending)?.into_iter().filter_map(payload).collect())
     }
+}
+
+fn end(task: &mut Task, status: Status, at: OffsetDateTime) {
+    task.status = status;
+    task.started_at = Some(at);
+    task.finished_at = Some(at);
+    task.batch_uid = task.batch_uid.or(Some(task.uid));
 }
 
 fn header(task: &Task) -> Header {

@@ -55,7 +55,9 @@ impl Worker {
         let mut tasks = self.engine.store().tasks(uids)?;
         tasks.truncate(self.group_length(&tasks));
         let uids: Vec<u32> = tasks.iter().map(|task| task.uid).collect();
-        let (started_at, batch) = self.queue.start(&uids);
+        let (started_at, batch, waiting) = self.queue.start(&uids);
+        // What was canceled meanwhile is not applied.
+        tasks.retain(|task| waiting.contains(&task.uid));
         let additions = tasks.first().is_some_and(|task| matches!(task.content, Some(Content::Documents { .. })));
         for task in &mut tasks {
             task.batch_uid = Some(batch);

@@ -124,3 +124,42 @@ fn acknowledged_writes_survive_a_kill() {
         assert_eq!(answer["totalHits"], 400);
     }
 }
+
+#[test]
+fn a_waiting_task_is_canceled_and_one_that_ended_is_not() {
+    let server = Server::start();
+    server.index("a", &json!({}), &json!([{"id": 0}]));
+    let ended = number(&server.post("/indexes/a/documents", &json!([{"id": 1}])));
+    server.done(server.post("/indexes/a/documents", &json!([{"id": 2}])));
+    let documents: Value =
+        (0..3000).map(|i| json!({"id": i, "text": format!("some words {i} and {} more", i * 7919)})).collect();
+    let slow = server.post("/indexes/a/documents", &documents);
+    let settings = number(&server.patch("/indexes/a/settings", &json!({"stopWords": ["and"]})));
+    let waiting = number(&server.delete("/indexes/a/documents"));
+    let cancel = server.post(&format!("/tasks/cancel?uids={waiting},{ended}"), &Value::Null);
+    assert_eq!((cancel.status, &cancel.body["type"]), (200, &json!("taskCancelation")), "{}", cancel.body);
+    server.done(slow);
+    let task = |uid: u64| server.get(&format!("/tasks/{uid}")).ok();
+    let by = &cancel.body["taskUid"];
+    assert_eq!((&task(waiting)["status"], &task(waiting)["canceledBy"]), (&json!("canceled"), by));
+    assert_eq!(task(waiting)["details"]["deletedDocuments"], 0);
+    assert_eq!(task(ended)["status"], "succeeded");
+    let done = task(by.as_u64().unwrap());
+    assert_eq!(
+        done["details"],
+        json!({"matchedTasks": 2, "canceledTasks": 1, "originalFilter": format!("?uids={waiting},{ended}")})
+    );
+    assert_eq!(server.get("/tasks?statuses=canceled").ok()["total"], 1);
+    assert_ne!(task(settings)["status"], "canceled");
+    assert_eq!(server.post("/tasks/cancel", &Value::Null).status, 400);
+}
+
+#[test]
+fn features_are_remembered() {
+    let server = Server::start();
+    assert_eq!(server.get("/experimental-features").ok()["containsFilter"], false);
+    let changed = server.patch("/experimental-features", &json!({"containsFilter": true, "metrics": null})).ok();
+    assert_eq!((&changed["containsFilter"], &changed["metrics"]), (&json!(true), &json!(false)));
+    assert_eq!(server.get("/experimental-features").ok(), changed);
+    assert_eq!(server.patch("/experimental-features", &json!({"nonsense": true})).status, 400);
+}

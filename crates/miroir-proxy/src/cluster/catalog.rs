@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use miroir_core::id::IndexUid;
 use miroir_core::settings::Settings;
-use miroir_store::{Batch, Store, StoreError, Table, TypedTable, Write};
+use miroir_store::{Batch, Committed, Store, StoreError, Table, TypedTable, Write};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -30,16 +30,69 @@ pub struct Index {
     pub updated_at: OffsetDateTime,
     /// Its creation has been processed. Before that, as with one server, only writes know it.
     pub ready: bool,
+    /// Names that readers know it by until the tasks before its renaming are done, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<EarlierName>,
     /// As committed: what the nodes read back, without the overlay.
     pub settings: Settings,
 }
 
+/// A name that readers still know an index by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EarlierName {
+    /// The name.
+    pub uid: IndexUid,
+    /// The mark of the task whose end is the name's end.
+    pub until: String,
+}
+
+impl Index {
+    /// As readers know it.
+    fn shown(self: &Arc<Self>) -> Arc<Self> {
+        match self.earlier.first() {
+            None => self.clone(),
+            Some(name) => Arc::new(Self { uid: name.uid.clone(), ..Self::clone(self) }),
+        }
+    }
+}
+
+/// Exchange the names of two indexes, or give one a name that is free.
+#[derive(Clone, Debug)]
+pub struct Renaming {
+    /// The index.
+    pub from: IndexUid,
+    /// The other index, or the new name.
+    pub to: IndexUid,
+}
+
 type Entries = BTreeMap<IndexUid, Arc<Index>>;
+
+/// All indexes at one moment.
+#[derive(Default)]
+struct Names {
+    /// As writes know them.
+    writers: Entries,
+    /// As reads know them; none whose creation is under way.
+    readers: Entries,
+}
+
+impl Names {
+    fn new(writers: Entries) -> Self {
+        let mut readers = Entries::new();
+        // An index that keeps its name for readers stands before one that has taken it since.
+        let (renamed, others): (Vec<_>, Vec<_>) = writers.values().partition(|index| !index.earlier.is_empty());
+        for index in others.into_iter().chain(renamed).filter(|index| index.ready) {
+            let shown = index.shown();
+            readers.insert(shown.uid.clone(), shown);
+        }
+        Self { writers, readers }
+    }
+}
 
 /// All indexes.
 pub struct Catalog {
     store: Arc<dyn Store>,
-    entries: ArcSwap<Entries>,
+    names: ArcSwap<Names>,
     /// One change at a time, so that memory follows the store in order.
     change: tokio::sync::Mutex<()>,
 }
@@ -55,22 +108,27 @@ impl Catalog {
         let records = TABLE.list(&*store).await?;
         let entries: Entries =
             records.into_iter().map(|(_, record)| (record.value.uid.clone(), Arc::new(record.value))).collect();
-        Ok(Self { store, entries: ArcSwap::from_pointee(entries), change: tokio::sync::Mutex::default() })
+        Ok(Self { store, names: ArcSwap::from_pointee(Names::new(entries)), change: tokio::sync::Mutex::default() })
     }
 
-    /// The index, also one whose creation is still under way.
+    /// The index that a write means, also one whose creation is still under way.
     pub fn get(&self, uid: &IndexUid) -> Option<Arc<Index>> {
-        self.entries.load().get(uid).cloned()
+        self.names.load().writers.get(uid).cloned()
     }
 
-    /// The index that is called this on the nodes.
+    /// The index that a read means.
+    pub fn read(&self, uid: &IndexUid) -> Option<Arc<Index>> {
+        self.names.load().readers.get(uid).cloned()
+    }
+
+    /// The index that is called this on the nodes, under the name that writes use.
     pub fn by_physical(&self, physical: &IndexUid) -> Option<Arc<Index>> {
-        self.entries.load().values().find(|index| index.physical == *physical).cloned()
+        self.names.load().writers.values().find(|index| index.physical == *physical).cloned()
     }
 
-    /// All indexes whose creation has been processed, by uid.
+    /// All indexes that reads know, by uid.
     pub fn ready(&self) -> Vec<Arc<Index>> {
-        self.entries.load().values().filter(|index| index.ready).cloned().collect()
+        self.names.load().readers.values().cloned().collect()
     }
 
     /// Insert an index that is not there. Returns whether it was inserted.
@@ -89,38 +147,102 @@ impl Catalog {
         Ok(true)
     }
 
-    /// Change an index that is there; `change` says whether it changed anything. Returns what is there now.
+    /// Change the index that is called this on the nodes, whatever its name is by now; `change` says whether it changed
+    /// anything. Returns what is there now.
     ///
     /// # Errors
     /// When the store cannot be written; then nothing changed.
     pub async fn update(
         &self,
-        uid: &IndexUid,
+        physical: &IndexUid,
         change: impl FnOnce(&mut Index) -> bool + Send,
     ) -> Result<Option<Arc<Index>>, StoreError> {
         let _one_at_a_time = self.change.lock().await;
-        let Some(current) = self.get(uid) else { return Ok(None) };
+        let Some(current) = self.by_physical(physical) else { return Ok(None) };
         let mut next = Index::clone(&current);
         if !change(&mut next) {
             return Ok(Some(current));
         }
-        self.persist(TABLE.put(uid.as_str(), &next)?, Vec::new()).await?;
+        self.persist(TABLE.put(next.uid.as_str(), &next)?, Vec::new()).await?;
         let next = Arc::new(next);
         self.swap(|entries| {
-            entries.insert(uid.clone(), next.clone());
+            entries.insert(next.uid.clone(), next.clone());
         });
         Ok(Some(next))
     }
 
-    /// Remove an index, together with what else must go in the same step.
+    /// Give indexes new names, all at once and together with the rest of the batch. Readers keep the old ones until
+    /// [`Catalog::unveil`]; without a mark they do not. `rename` changes what else a new name brings with it.
     ///
     /// # Errors
     /// When the store cannot be written; then nothing changed.
-    pub async fn remove(&self, uid: &IndexUid, with: Vec<Write>) -> Result<(), StoreError> {
+    pub async fn rename(
+        &self,
+        renamings: &[Renaming],
+        until: Option<&str>,
+        mut batch: Batch,
+    ) -> Result<Committed, StoreError> {
         let _one_at_a_time = self.change.lock().await;
-        self.persist(TABLE.delete(uid.as_str()), with).await?;
+        let current = self.names.load_full();
+        let mut next = current.writers.clone();
+        for Renaming { from, to } in renamings {
+            let moved = [(next.remove(from), to), (next.remove(to), from)];
+            for (index, uid) in moved {
+                let Some(mut index) = index.map(|index| Index::clone(&index)) else { continue };
+                match until {
+                    Some(until) => index.earlier.push(EarlierName { uid: index.uid, until: until.into() }),
+                    None => index.earlier.clear(),
+                }
+                index.uid = uid.clone();
+                index.updated_at = OffsetDateTime::now_utc();
+                next.insert(uid.clone(), Arc::new(index));
+            }
+        }
+        for uid in renamings.iter().flat_map(|renaming| [&renaming.from, &renaming.to]) {
+            batch.writes.push(match next.get(uid) {
+                Some(index) => TABLE.put(uid.as_str(), index)?,
+                None => TABLE.delete(uid.as_str()),
+            });
+        }
+        batch.renamed = renamings.iter().map(|renaming| (renaming.from.clone(), renaming.to.clone())).collect();
+        let committed = self.store.commit(batch).await?;
+        self.names.store(Arc::new(Names::new(next)));
+        Ok(committed)
+    }
+
+    /// Readers learn the names that are marked with this, and of all names before them.
+    ///
+    /// # Errors
+    /// When the store cannot be written; then nothing changed.
+    pub async fn unveil(&self, until: &str) -> Result<(), StoreError> {
+        let _one_at_a_time = self.change.lock().await;
+        let current = self.names.load_full();
+        let mut next = current.writers.clone();
+        let mut writes = Vec::new();
+        for (uid, index) in &mut next {
+            let Some(last) = index.earlier.iter().rposition(|name| name.until == until) else { continue };
+            let mut changed = Index::clone(index);
+            changed.earlier.drain(..=last);
+            writes.push(TABLE.put(uid.as_str(), &changed)?);
+            *index = Arc::new(changed);
+        }
+        if !writes.is_empty() {
+            self.store.commit(Batch { writes, ..Batch::default() }).await?;
+            self.names.store(Arc::new(Names::new(next)));
+        }
+        Ok(())
+    }
+
+    /// Remove the index that is called this on the nodes, together with what else must go in the same step.
+    ///
+    /// # Errors
+    /// When the store cannot be written; then nothing changed.
+    pub async fn remove(&self, physical: &IndexUid, with: Vec<Write>) -> Result<(), StoreError> {
+        let _one_at_a_time = self.change.lock().await;
+        let Some(index) = self.by_physical(physical) else { return Ok(()) };
+        self.persist(TABLE.delete(index.uid.as_str()), with).await?;
         self.swap(|entries| {
-            entries.remove(uid);
+            entries.remove(&index.uid);
         });
         Ok(())
     }
@@ -131,10 +253,10 @@ impl Catalog {
     }
 
     fn swap(&self, change: impl Fn(&mut Entries)) {
-        self.entries.rcu(|entries| {
-            let mut next = Entries::clone(entries);
+        self.names.rcu(|names| {
+            let mut next = names.writers.clone();
             change(&mut next);
-            next
+            Names::new(next)
         });
     }
 }

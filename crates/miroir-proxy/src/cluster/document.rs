@@ -58,7 +58,12 @@ impl Cluster {
     ///
     /// # Errors
     /// As [`Cluster::change`]; a deletion from an unknown index is a task that fails.
-    pub async fn delete_documents(&self, uid: &IndexUid, deletion: Deletion) -> Result<Accepted, Error> {
+    pub async fn delete_documents(
+        &self,
+        uid: &IndexUid,
+        deletion: Deletion,
+        custom_metadata: Option<String>,
+    ) -> Result<Accepted, Error> {
         let ids = match &deletion {
             // An id that no document can have deletes nothing, as with one server.
             Deletion::One(id) => Some(vec![id.clone()]),
@@ -83,18 +88,14 @@ impl Cluster {
             })
         };
         let mut change = Change {
-            uid: uid.clone(),
-            kind: TaskKind::DocumentDeletion,
             details: details(None),
             effects: Effects { counts_deletions: true, ..Effects::default() },
-            doomed: None,
-            touched: Vec::new(),
-            parts: Vec::new(),
+            custom_metadata,
+            ..Change::new(uid, TaskKind::DocumentDeletion)
         };
         let Some(index) = self.catalog.get(uid) else {
             change.details = details(Some(0));
-            change.doomed = Some(ErrorBody::new(Code::IndexNotFound, format!("Index `{uid}` not found.")));
-            return self.conclude_at_once(change).await;
+            return self.conclude_at_once(change.without_index()).await;
         };
         let timeout = self.write_timeout();
         match (&ids, deletion) {
@@ -149,7 +150,7 @@ impl Cluster {
     }
 
     /// The same call for every node that holds a shard.
-    async fn broadcast(&self, index: &Index, call: Call, change: &mut Change) -> Result<(), Error> {
+    pub(super) async fn broadcast(&self, index: &Index, call: Call, change: &mut Change) -> Result<(), Error> {
         let topology = self.ensure_placement(index.shards).await?;
         change.touched = all_shards(index);
         let Some(groups) = topology.placements(index.shards) else { return Ok(()) };

@@ -6,8 +6,11 @@ use miroir_core::document::SplitError;
 use miroir_core::error::ErrorBody;
 use miroir_core::id::ShardId;
 use miroir_core::merge::MergeError;
+use miroir_core::strip;
 use miroir_store::StoreError;
 use thiserror::Error;
+
+use super::Index;
 
 /// Why a request was not done.
 #[derive(Debug, Error)]
@@ -78,6 +81,16 @@ pub enum Error {
     /// A bug of ours; the text goes to the log.
     #[error("internal: {0}")]
     Internal(String),
+}
+
+impl Error {
+    /// The same, calling the index as clients do.
+    pub fn naming(mut self, index: &Index) -> Self {
+        if let Self::Refused { body, .. } = &mut self {
+            body.message = strip::index_name(&body.message, index.physical.as_str(), index.uid.as_str());
+        }
+        self
+    }
 }
 
 /// `3,7`, as headers and messages name shards.

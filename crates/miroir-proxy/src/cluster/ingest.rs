@@ -41,6 +41,8 @@ pub struct Ingest {
     pub skip_creation: bool,
     /// Whether an index that does not exist may come into being.
     pub may_create: bool,
+    /// From `?customMetadata=`, kept with the task.
+    pub custom_metadata: Option<String>,
     /// What it holds of the budget.
     pub reserved: Reserved,
 }
@@ -119,6 +121,7 @@ impl Cluster {
     pub async fn ingest(self: &Arc<Self>, uid: &IndexUid, ingest: Ingest) -> Result<Accepted, Error> {
         let method = ingest.method.clone();
         let (skip_creation, may_create) = (ingest.skip_creation, ingest.may_create);
+        let custom_metadata = ingest.custom_metadata.clone();
         let limit = self.config.server.max_body_bytes.get() as u64;
         let (decoded, ingest) = off_thread(move || decode(ingest, limit)).await??;
         let mut prepared = self.prepare(uid, &decoded, &ingest).await?;
@@ -130,9 +133,9 @@ impl Cluster {
         }
         drop(decoded);
         let answer = if may_create || self.catalog.get(uid).is_some() {
-            self.send_documents(uid, prepared, method, skip_creation).await
+            self.send_documents(uid, prepared, method, skip_creation, custom_metadata).await
         } else {
-            self.decline_documents(uid, prepared.received).await
+            self.decline_documents(uid, prepared.received, custom_metadata).await
         };
         drop(turn);
         answer
@@ -158,6 +161,7 @@ impl Cluster {
         prepared: Prepared,
         method: Method,
         skip_creation: bool,
+        custom_metadata: Option<String>,
     ) -> Result<Accepted, Error> {
         let (index, creation) = self.index_for_write(uid, prepared.primary_key.clone()).await?;
         let index = self.adopt_primary_key(index, &prepared).await?;
@@ -166,13 +170,10 @@ impl Cluster {
             .placements(index.shards)
             .ok_or_else(|| Error::Internal(format!("no placement for {} shards", index.shards)))?;
         let mut change = Change {
-            uid: uid.clone(),
-            kind: TaskKind::DocumentAdditionOrUpdate,
-            details: None,
             effects: Effects { creates_index: creation.is_some(), ..Effects::default() },
-            doomed: None,
-            touched: Vec::new(),
             parts: creation.map(|steps| self.on_every_node(&topology, &steps)).unwrap_or_default(),
+            custom_metadata,
+            ..Change::new(uid, TaskKind::DocumentAdditionOrUpdate)
         };
         match prepared.outcome {
             Err(error) => {
@@ -207,17 +208,15 @@ impl Cluster {
     }
 
     /// The index does not exist, and the client may not create it: a task that fails.
-    async fn decline_documents(&self, uid: &IndexUid, received: u64) -> Result<Accepted, Error> {
-        let change = Change {
-            uid: uid.clone(),
-            kind: TaskKind::DocumentAdditionOrUpdate,
-            details: raw(&json!({ "receivedDocuments": received, "indexedDocuments": 0 })),
-            effects: Effects::default(),
-            doomed: Some(ErrorBody::new(Code::IndexNotFound, format!("Index `{uid}` not found."))),
-            touched: Vec::new(),
-            parts: Vec::new(),
-        };
-        self.conclude_at_once(change).await
+    async fn decline_documents(
+        &self,
+        uid: &IndexUid,
+        received: u64,
+        custom_metadata: Option<String>,
+    ) -> Result<Accepted, Error> {
+        let details = raw(&json!({ "receivedDocuments": received, "indexedDocuments": 0 }));
+        let change = Change::new(uid, TaskKind::DocumentAdditionOrUpdate).without_index();
+        self.conclude_at_once(Change { details, custom_metadata, ..change }).await
     }
 
     async fn adopt_primary_key(&self, index: Arc<Index>, prepared: &Prepared) -> Result<Arc<Index>, Error> {
@@ -228,7 +227,7 @@ impl Cluster {
         let key = prepared.primary_key.clone();
         let updated = self
             .catalog
-            .update(&index.uid, |index| {
+            .update(&index.physical, |index| {
                 index.primary_key = key;
                 true
             })

@@ -3,13 +3,13 @@
 //! Two writes that are sent at the same time would otherwise reach two replicas in different orders and leave them
 //! different for ever. A lane is a queue, held only while a change is handed to the nodes' own task queues.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
 use miroir_core::id::IndexUid;
 use tokio::sync::OwnedMutexGuard;
 
-/// One lane per physical index that is being written.
+/// One lane per index that is being written.
 #[derive(Default)]
 pub struct Lanes(Mutex<HashMap<IndexUid, Arc<tokio::sync::Mutex<()>>>>);
 
@@ -28,5 +28,15 @@ impl Lanes {
             lanes.entry(index.clone()).or_default().clone()
         };
         Turn(lane.lock_owned().await)
+    }
+
+    /// Wait for the turns of several indexes. Everybody takes them in one order, so that nobody waits for ever.
+    pub async fn turns<'a>(&self, indexes: impl IntoIterator<Item = &'a IndexUid>) -> Vec<Turn> {
+        let indexes: BTreeSet<&IndexUid> = indexes.into_iter().collect();
+        let mut turns = Vec::with_capacity(indexes.len());
+        for index in indexes {
+            turns.push(self.turn(index).await);
+        }
+        turns
     }
 }

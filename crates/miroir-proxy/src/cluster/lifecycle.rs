@@ -1,9 +1,10 @@
 //! Indexes come and go: the catalog first, the nodes after.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use http::Method;
-use miroir_core::error::{Code, ErrorBody};
+use miroir_core::error::Code;
 use miroir_core::id::{IndexUid, ShardId};
 use miroir_core::settings::{Settings, initial};
 use miroir_core::task::{Effects, TaskKind};
@@ -13,7 +14,10 @@ use time::OffsetDateTime;
 use super::search::all_shards;
 use super::write::{Accepted, Change, Step, raw};
 use super::{Cluster, Error, Index};
-use crate::node::Call;
+use crate::node::{Call, Node};
+
+/// The most of a client's uid in a name of ours: what is added is much shorter than what is left.
+const MAX_STEM: usize = 400;
 
 impl Cluster {
     /// `POST /indexes`.
@@ -23,20 +27,14 @@ impl Cluster {
     pub async fn create_index(&self, uid: &IndexUid, primary_key: Option<String>) -> Result<Accepted, Error> {
         let _turn = self.lanes.turn(uid).await;
         let mut change = Change {
-            uid: uid.clone(),
-            kind: TaskKind::IndexCreation,
             details: raw(&json!({ "primaryKey": primary_key })),
             effects: Effects { creates_index: true, ..Effects::default() },
-            doomed: None,
-            touched: Vec::new(),
-            parts: Vec::new(),
+            ..Change::new(uid, TaskKind::IndexCreation)
         };
         let (index, creation) = self.index_for_write(uid, primary_key).await?;
         let Some(steps) = creation else {
             let taken = format!("Index `{uid}` already exists.");
-            change.doomed = Some(ErrorBody::new(Code::IndexAlreadyExists, taken));
-            change.effects = Effects::default();
-            return self.conclude_at_once(change).await;
+            return self.conclude_at_once(change.doomed_by(Code::IndexAlreadyExists, taken)).await;
         };
         let topology = self.ensure_placement(index.shards).await?;
         change.touched = all_shards(&index);
@@ -45,7 +43,6 @@ impl Cluster {
         if result.is_err() {
             // Not acknowledged: undo, so that the name is free again.
             self.forget_index(&index).await?;
-            self.delete_on_nodes(&index).await;
         }
         result
     }
@@ -67,12 +64,13 @@ impl Cluster {
         let now = OffsetDateTime::now_utc();
         let index = Index {
             uid: uid.clone(),
-            physical: uid.clone(),
+            physical: self.free_physical(uid),
             primary_key,
             shards: self.config.shards,
             created_at: now,
             updated_at: now,
             ready: false,
+            earlier: Vec::new(),
             settings: Settings::default(),
         };
         self.ensure_placement(index.shards).await?;
@@ -91,91 +89,86 @@ impl Cluster {
         [create, settings].into_iter().map(|call| Step { call, shards: Vec::new() }).collect()
     }
 
-    /// `PATCH /indexes/{uid}`: give the index its primary key.
-    ///
-    /// # Errors
-    /// As [`Cluster::change`]. An unknown index is a task that fails.
-    pub async fn update_index(&self, uid: &IndexUid, primary_key: Option<String>) -> Result<Accepted, Error> {
-        let _turn = self.lanes.turn(uid).await;
-        let body = json!({ "primaryKey": primary_key });
-        let mut change = Change {
-            uid: uid.clone(),
-            kind: TaskKind::IndexUpdate,
-            details: raw(&body),
-            effects: Effects { primary_key: primary_key.clone(), ..Effects::default() },
-            doomed: None,
-            touched: Vec::new(),
-            parts: Vec::new(),
-        };
-        let Some(index) = self.catalog.get(uid) else {
-            change.doomed = Some(ErrorBody::new(Code::IndexNotFound, format!("Index `{uid}` not found.")));
-            return self.conclude_at_once(change).await;
-        };
-        // Nodes without documents of it would accept what the others refuse.
-        if self.count_documents(&index).await? > 0 {
-            let key = index.primary_key.as_deref().unwrap_or_default();
-            let message = format!("Index `{uid}`: Index already has a primary key: `{key}`.");
-            change.doomed = Some(ErrorBody::new(Code::IndexPrimaryKeyAlreadyExists, message));
-            return self.conclude_at_once(change).await;
+    /// What a new index is called on the nodes: as the client calls it, unless an index of that name is there still,
+    /// renamed for clients or deleted while a node was away.
+    fn free_physical(&self, uid: &IndexUid) -> IndexUid {
+        let taken = |name: &IndexUid| self.catalog.by_physical(name).is_some() || self.leftovers.contains(name);
+        if !taken(uid) {
+            return uid.clone();
         }
-        let path = format!("/indexes/{}", index.physical);
-        let call = Call::json("update_index", Method::PATCH, path, body.to_string().into_bytes(), self.write_timeout());
-        let topology = self.ensure_placement(index.shards).await?;
-        change.touched = all_shards(&index);
-        change.parts = self.on_every_node(&topology, &[Step { call, shards: Vec::new() }]);
-        self.change(&index, change).await
+        let stem: String = uid.as_str().chars().take(MAX_STEM).collect();
+        let fresh = format!("{stem}-{}", uuid::Uuid::new_v4().simple()).parse();
+        // Letters, digits and hyphens, and short enough: always a uid.
+        fresh.unwrap_or_else(|_| uid.clone())
     }
 
-    /// `DELETE /indexes/{uid}`. A node that is down keeps a leftover, which a later index of that name cannot be
-    /// mistaken for: the node refuses to create it and is stale for it.
+    /// `DELETE /indexes/{uid}`. A node that is down is told when it is back.
     ///
     /// # Errors
     /// As [`Cluster::change`]. An unknown index is a task that fails.
     pub async fn delete_index(&self, uid: &IndexUid) -> Result<Accepted, Error> {
         let _turn = self.lanes.turn(uid).await;
-        let mut change = Change {
-            uid: uid.clone(),
-            kind: TaskKind::IndexDeletion,
-            details: raw(&json!({ "deletedDocuments": null })),
-            effects: Effects::default(),
-            doomed: None,
-            touched: Vec::new(),
-            parts: Vec::new(),
-        };
+        let mut change =
+            Change { details: raw(&json!({ "deletedDocuments": null })), ..Change::new(uid, TaskKind::IndexDeletion) };
         let Some(index) = self.catalog.get(uid) else {
             change.details = raw(&json!({ "deletedDocuments": 0 }));
-            change.doomed = Some(ErrorBody::new(Code::IndexNotFound, format!("Index `{uid}` not found.")));
-            return self.conclude_at_once(change).await;
+            return self.conclude_at_once(change.without_index()).await;
         };
         if !self.nodes.values().any(|node| node.health.state().is_live()) {
             return Err(Error::NoQuorum { shards: all_shards(&index).into_iter().collect() });
         }
         let count = self.count_documents(&index).await.unwrap_or(0);
         change.effects.details = raw(&json!({ "deletedDocuments": count }));
+        let _in_hand = self.leftovers.take_in_hand(&index.physical);
         self.forget_index(&index).await?;
         let topology = self.ensure_placement(index.shards).await?;
-        change.parts = self.on_every_node(&topology, &[self.deletion_step(&index)]);
-        self.change(&index, change).await
+        change.parts = self.on_every_node(&topology, &[self.deletion_step(&index.physical)]);
+        let (accepted, told) = self.change_on(&index, change).await?;
+        self.leftovers.told(&*self.store, &index.physical, &told).await?;
+        Ok(accepted)
     }
 
-    /// Take an index out of the catalog, and what is known of its replicas with it, in one step.
+    /// Take an index out of the catalog, and what is known of its replicas with it, in one step. From then on it is a
+    /// leftover, until every node was told to delete it.
     pub(super) async fn forget_index(&self, index: &Index) -> Result<(), Error> {
-        self.catalog.remove(&index.uid, self.stale.forgetting(&index.physical)).await?;
+        let members = self.nodes.keys().cloned().collect();
+        let mut with = self.stale.forgetting(&index.physical);
+        with.push(self.leftovers.write(&index.physical, &members)?);
+        // Before the name is free: nobody must give it away in between.
+        self.leftovers.learn(&index.physical, &members);
+        self.catalog.remove(&index.physical, with).await?;
         self.stale.forget(&index.physical);
         Ok(())
     }
 
-    fn deletion_step(&self, index: &Index) -> Step {
-        let path = format!("/indexes/{}", index.physical);
+    fn deletion_step(&self, physical: &IndexUid) -> Step {
+        let path = format!("/indexes/{physical}");
         Step { call: Call::bare("delete_index", Method::DELETE, path, self.write_timeout()), shards: Vec::new() }
     }
 
-    /// Best effort: what stays behind is a leftover.
-    async fn delete_on_nodes(&self, index: &Index) {
-        for node in self.nodes.values().filter(|node| node.health.state().is_live()) {
-            if let Err(error) = node.call(self.deletion_step(index).call).await {
-                tracing::warn!(node = %node.member.id, %error, index = %index.physical, "a leftover index stays behind");
+    /// Tell a node to delete what was deleted without it. What stays behind is tried again later.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn sweep_leftovers(&self, node: &Node) -> Result<(), Error> {
+        let told = BTreeSet::from([node.member.id.clone()]);
+        for physical in self.leftovers.on(&node.member.id) {
+            // A record that a crash left behind: the index is in use, or in use again.
+            if self.catalog.by_physical(&physical).is_some() {
+                self.leftovers.told(&*self.store, &physical, &told).await?;
+                continue;
+            }
+            let gone = match node.call(self.deletion_step(&physical).call).await {
+                Ok(reply) => reply.status == 202 || reply.status == 404,
+                Err(error) => {
+                    tracing::debug!(node = %node.member.id, %error, index = %physical, "a leftover stays behind");
+                    false
+                }
+            };
+            if gone {
+                self.leftovers.told(&*self.store, &physical, &told).await?;
             }
         }
+        Ok(())
     }
 }

@@ -3,29 +3,39 @@
 //! Reads and writes decide in `miroir_core` and act here: one file per verb.
 
 mod browse;
+mod cancel;
 mod catalog;
+mod chores;
+mod compact;
 mod degraded;
 mod document;
+mod edit;
 mod error;
+mod features;
 mod ingest;
 mod keys;
 mod lanes;
+mod leftovers;
 mod lifecycle;
 mod read;
+mod rename;
 mod search;
 mod settings;
 mod settle;
 mod stale;
 mod stats;
+mod webhooks;
 mod write;
 
 pub use browse::BrowseRequest;
 pub use catalog::Index;
 pub use degraded::Degraded;
 pub use document::Deletion;
+pub use edit::Edition;
 pub use error::Error;
 pub use ingest::{Ingest, IngestBudget, Reserved};
 pub use keys::Keys;
+pub use rename::Swap;
 pub use settle::Settler;
 pub use stale::StaleReplica;
 
@@ -49,8 +59,11 @@ use tokio::sync::{Notify, Semaphore};
 use crate::node::{Health, Node, NodeClient, NodeState, Weights};
 use crate::telemetry::Metrics;
 use catalog::Catalog;
+use features::FeatureRegistry;
 use lanes::Lanes;
+use leftovers::Leftovers;
 use stale::StaleReplicas;
+use webhooks::Webhooks;
 
 /// An answer to a client, and what was missing when it was made.
 #[derive(Debug)]
@@ -88,6 +101,9 @@ pub struct Cluster {
     nodes: BTreeMap<NodeId, Arc<Node>>,
     catalog: Catalog,
     stale: StaleReplicas,
+    leftovers: Leftovers,
+    features: FeatureRegistry,
+    webhooks: Webhooks,
     lanes: Lanes,
     rotation: AtomicUsize,
     /// Randomly keyed: what it makes of the rotation is as good as random.
@@ -131,6 +147,9 @@ impl Cluster {
             keys: Keys::load(store.clone(), config.master_key.as_ref().map(|key| key.expose())).await?,
             catalog: Catalog::load(store.clone()).await?,
             stale: StaleReplicas::load(&*store).await?,
+            leftovers: Leftovers::load(&*store).await?,
+            features: FeatureRegistry::load(&*store).await?,
+            webhooks: Webhooks::load(&*store, &config).await?,
             topology: ArcSwap::from_pointee(topology),
             registered: Notify::new(),
             requests: Semaphore::new(config.server.max_concurrent_requests.get()),
@@ -186,7 +205,7 @@ impl Cluster {
     /// # Errors
     /// [`Error::IndexNotFound`], also while its creation is still under way, as with one server.
     pub fn index(&self, uid: &IndexUid) -> Result<Arc<Index>, Error> {
-        self.catalog.get(uid).filter(|index| index.ready).ok_or_else(|| Error::IndexNotFound(uid.to_string()))
+        self.catalog.read(uid).ok_or_else(|| Error::IndexNotFound(uid.to_string()))
     }
 
     /// Shards of new indexes that no live fresh replica can answer for, ascending.

@@ -1,11 +1,12 @@
 //! Scatter: one read over a covering set, with other replicas stepping in for nodes that fail.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use futures_util::future::join_all;
 use miroir_core::config::UnavailableShardPolicy;
 use miroir_core::cover::{self, Assignment, Freshness, Plan, Preference, Replicas, Wanted};
-use miroir_core::error::ErrorBody;
+use miroir_core::error::{Code, ErrorBody};
 use miroir_core::id::{GroupId, NodeId, ShardId};
 use miroir_core::inert::shard_filter;
 use miroir_core::strip;
@@ -105,7 +106,7 @@ impl Cluster {
             }
             open.sort_unstable();
         }
-        self.conclude(parts, refusals, degraded)
+        self.conclude(parts, refusals, degraded).map_err(|error| error.naming(index))
     }
 
     fn view(&self, index: &Index) -> View<'_> {
@@ -174,7 +175,10 @@ impl Cluster {
         for _ in 0..self.nodes.len().max(1) {
             let Some(node) = self.any_live_node() else { break };
             match node.call(call.clone()).await {
-                Ok(reply) if reply.status >= 400 && reply.status < 500 => return refused(&reply),
+                Ok(reply) if reply.status >= 400 && reply.status < 500 => {
+                    let index = self.index_of_path(&call.path);
+                    return index.map_or_else(|| refused(&reply), |index| refused(&reply).naming(&index));
+                }
                 Ok(reply) if reply.status < 400 => {
                     return Error::Internal(format!("a node accepted what we could not read: {}", call.path));
                 }
@@ -182,6 +186,12 @@ impl Cluster {
             }
         }
         Error::ShardUnavailable { shards: BTreeSet::new() }
+    }
+
+    /// The index that a request to a node is about, as readers know it.
+    fn index_of_path(&self, path: &str) -> Option<Arc<Index>> {
+        let physical = path.strip_prefix("/indexes/")?.split(['/', '?']).next()?;
+        self.indexes().into_iter().find(|index| index.physical.as_str() == physical)
     }
 }
 
@@ -201,6 +211,10 @@ pub fn refused(reply: &Reply) -> Error {
         Some(mut body) => {
             body.message = strip::message(&body.message);
             Error::Refused { status: reply.status, body }
+        }
+        None if matches!(reply.status, 404 | 405) => {
+            let message = "The nodes do not have this route.";
+            Error::Invalid(ErrorBody::new(Code::MiroirUnsupported, message))
         }
         None => Error::Answer { node: "(any)".into(), why: format!("status {} without an error body", reply.status) },
     }

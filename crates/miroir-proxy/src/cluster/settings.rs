@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use http::Method;
-use miroir_core::error::{Code, ErrorBody};
 use miroir_core::id::{IndexUid, NodeId};
 use miroir_core::settings::{Settings, details, reset, strip};
 use miroir_core::task::{Effects, TaskKind};
@@ -63,16 +62,8 @@ impl Cluster {
 
     /// The index does not exist and must not come into being: a task that fails.
     async fn decline_settings(&self, uid: &IndexUid, details: Option<Box<RawValue>>) -> Result<Accepted, Error> {
-        let change = Change {
-            uid: uid.clone(),
-            kind: TaskKind::SettingsUpdate,
-            details,
-            effects: Effects::default(),
-            doomed: Some(ErrorBody::new(Code::IndexNotFound, format!("Index `{uid}` not found."))),
-            touched: Vec::new(),
-            parts: Vec::new(),
-        };
-        self.conclude_at_once(change).await
+        let change = Change::new(uid, TaskKind::SettingsUpdate).without_index();
+        self.conclude_at_once(Change { details, ..change }).await
     }
 
     async fn send_settings(
@@ -91,13 +82,11 @@ impl Cluster {
         let shown = serde_json::from_str(patch.get()).ok().and_then(|patch| raw(&details(&patch)));
         let topology = self.ensure_placement(index.shards).await?;
         let change = Change {
-            uid: index.uid.clone(),
-            kind: TaskKind::SettingsUpdate,
             details: shown,
             effects: Effects { creates_index, settings: Some(patch), ..Effects::default() },
-            doomed: None,
             touched: all_shards(index),
             parts: self.on_every_node(&topology, &steps),
+            ..Change::new(&index.uid, TaskKind::SettingsUpdate)
         };
         let result = self.change(index, change).await;
         if result.is_err() && creates_index {
@@ -138,7 +127,7 @@ impl Cluster {
         let kept = index.settings.kept(patch.as_ref());
         let committed = strip(agreed, &kept);
         self.catalog
-            .update(&index.uid, |index| {
+            .update(&index.physical, |index| {
                 index.settings = committed;
                 index.updated_at = time::OffsetDateTime::now_utc();
                 true

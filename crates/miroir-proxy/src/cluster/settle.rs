@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use http::Method;
 use miroir_core::error::ErrorBody;
-use miroir_core::id::{NodeId, ShardId, TaskUid};
+use miroir_core::id::{IndexUid, NodeId, ShardId, TaskUid};
 use miroir_core::settle::{Settlement, settle};
-use miroir_core::task::{NodeTask, Task, TaskQuery, TaskStatus};
+use miroir_core::task::{NodeTask, Selection, Task, TaskKind, TaskQuery, TaskStatus};
 use miroir_store::Batch;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -30,7 +31,44 @@ const QUIET: Duration = Duration::from_secs(1);
 
 /// The background work of settling.
 pub struct Settler {
-    cluster: Arc<Cluster>,
+    pub(super) cluster: Arc<Cluster>,
+    /// The cancelations under way.
+    canceling: BTreeMap<TaskUid, Selection>,
+    /// Tasks of nodes that these have been asked to cancel.
+    asked: BTreeSet<(NodeId, u64)>,
+}
+
+/// What one look at all unfinished tasks, oldest first, has come across so far.
+#[derive(Default)]
+pub(super) struct Round {
+    /// The cancelations that were known before it began.
+    canceling: BTreeMap<TaskUid, Selection>,
+    /// Those among them with tasks that are not finished, or were not before this round.
+    pub(super) unfinished_cancelations: BTreeSet<TaskUid>,
+    /// The cancelations met.
+    met: BTreeMap<TaskUid, Selection>,
+    /// The indexes of tasks that are not finished.
+    pub(super) busy: BTreeSet<IndexUid>,
+    /// Tasks of nodes that are to be canceled.
+    doomed: BTreeSet<(NodeId, u64)>,
+}
+
+impl Round {
+    /// A cancelation that every task before it has been compared with.
+    pub(super) fn has_seen(&self, cancelation: TaskUid) -> bool {
+        self.canceling.contains_key(&cancelation)
+    }
+
+    /// Which cancelation, if any, is about this task; the first.
+    fn canceler(&mut self, task: &Task) -> Option<TaskUid> {
+        if task.kind == TaskKind::TaskCancelation {
+            self.met.insert(task.uid, task.effects.cancels.clone());
+        }
+        let about = self.canceling.iter().filter(|(_, selection)| selection.contains(task.uid));
+        let about: Vec<TaskUid> = about.map(|(uid, _)| *uid).collect();
+        self.unfinished_cancelations.extend(&about);
+        about.first().copied()
+    }
 }
 
 /// What a node says of its tasks.
@@ -63,11 +101,11 @@ type Heard = BTreeMap<(NodeId, u64), TaskOfNode>;
 impl Settler {
     /// The settler of this instance.
     pub fn new(cluster: Arc<Cluster>) -> Self {
-        Self { cluster }
+        Self { cluster, canceling: BTreeMap::new(), asked: BTreeSet::new() }
     }
 
     /// Settle until told to stop; the caller drops the future.
-    pub async fn run(self) {
+    pub async fn run(mut self) {
         let mut pause = BUSY;
         loop {
             pause = match self.round().await {
@@ -89,7 +127,8 @@ impl Settler {
     }
 
     /// Look at every unfinished task once. Returns whether any changed.
-    async fn round(&self) -> Result<bool, Error> {
+    async fn round(&mut self) -> Result<bool, Error> {
+        let mut round = Round { canceling: std::mem::take(&mut self.canceling), ..Round::default() };
         let mut after: Option<TaskUid> = None;
         let mut changed = false;
         let mut oldest = Duration::ZERO;
@@ -101,26 +140,38 @@ impl Settler {
             }
             after = Some(last.uid);
             let full = page.len() == PAGE;
-            changed |= self.settle_page(page).await?;
+            changed |= self.settle_page(page, &mut round).await?;
             if !full {
                 break;
             }
         }
+        // A cancelation that was met for the first time is looked at again soon.
+        changed |= round.met.keys().any(|uid| !round.has_seen(*uid));
+        self.canceling = round.met;
+        self.cancel_on_nodes(round.doomed).await;
         let all = TaskQuery { limit: 1, ..TaskQuery::default() };
         let size = self.cluster.store.tasks(&all).await?.total;
         self.cluster.metrics.task_backlog(oldest, size);
         Ok(changed)
     }
 
-    async fn settle_page(&self, tasks: Vec<Task>) -> Result<bool, Error> {
+    async fn settle_page(&self, tasks: Vec<Task>, round: &mut Round) -> Result<bool, Error> {
         let heard = self.listen(&tasks).await;
         let mut settled = Vec::new();
         let mut stale: Vec<StaleReplica> = Vec::new();
         for mut task in tasks {
-            let before = (task.status, task.node_tasks.clone());
+            let before = (task.status, task.node_tasks.clone(), task.effects.canceler);
+            task.effects.canceler = before.2.or(round.canceler(&task).filter(|_| !task.node_tasks.is_empty()));
             update(&mut task, &heard);
-            self.conclude(&mut task, &mut stale).await?;
-            if (task.status, &task.node_tasks) != (before.0, &before.1) {
+            self.conclude(&mut task, &mut stale, round).await?;
+            if !task.status.is_final() {
+                let unveils = task.effects.unveils.iter().flat_map(|unveiling| &unveiling.physical);
+                round.busy.extend(task.physical.iter().chain(unveils).cloned());
+                round.doomed.extend(to_cancel(&task));
+            }
+            if (task.status, &task.node_tasks, task.effects.canceler) != (before.0, &before.1, before.2)
+                || (task.kind == TaskKind::TaskDeletion && !task.status.is_final())
+            {
                 if task.status != before.0 {
                     self.cluster.metrics.task(task.status.name());
                 }
@@ -131,7 +182,12 @@ impl Settler {
             return Ok(false);
         }
         let writes = self.cluster.stale.writes(&stale)?;
+        let ended: Vec<Task> = match self.cluster.has_webhooks() {
+            true => settled.iter().filter(|task| task.status.is_final()).cloned().collect(),
+            false => Vec::new(),
+        };
         self.cluster.store.commit(Batch { writes, settled, ..Batch::default() }).await?;
+        self.cluster.announce(&ended);
         self.cluster.stale.learn(stale);
         Ok(true)
     }
@@ -187,7 +243,10 @@ impl Settler {
         tasks.results.into_iter().chain(lost).map(|task| ((node.clone(), task.uid), task)).collect()
     }
 
-    async fn conclude(&self, task: &mut Task, stale: &mut Vec<StaleReplica>) -> Result<(), Error> {
+    async fn conclude(&self, task: &mut Task, stale: &mut Vec<StaleReplica>, round: &Round) -> Result<(), Error> {
+        if task.node_tasks.is_empty() {
+            return self.do_chore(task, round).await;
+        }
         match settle(&task.node_tasks, |node| !self.cluster.is_live(node)) {
             Settlement::Enqueued => {}
             Settlement::Processing => task.status = TaskStatus::Processing,
@@ -197,6 +256,9 @@ impl Settler {
                     return Ok(());
                 }
                 stale.extend(self.stale_of(task, missed));
+                if let Some(unveiling) = &task.effects.unveils {
+                    self.cluster.catalog.unveil(&unveiling.token).await?;
+                }
                 finish(task, status, error);
             }
         }
@@ -214,6 +276,38 @@ impl Settler {
             shards.into_iter().map(move |shard| (shard, node.clone()))
         });
         replicas.map(|(shard, node)| stale_replica(&index, shard, node, Reason::FailedTask)).collect()
+    }
+
+    /// Once asked, a node need not be asked again; one that was not reached is, in the next round.
+    async fn cancel_on_nodes(&mut self, doomed: BTreeSet<(NodeId, u64)>) {
+        self.asked.retain(|task| doomed.contains(task));
+        let mut by_node: BTreeMap<&NodeId, Vec<u64>> = BTreeMap::new();
+        for (node, uid) in doomed.iter().filter(|task| !self.asked.contains(task)) {
+            if self.cluster.is_live(node) {
+                by_node.entry(node).or_default().push(*uid);
+            }
+        }
+        let chunks = by_node.iter().flat_map(|(node, uids)| uids.chunks(UIDS_PER_CALL).map(move |uids| (*node, uids)));
+        let asked = join_all(chunks.map(|(node, uids)| self.cancel_on_node(node, uids))).await;
+        self.asked.extend(asked.into_iter().flatten());
+    }
+
+    async fn cancel_on_node(&self, node: &NodeId, uids: &[u64]) -> Vec<(NodeId, u64)> {
+        let Some(known) = self.cluster.node(node) else { return Vec::new() };
+        let list = uids.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
+        let path = format!("/tasks/cancel?uids={list}");
+        let call = Call::bare("cancel_tasks", Method::POST, path, self.cluster.read_timeout());
+        match known.call(call).await {
+            Ok(reply) if reply.status == 200 => uids.iter().map(|uid| (node.clone(), *uid)).collect(),
+            Ok(reply) => {
+                tracing::warn!(%node, status = reply.status, "a node does not cancel tasks");
+                Vec::new()
+            }
+            Err(error) => {
+                tracing::warn!(%node, %error, "a node could not be asked to cancel tasks");
+                Vec::new()
+            }
+        }
     }
 
     /// What the end of a task changes in the catalog. Returns false when it cannot be done yet.
@@ -240,7 +334,7 @@ impl Settler {
         let primary_key = effects.primary_key.clone().filter(|_| succeeded);
         cluster
             .catalog
-            .update(&index.uid, |index| {
+            .update(&index.physical, |index| {
                 index.ready |= effects.creates_index;
                 index.updated_at = OffsetDateTime::now_utc();
                 index.primary_key = primary_key.or_else(|| index.primary_key.take());
@@ -275,25 +369,60 @@ fn update(task: &mut Task, heard: &Heard) {
     }
 }
 
-fn finish(task: &mut Task, status: TaskStatus, error: Option<ErrorBody>) {
+/// What of a task is to be canceled on nodes.
+fn to_cancel(task: &Task) -> Vec<(NodeId, u64)> {
+    if task.effects.canceler.is_none() {
+        return Vec::new();
+    }
+    let open = task.node_tasks.iter().filter(|node_task| !node_task.status.is_final());
+    open.map(|node_task| (node_task.node.clone(), node_task.uid)).collect()
+}
+
+pub(super) fn finish(task: &mut Task, status: TaskStatus, error: Option<ErrorBody>) {
     let now = OffsetDateTime::now_utc();
     // A task that was doomed when it was taken stays so.
     let doomed = task.error.is_some();
     task.status = if doomed { TaskStatus::Failed } else { status };
     task.error = task.error.take().or(error).map(|mut error| {
         error.message = miroir_core::strip::message(&error.message);
+        if let Some((physical, uid)) = task.physical.as_ref().zip(task.index_uid.as_ref()) {
+            error.message = miroir_core::strip::index_name(&error.message, physical.as_str(), uid.as_str());
+        }
         error
     });
     task.started_at = task.started_at.or(Some(now));
     task.finished_at = task.finished_at.or(Some(now));
+    if task.status == TaskStatus::Canceled {
+        task.canceled_by = task.effects.canceler;
+    }
     if task.status == TaskStatus::Succeeded
         && let Some(details) = task.effects.details.take()
     {
         task.details = Some(details);
     }
-    if task.effects.counts_deletions {
+    if task.effects.counts_deletions && (task.kind != TaskKind::DocumentEdition || task.status == TaskStatus::Succeeded)
+    {
         task.details = with_deletions(task).or_else(|| task.details.take());
     }
+    if matches!(task.status, TaskStatus::Failed | TaskStatus::Canceled) {
+        task.details = task.details.take().map(uncounted);
+    }
+}
+
+/// The details of a task that did nothing: what was not counted is zero.
+fn uncounted(details: Box<RawValue>) -> Box<RawValue> {
+    const COUNTS: [&str; 3] = ["indexedDocuments", "deletedDocuments", "editedDocuments"];
+    let Ok(mut shown) = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(details.get()) else {
+        return details;
+    };
+    // Of an edition only the edited ones are counted then, as by one server.
+    let counts = if shown.contains_key("editedDocuments") { &COUNTS[2..] } else { &COUNTS[..2] };
+    for count in counts {
+        if let Some(value) = shown.get_mut(*count).filter(|value| value.is_null()) {
+            *value = 0.into();
+        }
+    }
+    serde_json::value::to_raw_value(&shown).unwrap_or(details)
 }
 
 /// Every replica reports what it deleted: a document counts once.
@@ -305,6 +434,10 @@ fn with_deletions(task: &Task) -> Option<Box<RawValue>> {
     let told: u64 = task.node_tasks.iter().filter_map(|t| t.deleted_documents).sum();
     let copies = replicas as f64 / shards.len().max(1) as f64;
     let deleted = (told as f64 / copies.max(1.0)).round() as u64;
+    if task.kind == TaskKind::DocumentEdition {
+        // Nodes give one number for both.
+        details.insert("editedDocuments".into(), deleted.into());
+    }
     details.insert("deletedDocuments".into(), deleted.into());
     serde_json::value::to_raw_value(&details).ok()
 }

@@ -2,12 +2,12 @@
 //!
 //! Invariant: the client is answered only after the task, and every replica that missed its part, are in the store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
 use miroir_core::config::DegradedWrites;
-use miroir_core::error::ErrorBody;
+use miroir_core::error::{Code, ErrorBody};
 use miroir_core::id::{IndexUid, NodeId, ShardId};
 use miroir_core::quorum::{self, Answer as ReplicaAnswer, Verdict};
 use miroir_core::task::{Effects, NewTask, NodeTask, TaskKind, TaskStatus};
@@ -17,6 +17,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
+use super::catalog::Renaming;
 use super::read::refused;
 use super::stale::{Reason, StaleReplica};
 use super::{Answer, Cluster, Degraded, Error, Index};
@@ -27,8 +28,10 @@ pub type Accepted = Answer;
 
 /// A change to one index.
 pub struct Change {
-    /// As clients call it.
-    pub uid: IndexUid,
+    /// As clients call it; none for tasks over several indexes.
+    pub uid: Option<IndexUid>,
+    /// Further indexes that listings find the task by.
+    pub also: Vec<IndexUid>,
     /// What kind of task it is.
     pub kind: TaskKind,
     /// The task's details.
@@ -37,10 +40,49 @@ pub struct Change {
     pub effects: Effects,
     /// Known from the start to fail with this, whatever the nodes say.
     pub doomed: Option<ErrorBody>,
+    /// The client's own note.
+    pub custom_metadata: Option<String>,
+    /// Names that change with the registration of the task.
+    pub renamings: Vec<Renaming>,
     /// The shards it touches.
     pub touched: Vec<ShardId>,
     /// What every node has to do.
     pub parts: Vec<NodePart>,
+}
+
+impl Change {
+    /// A change of one index, without anything to do yet.
+    pub fn new(uid: &IndexUid, kind: TaskKind) -> Self {
+        Self { uid: Some(uid.clone()), ..Self::of_no_index(kind) }
+    }
+
+    /// A change that is not one index's.
+    pub fn of_no_index(kind: TaskKind) -> Self {
+        Self {
+            uid: None,
+            also: Vec::new(),
+            kind,
+            details: None,
+            effects: Effects::default(),
+            doomed: None,
+            custom_metadata: None,
+            renamings: Vec::new(),
+            touched: Vec::new(),
+            parts: Vec::new(),
+        }
+    }
+
+    /// The change as a task that fails with this, and does nothing.
+    pub fn doomed_by(self, code: Code, message: impl Into<String>) -> Self {
+        let doomed = Some(ErrorBody::new(code, message));
+        Self { doomed, effects: Effects::default(), parts: Vec::new(), ..self }
+    }
+
+    /// The change as a task that fails because its index does not exist.
+    pub fn without_index(self) -> Self {
+        let uid = self.uid.as_ref().map_or_else(String::new, ToString::to_string);
+        self.doomed_by(Code::IndexNotFound, format!("Index `{uid}` not found."))
+    }
 }
 
 /// What one node has to do, in order.
@@ -87,7 +129,15 @@ impl Cluster {
     pub(super) async fn conclude_at_once(&self, change: Change) -> Result<Accepted, Error> {
         debug_assert!(change.parts.is_empty());
         let sent = Sent { at: OffsetDateTime::now_utc(), node_tasks: Vec::new(), stale: Vec::new() };
-        self.register(change, None, sent, Degraded::default()).await
+        let status = if change.doomed.is_some() { TaskStatus::Failed } else { TaskStatus::Succeeded };
+        self.register(change, None, sent, status, Degraded::default()).await
+    }
+
+    /// Register a task that no node does: the settler does it.
+    pub(super) async fn do_later(&self, change: Change) -> Result<Accepted, Error> {
+        debug_assert!(change.parts.is_empty() && change.doomed.is_none());
+        let sent = Sent { at: OffsetDateTime::now_utc(), node_tasks: Vec::new(), stale: Vec::new() };
+        self.register(change, None, sent, TaskStatus::Enqueued, Degraded::default()).await
     }
 
     /// Send a change to the nodes, weigh their answers, record them, and answer.
@@ -96,6 +146,14 @@ impl Cluster {
     /// [`Error::Refused`] when all nodes refuse alike; [`Error::NoQuorum`] when too few accepted it; [`Error::Store`] when
     /// it could not be recorded: then it is not acknowledged, although nodes may carry it out.
     pub(super) async fn change(&self, index: &Index, change: Change) -> Result<Accepted, Error> {
+        self.change_on(index, change).await.map(|(accepted, _)| accepted)
+    }
+
+    /// As [`Cluster::change`]; says which nodes took all of their part, too.
+    ///
+    /// # Errors
+    /// As [`Cluster::change`].
+    pub(super) async fn change_on(&self, index: &Index, change: Change) -> Result<(Accepted, BTreeSet<NodeId>), Error> {
         let topology = self.topology();
         let placements = topology
             .placements(index.shards)
@@ -104,7 +162,7 @@ impl Cluster {
         let at = OffsetDateTime::now_utc();
         let outcomes = join_all(change.parts.iter().map(|part| self.carry_out(part))).await;
         if let Some(refusal) = unanimous_refusal(&outcomes) {
-            return Err(refused(refusal));
+            return Err(refused(refusal).naming(index));
         }
         let answers: BTreeMap<&NodeId, ReplicaAnswer> = outcomes.iter().map(|o| (&o.node, o.answer)).collect();
         let answer = |node: &NodeId| answers.get(node).copied().unwrap_or(ReplicaAnswer::Missed);
@@ -116,8 +174,16 @@ impl Cluster {
         let stale = missed.into_iter().map(|(s, n)| stale_replica(index, s, n, Reason::MissedWrite)).collect();
         match self.judge(verdict) {
             Ok(degraded) => {
-                let node_tasks = outcomes.into_iter().flat_map(|outcome| outcome.tasks).collect();
-                self.register(change, Some(index), Sent { at, node_tasks, stale }, degraded).await
+                let accepted = outcomes.iter().filter(|o| o.answer == ReplicaAnswer::Accepted);
+                let accepted = accepted.map(|outcome| outcome.node.clone()).collect();
+                let node_tasks: Vec<NodeTask> = outcomes.into_iter().flat_map(|outcome| outcome.tasks).collect();
+                let status = match (&change.doomed, node_tasks.is_empty()) {
+                    (_, false) => TaskStatus::Enqueued,
+                    (Some(_), true) => TaskStatus::Failed,
+                    (None, true) => TaskStatus::Succeeded,
+                };
+                let sent = Sent { at, node_tasks, stale };
+                Ok((self.register(change, Some(index), sent, status, degraded).await?, accepted))
             }
             Err(error) => {
                 self.record_stale(stale).await?;
@@ -193,45 +259,31 @@ impl Cluster {
 
     async fn register(
         &self,
-        change: Change,
+        mut change: Change,
         index: Option<&Index>,
         sent: Sent,
+        status: TaskStatus,
         degraded: Degraded,
     ) -> Result<Accepted, Error> {
-        let Sent { at: now, node_tasks, stale } = sent;
-        let ends_at_once = node_tasks.is_empty();
-        let status = match (&change.doomed, ends_at_once) {
-            (_, false) => TaskStatus::Enqueued,
-            (Some(_), true) => TaskStatus::Failed,
-            (None, true) => TaskStatus::Succeeded,
-        };
-        let details = match (ends_at_once && change.doomed.is_none(), &change.effects.details) {
-            (true, Some(done)) => Some(done.clone()),
-            _ => change.details,
-        };
-        let task = NewTask {
-            index_uid: Some(change.uid),
-            physical: index.map(|index| index.physical.clone()),
-            kind: change.kind,
-            status,
-            details,
-            error: change.doomed,
-            enqueued_at: now,
-            started_at: ends_at_once.then_some(now),
-            finished_at: ends_at_once.then_some(now),
-            canceled_by: None,
-            node_tasks,
-            effects: change.effects,
-        };
-        let writes = self.stale.writes(&stale)?;
+        let renamings = std::mem::take(&mut change.renamings);
+        let task = new_task(change, index, &sent, status);
+        let writes = self.stale.writes(&sent.stale)?;
         let batch = Batch { writes, new_tasks: vec![task.clone()], ..Batch::default() };
-        let committed = self.store.commit(batch).await?;
-        self.stale.learn(stale);
+        let committed = match renamings.as_slice() {
+            [] => self.store.commit(batch).await?,
+            renamings => {
+                let until = task.effects.unveils.as_ref().map(|unveiling| unveiling.token.as_str());
+                self.catalog.rename(renamings, until, batch).await?
+            }
+        };
+        self.stale.learn(sent.stale);
         let uid =
             committed.tasks.first().copied().ok_or_else(|| Error::Internal("the store numbered no task".into()))?;
         self.metrics.task(status.name());
         self.registered.notify_one();
-        Ok(Answer { body: Bytes::from(task.numbered(uid).summary()), degraded })
+        let task = task.numbered(uid);
+        self.announce(Some(&task).filter(|task| task.status.is_final()));
+        Ok(Answer { body: Bytes::from(task.summary()), degraded })
     }
 
     /// Persist stale replicas, then hold them in memory.
@@ -253,6 +305,29 @@ impl Cluster {
     /// For writes that carry documents.
     pub(super) fn write_timeout(&self) -> std::time::Duration {
         self.config.write.node_timeout
+    }
+}
+
+/// A change as a task.
+fn new_task(change: Change, index: Option<&Index>, sent: &Sent, status: TaskStatus) -> NewTask {
+    let ended = status.is_final().then_some(sent.at);
+    let details = match (status, &change.effects.details) {
+        (TaskStatus::Succeeded, Some(done)) => Some(done.clone()),
+        _ => change.details,
+    };
+    NewTask {
+        index_uid: change.uid,
+        also: change.also,
+        physical: index.map(|index| index.physical.clone()),
+        status,
+        details,
+        error: change.doomed,
+        started_at: ended,
+        finished_at: ended,
+        custom_metadata: change.custom_metadata,
+        node_tasks: sent.node_tasks.clone(),
+        effects: change.effects,
+        ..NewTask::new(change.kind, sent.at)
     }
 }
 

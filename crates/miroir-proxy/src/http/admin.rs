@@ -3,6 +3,7 @@
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use miroir_core::auth::Grant;
 use miroir_core::error::Code;
 use miroir_core::id::TaskUid;
 use miroir_core::topology::Topology;
@@ -103,7 +104,7 @@ pub async fn task(State(cluster): State<Shared>, Path(text): Path<String>) -> Re
         let message = format!("`{text}` is not a task: expected a number such as `12` or `mtask-00012`");
         Failure::new(Code::InvalidTaskUids, message)
     })?;
-    let task = tasks::find(&cluster, uid).await?;
+    let task = tasks::find(&cluster, &Grant::everything(), uid).await?;
     let mut view: Value = serde_json::from_str(&task.view()).unwrap_or_default();
     view["nodeTasks"] = task
         .node_tasks

@@ -58,6 +58,7 @@ async fn add(
         primary_key: options.primary_key,
         skip_creation: options.skip_creation,
         may_create: grant.may_create(uid.as_str()),
+        custom_metadata: options.custom_metadata,
         reserved,
     };
     Ok(answered(StatusCode::ACCEPTED, cluster.ingest(&uid, ingest).await?))
@@ -69,6 +70,7 @@ struct Options {
     primary_key: Option<String>,
     csv_delimiter: Option<String>,
     skip_creation: bool,
+    custom_metadata: Option<String>,
 }
 
 impl Options {
@@ -87,10 +89,7 @@ impl Options {
                         Failure::new(Code::InvalidSkipCreation, message)
                     })?;
                 }
-                "customMetadata" => {
-                    let message = "`customMetadata` is not kept with tasks: leave it out.";
-                    return Err(Failure::new(Code::MiroirUnsupported, message));
-                }
+                "customMetadata" => options.custom_metadata = Some(value),
                 unknown => {
                     let message = format!(
                         "Unknown parameter `{unknown}`: expected one of `primaryKey`, `csvDelimiter`, `customMetadata`, `skipCreation`"
@@ -179,36 +178,60 @@ pub async fn fetch(
 pub async fn delete(
     State(cluster): State<Shared>,
     Path((uid, id)): Path<(String, String)>,
+    RawQuery(query): RawQuery,
 ) -> Result<Response, Failure> {
-    let uid = index_uid(&uid)?;
-    Ok(answered(StatusCode::ACCEPTED, cluster.delete_documents(&uid, Deletion::One(id)).await?))
+    remove(&cluster, &uid, query, Deletion::One(id)).await
 }
 
-pub async fn clear(State(cluster): State<Shared>, Path(uid): Path<String>) -> Result<Response, Failure> {
-    let uid = index_uid(&uid)?;
-    Ok(answered(StatusCode::ACCEPTED, cluster.delete_documents(&uid, Deletion::All).await?))
+pub async fn clear(
+    State(cluster): State<Shared>,
+    Path(uid): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Failure> {
+    remove(&cluster, &uid, query, Deletion::All).await
 }
 
 pub async fn delete_batch(
     State(cluster): State<Shared>,
     Path(uid): Path<String>,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
-    let uid = index_uid(&uid)?;
+    index_uid(&uid)?;
     let body = body::request(&headers, body).await?;
     body::must_be_json(&headers, &body)?;
-    Ok(answered(StatusCode::ACCEPTED, cluster.delete_documents(&uid, Deletion::Batch(body)).await?))
+    remove(&cluster, &uid, query, Deletion::Batch(body)).await
 }
 
 pub async fn delete_by_filter(
     State(cluster): State<Shared>,
     Path(uid): Path<String>,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
-    let uid = index_uid(&uid)?;
+    index_uid(&uid)?;
     let body = body::request(&headers, body).await?;
     body::must_be_json(&headers, &body)?;
-    Ok(answered(StatusCode::ACCEPTED, cluster.delete_documents(&uid, Deletion::Filter(body)).await?))
+    remove(&cluster, &uid, query, Deletion::Filter(body)).await
+}
+
+async fn remove(cluster: &Shared, uid: &str, query: Option<String>, deletion: Deletion) -> Result<Response, Failure> {
+    let uid = index_uid(uid)?;
+    let metadata = only_custom_metadata(query.as_deref().unwrap_or_default())?;
+    Ok(answered(StatusCode::ACCEPTED, cluster.delete_documents(&uid, deletion, metadata).await?))
+}
+
+/// `?customMetadata=`, where nothing else is taken.
+pub(super) fn only_custom_metadata(query: &str) -> Result<Option<String>, Failure> {
+    let mut metadata = None;
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        if name != "customMetadata" {
+            let message = format!("Unknown parameter `{name}`: expected one of `customMetadata`");
+            return Err(Failure::new(Code::BadRequest, message));
+        }
+        metadata = Some(value.into_owned());
+    }
+    Ok(metadata)
 }

@@ -8,6 +8,7 @@ use axum::response::Response;
 use miroir_core::auth::{Grant, Refusal};
 use miroir_core::error::Code;
 use miroir_core::id::IndexUid;
+use miroir_core::json::described;
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -71,7 +72,7 @@ pub async fn create(
         Some(Value::String(uid)) => uid.clone(),
         None => return Err(Failure::new(Code::MissingIndexUid, "Missing field `uid`")),
         Some(other) => {
-            let message = format!("Invalid value type at `.uid`: expected a string, but found {}", found(other));
+            let message = format!("Invalid value type at `.uid`: expected a string, but found {}", described(other));
             return Err(Failure::new(Code::InvalidIndexUid, message));
         }
     };
@@ -95,12 +96,17 @@ pub async fn update(
     let body = body::request(&headers, body).await?;
     body::must_be_json(&headers, &body)?;
     let object = members(&body, &["primaryKey", "uid"])?;
-    if object.contains_key("uid") {
-        let message = "Renaming an index is not supported yet: create the new one and load it.";
-        return Err(Failure::new(Code::MiroirUnsupported, message));
-    }
+    let new_uid = match object.get("uid") {
+        None | Some(Value::Null) => None,
+        // Said without its place, as one server does here.
+        Some(Value::String(new)) => Some(index_uid(new)?),
+        Some(other) => {
+            let message = format!("Invalid value type at `.uid`: expected a string, but found {}", described(other));
+            return Err(Failure::new(Code::InvalidIndexUid, message));
+        }
+    };
     let primary_key = primary_key(&object)?;
-    Ok(answered(StatusCode::ACCEPTED, cluster.update_index(&uid, primary_key).await?))
+    Ok(answered(StatusCode::ACCEPTED, cluster.update_index(&uid, primary_key, new_uid).await?))
 }
 
 pub async fn delete(State(cluster): State<Shared>, Path(uid): Path<String>) -> Result<Response, Failure> {
@@ -113,10 +119,10 @@ pub async fn stats(State(cluster): State<Shared>, Path(uid): Path<String>) -> Re
     Ok(answered(StatusCode::OK, cluster.index_stats(&uid).await?))
 }
 
-fn members(body: &[u8], known: &[&str]) -> Result<Map<String, Value>, Failure> {
+pub(super) fn members(body: &[u8], known: &[&str]) -> Result<Map<String, Value>, Failure> {
     let value: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
     let Value::Object(object) = value else {
-        let message = format!("Invalid value type: expected an object, but found {}", found(&value));
+        let message = format!("Invalid value type: expected an object, but found {}", described(&value));
         return Err(Failure::new(Code::BadRequest, message));
     };
     if let Some(unknown) = object.keys().find(|key| !known.contains(&key.as_str())) {
@@ -132,22 +138,13 @@ fn primary_key(object: &Map<String, Value>) -> Result<Option<String>, Failure> {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(key)) => Ok(Some(key.clone())),
         Some(other) => {
-            let message = format!("Invalid value type at `.primaryKey`: expected a string, but found {}", found(other));
+            let message =
+                format!("Invalid value type at `.primaryKey`: expected a string, but found {}", described(other));
             Err(Failure::new(Code::InvalidIndexPrimaryKey, message))
         }
     }
 }
 
-/// A value as Meilisearch's messages name it.
-fn found(value: &Value) -> String {
-    match value {
-        Value::Null => "null".into(),
-        Value::Bool(value) => format!("a boolean: `{value}`"),
-        Value::Number(number) if number.is_i64() && !number.is_u64() => format!("a negative integer: `{number}`"),
-        Value::Number(number) if number.is_u64() => format!("a positive integer: `{number}`"),
-        Value::Number(number) => format!("a number: `{number}`"),
-        Value::String(text) => format!("a string: `{}`", Value::String(text.clone())),
-        Value::Array(_) => format!("an array: `{value}`"),
-        Value::Object(_) => format!("an object: `{value}`"),
-    }
+pub async fn compact(State(cluster): State<Shared>, Path(uid): Path<String>) -> Result<Response, Failure> {
+    Ok(answered(StatusCode::ACCEPTED, cluster.compact_index(&index_uid(&uid)?).await?))
 }

@@ -4,14 +4,19 @@ pub(crate) mod admin;
 mod auth;
 mod body;
 mod documents;
+mod editions;
 mod error;
+mod experimental_features;
 mod indexes;
 mod keys;
 mod observe;
 mod search;
 mod server_info;
 mod settings;
+mod swap_indexes;
 mod tasks;
+mod unsupported;
+mod webhooks;
 
 #[cfg(test)]
 mod tests;
@@ -73,21 +78,32 @@ fn client_routes(cluster: Shared) -> ClientRoutes {
         .route("/indexes/{uid}/documents/fetch", post(documents::fetch))
         .route("/indexes/{uid}/documents/delete", post(documents::delete_by_filter))
         .route("/indexes/{uid}/documents/delete-batch", post(documents::delete_batch))
+        .route("/indexes/{uid}/documents/edit", post(editions::edit))
+        .route("/indexes/{uid}/compact", post(indexes::compact))
         .route("/indexes/{uid}/documents/{id}", get(documents::get).delete(documents::delete))
         .route("/indexes/{uid}/settings", get(settings::all).patch(settings::update).delete(settings::reset))
         .route(
             "/indexes/{uid}/settings/{name}",
             get(settings::one).put(settings::put_one).patch(settings::patch_one).delete(settings::reset_one),
         )
-        .route("/tasks", get(tasks::list))
+        .route("/swap-indexes", post(swap_indexes::swap))
+        .route("/batches", get(tasks::batches))
+        .route("/batches/{uid}", get(tasks::batch))
+        .route("/tasks", get(tasks::list).delete(tasks::delete))
+        .route("/tasks/cancel", post(tasks::cancel))
         .route("/tasks/{uid}", get(tasks::get))
+        .route("/tasks/compact", post(unsupported::compact_tasks))
+        .route("/tasks/{uid}/documents", get(unsupported::task_documents))
         .route("/keys", get(keys::list).post(keys::create))
         .route("/keys/{key}", get(keys::get).patch(keys::update).delete(keys::delete))
+        .route("/experimental-features", get(experimental_features::get).patch(experimental_features::update))
+        .route("/webhooks", get(webhooks::list).post(webhooks::create))
+        .route("/webhooks/{uuid}", get(webhooks::get).patch(webhooks::update).delete(webhooks::delete))
 }
 
 /// The client's endpoint: a contents page.
 fn router(cluster: Shared) -> Router {
-    let client = client_routes(cluster.clone()).router;
+    let client = unsupported_routes(client_routes(cluster.clone())).router;
     let admin = Router::new()
         .route("/_miroir/topology", get(admin::topology))
         .route("/_miroir/shards", get(admin::shards))
@@ -96,6 +112,7 @@ fn router(cluster: Shared) -> Router {
         .route("/_miroir/tasks/{uid}", get(admin::task))
         .route_layer(from_fn_with_state(cluster.clone(), auth::admin));
     let open = Router::new()
+        .route("/", get(server_info::running))
         .route("/health", get(server_info::health))
         .route("/_miroir/ready", get(admin::ready))
         .route("/_miroir/metrics", get(admin::metrics));
@@ -108,6 +125,32 @@ fn router(cluster: Shared) -> Router {
         .layer(from_fn(observe::caught))
         .layer(DefaultBodyLimit::disable())
         .with_state(cluster)
+}
+
+/// What one server has and a cluster has not.
+fn unsupported_routes(routes: ClientRoutes) -> ClientRoutes {
+    routes
+        .route("/dumps", post(unsupported::dumps))
+        .route("/snapshots", post(unsupported::snapshots))
+        .route("/export", post(unsupported::export))
+        .route("/metrics", get(unsupported::metrics))
+        .route("/logs/stream", post(unsupported::change_logs).delete(unsupported::stop_logs))
+        .route("/logs/stderr", post(unsupported::change_logs))
+        .route("/network", get(unsupported::network).patch(unsupported::change_network))
+        .route("/network/control", post(unsupported::control_network))
+        .route("/chats", get(unsupported::list_chats))
+        .route("/chats/{workspace}", get(unsupported::show_chat).delete(unsupported::delete_chat))
+        .route(
+            "/chats/{workspace}/settings",
+            get(unsupported::chat_settings).patch(unsupported::change_chat_settings).delete(unsupported::chat_settings),
+        )
+        .route("/chats/{workspace}/chat/completions", post(unsupported::complete_chat))
+        .route("/dynamic-search-rules", post(unsupported::list_rules).delete(unsupported::delete_rules))
+        .route(
+            "/dynamic-search-rules/{uid}",
+            get(unsupported::show_rule).patch(unsupported::change_rule).delete(unsupported::delete_rules),
+        )
+        .route("/render-template", post(unsupported::render_template))
 }
 
 /// The endpoint as it is served: slashes too many make no difference, as with Meilisearch. This stands before routing.

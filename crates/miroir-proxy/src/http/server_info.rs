@@ -14,6 +14,10 @@ pub async fn health() -> Response {
     json(StatusCode::OK, r#"{"status":"available"}"#)
 }
 
+pub async fn running() -> Response {
+    json(StatusCode::OK, r#"{"status":"Meilisearch is running"}"#)
+}
+
 /// The Meilisearch that the nodes run: clients choose their behaviour by it.
 pub async fn version(State(cluster): State<Shared>) -> Response {
     let mut versions: Vec<String> = cluster.nodes().filter_map(|node| node.health.report().version).collect();

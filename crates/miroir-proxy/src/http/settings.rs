@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use miroir_core::auth::Grant;
 use miroir_core::error::Code;
-use miroir_core::settings::{SubSetting, Verb, sub_setting};
+use miroir_core::settings::{GATED, SubSetting, Verb, sub_setting, unshown};
 use serde_json::{Map, Value};
 
 use super::error::Failure;
@@ -16,7 +16,9 @@ use super::{Shared, answered, body, index_uid, json};
 
 pub async fn all(State(cluster): State<Shared>, Path(uid): Path<String>) -> Result<Response, Failure> {
     let settings = cluster.settings(&index_uid(&uid)?)?;
-    Ok(json(StatusCode::OK, settings.to_json()))
+    let features = cluster.features();
+    let hidden: Vec<&str> = GATED.iter().filter(|gated| !features.has(gated.feature)).map(|gated| gated.key).collect();
+    Ok(json(StatusCode::OK, settings.to_json_without(&hidden)))
 }
 
 pub async fn update(
@@ -32,6 +34,7 @@ pub async fn update(
         let message = "Invalid value type: expected an object of settings";
         return Err(Failure::new(Code::BadRequest, message));
     }
+    check_features(&cluster, &patch)?;
     let may_create = grant.may_create(uid.as_str());
     Ok(answered(StatusCode::ACCEPTED, cluster.update_settings(&uid, patch, may_create).await?))
 }
@@ -46,7 +49,7 @@ pub async fn one(
 ) -> Result<Response, Failure> {
     let Some(setting) = sub_setting(&name) else { return Ok(StatusCode::NOT_FOUND.into_response()) };
     let settings = cluster.settings(&index_uid(&uid)?)?;
-    let value = settings.get(setting.key).cloned().unwrap_or(Value::Null);
+    let value = settings.get(setting.key).cloned().unwrap_or_else(|| unshown(setting.key));
     Ok(json(StatusCode::OK, value.to_string()))
 }
 
@@ -83,9 +86,10 @@ async fn change_one(
         return Ok(StatusCode::METHOD_NOT_ALLOWED.into_response());
     }
     let uid = index_uid(&uid)?;
-    let value = read_json(&headers, body).await?;
+    let patch = only(&setting, read_json(&headers, body).await?);
+    check_features(&cluster, &patch)?;
     let may_create = grant.may_create(uid.as_str());
-    Ok(answered(StatusCode::ACCEPTED, cluster.update_settings(&uid, only(&setting, value), may_create).await?))
+    Ok(answered(StatusCode::ACCEPTED, cluster.update_settings(&uid, patch, may_create).await?))
 }
 
 pub async fn reset_one(
@@ -95,6 +99,16 @@ pub async fn reset_one(
     let Some(setting) = sub_setting(&name) else { return Ok(StatusCode::NOT_FOUND.into_response()) };
     let uid = index_uid(&uid)?;
     Ok(answered(StatusCode::ACCEPTED, cluster.reset_settings(&uid, Some(setting.key)).await?))
+}
+
+/// A setting behind a feature is set only while that is on; it may be reset at any time.
+fn check_features(cluster: &Shared, patch: &Value) -> Result<(), Failure> {
+    for gated in GATED {
+        if patch.get(gated.key).is_some_and(|value| !value.is_null()) {
+            cluster.require(gated.feature, gated.action)?;
+        }
+    }
+    Ok(())
 }
 
 fn only(setting: &SubSetting, value: Value) -> Value {

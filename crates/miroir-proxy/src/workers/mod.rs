@@ -2,6 +2,8 @@
 
 mod health;
 mod prune;
+mod returned;
 
 pub use health::watch_health;
 pub use prune::prune_tasks;
+pub use returned::catch_up_nodes;

@@ -4,6 +4,7 @@
 //! few threads read. The async side only hands jobs over and waits for the answers.
 
 mod failure;
+mod label;
 mod read;
 mod schema;
 mod task_query;
@@ -171,6 +172,12 @@ impl Store for SqliteStore {
     async fn prune_tasks(&self, finished_before: OffsetDateTime, limit: usize) -> Result<u64, StoreError> {
         let queue = self.queue(Threads::writer)?;
         self.run(queue, move |connection| write::prune(connection, finished_before, limit)).await
+    }
+
+    async fn delete_tasks(&self, query: &TaskQuery, before: TaskUid, limit: usize) -> Result<u64, StoreError> {
+        let queue = self.queue(Threads::writer)?;
+        let query = query.clone();
+        self.run(queue, move |connection| task_query::delete(connection, &query, before, limit)).await
     }
 
     async fn close(&self) {

@@ -9,6 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use time::OffsetDateTime;
 
 use super::failure::failure;
+use super::label;
 use crate::{Record, StoreError, Table};
 
 pub(super) fn get(connection: &Connection, table: Table, key: &str) -> Result<Option<Record>, StoreError> {
@@ -44,12 +45,13 @@ pub(super) fn task(connection: &Connection, uid: TaskUid) -> Result<Option<Task>
     let Ok(number) = i64::try_from(uid.0) else {
         return Ok(None);
     };
-    let sql = "SELECT body FROM task_bodies WHERE uid = ?1";
-    let body: Option<Vec<u8>> = connection
+    let sql = "SELECT body, index_uid FROM task_bodies JOIN tasks USING (uid) JOIN task_groups ON id = group_id
+        WHERE uid = ?1";
+    let found: Option<(Vec<u8>, String)> = connection
         .prepare_cached(sql)
-        .and_then(|mut s| s.query_row([number], |row| row.get(0)).optional())
+        .and_then(|mut s| s.query_row([number], |row| Ok((row.get(0)?, row.get(1)?))).optional())
         .map_err(failure)?;
-    body.map(|body| parse(uid, &body)).transpose()
+    found.map(|(body, label)| parse(uid, &body, &label)).transpose()
 }
 
 pub(super) fn unsettled(
@@ -57,21 +59,26 @@ pub(super) fn unsettled(
     after: Option<TaskUid>,
     limit: usize,
 ) -> Result<Vec<Task>, StoreError> {
-    let sql = "SELECT uid, body FROM tasks JOIN task_bodies USING (uid)
+    let sql = "SELECT uid, body, index_uid FROM tasks JOIN task_bodies USING (uid) JOIN task_groups ON id = group_id
         WHERE settled = 0 AND uid > ?1 ORDER BY uid LIMIT ?2";
     let after = after.map_or(-1, |uid| i64::try_from(uid.0).unwrap_or(i64::MAX));
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let mut statement = connection.prepare_cached(sql).map_err(failure)?;
-    let rows = statement.query_map([after, limit], |row| Ok((row.get(0)?, row.get::<_, Vec<u8>>(1)?)));
+    let rows = statement
+        .query_map([after, limit], |row| Ok((row.get(0)?, row.get::<_, Vec<u8>>(1)?, row.get::<_, String>(2)?)));
     let tasks = rows.map_err(failure)?.map(|row| {
-        let (uid, body) = row.map_err(failure)?;
-        parse(TaskUid(uid), &body)
+        let (uid, body, label) = row.map_err(failure)?;
+        parse(TaskUid(uid), &body, &label)
     });
     tasks.collect()
 }
 
-fn parse(uid: TaskUid, body: &[u8]) -> Result<Task, StoreError> {
-    let task: NewTask =
+/// The label knows better than the body what the indexes are called now.
+fn parse(uid: TaskUid, body: &[u8], label: &str) -> Result<Task, StoreError> {
+    let mut task: NewTask =
         serde_json::from_slice(body).map_err(|error| StoreError::Task { uid, source: Arc::new(error) })?;
+    let mut names = label::indexes(label).filter_map(|name| name.parse().ok());
+    task.index_uid = task.index_uid.and_then(|_| names.next());
+    task.also = names.collect();
     Ok(task.numbered(uid))
 }

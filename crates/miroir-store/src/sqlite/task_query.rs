@@ -10,9 +10,10 @@ use std::fmt::Write as _;
 use miroir_core::id::{IndexUid, TaskUid};
 use miroir_core::task::{Task, TaskPage, TaskQuery, TimeRange, instant};
 use rusqlite::types::Value;
-use rusqlite::{Connection, params_from_iter};
+use rusqlite::{Connection, TransactionBehavior, params_from_iter};
 
 use super::failure::failure;
+use super::label;
 use super::read;
 use crate::StoreError;
 
@@ -54,6 +55,36 @@ pub(super) fn page(connection: &Connection, query: &TaskQuery) -> Result<TaskPag
     Ok(TaskPage { tasks, total, next })
 }
 
+/// Forget final tasks that match, oldest first.
+pub(super) fn delete(
+    connection: &mut Connection,
+    query: &TaskQuery,
+    before: TaskUid,
+    limit: usize,
+) -> Result<u64, StoreError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failure)?;
+    let groups = groups(&transaction, query)?;
+    if groups.ids.is_empty() {
+        return Ok(0);
+    }
+    let filters = Filters::new(query, &groups);
+    let mut values = filters.values.clone();
+    let before = i64::try_from(before.0).unwrap_or(i64::MAX);
+    values.extend([Value::Integer(before), Value::Integer(sql_limit(limit))]);
+    let (bound, most) = (values.len() - 1, values.len());
+    let sql = format!(
+        "DELETE FROM tasks WHERE uid IN (SELECT uid FROM tasks
+            WHERE settled AND uid < ?{bound} AND {} ORDER BY uid LIMIT ?{most})",
+        filters.sql
+    );
+    let gone = transaction.execute(&sql, params_from_iter(&values)).map_err(failure)?;
+    if gone > 0 {
+        transaction.execute("DELETE FROM task_groups WHERE size = 0", []).map_err(failure)?;
+    }
+    transaction.commit().map_err(failure)?;
+    Ok(gone as u64)
+}
+
 fn groups(connection: &Connection, query: &TaskQuery) -> Result<Groups, StoreError> {
     let sql = "SELECT id, size, index_uid, kind, status FROM task_groups WHERE size > 0";
     let mut statement = connection.prepare_cached(sql).map_err(failure)?;
@@ -67,7 +98,11 @@ fn groups(connection: &Connection, query: &TaskQuery) -> Result<Groups, StoreErr
             let Some(set) = set else { return Ok(true) };
             Ok(row.get_ref(column)?.as_str().is_ok_and(|text| set.contains(text)))
         };
-        let selected = passes(&indexes, 2).and_then(|a| Ok(a && passes(&kinds, 3)? && passes(&statuses, 4)?));
+        let of_index = |row: &rusqlite::Row<'_>| -> rusqlite::Result<bool> {
+            let Some(set) = &indexes else { return Ok(true) };
+            Ok(row.get_ref(2)?.as_str().is_ok_and(|label| label::indexes(label).any(|name| set.contains(name))))
+        };
+        let selected = of_index(row).and_then(|a| Ok(a && passes(&kinds, 3)? && passes(&statuses, 4)?));
         if selected.map_err(failure)? {
             found.ids.push(row.get(0).map_err(failure)?);
             found.size += row.get::<_, u64>(1).map_err(failure)?;
@@ -128,7 +163,7 @@ impl Filters {
     fn new(query: &TaskQuery, groups: &Groups) -> Self {
         let mut filters = Self { sql: "TRUE".into(), values: Vec::new(), beyond_groups: false };
         filters.among("uid", query.uids.as_ref());
-        if query.batch_uids.is_some() {
+        if query.batch_uids.is_some() || query.begun {
             filters.sql.push_str(" AND begun");
         }
         filters.among("uid", query.batch_uids.as_ref());
@@ -136,7 +171,7 @@ impl Filters {
         filters.within("enqueued_at", query.enqueued);
         filters.within("started_at", query.started);
         filters.within("finished_at", query.finished);
-        filters.beyond_groups = !filters.values.is_empty();
+        filters.beyond_groups = query.begun || !filters.values.is_empty();
         if !groups.all {
             // The sign keeps SQLite from preferring the groups to a narrower index.
             filters.one_of("+group_id", groups.ids.iter().copied());

@@ -9,6 +9,7 @@ use rusqlite::{Connection, DropBehavior, OptionalExtension, Savepoint, Transacti
 use time::OffsetDateTime;
 
 use super::failure::failure;
+use super::label;
 use super::threads::Reply;
 use crate::{Batch, Committed, StoreError, Table, Write};
 
@@ -17,6 +18,7 @@ const SWEEP: i64 = 64;
 
 /// A batch as rows: what can fail without the file has not failed.
 pub(super) struct Prepared {
+    renamed: Vec<(IndexUid, IndexUid)>,
     writes: Vec<Write>,
     new_tasks: Vec<Row>,
     settled: Vec<(TaskUid, Row)>,
@@ -24,7 +26,8 @@ pub(super) struct Prepared {
 
 /// A task as its columns. `body` is the task as JSON, with or without its number.
 struct Row {
-    index_uid: String,
+    /// Where it belongs when it is new.
+    label: String,
     kind: TaskKind,
     status: TaskStatus,
     begun: bool,
@@ -51,6 +54,7 @@ impl Prepared {
             Ok((task.uid, Row::new(&task, body)))
         });
         Ok(Self {
+            renamed: batch.renamed,
             writes: batch.writes,
             new_tasks: new_tasks.collect::<Result<_, StoreError>>()?,
             settled: settled.collect::<Result<_, StoreError>>()?,
@@ -61,7 +65,7 @@ impl Prepared {
 impl Row {
     fn new(task: &Task, body: Vec<u8>) -> Self {
         Self {
-            index_uid: task.index_uid.as_ref().map_or("", IndexUid::as_str).into(),
+            label: label::of(task),
             kind: task.kind,
             status: task.status,
             begun: task.batch_uid().is_some(),
@@ -122,6 +126,9 @@ fn commit(connection: &mut Connection, batches: &[Prepared]) -> Result<Vec<Resul
 }
 
 fn apply(savepoint: &Savepoint<'_>, batch: &Prepared, now: i64) -> Result<Committed, StoreError> {
+    for (a, b) in &batch.renamed {
+        label::exchange(savepoint, a, b)?;
+    }
     let mut versions = Vec::with_capacity(batch.writes.len());
     for write in &batch.writes {
         versions.push(record(savepoint, write, now)?);
@@ -205,8 +212,8 @@ fn delete(connection: &Connection, table: Table, key: &str) -> Result<Option<u64
 }
 
 /// The group of tasks that agree in index, kind and status.
-fn group_of(connection: &Connection, row: &Row) -> Result<i64, StoreError> {
-    let key = params![row.index_uid, row.kind.name(), row.status.name()];
+fn group_of(connection: &Connection, label: &str, row: &Row) -> Result<i64, StoreError> {
+    let key = params![label, row.kind.name(), row.status.name()];
     let known = "SELECT id FROM task_groups WHERE index_uid = ?1 AND kind = ?2 AND status = ?3";
     let found = connection
         .prepare_cached(known)
@@ -220,7 +227,7 @@ fn group_of(connection: &Connection, row: &Row) -> Result<i64, StoreError> {
 }
 
 fn add(connection: &Connection, uid: u64, row: &Row) -> Result<(), StoreError> {
-    let group = group_of(connection, row)?;
+    let group = group_of(connection, &row.label, row)?;
     let sql = "INSERT INTO tasks (uid, group_id, settled, begun, canceled_by, enqueued_at, started_at, finished_at)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
     let columns = params![
@@ -240,7 +247,14 @@ fn add(connection: &Connection, uid: u64, row: &Row) -> Result<(), StoreError> {
 }
 
 fn replace(connection: &Connection, uid: u64, row: &Row) -> Result<(), StoreError> {
-    let group = group_of(connection, row)?;
+    let known = "SELECT index_uid FROM tasks JOIN task_groups ON id = group_id WHERE uid = ?1";
+    let label: Option<String> = connection
+        .prepare_cached(known)
+        .and_then(|mut s| s.query_row([uid], |found| found.get(0)).optional())
+        .map_err(failure)?;
+    // One that was pruned stays away.
+    let Some(label) = label else { return Ok(()) };
+    let group = group_of(connection, &label, row)?;
     let sql = "UPDATE tasks SET group_id = ?2, settled = ?3, begun = ?4, canceled_by = ?5, enqueued_at = ?6,
         started_at = ?7, finished_at = ?8 WHERE uid = ?1 AND (?3 OR NOT settled)";
     let columns = params![

@@ -6,7 +6,7 @@ pub mod records;
 pub mod tasks;
 
 use miroir_core::id::{IndexUid, TaskUid};
-use miroir_core::task::{Effects, NewTask, TaskKind, TaskStatus};
+use miroir_core::task::{NewTask, TaskKind, TaskStatus};
 use miroir_store::{Batch, Store, StoreError};
 use time::{Duration, OffsetDateTime};
 
@@ -42,6 +42,8 @@ macro_rules! suite {
                 pruning_forgets_the_oldest_final_tasks_only,
                 numbers_are_not_given_again_after_pruning,
                 details_stay_the_text_they_were,
+                tasks_follow_the_names_of_their_indexes,
+                a_task_settled_from_an_old_copy_keeps_its_new_name,
                 a_closed_store_says_so,
             },
             queries::{
@@ -63,16 +65,7 @@ pub fn waiting(index: Option<&str>, second: i64) -> NewTask {
     NewTask {
         index_uid: index.clone(),
         physical: index,
-        kind: TaskKind::DocumentAdditionOrUpdate,
-        status: TaskStatus::Enqueued,
-        details: None,
-        error: None,
-        enqueued_at: at(second),
-        started_at: None,
-        finished_at: None,
-        canceled_by: None,
-        node_tasks: Vec::new(),
-        effects: Effects::default(),
+        ..NewTask::new(TaskKind::DocumentAdditionOrUpdate, at(second))
     }
 }
 

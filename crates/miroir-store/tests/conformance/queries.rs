@@ -59,20 +59,23 @@ pub fn query() -> impl Strategy<Value = TaskQuery> {
     let from = option::weighted(0.4, prop_oneof![9 => 0..45_u64, 1 => Just(u64::MAX)].prop_map(TaskUid));
     let limit = prop_oneof![9 => 0..50_usize, 1 => Just(usize::MAX)];
     let filters = (uids(), uids(), statuses, kinds, indexes, uids());
-    (filters, (range(), range(), range()), (from, limit, any::<bool>())).prop_map(|(filters, ranges, page)| TaskQuery {
-        uids: filters.0,
-        batch_uids: filters.1,
-        statuses: filters.2,
-        kinds: filters.3,
-        index_uids: filters.4,
-        canceled_by: filters.5,
-        enqueued: ranges.0,
-        started: ranges.1,
-        finished: ranges.2,
-        from: page.0,
-        limit: page.1,
-        reverse: page.2,
-    })
+    (filters, (range(), range(), range()), (from, limit, any::<bool>(), prop::bool::weighted(0.2))).prop_map(
+        |(filters, ranges, page)| TaskQuery {
+            uids: filters.0,
+            batch_uids: filters.1,
+            statuses: filters.2,
+            kinds: filters.3,
+            index_uids: filters.4,
+            canceled_by: filters.5,
+            begun: page.3,
+            enqueued: ranges.0,
+            started: ranges.1,
+            finished: ranges.2,
+            from: page.0,
+            limit: page.1,
+            reverse: page.2,
+        },
+    )
 }
 
 /// Register and settle as the history says, and keep a copy beside.
@@ -85,7 +88,8 @@ async fn replay(store: &dyn Store, (tasks, changes): History) -> Vec<Task> {
     }
     for (which, task) in changes {
         let slot = which.index(model.len());
-        let task = task.numbered(TaskUid(slot as u64));
+        // Settling does not move a task to another index.
+        let task = Task { index_uid: model[slot].index_uid.clone(), ..task.numbered(TaskUid(slot as u64)) };
         store.commit(Batch { settled: vec![task.clone()], ..Batch::default() }).await.expect("written");
         if task.status.is_final() || !model[slot].status.is_final() {
             model[slot] = task;
@@ -110,6 +114,23 @@ pub async fn listings_agree_with_the_definition(store: Arc<dyn Store>, history: 
         assert_eq!((views, page.total), (expected, total), "{query:?}");
         assert_eq!(page.next, reached.get(query.limit).map(|task| task.uid), "{query:?}");
     }
+}
+
+/// The store forgets what the definition says, and nothing that is not final.
+pub async fn deletions_agree_with_the_definition(store: Arc<dyn Store>, history: History, query: TaskQuery) {
+    let mut model = replay(&*store, history).await;
+    let before = TaskUid(30);
+    let doomed = |task: &Task| query.matches(task) && task.status.is_final() && task.uid < before;
+    let expected = model.iter().filter(|task| doomed(task)).count() as u64;
+    let first = store.delete_tasks(&query, before, 3).await.expect("deleted");
+    assert_eq!(first, expected.min(3), "{query:?}");
+    let rest = store.delete_tasks(&query, before, usize::MAX).await.expect("deleted");
+    assert_eq!(first + rest, expected, "{query:?}");
+    model.retain(|task| !doomed(task));
+    let all = store.tasks(&TaskQuery { limit: 1000, reverse: true, ..TaskQuery::default() }).await.expect("read");
+    let views: Vec<String> = all.tasks.iter().map(Task::view).collect();
+    assert_eq!(views, model.iter().map(Task::view).collect::<Vec<_>>());
+    assert_eq!(all.total, model.len() as u64);
 }
 
 pub async fn pages_follow_one_another_in_both_directions(store: Arc<dyn Store>) {

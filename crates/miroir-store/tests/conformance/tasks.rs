@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use miroir_core::id::TaskUid;
-use miroir_core::task::{TaskQuery, TaskStatus};
+use miroir_core::id::{IndexUid, TaskUid};
+use miroir_core::task::{NewTask, TaskQuery, TaskStatus};
 use miroir_store::{Batch, Store, StoreError, Table, TypedTable};
 use serde_json::value::RawValue;
 
@@ -145,6 +145,42 @@ pub async fn details_stay_the_text_they_were(store: Arc<dyn Store>) {
     store.commit(Batch { settled: vec![back], ..Batch::default() }).await.expect("written");
     let again = store.unsettled_tasks(None, 1).await.expect("read").pop().expect("there");
     assert_eq!((again.uid, again.details.as_ref().map(|raw| raw.get())), (uid, Some(text)));
+}
+
+fn uid(name: &str) -> IndexUid {
+    name.parse().expect("an index uid")
+}
+
+async fn listed(store: &dyn Store, index: &str) -> Vec<(u64, Option<String>)> {
+    let query = TaskQuery { index_uids: Some([uid(index)].into()), reverse: true, ..TaskQuery::default() };
+    let page = store.tasks(&query).await.expect("read");
+    assert_eq!(page.total, page.tasks.len() as u64);
+    page.tasks.into_iter().map(|task| (task.uid.0, task.index_uid.map(|uid| uid.to_string()))).collect()
+}
+
+pub async fn tasks_follow_the_names_of_their_indexes(store: Arc<dyn Store>) {
+    register(&*store, vec![waiting(Some("a"), 0), done(Some("b"), 0), waiting(None, 0)]).await.expect("written");
+    let swap = NewTask { also: vec![uid("a"), uid("b")], ..waiting(None, 1) };
+    let batch = Batch { renamed: vec![(uid("a"), uid("b"))], new_tasks: vec![swap], ..Batch::default() };
+    store.commit(batch).await.expect("written");
+    assert_eq!(listed(&*store, "a").await, [(1, Some("a".into())), (3, None)]);
+    assert_eq!(listed(&*store, "b").await, [(0, Some("b".into())), (3, None)]);
+    // To a name that nobody had, and a chain of two.
+    let renamed = vec![(uid("a"), uid("c")), (uid("c"), uid("d"))];
+    store.commit(Batch { renamed, ..Batch::default() }).await.expect("written");
+    assert!(listed(&*store, "a").await.is_empty() && listed(&*store, "c").await.is_empty());
+    assert_eq!(listed(&*store, "d").await, [(1, Some("d".into())), (3, None)]);
+    assert_eq!(store.tasks(&TaskQuery::default()).await.expect("read").total, 4);
+}
+
+pub async fn a_task_settled_from_an_old_copy_keeps_its_new_name(store: Arc<dyn Store>) {
+    register(&*store, vec![waiting(Some("a"), 0)]).await.expect("written");
+    let mut old = store.task(TaskUid(0)).await.expect("read").expect("there");
+    store.commit(Batch { renamed: vec![(uid("a"), uid("b"))], ..Batch::default() }).await.expect("written");
+    old.status = TaskStatus::Succeeded;
+    store.commit(Batch { settled: vec![old], ..Batch::default() }).await.expect("written");
+    assert_eq!(listed(&*store, "b").await, [(0, Some("b".into()))]);
+    assert!(listed(&*store, "a").await.is_empty());
 }
 
 pub async fn a_closed_store_says_so(store: Arc<dyn Store>) {

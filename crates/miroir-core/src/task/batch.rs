@@ -1,0 +1,63 @@
+//! Batches as clients see them: every task is a batch of its own number.
+
+use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
+
+use super::view::{text, timestamp};
+use super::{Task, TaskPage, TaskStatus, duration};
+
+impl Task {
+    /// The JSON text of `GET /batches/{uid}`; none before the task has begun.
+    pub fn batch_view(&self) -> Option<String> {
+        self.batch().map(|batch| text(&batch))
+    }
+
+    fn batch(&self) -> Option<Value> {
+        let uid = self.batch_uid()?;
+        // What never began has begun and ended when it was canceled.
+        let started = self.started_at.or(self.finished_at).unwrap_or(self.enqueued_at);
+        let indexes: Map<String, Value> = self.index_uid.iter().map(|uid| (uid.to_string(), json!(1))).collect();
+        let details: Value =
+            self.details.as_ref().and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_else(|| json!({}));
+        let lasted = self.finished_at.and_then(|end: OffsetDateTime| duration(end - started));
+        Some(json!({
+            "uid": uid,
+            "progress": self.progress(),
+            "details": details,
+            "stats": {
+                "totalNbTasks": 1,
+                "status": { self.status.name(): 1 },
+                "types": { self.kind.name(): 1 },
+                "indexUids": indexes,
+            },
+            "duration": lasted,
+            "startedAt": timestamp(started),
+            "finishedAt": self.finished_at.map(timestamp),
+            "batchStrategy": format!(
+                "created batch containing only task with id {uid} of type `{}` that cannot be batched with any other task.",
+                self.kind
+            ),
+        }))
+    }
+
+    /// How far the nodes are; none once it has ended.
+    fn progress(&self) -> Value {
+        if self.status != TaskStatus::Processing {
+            return Value::Null;
+        }
+        let total = self.node_tasks.len();
+        let finished = self.node_tasks.iter().filter(|task| task.status.is_final()).count();
+        let percentage = if total == 0 { 0.0 } else { finished as f64 * 100.0 / total as f64 };
+        let step = json!({ "currentStep": "processing tasks", "finished": finished, "total": total });
+        json!({ "steps": [step], "percentage": percentage })
+    }
+}
+
+impl TaskPage {
+    /// The JSON text of `GET /batches`; `limit` is the one asked for.
+    pub fn batches_view(&self, limit: usize) -> String {
+        let results: Vec<Value> = self.tasks.iter().filter_map(Task::batch).collect();
+        let from = self.tasks.first().map(|task| task.uid);
+        text(&json!({ "results": results, "total": self.total, "limit": limit, "from": from, "next": self.next }))
+    }
+}

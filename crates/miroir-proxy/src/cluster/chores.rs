@@ -1,0 +1,92 @@
+//! Chores: the tasks that the settler does by itself, since no node has a part in them.
+
+use miroir_core::id::TaskUid;
+use miroir_core::task::{Task, TaskKind, TaskQuery, TaskStatus};
+use serde_json::{Map, Value};
+
+use super::Error;
+use super::settle::{Round, Settler, finish};
+use super::write::raw;
+
+/// Tasks forgotten in one step: short enough not to hold up writers.
+const STEP: usize = 1000;
+/// Steps of one deletion in one round: other tasks want to be settled, too.
+const STEPS_PER_ROUND: usize = 10;
+
+impl Settler {
+    /// Go on with a task that no node does.
+    ///
+    /// # Errors
+    /// [`Error::Store`]; it is tried again.
+    pub(super) async fn do_chore(&self, task: &mut Task, round: &Round) -> Result<(), Error> {
+        if let Some(unveiling) = &task.effects.unveils {
+            if !unveiling.physical.iter().any(|physical| round.busy.contains(physical)) {
+                self.cluster.catalog.unveil(&unveiling.token).await?;
+                finish(task, TaskStatus::Succeeded, None);
+            }
+            return Ok(());
+        }
+        if task.kind == TaskKind::TaskDeletion {
+            return self.delete_tasks(task).await;
+        }
+        if task.kind == TaskKind::TaskCancelation {
+            return self.conclude_cancelation(task, round).await;
+        }
+        tracing::error!(task = %task.uid, kind = %task.kind, "a task without anything to do was left open");
+        finish(task, TaskStatus::Succeeded, None);
+        Ok(())
+    }
+
+    async fn delete_tasks(&self, task: &mut Task) -> Result<(), Error> {
+        let mut details = details(task);
+        let filter = details.get("originalFilter").and_then(Value::as_str).unwrap_or_default();
+        let pairs: Vec<(String, String)> =
+            form_urlencoded::parse(filter.trim_start_matches('?').as_bytes()).into_owned().collect();
+        let selection = TaskQuery::of_selection(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        let Ok(Some(query)) = selection else {
+            // It was read when it was taken.
+            return Err(Error::Internal(format!("task {}: the filter cannot be read", task.uid)));
+        };
+        let query = TaskQuery { index_uids: task.effects.deletes_within.clone(), ..query };
+        let mut deleted = details.get("deletedTasks").and_then(Value::as_u64).unwrap_or(0);
+        let mut done = false;
+        for _ in 0..STEPS_PER_ROUND {
+            let gone = self.cluster.store.delete_tasks(&query, task.uid, STEP).await?;
+            deleted += gone;
+            done = gone < STEP as u64;
+            if done {
+                break;
+            }
+        }
+        details.insert("deletedTasks".into(), deleted.into());
+        task.details = raw(&Value::Object(details));
+        if done {
+            finish(task, TaskStatus::Succeeded, None);
+        } else {
+            task.status = TaskStatus::Processing;
+            task.started_at = task.started_at.or(Some(time::OffsetDateTime::now_utc()));
+        }
+        Ok(())
+    }
+
+    /// A cancelation is done when all it is about has ended, canceled or otherwise.
+    async fn conclude_cancelation(&self, task: &mut Task, round: &Round) -> Result<(), Error> {
+        let uid: TaskUid = task.uid;
+        if !round.has_seen(uid) || round.unfinished_cancelations.contains(&uid) {
+            task.status = TaskStatus::Processing;
+            task.started_at = task.started_at.or(Some(time::OffsetDateTime::now_utc()));
+            return Ok(());
+        }
+        let canceled = TaskQuery { canceled_by: Some([uid].into()), limit: 0, ..TaskQuery::default() };
+        let canceled = self.cluster.store.tasks(&canceled).await?.total;
+        let mut details = details(task);
+        details.insert("canceledTasks".into(), canceled.into());
+        task.details = raw(&Value::Object(details));
+        finish(task, TaskStatus::Succeeded, None);
+        Ok(())
+    }
+}
+
+fn details(task: &Task) -> Map<String, Value> {
+    task.details.as_ref().and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default()
+}

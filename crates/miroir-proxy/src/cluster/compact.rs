@@ -1,0 +1,30 @@
+//! `POST /indexes/{uid}/compact`: every node compacts its part.
+
+use http::Method;
+use miroir_core::id::IndexUid;
+use miroir_core::task::TaskKind;
+use serde_json::json;
+
+use super::search::all_shards;
+use super::write::{Accepted, Change, Step, raw};
+use super::{Cluster, Error};
+use crate::node::Call;
+
+impl Cluster {
+    /// Compact an index on all nodes. The sizes before and after are each node's own, and not shown.
+    ///
+    /// # Errors
+    /// As [`Cluster::change`]; an unknown index is a task that fails.
+    pub async fn compact_index(&self, uid: &IndexUid) -> Result<Accepted, Error> {
+        let _turn = self.lanes.turn(uid).await;
+        let change = Change { details: raw(&json!({})), ..Change::new(uid, TaskKind::IndexCompaction) };
+        let Some(index) = self.catalog.get(uid) else {
+            return self.conclude_at_once(change.without_index()).await;
+        };
+        let path = format!("/indexes/{}/compact", index.physical);
+        let call = Call::bare("compact", Method::POST, path, self.write_timeout());
+        let topology = self.ensure_placement(index.shards).await?;
+        let parts = self.on_every_node(&topology, &[Step { call, shards: Vec::new() }]);
+        self.change(&index, Change { touched: all_shards(&index), parts, ..change }).await
+    }
+}

@@ -1,0 +1,104 @@
+//! Documents are edited by a function: on every node, each replica of a document alike.
+//!
+//! Invariant: the function neither sees nor changes fields of ours. It is handed to the nodes as a value in the context
+//! of a wrapper that takes our fields out, evaluates it, and puts them back; its text is never pasted into another.
+
+use http::Method;
+use miroir_core::error::{Code, ErrorBody};
+use miroir_core::id::IndexUid;
+use miroir_core::inert::{SHARD_FIELD, UPDATED_AT_FIELD};
+use miroir_core::task::{Effects, TaskKind};
+use serde_json::{Value, json};
+
+use super::write::{Accepted, Change, raw};
+use super::{Cluster, Error};
+use crate::node::Call;
+
+/// What `POST /documents/edit` asks for.
+pub struct Edition {
+    /// A script of Meilisearch's dialect of Rhai.
+    pub function: String,
+    /// An object, if any.
+    pub context: Option<Value>,
+    /// As the client wrote it, if any.
+    pub filter: Option<Value>,
+    /// The client's own note.
+    pub custom_metadata: Option<String>,
+}
+
+/// A closure, so that a `return` in the function ends the function and not the wrapper. It names what the function may
+/// use: only that is in its sight.
+fn wrapper() -> String {
+    format!(
+        r#"let miroir_kept = #{{}};
+for miroir_name in ["{SHARD_FIELD}", "{UPDATED_AT_FIELD}"] {{
+    if miroir_name in doc {{
+        miroir_kept[miroir_name] = doc[miroir_name];
+        doc.remove(miroir_name);
+    }}
+}}
+let miroir_function = context.function;
+let context = context.context;
+let miroir_run = || {{
+    if false {{
+        doc = ();
+        context = ();
+    }}
+    eval(miroir_function);
+}};
+miroir_run.call();
+if type_of(doc) == "map" {{
+    doc.mixin(miroir_kept);
+}}
+"#
+    )
+}
+
+impl Cluster {
+    /// `POST /indexes/{uid}/documents/edit`.
+    ///
+    /// # Errors
+    /// As [`Cluster::change`]; an unknown index is a task that fails.
+    pub async fn edit_documents(&self, uid: &IndexUid, edition: Edition) -> Result<Accepted, Error> {
+        let Edition { function, context, filter, custom_metadata } = edition;
+        if [SHARD_FIELD, UPDATED_AT_FIELD].into_iter().any(|ours| function.contains(ours)) {
+            let message = format!("The function must not name `{SHARD_FIELD}` or `{UPDATED_AT_FIELD}`.");
+            return Err(Error::Invalid(ErrorBody::new(Code::MiroirReservedField, message)));
+        }
+        let _turn = self.lanes.turn(uid).await;
+        let details = |count: Option<u64>| {
+            raw(&json!({
+                "editedDocuments": count,
+                "deletedDocuments": count,
+                "originalFilter": filter.as_ref().map(Value::to_string),
+                "context": context,
+                "function": function,
+            }))
+        };
+        let mut change = Change {
+            details: details(None),
+            effects: Effects { counts_deletions: true, ..Effects::default() },
+            custom_metadata,
+            ..Change::new(uid, TaskKind::DocumentEdition)
+        };
+        let Some(index) = self.catalog.get(uid) else {
+            change.details = raw(&json!({
+                "editedDocuments": 0,
+                "deletedDocuments": null,
+                "originalFilter": filter.as_ref().map(Value::to_string),
+                "context": context,
+                "function": function,
+            }));
+            return self.conclude_at_once(change.without_index()).await;
+        };
+        let body = json!({
+            "function": wrapper(),
+            "context": { "function": function, "context": context },
+            "filter": filter,
+        });
+        let path = format!("/indexes/{}/documents/edit", index.physical);
+        let call = Call::json("edit", Method::POST, path, body.to_string().into_bytes(), self.write_timeout());
+        self.broadcast(&index, call, &mut change).await?;
+        self.change(&index, change).await
+    }
+}

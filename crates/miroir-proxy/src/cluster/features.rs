@@ -1,0 +1,146 @@
+//! Experimental features: what clients want is in the store; nodes are told, those that were away when they are back.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use arc_swap::ArcSwap;
+use futures_util::future::join_all;
+use http::Method;
+use miroir_core::error::{Code, ErrorBody};
+use miroir_core::features::{Feature, Features};
+use miroir_core::id::NodeId;
+use miroir_store::{Batch, Store, StoreError, Table, TypedTable};
+use serde_json::Value;
+
+use super::read::refused;
+use super::{Cluster, Error};
+use crate::node::{Call, Node};
+
+const TABLE: TypedTable<Features> = TypedTable::new(Table::Features);
+/// There is one set of features.
+const KEY: &str = "wanted";
+
+/// What is wanted, and who was told.
+pub struct FeatureRegistry {
+    /// None: nobody has ever asked for anything; nodes are left as they are.
+    wanted: ArcSwap<Option<Features>>,
+    /// What each live node was last told. A node that fails is forgotten here: it may come back with another disk.
+    told: Mutex<BTreeMap<NodeId, Features>>,
+    /// One change at a time.
+    change: tokio::sync::Mutex<()>,
+}
+
+impl FeatureRegistry {
+    /// What the store remembers.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn load(store: &dyn Store) -> Result<Self, StoreError> {
+        let wanted = TABLE.get(store, KEY).await?.map(|record| record.value);
+        Ok(Self {
+            wanted: ArcSwap::from_pointee(wanted),
+            told: Mutex::default(),
+            change: tokio::sync::Mutex::default(),
+        })
+    }
+
+    fn was_told(&self, node: &NodeId, features: &Features) -> bool {
+        let told = self.told.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        told.get(node) == Some(features)
+    }
+
+    fn note(&self, node: &NodeId, features: Option<&Features>) {
+        let mut told = self.told.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        match features {
+            Some(features) => told.insert(node.clone(), features.clone()),
+            None => told.remove(node),
+        };
+    }
+}
+
+impl Cluster {
+    /// The features that clients want.
+    pub fn features(&self) -> Features {
+        Option::clone(&self.features.wanted.load()).unwrap_or_default()
+    }
+
+    /// Refuse an action whose feature is off, in Meilisearch's words.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`].
+    pub fn require(&self, feature: Feature, action: &str) -> Result<(), Error> {
+        if self.features().has(feature) { Ok(()) } else { Err(Error::Invalid(feature.required_for(action))) }
+    }
+
+    /// `PATCH /experimental-features`. Live nodes are told first: what one of them refuses is refused, and those that took
+    /// it are told otherwise.
+    ///
+    /// # Errors
+    /// The first refusal; [`Error::Store`].
+    pub async fn change_features(&self, patch: &Value) -> Result<Features, Error> {
+        let _one_at_a_time = self.features.change.lock().await;
+        let before = self.features();
+        let next = before.patched(patch).map_err(Error::Invalid)?;
+        if next == before {
+            return Ok(next);
+        }
+        let live: Vec<&Arc<Node>> = self.nodes.values().filter(|node| node.health.state().is_live()).collect();
+        let answers = join_all(live.iter().map(|node| self.tell(node, &next))).await;
+        if let Some(refusal) = answers.into_iter().find_map(Result::err) {
+            for undone in join_all(live.iter().map(|node| self.tell(node, &before))).await {
+                if let Err(error) = undone {
+                    tracing::warn!(%error, "a node keeps features that others refused until it is told again");
+                }
+            }
+            return Err(refusal);
+        }
+        let writes = vec![TABLE.put(KEY, &next)?];
+        self.store.commit(Batch { writes, ..Batch::default() }).await?;
+        self.features.wanted.store(Arc::new(Some(next.clone())));
+        Ok(next)
+    }
+
+    /// Tell a node what is wanted. A node that is not reached is told later.
+    async fn tell(&self, node: &Node, features: &Features) -> Result<(), Error> {
+        let id = &node.member.id;
+        let body = features.for_nodes().to_string().into_bytes();
+        let call = Call::json("features", Method::PATCH, "/experimental-features", body, self.read_timeout());
+        match node.call(call).await {
+            Ok(reply) if reply.status == 200 => {
+                self.features.note(id, Some(features));
+                Ok(())
+            }
+            Ok(reply) if reply.status == 404 || reply.status == 405 => {
+                let message = format!("Node `{id}` does not know experimental features.");
+                Err(Error::Invalid(ErrorBody::new(Code::MiroirUnsupported, message)))
+            }
+            // "Not implemented" is a decision, too.
+            Ok(reply) if reply.status < 500 || reply.status == 501 => Err(refused(&reply)),
+            Ok(reply) => {
+                self.features.note(id, None);
+                tracing::warn!(node = %id, status = reply.status, "a node could not be told of features");
+                Ok(())
+            }
+            Err(error) => {
+                self.features.note(id, None);
+                tracing::warn!(node = %id, %error, "a node could not be told of features");
+                Ok(())
+            }
+        }
+    }
+
+    /// Tell a node that missed it what is wanted.
+    ///
+    /// # Errors
+    /// The node's refusal.
+    pub async fn catch_up_features(&self, node: &Node) -> Result<(), Error> {
+        let id = &node.member.id;
+        if !node.health.state().is_live() {
+            self.features.note(id, None);
+            return Ok(());
+        }
+        let _one_at_a_time = self.features.change.lock().await;
+        let Some(wanted) = Option::clone(&self.features.wanted.load()) else { return Ok(()) };
+        if self.features.was_told(id, &wanted) { Ok(()) } else { self.tell(node, &wanted).await }
+    }
+}

@@ -1,0 +1,54 @@
+//! `/indexes/{uid}/documents/edit`.
+
+use axum::body::Body;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use miroir_core::error::Code;
+use miroir_core::features::Feature;
+use miroir_core::json::described;
+use serde_json::{Map, Value};
+
+use super::documents::only_custom_metadata;
+use super::error::Failure;
+use super::indexes::members;
+use super::{Shared, answered, body, index_uid};
+use crate::cluster::Edition;
+
+pub async fn edit(
+    State(cluster): State<Shared>,
+    Path(uid): Path<String>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    let custom_metadata = only_custom_metadata(query.as_deref().unwrap_or_default())?;
+    let body = body::request(&headers, body).await?;
+    body::must_be_json(&headers, &body)?;
+    let mut object = members(&body, &["filter", "context", "function"])?;
+    let function = function(&object)?;
+    cluster.require(Feature::EditDocumentsByFunction, "Using the documents edit route")?;
+    let uid = index_uid(&uid)?;
+    let context = match object.remove("context") {
+        None | Some(Value::Null) => None,
+        Some(context @ Value::Object(_)) => Some(context),
+        Some(_) => {
+            return Err(Failure::new(Code::InvalidDocumentEditionContext, "The context must be an object"));
+        }
+    };
+    let filter = object.remove("filter").filter(|filter| !filter.is_null());
+    let edition = Edition { function, context, filter, custom_metadata };
+    Ok(answered(StatusCode::ACCEPTED, cluster.edit_documents(&uid, edition).await?))
+}
+
+fn function(object: &Map<String, Value>) -> Result<String, Failure> {
+    match object.get("function") {
+        Some(Value::String(function)) => Ok(function.clone()),
+        Some(other) => {
+            let message =
+                format!("Invalid value type at `.function`: expected a string, but found {}", described(other));
+            Err(Failure::new(Code::InvalidDocumentEditionFunction, message))
+        }
+        None => Err(Failure::new(Code::MissingDocumentEditionFunction, "Missing field `function`")),
+    }
+}

@@ -1,0 +1,57 @@
+//! `/webhooks`.
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use miroir_core::webhook::{WebhookError, WebhookPatch};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::error::Failure;
+use super::{Shared, body, json};
+use crate::cluster::Error;
+
+pub async fn list(State(cluster): State<Shared>) -> Response {
+    json(StatusCode::OK, cluster.webhooks().to_string())
+}
+
+pub async fn get(State(cluster): State<Shared>, Path(id): Path<String>) -> Result<Response, Failure> {
+    Ok(json(StatusCode::OK, cluster.webhook(uuid(&id)?)?.to_string()))
+}
+
+pub async fn create(State(cluster): State<Shared>, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
+    let patch = patch(&headers, body).await?;
+    Ok(json(StatusCode::CREATED, cluster.create_webhook(patch).await?.to_string()))
+}
+
+pub async fn update(
+    State(cluster): State<Shared>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    // The body is read first, as with one server.
+    let patch = patch(&headers, body).await?;
+    Ok(json(StatusCode::OK, cluster.change_webhook(uuid(&id)?, patch).await?.to_string()))
+}
+
+pub async fn delete(State(cluster): State<Shared>, Path(id): Path<String>) -> Result<Response, Failure> {
+    cluster.delete_webhook(uuid(&id)?).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+async fn patch(headers: &HeaderMap, body: Body) -> Result<WebhookPatch, Failure> {
+    let body = body::request(headers, body).await?;
+    body::must_be_json(headers, &body)?;
+    let value: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+    WebhookPatch::read(&value).map_err(failure)
+}
+
+fn uuid(text: &str) -> Result<Uuid, Failure> {
+    text.parse().map_err(|error: uuid::Error| failure(WebhookError::InvalidUuid(error.to_string())))
+}
+
+fn failure(error: WebhookError) -> Failure {
+    Error::Invalid(error.body()).into()
+}
