@@ -5,6 +5,7 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use miroir_core::merge::merge;
+use miroir_core::scope::Scope;
 use miroir_core::search::{IndexView, SearchRequest};
 
 /// A node's answer of `count` hits with ranking details, each of about `document` bytes besides those.
@@ -77,7 +78,7 @@ fn requesting(criterion: &mut Criterion) {
     criterion.bench_function("read a request and write it for 3 nodes", |bencher| {
         bencher.iter(|| {
             SearchRequest::from_body(black_box(body))
-                .map(|request| [(); 3].map(|()| request.node_body(&index, Some("_miroir_shard IN [\"a\",\"b\"]"))))
+                .map(|request| [(); 3].map(|()| request.node_body(&index, &Scope::of_shards(Some("_miroir_shard IN [\"a\",\"b\"]")))))
         });
     });
 }

@@ -75,6 +75,8 @@ pub struct Config {
     pub replica_selection: SelectionConfig,
     /// Facet merging.
     pub facets: FacetsConfig,
+    /// Searches by vectors.
+    pub vector_search: VectorSearchConfig,
     /// Comparing replicas.
     pub anti_entropy: AntiEntropyConfig,
     /// The log.
@@ -203,6 +205,16 @@ pub struct SelectionConfig {
 pub struct FacetsConfig {
     /// How many times `maxValuesPerFacet` nodes return.
     pub node_multiplier: NonZeroU32,
+}
+
+/// The most that `vector_search.over_fetch_factor` and the header in its place may be.
+pub const MAX_OVER_FETCH: u32 = 100;
+
+/// Searches by vectors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VectorSearchConfig {
+    /// How many times as many hits nodes are asked for.
+    pub over_fetch_factor: NonZeroU32,
 }
 
 /// Comparing replicas.

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::scope::Scope;
 
 fn view<'a>(
     displayed: Option<&'a [String]>,
@@ -32,7 +33,7 @@ fn request(body: &Value) -> SearchRequest {
 /// The node's body for `body` under the given settings, as a value.
 fn sent(body: &Value, displayed: Option<&[String]>, distinct: Option<&str>, shards: Option<&str>) -> Value {
     let order = BTreeMap::new();
-    let bytes = request(body).node_body(&view(displayed, distinct, &order), shards);
+    let bytes = request(body).node_body(&view(displayed, distinct, &order), &Scope::of_shards(shards));
     serde_json::from_slice(&bytes).expect("JSON")
 }
 
@@ -160,7 +161,7 @@ fn of_members_given_twice_the_last_counts() {
     let request = SearchRequest::from_body(br#"{"limit":"x","q":"a","limit":3,"\u0071":"b"}"#).expect("readable");
     assert_eq!((request.paging(), request.query()), (Paging::Offset { offset: 0, limit: 3 }, "b"));
     let order = BTreeMap::new();
-    let text = String::from_utf8(request.node_body(&view(None, None, &order), None)).expect("text");
+    let text = String::from_utf8(request.node_body(&view(None, None, &order), &Scope::default())).expect("text");
     assert_eq!(text.matches("\"limit\"").count(), 1);
     assert!(!text.contains("\"a\""));
 }
@@ -197,10 +198,10 @@ fn a_get_means_what_the_post_means() {
         let read = from_query(query).expect("readable");
         let order = BTreeMap::new();
         let index = view(None, None, &order);
-        let node: Value = serde_json::from_slice(&read.node_body(&index, Some("s"))).expect("JSON");
+        let node: Value = serde_json::from_slice(&read.node_body(&index, &Scope::of_shards(Some("s")))).expect("JSON");
         assert_eq!(
             node,
-            serde_json::from_slice::<Value>(&request(&body).node_body(&index, Some("s"))).expect("JSON"),
+            serde_json::from_slice::<Value>(&request(&body).node_body(&index, &Scope::of_shards(Some("s")))).expect("JSON"),
             "{query}"
         );
     }
@@ -255,7 +256,7 @@ proptest! {
     fn unknown_members_reach_nodes_byte_for_byte(name in "[a-z]{9}", number in "-?(0|[1-9][0-9]{0,30})(\\.[0-9]{1,20})?") {
         let request = SearchRequest::from_body(format!("{{\"{name}\" : {number}}}").as_bytes()).expect("readable");
         let order = BTreeMap::new();
-        let text = String::from_utf8(request.node_body(&view(None, None, &order), None)).expect("text");
+        let text = String::from_utf8(request.node_body(&view(None, None, &order), &Scope::default())).expect("text");
         let member = format!("\"{name}\":{number}");
         prop_assert!(text.contains(&member));
     }

@@ -3,17 +3,23 @@
 //! Reads and writes decide in `miroir_core` and act here: one file per verb.
 
 mod browse;
+mod browse_sorted;
 mod catalog;
 mod degraded;
 mod document;
 mod error;
+mod facet_search;
+mod federation;
+mod fields;
 mod ingest;
 mod lanes;
 mod lifecycle;
+mod multi_search;
 mod read;
 mod search;
 mod settings;
 mod settle;
+mod similar;
 mod stale;
 mod stats;
 mod write;
@@ -24,7 +30,10 @@ pub use degraded::Degraded;
 pub use document::Deletion;
 pub use error::Error;
 pub use ingest::{Ingest, IngestBudget, Reserved};
+pub use multi_search::Rule;
+pub use search::OverFetch;
 pub use settle::Settler;
+pub use similar::Similar;
 pub use stale::StaleReplica;
 
 use std::collections::BTreeMap;

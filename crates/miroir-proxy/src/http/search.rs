@@ -1,12 +1,32 @@
-//! `/indexes/{uid}/search`.
+//! `/indexes/{uid}/search` and what is like it.
+
+use std::num::NonZeroU32;
 
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use miroir_core::config::MAX_OVER_FETCH;
+use miroir_core::error::Code;
 
 use super::error::Failure;
 use super::{Shared, answered, body, index_uid};
+use crate::cluster::{OverFetch, Rule, Similar};
+
+/// How many times as many hits nodes are asked for where vectors take part.
+const OVER_FETCH: &str = "x-miroir-over-fetch";
+
+fn over_fetch(headers: &HeaderMap) -> Result<OverFetch, Failure> {
+    let Some(value) = headers.get(OVER_FETCH) else { return Ok(None) };
+    let factor = value.to_str().ok().and_then(|text| text.parse::<NonZeroU32>().ok());
+    match factor.filter(|factor| factor.get() <= MAX_OVER_FETCH) {
+        Some(factor) => Ok(Some(factor)),
+        None => {
+            let message = format!("`X-Miroir-Over-Fetch` has to be a whole number from 1 to {MAX_OVER_FETCH}.");
+            Err(Failure::new(Code::MiroirInvalidHeader, message))
+        }
+    }
+}
 
 pub async fn post(
     State(cluster): State<Shared>,
@@ -17,14 +37,58 @@ pub async fn post(
     let uid = index_uid(&uid)?;
     let body = body::request(&headers, body).await?;
     body::must_be_json(&headers, &body)?;
-    Ok(answered(StatusCode::OK, cluster.search_body(&uid, body).await?))
+    Ok(answered(StatusCode::OK, cluster.search_body(&uid, body, None, over_fetch(&headers)?).await?))
 }
 
 pub async fn get(
     State(cluster): State<Shared>,
     Path(uid): Path<String>,
     RawQuery(query): RawQuery,
+    headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let uid = index_uid(&uid)?;
-    Ok(answered(StatusCode::OK, cluster.search_query(&uid, query.as_deref().unwrap_or_default()).await?))
+    let (query, over_fetch) = (query.unwrap_or_default(), over_fetch(&headers)?);
+    Ok(answered(StatusCode::OK, cluster.search_query(&uid, &query, None, over_fetch).await?))
+}
+
+pub async fn facets(
+    State(cluster): State<Shared>,
+    Path(uid): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    let uid = index_uid(&uid)?;
+    let body = body::request(&headers, body).await?;
+    body::must_be_json(&headers, &body)?;
+    Ok(answered(StatusCode::OK, cluster.facet_search(&uid, body, None).await?))
+}
+
+pub async fn multi(State(cluster): State<Shared>, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
+    let body = body::request(&headers, body).await?;
+    body::must_be_json(&headers, &body)?;
+    let everything: Rule<'_> = &|_| Ok(None);
+    Ok(answered(StatusCode::OK, cluster.multi_search(body, everything, over_fetch(&headers)?).await?))
+}
+
+pub async fn similar_by_body(
+    State(cluster): State<Shared>,
+    Path(uid): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    let uid = index_uid(&uid)?;
+    let body = body::request(&headers, body).await?;
+    body::must_be_json(&headers, &body)?;
+    Ok(answered(StatusCode::OK, cluster.similar(&uid, Similar::Body(body), None, over_fetch(&headers)?).await?))
+}
+
+pub async fn similar_by_query(
+    State(cluster): State<Shared>,
+    Path(uid): Path<String>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    let uid = index_uid(&uid)?;
+    let (query, over_fetch) = (Similar::Query(query.unwrap_or_default()), over_fetch(&headers)?);
+    Ok(answered(StatusCode::OK, cluster.similar(&uid, query, None, over_fetch).await?))
 }
