@@ -107,9 +107,9 @@ impl FacetSearchRequest {
                 (Reverse(a.count), Reverse(&a.label)).cmp(&(Reverse(b.count), Reverse(&b.label)))
             }),
             // Values are looked up by a coarser form than they are listed by.
-            SortBy::Alpha if self.facet_query.is_some() => values.sort_by_cached_key(|(folded, _)| {
-                (without_accents(folded), folded.clone())
-            }),
+            SortBy::Alpha if self.facet_query.is_some() => {
+                values.sort_by_cached_key(|(folded, _)| (without_accents(folded), folded.clone()))
+            }
             SortBy::Alpha => {}
         }
         let mut out = Vec::with_capacity(128 + values.len().min(index.max_values_per_facet) * 40);
@@ -235,9 +235,15 @@ mod tests {
 
     #[test]
     fn what_meilisearch_refuses_is_unreadable() {
-        for body in ["", "[]", "{}", r#"{"facetName":1}"#, r#"{"facetName":"f","facetQuery":1}"#,
-            r#"{"facetName":"f","filter":5}"#, r#"{"facetName":"f","filter":[["a",["b"]]]}"#]
-        {
+        for body in [
+            "",
+            "[]",
+            "{}",
+            r#"{"facetName":1}"#,
+            r#"{"facetName":"f","facetQuery":1}"#,
+            r#"{"facetName":"f","filter":5}"#,
+            r#"{"facetName":"f","filter":[["a",["b"]]]}"#,
+        ] {
             assert!(FacetSearchRequest::from_body(body.as_bytes()).is_err(), "{body}");
         }
     }

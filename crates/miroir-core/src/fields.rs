@@ -95,7 +95,8 @@ impl FieldsRequest {
         let results = json::get(body, "results")?.ok_or_else(|| fault("an answer without results"))?;
         for field in json::elements(results)? {
             let field = field?;
-            let name = json::get(field, "name")?.and_then(json::unquote).ok_or_else(|| fault("a field without name"))?;
+            let name =
+                json::get(field, "name")?.and_then(json::unquote).ok_or_else(|| fault("a field without name"))?;
             let is_displayed = displayed.is_none_or(|names| names.iter().any(|known| covers(known, &name)));
             let is_wanted = self.displayed.is_none_or(|wanted| wanted == is_displayed);
             if strip::is_ours(name.as_bytes()) || !is_wanted || fields.contains_key(&*name) {
@@ -151,7 +152,10 @@ mod tests {
         let shown = ["a".to_owned()];
         let (names, page) = merged(&json!({"filter": {"displayed": false}}), Some(&shown));
         assert_eq!(names, ["b", "id"]);
-        assert_eq!(page["results"][0], json!({"name": "b", "displayed": {"enabled": false}, "sortable": {"enabled": false}}));
+        assert_eq!(
+            page["results"][0],
+            json!({"name": "b", "displayed": {"enabled": false}, "sortable": {"enabled": false}})
+        );
         assert_eq!(merged(&json!({"filter": {"displayed": true}}), Some(&shown)).0, ["a", "a.x"]);
     }
 

@@ -263,7 +263,9 @@ mod tests {
         let nodes: Vec<Vec<&[u8]>> =
             texts.iter().map(|node| node.iter().map(|text| text.as_bytes()).collect()).collect();
         let page = sorting.merge(&nodes, "id", offset, limit).expect("objects");
-        page.iter().map(|raw| rank::number(json::get(raw, "id").expect("an object").expect("an id")).expect("a number") as u64).collect()
+        page.iter()
+            .map(|raw| rank::number(json::get(raw, "id").expect("an object").expect("an id")).expect("a number") as u64)
+            .collect()
     }
 
     #[test]

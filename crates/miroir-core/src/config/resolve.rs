@@ -14,9 +14,9 @@ use super::file::{
 };
 use super::values::{Environment, Secret, StoreBackend};
 use super::{
-    AdminConfig, AntiEntropyConfig, Config, FacetsConfig, HealthConfig, LogConfig, MAX_OVER_FETCH, MAX_SHARDS, MetricsConfig,
-    NodeConfig, PoolConfig, ScatterConfig, SelectionConfig, ServerConfig, TaskRegistryConfig, TaskStoreConfig,
-    VectorSearchConfig, WriteConfig,
+    AdminConfig, AntiEntropyConfig, Config, FacetsConfig, HealthConfig, LogConfig, MAX_OVER_FETCH, MAX_SHARDS,
+    MetricsConfig, NodeConfig, PoolConfig, ScatterConfig, SelectionConfig, ServerConfig, TaskRegistryConfig,
+    TaskStoreConfig, VectorSearchConfig, WriteConfig,
 };
 
 /// Keys of production servers have at least this many bytes, as Meilisearch demands of its master key.

@@ -193,7 +193,8 @@ fn facets_of_several_indexes_join_by_spelling() {
         ranks_by_attribute: false,
     };
     let of = |text: &'static str| {
-        let node = NodeFacets { distribution: text.as_bytes(), stats: br#"{"n":{"min":1.0,"max":2.5}}"#, candidates: 9 };
+        let node =
+            NodeFacets { distribution: text.as_bytes(), stats: br#"{"n":{"min":1.0,"max":2.5}}"#, candidates: 9 };
         super::merged(&[node], 9, &index).expect("facets")
     };
     let bound = MergeFacets { max_values_per_facet: Some(3) };

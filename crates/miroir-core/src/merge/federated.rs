@@ -10,11 +10,11 @@ use std::vec::IntoIter;
 
 use thiserror::Error;
 
+use super::MergeError;
 use super::distinct::Taken;
 use super::hit::{Edits, Head};
 use super::rest::{member_into, paging_into};
 use super::walk::{each_member, take_value};
-use super::MergeError;
 use crate::facet::{self, Facets, NodeFacets};
 use crate::json::{self, Scanner, SyntaxError};
 use crate::multi_search::FederationRequest;
@@ -193,8 +193,8 @@ fn stream<'a>(nodes: Vec<Vec<Entry<'a>>>, query: &FederatedQuery<'a>) -> IntoIte
             let Some((before, rest)) = nodes.split_at_mut_checked(position) else { break };
             let Some(candidate) = rest.first_mut().and_then(|node| node.peek()) else { continue };
             let leader = best.and_then(|best| before.get_mut(best)).and_then(|node| node.peek());
-            let leads = leader
-                .is_none_or(|leader| candidate.head.rank.compare(&leader.head.rank, ratio) == Ordering::Less);
+            let leads =
+                leader.is_none_or(|leader| candidate.head.rank.compare(&leader.head.rank, ratio) == Ordering::Less);
             if leads {
                 best = Some(position);
             }

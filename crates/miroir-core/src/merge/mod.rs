@@ -15,9 +15,9 @@ use std::cmp::Ordering;
 
 use thiserror::Error;
 
-pub use self::federated::{FederatedAnswer, FederatedError, FederatedQuery, merge_federated};
 use self::answer::{Answer, Around, Hits, Layout};
 use self::distinct::Taken;
+pub use self::federated::{FederatedAnswer, FederatedError, FederatedQuery, merge_federated};
 pub(crate) use self::hit::project;
 use self::hit::{Edits, Head};
 use self::rest::Rest;

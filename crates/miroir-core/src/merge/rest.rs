@@ -71,7 +71,8 @@ impl Rest<'_> {
                 candidates: answer.total.unwrap_or_default(),
             })
             .collect();
-        let facets = facet::merged(&nodes, total, self.index).map_err(|(answer, fault)| MergeError { answer, fault })?;
+        let facets =
+            facet::merged(&nodes, total, self.index).map_err(|(answer, fault)| MergeError { answer, fault })?;
         out.push(b',');
         facets.write("facetDistribution", "facetStats", out);
         Ok(())

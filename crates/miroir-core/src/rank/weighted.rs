@@ -166,7 +166,8 @@ mod tests {
 
     #[test]
     fn a_single_run_compares_by_the_overall_score_and_weight() {
-        let details = json!({"words": words(2, 2), "typo": {"order": 1, "typoCount": 0, "maxTypoCount": 2, "score": 1.0}});
+        let details =
+            json!({"words": words(2, 2), "typo": {"order": 1, "typoCount": 0, "maxTypoCount": 2, "score": 1.0}});
         assert_eq!(order((&details, 0.9, 1.0), (&details, 0.8, 1.0)), Ordering::Less);
         assert_eq!(order((&details, 0.9, 0.5), (&details, 0.8, 1.0)), Ordering::Greater);
         assert_eq!(order((&details, 0.9, 2.0), (&details, 0.9, 2.0)), Ordering::Equal);
@@ -174,9 +175,7 @@ mod tests {
 
     #[test]
     fn sort_rules_between_relevance_rules_compare_by_value() {
-        let details = |words: Value, value: Value, score: f64| {
-            json!({"words": words, "size:asc": {"order": 1, "value": value}, "exactness": {"order": 2, "score": score}})
-        };
+        let details = |words: Value, value: Value, score: f64| json!({"words": words, "size:asc": {"order": 1, "value": value}, "exactness": {"order": 2, "score": score}});
         let full = details(words(2, 2), json!(5), 0.3);
         let lower = details(words(2, 2), json!(4), 0.1);
         assert_eq!(order((&full, 0.9, 1.0), (&lower, 0.7, 1.0)), Ordering::Greater);

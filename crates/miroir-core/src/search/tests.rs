@@ -201,7 +201,8 @@ fn a_get_means_what_the_post_means() {
         let node: Value = serde_json::from_slice(&read.node_body(&index, &Scope::of_shards(Some("s")))).expect("JSON");
         assert_eq!(
             node,
-            serde_json::from_slice::<Value>(&request(&body).node_body(&index, &Scope::of_shards(Some("s")))).expect("JSON"),
+            serde_json::from_slice::<Value>(&request(&body).node_body(&index, &Scope::of_shards(Some("s"))))
+                .expect("JSON"),
             "{query}"
         );
     }

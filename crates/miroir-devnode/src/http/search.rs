@@ -138,7 +138,8 @@ fn weight(options: Value) -> ApiResult<f64> {
     }
     fields.finish()?;
     if weight < 0.0 {
-        let message = "Invalid value at `.weight`: the value of `weight` is invalid, expected a positive float (>= 0.0).";
+        let message =
+            "Invalid value at `.weight`: the value of `weight` is invalid, expected a positive float (>= 0.0).";
         return Err(ApiError::new("invalid_multi_search_weight", message));
     }
     Ok(weight)

@@ -225,7 +225,8 @@ pub fn search(
         true
     });
     let page: Vec<Entry> = admitted.collect::<Vec<_>>().into_iter().skip(skip).take(take).collect();
-    let semantic = page.iter().filter(|entry| entry.scores.iter().any(|s| matches!(s, ScoreDetails::Vector(_)))).count();
+    let semantic =
+        page.iter().filter(|entry| entry.scores.iter().any(|s| matches!(s, ScoreDetails::Vector(_)))).count();
     let mut answer = Map::new();
     let mut put = |name: &str, value: Value| answer.insert(name.to_owned(), value);
     put("hits", page.into_iter().map(|entry| Value::Object(entry.hit)).collect());
@@ -313,9 +314,10 @@ fn search_index(
     }
     let total = candidates.len();
     let facets = match federation.facets_by_index.get(uid) {
-        Some(Some(asked)) => Some(facets::distribution(&index, &rtxn, asked, candidates).map_err(|error| {
-            about_first(error.prefixed(&format!("Inside `.federation.facetsByIndex.{uid}`: ")))
-        })?),
+        Some(Some(asked)) => Some(
+            facets::distribution(&index, &rtxn, asked, candidates)
+                .map_err(|error| about_first(error.prefixed(&format!("Inside `.federation.facetsByIndex.{uid}`: "))))?,
+        ),
         Some(None) | None => None,
     };
     Ok(OfIndex { entries, total, facets })
@@ -369,9 +371,7 @@ fn check_unused(engine: &Engine, uid: &str, facets: Option<&[String]>) -> ApiRes
     let index = engine.index(uid).map_err(explained)?;
     let rtxn = index.read_txn()?;
     match facets {
-        Some(facets) => {
-            facets::distribution(&index, &rtxn, facets, RoaringBitmap::new()).map(drop).map_err(explained)
-        }
+        Some(facets) => facets::distribution(&index, &rtxn, facets, RoaringBitmap::new()).map(drop).map_err(explained),
         None => Ok(()),
     }
 }

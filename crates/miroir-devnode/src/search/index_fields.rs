@@ -120,7 +120,6 @@ pub fn page(engine: &Engine, uid: &str, query: &FieldsQuery) -> ApiResult<Value>
     }
     fields.sort_by(|a, b| a.0.cmp(&b.0));
     let total = fields.len();
-    let results: Vec<Value> =
-        fields.into_iter().skip(query.offset).take(query.limit).map(|(_, field)| field).collect();
+    let results: Vec<Value> = fields.into_iter().skip(query.offset).take(query.limit).map(|(_, field)| field).collect();
     Ok(json!({ "results": results, "offset": query.offset, "limit": query.limit, "total": total }))
 }

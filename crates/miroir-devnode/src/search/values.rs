@@ -33,7 +33,9 @@ pub fn as_facet(value: &Value) -> Option<String> {
     match value {
         Value::Number(number) => number.as_f64().map(|number| format!("number {number}")),
         Value::Bool(flag) => Some(format!("text {flag}")),
-        Value::String(text) => Some(milli_core::normalize_facet(text)).filter(|t| !t.is_empty()).map(|t| format!("text {t}")),
+        Value::String(text) => {
+            Some(milli_core::normalize_facet(text)).filter(|t| !t.is_empty()).map(|t| format!("text {t}"))
+        }
         Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
 }

@@ -29,10 +29,13 @@ fn federated(server: &Server, body: Value) -> Value {
 #[test]
 fn a_federation_ranks_hits_of_all_queries_by_weighted_score() {
     let server = server();
-    let answer = federated(&server, json!({"federation": {"limit": 3}, "queries": [
-        {"indexUid": "a", "q": "red", "showRankingScoreDetails": true},
-        {"indexUid": "b", "q": "red", "federationOptions": {"weight": 0.5}},
-    ]}));
+    let answer = federated(
+        &server,
+        json!({"federation": {"limit": 3}, "queries": [
+            {"indexUid": "a", "q": "red", "showRankingScoreDetails": true},
+            {"indexUid": "b", "q": "red", "federationOptions": {"weight": 0.5}},
+        ]}),
+    );
     let hits = answer["hits"].as_array().unwrap();
     let found: Vec<(&Value, &Value)> =
         hits.iter().map(|hit| (&hit["_federation"]["indexUid"], &hit["_federation"]["queriesPosition"])).collect();
@@ -78,7 +81,8 @@ fn similar_documents_have_vectors_and_are_not_the_target() {
     let answer = server.post("/indexes/a/similar", &json!({"id": 1, "embedder": "e", "showRankingScore": true})).ok();
     assert_eq!(ids(&answer["hits"]), [json!(2), json!(3)]);
     assert_eq!((&answer["id"], &answer["estimatedTotalHits"]), (&json!("1"), &json!(4)));
-    let search = json!({"vector": [1.0, 0.0], "hybrid": {"embedder": "e", "semanticRatio": 1.0}, "showRankingScore": true});
+    let search =
+        json!({"vector": [1.0, 0.0], "hybrid": {"embedder": "e", "semanticRatio": 1.0}, "showRankingScore": true});
     assert_eq!(server.search("a", &search)["hits"][1]["_rankingScore"], answer["hits"][0]["_rankingScore"]);
     let similar = |body: Value| {
         let answer = server.post("/indexes/a/similar", &body);
@@ -87,7 +91,10 @@ fn similar_documents_have_vectors_and_are_not_the_target() {
     };
     assert_eq!(similar(json!({"id": 99, "embedder": "e"})), (404, "not_found_similar_id".to_owned()));
     assert_eq!(similar(json!({"id": 1, "embedder": "x"})), (400, "invalid_similar_embedder".to_owned()));
-    assert_eq!(similar(json!({"id": 1, "embedder": "e", "filter": "x = 1"})), (400, "invalid_similar_filter".to_owned()));
+    assert_eq!(
+        similar(json!({"id": 1, "embedder": "e", "filter": "x = 1"})),
+        (400, "invalid_similar_filter".to_owned())
+    );
     assert_eq!(similar(json!({"id": 1, "embedder": "e", "limit": -1})), (400, "invalid_similar_limit".to_owned()));
 }
 

@@ -64,16 +64,16 @@ impl Cluster {
         for part in &gathered.parts {
             let malformed = |why: &str| Error::Answer { node: part.assignment.node.to_string(), why: why.into() };
             let member = |name| json::get(&part.reply.body, name).ok().flatten();
-            let documents = member("results").and_then(|results| json::elements(results).ok()?.collect::<Result<_, _>>().ok());
+            let documents =
+                member("results").and_then(|results| json::elements(results).ok()?.collect::<Result<_, _>>().ok());
             nodes.push(documents.ok_or_else(|| malformed("not a page of documents"))?);
             let of_node = member("total").and_then(|raw| serde_json::from_slice::<u64>(raw).ok());
             total = total.saturating_add(of_node.ok_or_else(|| malformed("a page without a total"))?);
         }
         let bound = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
         let malformed = |why: json::SyntaxError| Error::Answer { node: "(any)".into(), why: why.to_string() };
-        let found = sorting
-            .merge(&nodes, primary_key, bound(request.offset), bound(request.limit))
-            .map_err(malformed)?;
+        let found =
+            sorting.merge(&nodes, primary_key, bound(request.offset), bound(request.limit)).map_err(malformed)?;
         let mut documents: Vec<Bytes> = Vec::with_capacity(found.len());
         for raw in found {
             let mut clean = Vec::with_capacity(raw.len());

@@ -108,10 +108,8 @@ fn facets_refusal(federation: &FederationRequest, queries: &[Planned<'_>]) -> Op
         let filterable = queries.get(position)?.index.settings.filterable_json();
         let mut refusal = facet::refusal(&facets, filterable.as_bytes())?;
         let uid: IndexUid = uid.parse().ok()?;
-        refusal.message = format!(
-            "Inside `.queries[{position}]`: Inside `.federation.facetsByIndex.{uid}`: {}",
-            refusal.message
-        );
+        refusal.message =
+            format!("Inside `.queries[{position}]`: Inside `.federation.facetsByIndex.{uid}`: {}", refusal.message);
         Some(refusal)
     })
 }

@@ -21,9 +21,8 @@ impl Cluster {
         let Ok(request) = FieldsRequest::from_body(&body) else {
             return Err(self.let_a_node_refuse(original).await);
         };
-        let call = |_: &_, _: Option<&str>| {
-            Call::json("fields", Method::POST, path.clone(), request.node_body(), timeout)
-        };
+        let call =
+            |_: &_, _: Option<&str>| Call::json("fields", Method::POST, path.clone(), request.node_body(), timeout);
         let gathered = match self.gather(&index, &all_shards(&index), 0, call).await {
             Err(refusal @ Error::Refused { .. }) => return Err(self.reworded(original, refusal).await),
             gathered => gathered?,

@@ -60,12 +60,7 @@ impl Cluster {
     ///
     /// # Errors
     /// As Meilisearch refuses, naming the first query at fault, or when shards are unavailable.
-    pub async fn multi_search(
-        &self,
-        body: Bytes,
-        rule: Rule<'_>,
-        over_fetch: OverFetch,
-    ) -> Result<Answer, Error> {
+    pub async fn multi_search(&self, body: Bytes, rule: Rule<'_>, over_fetch: OverFetch) -> Result<Answer, Error> {
         let start = Instant::now();
         let Ok(request) = MultiSearchRequest::from_body(&body) else {
             return Err(self.let_a_node_refuse(self.multi_search_call(body)).await);
@@ -107,9 +102,11 @@ impl Cluster {
 
     fn plan_queries<'a>(&self, request: &'a MultiSearchRequest, rule: Rule<'_>) -> Result<Plan<'a>, Error> {
         // Rights come before anything else, for all queries.
-        let rules = request.queries.iter().enumerate().map(|(position, query)| {
-            rule(&query.uid).map_err(|error| inside(position, error))
-        });
+        let rules = request
+            .queries
+            .iter()
+            .enumerate()
+            .map(|(position, query)| rule(&query.uid).map_err(|error| inside(position, error)));
         let rules: Vec<Option<Bytes>> = rules.collect::<Result<_, _>>()?;
         let mut plan = Plan { queries: Vec::with_capacity(rules.len()), refused: None };
         let distinct = request.federation.as_ref().and_then(|federation| federation.distinct.as_deref());

@@ -86,7 +86,13 @@ impl Cluster {
         let timeout = self.read_timeout();
         let gathered = self
             .gather(index, &all_shards(index), request.fingerprint(), |_, filter| {
-                Call::json("search", Method::POST, path.clone(), request.node_body(&view, &Scope { shards: filter, rule }), timeout)
+                Call::json(
+                    "search",
+                    Method::POST,
+                    path.clone(),
+                    request.node_body(&view, &Scope { shards: filter, rule }),
+                    timeout,
+                )
             })
             .await;
         let gathered = match gathered {

@@ -71,7 +71,8 @@ impl Cluster {
             let refusal = Error::Invalid(ErrorBody::new(Code::NotFoundSimilarId, message));
             return Err(self.reworded(original, refusal).await);
         };
-        let answer = self.near(&index, &request, &target, (primary_key, rule, self.over_fetch(over_fetch)), start).await;
+        let answer =
+            self.near(&index, &request, &target, (primary_key, rule, self.over_fetch(over_fetch)), start).await;
         match answer {
             // Only where the document is will a node look at the rest of the request.
             Err(refusal @ Error::Refused { .. }) => Err(self.refused_by(&target.node, original, refusal).await),

@@ -98,7 +98,8 @@ pub fn measure(options: &Options, report: &mut Report) {
         );
         drop(cluster);
         let upstream = ports::free();
-        stub::serve(upstream, &stub::answer(0, bytes, false), b"{}", b"{}").unwrap_or_else(|error| panic!("stub: {error}"));
+        stub::serve(upstream, &stub::answer(0, bytes, false), b"{}", b"{}")
+            .unwrap_or_else(|error| panic!("stub: {error}"));
         let what = format!("CPU per search, {size} answers of 3 nodes, against nginx passing through to 1");
         match Nginx::start(upstream) {
             Some(nginx) => {

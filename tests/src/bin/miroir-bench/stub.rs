@@ -49,7 +49,8 @@ pub fn multi(index: &str, search: &[u8], queries: usize) -> Vec<u8> {
 /// When the port is taken.
 pub fn serve(port: u16, search: &[u8], multi: &[u8], version: &[u8]) -> std::io::Result<()> {
     let listener = TcpListener::bind(("127.0.0.1", port))?;
-    let answers = Arc::new([response(search), response(multi), response(version), response(br#"{"status":"available"}"#)]);
+    let answers =
+        Arc::new([response(search), response(multi), response(version), response(br#"{"status":"available"}"#)]);
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let answers = Arc::clone(&answers);

@@ -119,16 +119,13 @@ fn a_distinct_value_is_returned_once_and_counted_once() {
 #[test]
 fn no_index_gives_more_than_its_most_hits() {
     let body = json!({"queries": [{"indexUid": "a"}, {"indexUid": "b"}], "federation": {}});
-    let hits: Vec<Value> =
-        (0..7).map(|n| hit(n, usize::from(n == 6), 1.0 - n as f64 / 10.0, &json!({}))).collect();
+    let hits: Vec<Value> = (0..7).map(|n| hit(n, usize::from(n == 6), 1.0 - n as f64 / 10.0, &json!({}))).collect();
     assert_eq!(ids(&merged(&body, &[(answer(&hits, 7, &json!({})), vec![0, 1])])), [0, 1, 2, 3, 6]);
 }
 
 #[test]
 fn facets_are_those_of_the_indexes_or_joined() {
-    let facets = |a: Value, b: Value| {
-        json!({"facetsByIndex": {"a": {"distribution": {"c": a}, "stats": {}}, "b": {"distribution": {"c": b}, "stats": {}}}})
-    };
+    let facets = |a: Value, b: Value| json!({"facetsByIndex": {"a": {"distribution": {"c": a}, "stats": {}}, "b": {"distribution": {"c": b}, "stats": {}}}});
     let nodes = [
         (answer(&[], 3, &facets(json!({"x": 2}), json!({"y": 1}))), vec![0, 1]),
         (answer(&[], 3, &facets(json!({"X": 1}), json!({"x": 1}))), vec![0, 1]),
