@@ -390,7 +390,7 @@ fn ids(answer: &Answer) -> Vec<String> {
 fn similar_documents_are_found_as_by_one_server() {
     let world = world();
     let mut rng = Rng::new(41);
-    let (mut differences, mut near) = (Differences::default(), Share::default());
+    let (mut differences, mut near) = (Differences::default(), Nearness::default());
     let path = format!("/indexes/{CATALOGUE}/similar");
     for i in 0..60 {
         let target = rng.pick(&world.catalogue).clone();
@@ -424,14 +424,14 @@ fn similar_documents_are_found_as_by_one_server() {
             hits.iter().map(names).collect()
         };
         assert!(!ids(&ours).contains(&target["id"].to_string()), "{body}");
-        let dominates = i % 6 == 2 || as_good(&scores(&ours), &scores(&theirs));
-        near.note(dominates, || format!("{body}\n  {:?}\n  {:?}", scores(&ours), scores(&theirs)));
+        if i % 6 != 2 {
+            near.add(&body.to_string(), &scores(&ours), &scores(&theirs));
+        }
         if let (Some(ours), Some(theirs)) = (shapes(&ours).first(), shapes(&theirs).first()) {
             differences.check(&format!("names in {body}"), ours, theirs);
         }
     }
-    // Vectors are searched for approximately, by each server in its own way: ours are mostly nearer, seldom farther.
-    near.at_least(0.75);
+    near.is_as_near();
     let id = world.catalogue[3]["id"].as_str().map_or_else(|| world.catalogue[3]["id"].to_string(), str::to_owned);
     for query in [
         format!("id={id}&embedder=e&limit=3&showRankingScore=true"),
@@ -474,7 +474,7 @@ fn similar_documents_are_found_as_by_one_server() {
 fn vectors_and_words_mix_as_in_one_server() {
     let world = world();
     let mut rng = Rng::new(53);
-    let (mut vectors, mut mixed, mut counts) = (Share::default(), Share::default(), Share::default());
+    let (mut vectors, mut mixed, mut counts) = (Nearness::default(), Share::default(), Share::default());
     for i in 0..120 {
         let ratio = *rng.pick(&[0.0, 0.2, 0.5, 0.8, 1.0]);
         let mut body = json!({
@@ -496,17 +496,15 @@ fn vectors_and_words_mix_as_in_one_server() {
         let semantic = |answer: &Answer| answer.body.get("semanticHitCount").cloned();
         let example = || format!("{body}\n  {found:?} {:?}\n  {wanted:?} {:?}", semantic(&ours), semantic(&theirs));
         if ratio == 1.0 {
-            // Servers find near vectors only approximately: three with a third each mostly find nearer ones than one with
-            // all.
-            vectors.note(as_good(&found, &wanted), example);
+            vectors.add(&body.to_string(), &found, &wanted);
             counts.note(semantic(&ours) == semantic(&theirs), example);
         } else {
             mixed.note(found == wanted && semantic(&ours) == semantic(&theirs), example);
         }
     }
-    vectors.at_least(0.75);
+    vectors.is_as_near();
     counts.at_least(1.0);
-    // As above; and a node leaves vectors out when its own keyword hits are good enough.
+    // Vectors are found approximately; and a node leaves vectors out when its own keyword hits are good enough.
     mixed.at_least(0.55);
 }
 
@@ -515,11 +513,29 @@ fn scores(answer: &Answer) -> Vec<i64> {
     hits.iter().map(|hit| (hit["_rankingScore"].as_f64().unwrap_or(-1.0) * 1e6).round() as i64).collect()
 }
 
-/// As many hits, and nowhere a worse one; both in order.
-fn as_good(found: &[i64], wanted: &[i64]) -> bool {
-    found.len() == wanted.len()
-        && found.is_sorted_by(|a, b| a >= b)
-        && found.iter().zip(wanted).all(|(found, wanted)| found + 1 >= *wanted)
+/// How near the documents found by vectors are, summed over searches. Servers find near vectors only approximately, and
+/// two indexes of the same vectors find different ones: single searches cannot be held against one another.
+#[derive(Default)]
+struct Nearness {
+    found: i64,
+    wanted: i64,
+}
+
+impl Nearness {
+    /// As many hits, in order.
+    #[track_caller]
+    fn add(&mut self, what: &str, found: &[i64], wanted: &[i64]) {
+        assert_eq!(found.len(), wanted.len(), "{what}");
+        assert!(found.is_sorted_by(|a, b| a >= b), "{what}: {found:?}");
+        self.found += found.iter().sum::<i64>();
+        self.wanted += wanted.iter().sum::<i64>();
+    }
+
+    #[track_caller]
+    fn is_as_near(&self) {
+        println!("{} found, {} wanted", self.found, self.wanted);
+        assert!(self.found as f64 >= self.wanted as f64 * 0.99, "{} found, {} wanted", self.found, self.wanted);
+    }
 }
 
 #[test]
@@ -528,9 +544,15 @@ fn a_request_may_have_nodes_asked_for_more_where_vectors_take_part() {
     let client = world.twin.cluster.client();
     let body = json!({ "vector": [1.0, 0.0, 0.0, 0.0], "hybrid": { "embedder": "e", "semanticRatio": 1.0 }, "limit": 5,
         "showRankingScore": true });
-    let plain = client.search(CATALOGUE, &body).expect(200);
-    let more = client.with_header("x-miroir-over-fetch", "3").search(CATALOGUE, &body).expect(200);
-    assert!(as_good(&scores(&more), &scores(&plain)), "{}\n{}", more.text, plain.text);
+    let (mut near, mut body) = (Nearness::default(), body);
+    let mut rng = Rng::new(59);
+    for _ in 0..20 {
+        body["vector"] = json!(vector(&mut rng));
+        let plain = client.search(CATALOGUE, &body).expect(200);
+        let more = client.with_header("x-miroir-over-fetch", "3").search(CATALOGUE, &body).expect(200);
+        near.add(&body.to_string(), &scores(&more), &scores(&plain));
+    }
+    near.is_as_near();
     for wrong in ["0", "101", "x", "-1", "1.5"] {
         let answer = client.with_header("x-miroir-over-fetch", wrong).search(CATALOGUE, &body);
         assert_eq!(answer.verdict(), (400, "miroir_invalid_header".to_owned()), "{wrong}");

@@ -46,11 +46,14 @@ pub fn fold(text: &str) -> Cow<'_, str> {
     Cow::Owned(trimmed.nfkd().collect::<String>().to_lowercase())
 }
 
+/// A facet's values in order, each with its count of hits.
+type Values<'a> = Vec<(Cow<'a, str>, u64)>;
+
 /// Facets of the whole, ordered and cut as the client's settings say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facets<'a> {
     /// By name; the values in order.
-    distribution: Vec<(Cow<'a, str>, Vec<(Cow<'a, str>, u64)>)>,
+    distribution: Vec<(Cow<'a, str>, Values<'a>)>,
     /// By name.
     stats: Vec<(Cow<'a, str>, Bounds<'a>)>,
 }
@@ -113,6 +116,12 @@ pub fn merged<'a>(
     Ok(Facets { distribution: facets.into_iter().map(ordered).collect(), stats: stats.into_iter().collect() })
 }
 
+/// One facet of several indexes.
+struct Joined<'a> {
+    order: SortBy,
+    counts: BTreeMap<Cow<'a, str>, u64>,
+}
+
 /// The facets of several indexes as one: values of the same spelling are one value, and all are ordered by their text or
 /// by their counts.
 ///
@@ -122,17 +131,17 @@ pub fn join<'a, 'i>(
     indexes: impl Iterator<Item = (Facets<'a>, &'i IndexView<'i>)>,
     bound: MergeFacets,
 ) -> Result<Facets<'a>, String> {
-    let mut joined: BTreeMap<Cow<'a, str>, (SortBy, BTreeMap<Cow<'a, str>, u64>)> = BTreeMap::new();
+    let mut joined: BTreeMap<Cow<'a, str>, Joined<'a>> = BTreeMap::new();
     let mut stats: BTreeMap<Cow<'a, str>, Bounds<'a>> = BTreeMap::new();
     for (facets, index) in indexes {
         for (name, values) in facets.distribution {
             let order = index.facet_order(&name);
-            let (known, counts) = joined.entry(name.clone()).or_insert_with(|| (order, BTreeMap::new()));
-            if *known != order {
+            let facet = joined.entry(name.clone()).or_insert_with(|| Joined { order, counts: BTreeMap::new() });
+            if facet.order != order {
                 return Err(name.into_owned());
             }
             for (label, hits) in values {
-                let count = counts.entry(label).or_default();
+                let count = facet.counts.entry(label).or_default();
                 *count = count.saturating_add(hits);
             }
         }
@@ -140,8 +149,8 @@ pub fn join<'a, 'i>(
             stats.entry(name).or_insert(bounds).widen(bounds);
         }
     }
-    let distribution = joined.into_iter().map(|(name, (order, counts))| {
-        let mut values: Vec<(Cow<'a, str>, u64)> = counts.into_iter().collect();
+    let distribution = joined.into_iter().map(|(name, Joined { order, counts })| {
+        let mut values: Values<'a> = counts.into_iter().collect();
         if order == SortBy::Count {
             values.sort_by_key(|(_, hits)| Reverse(*hits));
         }
@@ -299,7 +308,7 @@ impl<'a> Facet<'a> {
     }
 
     /// The facet's values in order, at most `limit` of them.
-    fn ordered(mut self, order: SortBy, total: u64, limit: usize) -> Vec<(Cow<'a, str>, u64)> {
+    fn ordered(mut self, order: SortBy, total: u64, limit: usize) -> Values<'a> {
         // A string that reads like a number of the same facet takes its place and count, as in one Meilisearch.
         let numbers = &mut self.numbers;
         self.strings.retain(|_, string| match numbers.get_mut(&string.label) {

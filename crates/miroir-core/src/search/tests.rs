@@ -64,6 +64,22 @@ fn no_node_is_asked_beyond_max_total_hits_or_for_an_empty_page() {
 }
 
 #[test]
+fn nodes_are_asked_for_more_only_where_vectors_take_part() {
+    let limit = |body: Value, factor: usize| {
+        let mut request = request(&body);
+        request.over_fetch(factor);
+        let order = BTreeMap::new();
+        let sent = request.node_body(&view(None, None, &order), &Scope::default());
+        serde_json::from_slice::<Value>(&sent).expect("JSON")["limit"].clone()
+    };
+    let hybrid = json!({"vector": [1.0], "hybrid": {"embedder": "e"}, "limit": 10, "offset": 5});
+    assert_eq!(limit(hybrid.clone(), 3), json!(45));
+    assert_eq!(limit(hybrid.clone(), 1), json!(15));
+    assert_eq!(limit(hybrid, 100), json!(1000));
+    assert_eq!(limit(json!({"q": "x", "limit": 10}), 3), json!(10));
+}
+
+#[test]
 fn the_shard_filter_comes_first_and_the_clients_filter_stays_whole() {
     let ours = "_miroir_shard IN [\"\u{2055}\"]";
     for (client, wanted) in [
