@@ -84,7 +84,7 @@ fn results_are_taken_apart_and_put_together() {
     assert_eq!(results(spaced).expect("results"), [br#"{"a":1}"#]);
     assert!(results(br#"{"results":[{"a":1}"#).is_err());
     assert!(results(b"{}").is_err());
-    let written = write_results([("b", &found[1][..])].into_iter());
+    let written = write_results([("b", found[1])].into_iter());
     assert_eq!(written, br#"{"results":[{"indexUid":"b","hits":[]}]}"#);
     assert_eq!(write_results(std::iter::empty()), br#"{"results":[]}"#);
 }

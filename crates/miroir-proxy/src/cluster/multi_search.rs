@@ -267,13 +267,15 @@ fn inside(position: usize, error: Error) -> Error {
         body.message = format!("Inside `.queries[{position}]`: {}", body.message);
         body
     };
-    match error {
-        Error::IndexNotFound(_) => {
-            let body = ErrorBody::new(Code::IndexNotFound, error.to_string());
-            Error::Refused { status: 400, body: prefixed(body) }
-        }
-        Error::Invalid(body) => Error::Invalid(prefixed(body)),
-        Error::Refused { status, body } => Error::Refused { status, body: prefixed(body) },
-        other => other,
+    if matches!(error, Error::IndexNotFound(_)) {
+        let body = ErrorBody::new(Code::IndexNotFound, error.to_string());
+        return Error::Refused { status: 400, body: prefixed(body) };
     }
+    if let Error::Invalid(body) = error {
+        return Error::Invalid(prefixed(body));
+    }
+    if let Error::Refused { status, body } = error {
+        return Error::Refused { status, body: prefixed(body) };
+    }
+    error
 }

@@ -248,11 +248,9 @@ impl Cluster {
 
     /// A refusal about the request as nodes were sent it, in the words that a node has for the client's own.
     pub(super) async fn reworded(&self, original: Call, refusal: Error) -> Error {
-        match self.let_a_node_refuse(original).await {
-            Error::Refused { status, body } => Error::Refused { status, body },
-            // What the client sent alone would be accepted: what confines it was refused.
-            _ => refusal,
-        }
+        let reworded = self.let_a_node_refuse(original).await;
+        // Otherwise what the client sent alone would be accepted: what confines it was refused.
+        if matches!(reworded, Error::Refused { .. }) { reworded } else { refusal }
     }
 
     /// Let any node answer a request that we cannot read ourselves, so that the client gets Meilisearch's own words.
