@@ -94,7 +94,7 @@ codes! {
     InvalidFacetSearchFacetName = "invalid_facet_search_facet_name", 400, "invalid_request";
     InvalidSearchFilter = "invalid_search_filter", 400, "invalid_request";
     InvalidSimilarFilter = "invalid_similar_filter", 400, "invalid_request";
-    NotFoundSimilarId = "not_found_similar_id", 404, "invalid_request";
+    NotFoundSimilarId = "not_found_similar_id", 400, "invalid_request";
     MissingDocumentFilter = "missing_document_filter", 400, "invalid_request";
     TaskNotFound = "task_not_found", 404, "invalid_request";
     InvalidTaskUids = "invalid_task_uids", 400, "invalid_request";

@@ -78,9 +78,7 @@ impl ApiError {
 /// The type and HTTP status that Meilisearch gives each code.
 fn kind_and_status(code: &str) -> (&'static str, u16) {
     match code {
-        "index_not_found" | "document_not_found" | "task_not_found" | "not_found_similar_id" => {
-            ("invalid_request", 404)
-        }
+        "index_not_found" | "document_not_found" | "task_not_found" => ("invalid_request", 404),
         "index_already_exists" => ("invalid_request", 409),
         "payload_too_large" => ("invalid_request", 413),
         "missing_content_type" | "invalid_content_type" | "unsupported_media_type" => ("invalid_request", 415),

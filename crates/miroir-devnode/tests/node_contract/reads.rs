@@ -89,7 +89,7 @@ fn similar_documents_have_vectors_and_are_not_the_target() {
         let (status, code) = answer.error();
         (status, code.to_owned())
     };
-    assert_eq!(similar(json!({"id": 99, "embedder": "e"})), (404, "not_found_similar_id".to_owned()));
+    assert_eq!(similar(json!({"id": 99, "embedder": "e"})), (400, "not_found_similar_id".to_owned()));
     assert_eq!(similar(json!({"id": 1, "embedder": "x"})), (400, "invalid_similar_embedder".to_owned()));
     assert_eq!(
         similar(json!({"id": 1, "embedder": "e", "filter": "x = 1"})),
