@@ -38,6 +38,9 @@ impl Findings {
 }
 
 fn differs(request: &Request, [ours, theirs]: &[Client; 2]) -> Option<String> {
+    if !request.is_comparable() {
+        return None;
+    }
     difference(&request.send(ours), &request.send(theirs))
 }
 
@@ -82,12 +85,17 @@ fn no_generated_write_tells_a_cluster_from_one_server() {
     let mut findings = Findings(Vec::new());
     for _ in 0..WRITES {
         let request = generator.write();
+        if !request.is_comparable() {
+            continue;
+        }
         let answers = [request.send(&ours), request.send(&theirs)];
         let accepted = difference(&answers[0], &answers[1]);
         let ended = || difference(&outcome(&ours, &answers[0]), &outcome(&theirs, &answers[1]));
         if let Some(text) = accepted.or_else(ended) {
             findings.note(&request, &text);
-            break;
+            if answers.iter().any(|answer| answer.status < 400) || findings.0.len() >= ENOUGH {
+                break;
+            }
         }
         for path in ["/indexes/scratch/documents?limit=1000", "/indexes/scratch/settings", "/indexes"] {
             let [a, b] = [&ours, &theirs].map(|client| normalised(&client.get(path).body));
@@ -95,7 +103,7 @@ fn no_generated_write_tells_a_cluster_from_one_server() {
                 findings.note(&request, &format!("   {path} then:\n   candidate {a}\n   reference {b}"));
             }
         }
-        if !findings.0.is_empty() {
+        if findings.0.last().is_some_and(|finding| finding.contains(" then:")) {
             break;
         }
     }

@@ -23,7 +23,9 @@ const WORDS: [&str; 12] = [
     "orchard",
 ];
 
-const GENRES: [&str; 5] = ["Drama", "drama", "Comedy", "Film Noir", "été"];
+/// None differs from another by case alone: a facet is called as the first document spells it, and which one that is
+/// nobody knows across nodes.
+const GENRES: [&str; 4] = ["Drama", "Comedy", "Film Noir", "été"];
 
 /// What [`INDEX`] holds.
 pub fn documents(seed: u64) -> Value {

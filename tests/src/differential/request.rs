@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde_json::Value;
 
+use crate::binaries;
 use crate::client::{Answer, Client};
 
 /// What a request carries.
@@ -39,6 +40,41 @@ impl Request {
     /// A request with a JSON body.
     pub fn json(method: &'static str, path: impl Into<String>, body: Value) -> Self {
         Self { method, path: path.into(), query: Vec::new(), body: Body::Json(body) }
+    }
+
+    /// Whether two servers can be expected to answer alike.
+    ///
+    /// Servers list documents in orders of their own: only whole lists and empty ones can be compared. And counting by
+    /// offset they stop to weigh hits against a threshold when the page is full.
+    pub fn is_comparable(&self) -> bool {
+        if binaries::meilisearch().is_none() && !self.is_known_to_development_nodes() {
+            return false;
+        }
+        let Body::Json(body) = &self.body else { return true };
+        if body.get("rankingScoreThreshold").is_some() && body.get("page").is_none() {
+            return false;
+        }
+        !self.path.ends_with("/documents/fetch")
+            || matches!(body["limit"].as_u64(), Some(0 | 1000..))
+            || !body.is_object()
+    }
+
+    /// Development nodes do what Miroir asks of nodes, with an older engine. They do not read documents as CSV, judge
+    /// what is no document, know `skipCreation`, list tasks by every filter, or count what a threshold leaves as a server
+    /// does.
+    fn is_known_to_development_nodes(&self) -> bool {
+        let is_write = self.method != "GET" && self.path.ends_with("/documents");
+        let documents = match &self.body {
+            Body::Json(Value::Array(documents)) => documents.iter().all(Value::is_object),
+            Body::Json(_) => false,
+            Body::Raw(_, kind) => *kind == "application/x-ndjson",
+            Body::None => true,
+        };
+        let threshold = matches!(&self.body, Body::Json(body) if body.get("rankingScoreThreshold").is_some());
+        let is_plain = |(name, value): &(String, String)| name == "limit" && value.parse::<u32>().is_ok();
+        let listed = self.path != "/tasks" || self.query.iter().all(is_plain);
+        let odd = |(name, value): &(String, String)| name == "skipCreation" || (name == "sort" && value.is_empty());
+        (!is_write || documents) && !threshold && listed && !self.query.iter().any(odd)
     }
 
     /// Path and encoded query.

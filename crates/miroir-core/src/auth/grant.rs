@@ -45,7 +45,7 @@ impl Grant {
         self.allows_all() || index.is_some_and(|index| self.allows(index))
     }
 
-    /// The filter that every search of this index is restricted by, as JSON text: see [`super::restrict`].
+    /// The filter that every search of this index is restricted by, as JSON text.
     pub fn rule_for(&self, index: &str) -> Option<String> {
         self.rules.as_ref()?.filter_for(index).map(ToString::to_string)
     }

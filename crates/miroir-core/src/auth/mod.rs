@@ -9,7 +9,6 @@ mod create;
 mod grant;
 mod key;
 mod pattern;
-mod restrict;
 pub mod rights;
 mod ring;
 mod token;
@@ -20,7 +19,6 @@ pub use create::{patch_key, read_key};
 pub use grant::Grant;
 pub use key::{Key, KeyValue};
 pub use pattern::{IndexPattern, InvalidIndexPattern};
-pub use restrict::restrict;
 pub use ring::KeyRing;
 pub use token::{Claims, Rule, SearchRules, TokenError, unverified_key, verify};
 

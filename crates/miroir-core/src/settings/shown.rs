@@ -18,6 +18,9 @@ pub fn details(patch: &Value) -> Value {
             words.dedup();
         }
     }
+    if let Some(Value::Array(rules)) = shown.get_mut("filterableAttributes") {
+        rules.iter_mut().for_each(spell_out_features);
+    }
     if let Some(Value::Object(embedders)) = shown.get_mut("embedders") {
         for embedder in embedders.values_mut() {
             hide_key(embedder);
@@ -29,6 +32,20 @@ pub fn details(patch: &Value) -> Value {
         }
     }
     shown
+}
+
+/// A rule for attributes with all its features, of which clients may leave out any.
+fn spell_out_features(rule: &mut Value) {
+    let Some(rule) = rule.as_object_mut() else { return };
+    let features = rule.get("features");
+    let feature = |path: &str, default: bool| {
+        features.and_then(|given| given.pointer(path)).and_then(Value::as_bool).unwrap_or(default)
+    };
+    let spelt_out = json!({
+        "facetSearch": feature("/facetSearch", false),
+        "filter": { "equality": feature("/filter/equality", true), "comparison": feature("/filter/comparison", false) },
+    });
+    rule.insert("features".into(), spelt_out);
 }
 
 fn hide_key(embedder: &mut Value) {

@@ -292,3 +292,14 @@ fn a_task_hides_keys_of_embedding_services() {
     assert_eq!(key("secretsecretsecretsecretsecret"), "secreXXXXXX...");
     assert_eq!(key("\u{1F600}\u{1F600}\u{1F600}"), "XXXX...");
 }
+
+#[test]
+fn rules_for_attributes_show_all_their_features() {
+    let patch =
+        json!({"filterableAttributes": ["id", {"attributePatterns": ["t*"], "features": {"facetSearch": true}}]});
+    let features = json!({"facetSearch": true, "filter": {"equality": true, "comparison": false}});
+    assert_eq!(
+        details(&patch),
+        json!({"filterableAttributes": ["id", {"attributePatterns": ["t*"], "features": features}]})
+    );
+}

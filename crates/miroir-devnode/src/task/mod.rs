@@ -196,6 +196,9 @@ impl Content {
                         words.dedup();
                     }
                 }
+                if let Some(Value::Array(rules)) = shown.get_mut("filterableAttributes") {
+                    rules.iter_mut().filter_map(Value::as_object_mut).for_each(spell_out_features);
+                }
                 Value::Object(shown)
             }
             Self::CreateIndex { primary_key } | Self::UpdateIndex { primary_key } => {
@@ -214,6 +217,14 @@ impl Content {
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => Map::new(),
         }
     }
+}
+
+/// A rule for attributes shows what it leaves out.
+fn spell_out_features(rule: &mut Map<String, Value>) {
+    let given = rule.remove("features").unwrap_or_default();
+    let flag = |path: &str, default: bool| given.pointer(path).and_then(Value::as_bool).unwrap_or(default);
+    let filter = json!({"equality": flag("/filter/equality", true), "comparison": flag("/filter/comparison", false)});
+    rule.insert("features".to_owned(), json!({"facetSearch": flag("/facetSearch", false), "filter": filter}));
 }
 
 /// A task as it is kept.

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use http::Method;
 use miroir_core::document::id::is_valid;
 use miroir_core::document::route_ids;
-use miroir_core::error::{Code, ErrorBody};
 use miroir_core::hash::shard_of;
 use miroir_core::id::{IndexUid, NodeId, ShardId};
 use miroir_core::strip;
@@ -39,9 +38,15 @@ impl Cluster {
     pub async fn document(&self, uid: &IndexUid, id: &str, query: &str) -> Result<Answer, Error> {
         let index = self.index(uid)?;
         if !is_valid(id.as_bytes()) {
-            // No document can have it.
-            let message = format!("Document `{id}` not found.");
-            return Err(Error::Invalid(ErrorBody::new(Code::DocumentNotFound, message)));
+            // No document can have it, and any node says so, or what else is wrong with the request.
+            let id: String = form_urlencoded::byte_serialize(id.as_bytes()).collect();
+            let path = format!(
+                "/indexes/{}/documents/{}{}",
+                index.physical,
+                id.replace('+', "%20"),
+                with_question_mark(query)
+            );
+            return Err(self.let_a_node_refuse(Call::get("document", path, self.read_timeout())).await);
         }
         let shard = shard_of(id.as_bytes(), index.shards);
         let path = format!("/indexes/{}/documents/{id}{}", index.physical, with_question_mark(query));

@@ -360,7 +360,7 @@ fn prepare(
     let outcome = match split(body, format, &request) {
         Ok(_) if conflict.is_some() => Err(ErrorBody::new(
             Code::IndexPrimaryKeyAlreadyExists,
-            format!("Index `{uid}`: Index already has a primary key: `{}`.", conflict.map_or("", String::as_str)),
+            format!("Index already has a primary key: `{}`.", conflict.map_or("", String::as_str)),
         )),
         Ok(split) => Ok(split),
         Err(SplitError::Document(error)) => Err(error.task_body(uid.as_str())),

@@ -83,9 +83,7 @@ impl Options {
                 "csvDelimiter" => options.csv_delimiter = Some(value),
                 "skipCreation" => {
                     options.skip_creation = value.parse().map_err(|_| {
-                        let message = format!(
-                            "Invalid value in parameter `skipCreation`: could not parse `{value}` as a boolean, expected either `true` or `false`"
-                        );
+                        let message = format!("skipCreation must be either `true` or `false`. Found: `{value}`");
                         Failure::new(Code::InvalidSkipCreation, message)
                     })?;
                 }

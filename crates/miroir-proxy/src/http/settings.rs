@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use super::error::Failure;
 use super::{Shared, answered, body, index_uid, json};
+use crate::cluster::Error;
 
 pub async fn all(State(cluster): State<Shared>, Path(uid): Path<String>) -> Result<Response, Failure> {
     let settings = cluster.settings(&index_uid(&uid)?)?;
@@ -89,7 +90,25 @@ async fn change_one(
     let patch = only(&setting, read_json(&headers, body).await?);
     check_features(&cluster, &patch)?;
     let may_create = grant.may_create(uid.as_str());
-    Ok(answered(StatusCode::ACCEPTED, cluster.update_settings(&uid, patch, may_create).await?))
+    match cluster.update_settings(&uid, patch, may_create).await {
+        Ok(answer) => Ok(answered(StatusCode::ACCEPTED, answer)),
+        Err(Error::Refused { status, mut body }) => {
+            body.message = relative(&body.message, setting.key);
+            Err(Error::Refused { status, body }.into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A refusal of one setting among all, as it reads where that setting alone is the body.
+fn relative(message: &str, key: &str) -> String {
+    let nested = message.replace(&format!("`.{key}."), "`.").replace(&format!("`.{key}["), "`[");
+    nested.replace(&format!(" at `.{key}`"), "").replace(&format!(" inside `.{key}`"), "")
+}
+
+/// Other methods: a setting has no such method, and what is no setting is not there.
+pub async fn no_method(Path((_, name)): Path<(String, String)>) -> StatusCode {
+    if sub_setting(&name).is_some() { StatusCode::METHOD_NOT_ALLOWED } else { StatusCode::NOT_FOUND }
 }
 
 pub async fn reset_one(

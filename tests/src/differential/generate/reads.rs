@@ -33,7 +33,6 @@ const SETTINGS: [&str; 22] = [
 impl Generator {
     pub(super) fn documents(&mut self) -> Request {
         let mut body = Map::new();
-        // Servers list documents in orders of their own: only whole lists and empty ones can be compared.
         body.insert("limit".into(), json!(self.rng.pick(&[0, 1000])));
         for _ in 0..self.rng.below(3) {
             let (name, value) = match self.rng.below(7) {
@@ -45,10 +44,6 @@ impl Generator {
                 _ => (*self.rng.pick(&["limit", "fields", "ids", "filter", "unknown"]), self.wrong()),
             };
             body.insert(name.into(), value);
-        }
-        let small = body.get("limit").and_then(Value::as_u64).is_some_and(|limit| limit > 0 && limit < 1000);
-        if small || !body.contains_key("limit") {
-            body.insert("limit".into(), json!(1000));
         }
         Request::json("POST", format!("/indexes/{INDEX}/documents/fetch"), Value::Object(body))
     }

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::super::{SearchRules, restrict, unverified_key};
+use super::super::{SearchRules, unverified_key};
 use super::*;
 
 fn token(n: u128, rules: Value) -> String {
@@ -131,37 +131,7 @@ fn odd_claims_are_refused() {
     }
 }
 
-#[test]
-fn restricting_puts_clauses_side_by_side() {
-    let both =
-        |client: Option<&str>, rule: &str| String::from_utf8(restrict(client.map(str::as_bytes), rule)).expect("UTF-8");
-    assert_eq!(both(None, r#""r""#), r#""r""#);
-    assert_eq!(both(Some("null"), r#"["r"]"#), r#"["r"]"#);
-    assert_eq!(both(Some(r#""a""#), r#""r""#), r#"["a","r"]"#);
-    assert_eq!(both(Some(r#"["a",["b","c"]]"#), r#"["r",["s","t"]]"#), r#"["a",["b","c"],"r",["s","t"]]"#);
-    assert_eq!(both(Some("[]"), "[]"), "[]");
-    assert_eq!(both(Some("[]"), r#""r""#), r#"["r"]"#);
-    assert_eq!(both(Some(r#""a) OR (b""#), r#""r""#), r#"["a) OR (b","r"]"#);
-    assert_eq!(both(Some("{}"), "12"), "[{},12]");
-}
-
-fn clause() -> impl Strategy<Value = Value> {
-    prop_oneof![".*".prop_map(Value::from), prop::collection::vec(".*", 0..3).prop_map(Value::from)]
-}
-
-fn filter() -> impl Strategy<Value = Value> {
-    prop_oneof![".*".prop_map(Value::from), prop::collection::vec(clause(), 0..4).prop_map(Value::from)]
-}
-
 proptest! {
-    #[test]
-    fn no_client_filter_gets_out_of_the_rule(client in filter(), rule in filter()) {
-        let both = restrict(Some(client.to_string().as_bytes()), &rule.to_string());
-        let both: Value = serde_json::from_slice(&both).expect("JSON");
-        let clauses = |filter: &Value| filter.as_array().cloned().unwrap_or_else(|| vec![filter.clone()]);
-        prop_assert_eq!(clauses(&both), [clauses(&client), clauses(&rule)].concat());
-    }
-
     #[test]
     fn no_text_is_taken_for_a_token_or_panics(text in ".*", parts in prop::collection::vec("[A-Za-z0-9_-]{0,12}", 0..5)) {
         for shown in [text, parts.join(".")] {
