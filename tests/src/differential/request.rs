@@ -73,7 +73,9 @@ impl Request {
         let threshold = matches!(&self.body, Body::Json(body) if body.get("rankingScoreThreshold").is_some());
         let is_plain = |(name, value): &(String, String)| name == "limit" && value.parse::<u32>().is_ok();
         let listed = self.path != "/tasks" || self.query.iter().all(is_plain);
-        let odd = |(name, value): &(String, String)| name == "skipCreation" || (name == "sort" && value.is_empty());
+        let odd = |(name, value): &(String, String)| {
+            matches!(name.as_str(), "skipCreation" | "csvDelimiter") || (name == "sort" && value.is_empty())
+        };
         (!is_write || documents) && !threshold && listed && !self.query.iter().any(odd)
     }
 

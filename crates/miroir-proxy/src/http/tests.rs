@@ -71,7 +71,8 @@ async fn every_route_of_clients_is_in_the_table_and_closed_without_a_key() {
         let mut answered = 0;
         for method in &METHODS {
             let (status, body) = send(&cluster, method, path, None).await;
-            if status == StatusCode::METHOD_NOT_ALLOWED {
+            // No method of the route: what answers instead tells nobody anything.
+            if matches!(status, StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_FOUND) && body.is_empty() {
                 continue;
             }
             let needs = access(method.as_str(), path);
