@@ -89,7 +89,9 @@ impl Generator {
                         list.iter().map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned)).collect();
                     words.join(",")
                 }
-                other => other.to_string(),
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+                    value.to_string()
+                }
             };
             if !query.iter().any(|(known, _)| known == name) {
                 query.push((name.to_owned(), text));
