@@ -79,10 +79,9 @@ impl Cluster {
         let start = Instant::now();
         if let Some(refusal) = refusal(index, request) {
             // What else is wrong with the request is said before.
-            return Err(match self.let_a_node_refuse(original).await {
-                Error::Refused { status, body } if body.code != refusal.code => Error::Refused { status, body },
-                _ => Error::Invalid(refusal),
-            });
+            let of_node = self.let_a_node_refuse(original).await;
+            let says_more = matches!(&of_node, Error::Refused { body, .. } if body.code != refusal.code);
+            return Err(if says_more { of_node } else { Error::Invalid(refusal) });
         }
         let facts = Facts::of(index);
         let view = facts.view(index);
