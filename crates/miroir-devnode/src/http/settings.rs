@@ -48,7 +48,9 @@ pub async fn change_all(State(app): Shared, Path(uid): Path<String>, request: Re
 /// `DELETE /settings`
 pub async fn reset_all(State(app): Shared, Path(uid): Path<String>) -> Answer {
     check_uid(&uid)?;
-    let settings = settings::all_reset();
+    let mut settings = settings::all_reset();
+    // A server names the settings of its experimental features, too.
+    settings.extend(["foreignKeys", "chat"].map(|name| (name.to_owned(), Value::Null)));
     app.enqueue(Some(uid), Content::Settings { settings, creates_index: false }).await
 }
 

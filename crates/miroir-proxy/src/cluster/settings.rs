@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use http::Method;
 use miroir_core::id::{IndexUid, NodeId};
-use miroir_core::settings::{Settings, details, reset, strip};
+use miroir_core::settings::{GATED, Settings, details, reset, strip};
 use miroir_core::task::{Effects, TaskKind};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -56,8 +56,13 @@ impl Cluster {
             .settings
             .overlay(&patch, index.shards, self.config.facets.node_multiplier)
             .map_err(|error| Error::Invalid(error.body()))?;
-        let raw_patch = serde_json::value::to_raw_value(&patch).map_err(|e| Error::Internal(e.to_string()))?;
-        self.send_settings(&index, None, raw_patch, &for_nodes).await
+        let mut shown = patch;
+        if let (None, Some(all)) = (key, shown.as_object_mut()) {
+            // Whether or not nodes know them now, they are at their defaults.
+            GATED.iter().for_each(|gated| drop(all.entry(gated.key).or_insert(Value::Null)));
+        }
+        let shown = serde_json::value::to_raw_value(&shown).map_err(|e| Error::Internal(e.to_string()))?;
+        self.send_settings(&index, None, shown, &for_nodes).await
     }
 
     /// The index does not exist and must not come into being: a task that fails.
