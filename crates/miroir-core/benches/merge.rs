@@ -5,6 +5,7 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use miroir_core::merge::merge;
+use miroir_core::scope::Scope;
 use miroir_core::search::{IndexView, SearchRequest};
 
 /// A node's answer of `count` hits with ranking details, each of about `document` bytes besides those.
@@ -76,8 +77,9 @@ fn requesting(criterion: &mut Criterion) {
     let body = br#"{"q":"lorem ipsum","filter":["size > 5",["a = 1","b = 2"]],"limit":20,"attributesToRetrieve":["id","summary"]}"#;
     criterion.bench_function("read a request and write it for 3 nodes", |bencher| {
         bencher.iter(|| {
-            SearchRequest::from_body(black_box(body))
-                .map(|request| [(); 3].map(|()| request.node_body(&index, Some("_miroir_shard IN [\"a\",\"b\"]"))))
+            SearchRequest::from_body(black_box(body)).map(|request| {
+                [(); 3].map(|()| request.node_body(&index, &Scope::of_shards(Some("_miroir_shard IN [\"a\",\"b\"]"))))
+            })
         });
     });
 }

@@ -113,8 +113,13 @@ codes! {
     InvalidDocumentLimit = "invalid_document_limit", 400, "invalid_request";
     InvalidDocumentFields = "invalid_document_fields", 400, "invalid_request";
     InvalidDocumentFilter = "invalid_document_filter", 400, "invalid_request";
+    InvalidMultiSearchFederationOptions = "invalid_multi_search_federation_options", 400, "invalid_request";
+    InvalidDocumentSort = "invalid_document_sort", 400, "invalid_request";
     InvalidSearchDistinct = "invalid_search_distinct", 400, "invalid_request";
+    InvalidFacetSearchFacetName = "invalid_facet_search_facet_name", 400, "invalid_request";
     InvalidSearchFilter = "invalid_search_filter", 400, "invalid_request";
+    InvalidSimilarFilter = "invalid_similar_filter", 400, "invalid_request";
+    NotFoundSimilarId = "not_found_similar_id", 400, "invalid_request";
     MissingDocumentFilter = "missing_document_filter", 400, "invalid_request";
     TaskNotFound = "task_not_found", 404, "invalid_request";
     TaskFileNotFound = "task_file_not_found", 404, "invalid_request";

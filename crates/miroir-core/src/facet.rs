@@ -13,6 +13,7 @@ use unicode_normalization::UnicodeNormalization;
 
 use crate::json::{self, SyntaxError};
 use crate::merge::walk::key_text;
+use crate::multi_search::MergeFacets;
 use crate::rank;
 use crate::search::{IndexView, SortBy};
 use crate::strip;
@@ -45,53 +46,137 @@ pub fn fold(text: &str) -> Cow<'_, str> {
     Cow::Owned(trimmed.nfkd().collect::<String>().to_lowercase())
 }
 
-/// Appends `,"facetDistribution":{…},"facetStats":{…}` of all nodes together; `total` is the merged total of hits.
+/// A facet's values in order, each with its count of hits.
+type Values<'a> = Vec<(Cow<'a, str>, u64)>;
+
+/// Facets of the whole, ordered and cut as the client's settings say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facets<'a> {
+    /// By name; the values in order.
+    distribution: Vec<(Cow<'a, str>, Values<'a>)>,
+    /// By name.
+    stats: Vec<(Cow<'a, str>, Bounds<'a>)>,
+}
+
+impl Facets<'_> {
+    /// Appends two members of these names, without a comma before them.
+    pub fn write(&self, distribution: &str, stats: &str, out: &mut Vec<u8>) {
+        let comma = |position: usize, out: &mut Vec<u8>| {
+            if position > 0 {
+                out.push(b',');
+            }
+        };
+        json::quote_into(distribution, out);
+        out.extend_from_slice(b":{");
+        for (position, (name, values)) in self.distribution.iter().enumerate() {
+            comma(position, out);
+            json::quote_into(name, out);
+            out.extend_from_slice(b":{");
+            for (position, (label, hits)) in values.iter().enumerate() {
+                comma(position, out);
+                json::quote_into(label, out);
+                out.push(b':');
+                out.extend_from_slice(hits.to_string().as_bytes());
+            }
+            out.push(b'}');
+        }
+        out.extend_from_slice(b"},");
+        json::quote_into(stats, out);
+        out.extend_from_slice(b":{");
+        for (position, (name, bounds)) in self.stats.iter().enumerate() {
+            comma(position, out);
+            json::quote_into(name, out);
+            for part in [&b":{\"min\":"[..], bounds.min, b",\"max\":", bounds.max, b"}"] {
+                out.extend_from_slice(part);
+            }
+        }
+        out.push(b'}');
+    }
+}
+
+/// The facets of all nodes together; `total` is the merged total of hits.
 ///
 /// # Errors
 /// Which node's facets are not an object of objects of counts, and why.
-pub fn merge_into(
-    nodes: &[NodeFacets<'_>],
+pub fn merged<'a>(
+    nodes: &[NodeFacets<'a>],
     total: u64,
     index: &IndexView<'_>,
-    out: &mut Vec<u8>,
-) -> Result<(), (usize, SyntaxError)> {
-    let mut stats: BTreeMap<Cow<'_, str>, Bounds<'_>> = BTreeMap::new();
-    let mut facets: BTreeMap<Cow<'_, str>, Facet<'_>> = BTreeMap::new();
+) -> Result<Facets<'a>, (usize, SyntaxError)> {
+    let mut stats: BTreeMap<Cow<'a, str>, Bounds<'a>> = BTreeMap::new();
+    let mut facets: BTreeMap<Cow<'a, str>, Facet<'a>> = BTreeMap::new();
     for (position, node) in nodes.iter().enumerate() {
         let of_node = add_stats(node, &mut stats).map_err(|fault| (position, fault))?;
         add_distribution(node, &of_node, index, &mut facets).map_err(|fault| (position, fault))?;
     }
-    out.extend_from_slice(b",\"facetDistribution\":{");
-    for (position, (name, facet)) in facets.into_iter().enumerate() {
-        if position > 0 {
-            out.push(b',');
+    let ordered = |(name, facet): (Cow<'a, str>, Facet<'a>)| {
+        let values = facet.ordered(index.facet_order(&name), total, index.max_values_per_facet);
+        (name, values)
+    };
+    Ok(Facets { distribution: facets.into_iter().map(ordered).collect(), stats: stats.into_iter().collect() })
+}
+
+/// One facet of several indexes.
+struct Joined<'a> {
+    order: SortBy,
+    counts: BTreeMap<Cow<'a, str>, u64>,
+}
+
+/// The facets of several indexes as one: values of the same spelling are one value, and all are ordered by their text or
+/// by their counts.
+///
+/// # Errors
+/// The facet whose values the indexes order in different ways.
+pub fn join<'a, 'i>(
+    indexes: impl Iterator<Item = (Facets<'a>, &'i IndexView<'i>)>,
+    bound: MergeFacets,
+) -> Result<Facets<'a>, String> {
+    let mut joined: BTreeMap<Cow<'a, str>, Joined<'a>> = BTreeMap::new();
+    let mut stats: BTreeMap<Cow<'a, str>, Bounds<'a>> = BTreeMap::new();
+    for (facets, index) in indexes {
+        for (name, values) in facets.distribution {
+            let order = index.facet_order(&name);
+            let facet = joined.entry(name.clone()).or_insert_with(|| Joined { order, counts: BTreeMap::new() });
+            if facet.order != order {
+                return Err(name.into_owned());
+            }
+            for (label, hits) in values {
+                let count = facet.counts.entry(label).or_default();
+                *count = count.saturating_add(hits);
+            }
         }
-        json::quote_into(&name, out);
-        out.push(b':');
-        facet.write(index.facet_order(&name), total, index.max_values_per_facet, out);
+        for (name, bounds) in facets.stats {
+            stats.entry(name).or_insert(bounds).widen(bounds);
+        }
     }
-    out.extend_from_slice(b"},\"facetStats\":{");
-    for (position, (name, bounds)) in stats.into_iter().enumerate() {
-        if position > 0 {
-            out.push(b',');
+    let distribution = joined.into_iter().map(|(name, Joined { order, counts })| {
+        let mut values: Values<'a> = counts.into_iter().collect();
+        if order == SortBy::Count {
+            values.sort_by_key(|(_, hits)| Reverse(*hits));
         }
-        json::quote_into(&name, out);
-        for part in [&b":{\"min\":"[..], bounds.min, b",\"max\":", bounds.max, b"}"] {
-            out.extend_from_slice(part);
-        }
-    }
-    out.push(b'}');
-    Ok(())
+        values.truncate(bound.max_values_per_facet.unwrap_or(usize::MAX));
+        (name, values)
+    });
+    Ok(Facets { distribution: distribution.collect(), stats: stats.into_iter().collect() })
 }
 
 /// The least and the greatest number of a facet, as a node wrote them.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Bounds<'a> {
     min: &'a [u8],
     max: &'a [u8],
 }
 
 impl Bounds<'_> {
+    fn widen(&mut self, other: Self) {
+        if rank::number(other.min) < rank::number(self.min) {
+            self.min = other.min;
+        }
+        if rank::number(other.max) > rank::number(self.max) {
+            self.max = other.max;
+        }
+    }
+
     fn holds(&self, number: f64) -> bool {
         let within = |raw, sign: f64| rank::number(raw).is_none_or(|bound| (number - bound) * sign >= 0.0);
         within(self.min, 1.0) && within(self.max, -1.0)
@@ -121,13 +206,7 @@ fn add_stats<'a>(
         let bounds = Bounds { min: bound("min")?, max: bound("max")? };
         let name = key_text(member.key);
         of_node.push((name.clone(), bounds));
-        let known = stats.entry(name).or_insert(bounds);
-        if rank::number(bounds.min) < rank::number(known.min) {
-            known.min = bounds.min;
-        }
-        if rank::number(bounds.max) > rank::number(known.max) {
-            known.max = bounds.max;
-        }
+        stats.entry(name).or_insert(bounds).widen(bounds);
     }
     Ok(of_node)
 }
@@ -228,8 +307,8 @@ impl<'a> Facet<'a> {
         count.hits = count.hits.saturating_add(hits);
     }
 
-    /// Appends the facet's values in order, at most `limit` of them.
-    fn write(mut self, order: SortBy, total: u64, limit: usize, out: &mut Vec<u8>) {
+    /// The facet's values in order, at most `limit` of them.
+    fn ordered(mut self, order: SortBy, total: u64, limit: usize) -> Values<'a> {
         // A string that reads like a number of the same facet takes its place and count, as in one Meilisearch.
         let numbers = &mut self.numbers;
         self.strings.retain(|_, string| match numbers.get_mut(&string.label) {
@@ -251,17 +330,8 @@ impl<'a> Facet<'a> {
             // Among equal counts Meilisearch lists the last value first.
             SortBy::Count => strings.sort_unstable_by(|a, b| (Reverse(a.1.hits), &b.0).cmp(&(Reverse(b.1.hits), &a.0))),
         }
-        out.push(b'{');
-        let values = numbers.iter().chain(strings.iter().map(|(_, string)| string));
-        for (position, count) in values.take(limit).enumerate() {
-            if position > 0 {
-                out.push(b',');
-            }
-            json::quote_into(&count.label, out);
-            out.push(b':');
-            out.extend_from_slice(count.hits.to_string().as_bytes());
-        }
-        out.push(b'}');
+        let values = numbers.into_iter().chain(strings.into_iter().map(|(_, string)| string));
+        values.take(limit).map(|count| (count.label, count.hits)).collect()
     }
 }
 

@@ -4,11 +4,15 @@
 //! a node knows and differs between nodes for the same match. Every other rule compares by what does not depend on the
 //! node.
 
+mod weighted;
+
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use crate::json::{self, Scanner, SyntaxError};
 use crate::merge::walk::{each_member, take_value};
+
+pub(crate) use weighted::Weighted;
 
 /// What one ranking rule says about a hit.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,7 +39,7 @@ pub enum Rule<'a> {
         /// Metres.
         distance: Option<f64>,
     },
-    /// Similarity of vectors, highest first.
+    /// Similarity of vectors, highest first; of a hit without a vector, less than any.
     Similarity(f64),
     /// The search was cut off before this rule.
     Skipped,
@@ -69,6 +73,11 @@ impl<'a> Rank<'a> {
         self.rules.clear();
         self.score = None;
         self.semantic = false;
+    }
+
+    /// Whether the hit was found by vectors and has none.
+    pub(crate) fn has_no_vector(&self) -> bool {
+        self.rules.iter().any(|(_, rule)| *rule == Rule::Similarity(f64::NEG_INFINITY))
     }
 
     /// Moves past `_rankingScoreDetails`, which starts here, and remembers what it says.
@@ -240,7 +249,7 @@ impl<'a> Detail<'a> {
             (b"words", Self { words: Some(words), .. }) => return Rule::Words(*words),
             (b"typo", Self { typos: Some(typos), .. }) => return Rule::Typo(*typos),
             (b"vectorSort", Self { value: None, .. }) => {
-                return Rule::Similarity(self.similarity.unwrap_or_default());
+                return Rule::Similarity(self.similarity.unwrap_or(f64::NEG_INFINITY));
             }
             _ => {}
         }

@@ -106,15 +106,6 @@ fn a_taken_address_is_told() {
 }
 
 #[test]
-fn federation_is_refused_clearly() {
-    let dir = tempfile::tempdir().unwrap();
-    let node = start(dir.path());
-    let (status, error) = post(&node, "/multi-search", &json!({"federation": {}, "queries": []}));
-    assert_eq!((status, &error["code"]), (501, &json!("not_implemented")));
-    node.stop();
-}
-
-#[test]
 fn strange_queries_never_bring_the_node_down() {
     let dir = tempfile::tempdir().unwrap();
     let node = start(dir.path());

@@ -85,6 +85,8 @@ file!(File {
     replica_selection: SelectionFile = SelectionFile::default();
     /// Merging of facet counts.
     facets: FacetsFile = FacetsFile::default();
+    /// Searches by vectors.
+    vector_search: VectorSearchFile = VectorSearchFile::default();
     /// Comparing replicas with one another.
     anti_entropy: AntiEntropyFile = AntiEntropyFile::default();
     /// A webhook that is told of every finished task. Others are made with `POST /webhooks`.
@@ -192,6 +194,11 @@ file!(SelectionFile {
     ewma_half_life_ms: u64 = 5000;
     /// Share of reads (0 to 1) sent to a replica at random, so that a recovered node is noticed.
     exploration_epsilon: f64 = 0.05;
+});
+
+file!(VectorSearchFile {
+    /// How many times as many hits nodes are asked for where vectors take part, 1 to 100; one request's `X-Miroir-Over-Fetch` goes before it.
+    over_fetch_factor: u64 = 1;
 });
 
 file!(FacetsFile {

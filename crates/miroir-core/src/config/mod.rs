@@ -75,6 +75,8 @@ pub struct Config {
     pub replica_selection: SelectionConfig,
     /// Facet merging.
     pub facets: FacetsConfig,
+    /// Searches by vectors.
+    pub vector_search: VectorSearchConfig,
     /// Comparing replicas.
     pub anti_entropy: AntiEntropyConfig,
     /// `task_webhook`.
@@ -214,6 +216,16 @@ pub struct TaskWebhookConfig {
     pub url: Option<String>,
     /// Sent as `Authorization`.
     pub authorization_header: Option<Secret>,
+}
+
+/// The most that `vector_search.over_fetch_factor` and the header in its place may be.
+pub const MAX_OVER_FETCH: u32 = 100;
+
+/// Searches by vectors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VectorSearchConfig {
+    /// How many times as many hits nodes are asked for.
+    pub over_fetch_factor: NonZeroU32,
 }
 
 /// Comparing replicas.

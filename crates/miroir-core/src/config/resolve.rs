@@ -14,9 +14,9 @@ use super::file::{
 };
 use super::values::{Environment, Secret, StoreBackend};
 use super::{
-    AdminConfig, AntiEntropyConfig, Config, FacetsConfig, HealthConfig, LogConfig, MAX_SHARDS, MetricsConfig,
-    NodeConfig, PoolConfig, ScatterConfig, SelectionConfig, ServerConfig, TaskRegistryConfig, TaskStoreConfig,
-    TaskWebhookConfig, WriteConfig,
+    AdminConfig, AntiEntropyConfig, Config, FacetsConfig, HealthConfig, LogConfig, MAX_OVER_FETCH, MAX_SHARDS,
+    MetricsConfig, NodeConfig, PoolConfig, ScatterConfig, SelectionConfig, ServerConfig, TaskRegistryConfig,
+    TaskStoreConfig, TaskWebhookConfig, VectorSearchConfig, WriteConfig,
 };
 
 /// Keys of production servers have at least this many bytes, as Meilisearch demands of its master key.
@@ -60,6 +60,13 @@ pub(super) fn resolve(file: File) -> Result<Config, ConfigError> {
         connection_pool_per_node: pool(&file.connection_pool_per_node)?,
         replica_selection: selection(&file.replica_selection)?,
         facets: FacetsConfig { node_multiplier: count("facets.node_multiplier", file.facets.node_multiplier, 1000)? },
+        vector_search: VectorSearchConfig {
+            over_fetch_factor: count(
+                "vector_search.over_fetch_factor",
+                file.vector_search.over_fetch_factor,
+                u64::from(MAX_OVER_FETCH),
+            )?,
+        },
         anti_entropy: AntiEntropyConfig { enabled: file.anti_entropy.enabled },
         task_webhook: task_webhook(&file.task_webhook)?,
         log: LogConfig { level: file.log.level, format: file.log.format },

@@ -21,7 +21,7 @@ fn merged(nodes: &[(Value, Value, u64)], order: &BTreeMap<String, SortBy>, limit
         ranks_by_attribute: false,
     };
     let mut out = Vec::new();
-    merge_into(&nodes, nodes.iter().map(|node| node.candidates).sum(), &index, &mut out).expect("facets");
+    write_merged(&nodes, nodes.iter().map(|node| node.candidates).sum(), &index, &mut out);
     String::from_utf8(out).expect("text")
 }
 
@@ -91,7 +91,7 @@ fn bounds_widen_and_keep_the_bytes_of_their_node() {
         ranks_by_attribute: false,
     };
     let mut out = Vec::new();
-    merge_into(&[node(left.leak()), node(right.leak())], 2, &index, &mut out).expect("facets");
+    write_merged(&[node(left.leak()), node(right.leak())], 2, &index, &mut out);
     assert!(String::from_utf8(out).expect("text").ends_with(r#""facetStats":{"n":{"min":1e-7,"max":1e+22}}"#));
 }
 
@@ -173,4 +173,41 @@ proptest! {
         let (distribution, stats) = whole(&values, limit);
         prop_assert_eq!(merged(&split, &alpha(), limit), format!(",\"facetDistribution\":{distribution},\"facetStats\":{stats}"));
     }
+}
+
+fn write_merged(nodes: &[NodeFacets<'_>], total: u64, index: &IndexView<'_>, out: &mut Vec<u8>) {
+    out.push(b',');
+    super::merged(nodes, total, index).expect("facets").write("facetDistribution", "facetStats", out);
+}
+
+#[test]
+fn facets_of_several_indexes_join_by_spelling() {
+    let orders = alpha();
+    let index = IndexView {
+        uid: "i",
+        displayed: None,
+        distinct: None,
+        sort_facet_values_by: &orders,
+        max_values_per_facet: 100,
+        max_total_hits: 1000,
+        ranks_by_attribute: false,
+    };
+    let of = |text: &'static str| {
+        let node =
+            NodeFacets { distribution: text.as_bytes(), stats: br#"{"n":{"min":1.0,"max":2.5}}"#, candidates: 9 };
+        super::merged(&[node], 9, &index).expect("facets")
+    };
+    let bound = MergeFacets { max_values_per_facet: Some(3) };
+    let facets = [of(r#"{"c":{"a":1,"b":2}}"#), of(r#"{"c":{"A":7,"b":1,"z":1},"d":{"x":1}}"#)];
+    let joined = join(facets.into_iter().map(|facets| (facets, &index)), bound).expect("one order");
+    let mut out = Vec::new();
+    joined.write("facetDistribution", "facetStats", &mut out);
+    assert_eq!(
+        String::from_utf8(out).expect("text"),
+        r#""facetDistribution":{"c":{"A":7,"a":1,"b":3},"d":{"x":1}},"facetStats":{"n":{"min":1.0,"max":2.5}}"#
+    );
+    let counts = counted();
+    let other = IndexView { sort_facet_values_by: &counts, ..index };
+    let facets = [(of(r#"{"c":{"a":1}}"#), &index), (of(r#"{"c":{"a":1}}"#), &other)];
+    assert_eq!(join(facets.into_iter(), bound), Err("c".to_owned()));
 }

@@ -39,6 +39,8 @@ pub(super) struct Hits<'a> {
 }
 
 const HITS: &[u8] = b"{\"hits\":[";
+const INDEX_UID: &[u8] = b"{\"indexUid\":\"";
+const HITS_NEXT: &[u8] = b",\"hits\":[";
 /// Between the hits and what follows them. Quotes inside a string are escaped, so these bytes are structure.
 const BEHIND_HITS: &[u8] = b"],\"query\":";
 
@@ -61,10 +63,8 @@ impl Layout {
     /// `None` unless the answer is laid out as nodes write it. A last occurrence inside a hit, which is possible when a
     /// hit holds such members itself, leaves a tail that is no object's, so that it is not mistaken for the end.
     fn read_from_behind<'a>(&self, body: &'a [u8]) -> Option<Answer<'a>> {
-        if !body.starts_with(HITS) {
-            return None;
-        }
-        let end = self.0.rfind(body).filter(|end| *end >= HITS.len())?;
+        let start = start_of_hits(body)?;
+        let end = self.0.rfind(body).filter(|end| *end >= start)?;
         let mut around = Around::default();
         let mut scanner = Scanner::new(body, end + 1);
         while scanner.peek() == Some(b',') {
@@ -82,8 +82,18 @@ impl Layout {
         std::str::from_utf8(at_most(body, end, body.len())).ok()?;
         // Without a total this was not the answer's own end.
         (ends_here && around.total.is_some())
-            .then(|| Answer { hits: Hits { scanner: Scanner::new(body, HITS.len()), end, first: true }, around })
+            .then(|| Answer { hits: Hits { scanner: Scanner::new(body, start), end, first: true }, around })
     }
+}
+
+/// Where the first hit stands; in a multi-search the index stands before the hits.
+fn start_of_hits(body: &[u8]) -> Option<usize> {
+    if body.starts_with(HITS) {
+        return Some(HITS.len());
+    }
+    let uid = body.strip_prefix(INDEX_UID)?;
+    let behind = INDEX_UID.len() + memchr::memchr(b'"', uid)? + 1;
+    body.get(behind..)?.starts_with(HITS_NEXT).then(|| behind + HITS_NEXT.len())
 }
 
 fn read_from_front(body: &[u8]) -> Result<Answer<'_>, SyntaxError> {
@@ -143,7 +153,8 @@ impl<'a> Around<'a> {
             | b"page"
             | b"totalPages"
             | b"performanceDetails"
-            | b"remoteErrors" => {}
+            | b"remoteErrors"
+            | b"indexUid" => {}
             _ => self.unknown.push(at_most(scanner.text, start, scanner.pos)),
         }
         Ok(())

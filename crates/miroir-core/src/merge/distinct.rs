@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use crate::facet::fold;
 use crate::json;
 use crate::rank;
+use crate::search::SearchRequest;
 
 /// A value as Meilisearch tells values apart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -19,17 +20,26 @@ enum Value {
 #[derive(Default)]
 pub(super) struct Taken {
     values: HashSet<Value>,
+    /// The values are ids, which differ in case.
+    are_ids: bool,
     /// Of the hit at hand; kept for its memory.
     current: Vec<Value>,
 }
 
 impl Taken {
+    /// For a search: with the document that it leaves out.
+    pub fn of(request: &SearchRequest) -> Self {
+        let values = request.left_out().map(|id| Value::Text(id.to_owned()));
+        Self { are_ids: values.is_some(), values: values.into_iter().collect(), current: Vec::new() }
+    }
+
     /// Whether the hit may appear: none of its values is taken, or it has none. Its values are taken afterwards.
     pub fn admits(&mut self, path: &str, roots: &[(&[u8], &[u8])]) -> bool {
         self.current.clear();
         for (key, raw) in roots {
             let rest = std::str::from_utf8(key).ok().and_then(|key| path.strip_prefix(key));
             match rest {
+                Some("") if self.are_ids => self.current.push(Value::Text(id(raw))),
                 Some("") => leaves(raw, &mut self.current),
                 Some(rest) => {
                     if let Some(below) = rest.strip_prefix('.') {
@@ -45,6 +55,11 @@ impl Taken {
         self.values.extend(self.current.drain(..));
         true
     }
+}
+
+/// A raw id as text: 1 and "1" are the same.
+fn id(raw: &[u8]) -> String {
+    json::unquote(raw).map_or_else(|| String::from_utf8_lossy(raw).into_owned(), |text| text.into_owned())
 }
 
 /// Collects the values at `path` below a raw value. Depth is bounded by the path's.

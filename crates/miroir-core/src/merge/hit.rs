@@ -14,6 +14,8 @@ pub(super) struct Edits<'a> {
     keep_score: bool,
     keep_details: bool,
     keep_vectors: bool,
+    /// Whether what a node says about a federation is written anew.
+    is_federated: bool,
     displayed: Option<&'a [String]>,
     /// The distinct attribute, whether or not it is shown.
     pub distinct: Option<&'a str>,
@@ -69,10 +71,16 @@ impl<'a> Edits<'a> {
             keep_score: request.shows_score(),
             keep_details: request.shows_details(),
             keep_vectors: index.displayed.is_none_or(|names| names.iter().any(|name| name == "_vectors")),
+            is_federated: false,
             displayed: index.displayed,
             distinct: request.distinct(index),
             fetched,
         }
+    }
+
+    /// Likewise for a query of a federation: `_federation` is left out.
+    pub fn federated(request: &'a SearchRequest, index: &IndexView<'a>) -> Self {
+        Self { is_federated: true, ..Self::new(request, index) }
     }
 
     /// Moves past a hit, remembering in `head` how it ranks and what of it is kept.
@@ -159,6 +167,10 @@ impl<'a> Edits<'a> {
             b"_matchesPosition" => {
                 take_value(scanner)?;
                 return Ok(Some(Part::Matches(at..scanner.pos)));
+            }
+            b"_federation" if self.is_federated => {
+                take_value(scanner)?;
+                return Ok(None);
             }
             b"_vectors" if !self.keep_vectors => {
                 take_value(scanner)?;
@@ -304,7 +316,7 @@ fn project_member(member: &[u8], asked: &[Cow<'_, str>], out: &mut Vec<u8>) -> R
 }
 
 /// Appends what the paths select of an object, or of the objects in an array.
-fn project(raw: &[u8], paths: &[&str], out: &mut Vec<u8>) -> Result<(), SyntaxError> {
+pub(crate) fn project(raw: &[u8], paths: &[&str], out: &mut Vec<u8>) -> Result<(), SyntaxError> {
     if raw.first() == Some(&b'[') {
         out.push(b'[');
         let start = out.len();

@@ -6,6 +6,7 @@
 
 mod answer;
 mod distinct;
+mod federated;
 mod hit;
 mod rest;
 pub(crate) mod walk;
@@ -14,11 +15,13 @@ use std::cmp::Ordering;
 
 use thiserror::Error;
 
-use self::answer::{Answer, Hits, Layout};
+use self::answer::{Answer, Around, Hits, Layout};
 use self::distinct::Taken;
+pub use self::federated::{FederatedAnswer, FederatedError, FederatedQuery, merge_federated};
+pub(crate) use self::hit::project;
 use self::hit::{Edits, Head};
 use self::rest::Rest;
-use crate::json::SyntaxError;
+use crate::json::{self, SyntaxError};
 use crate::search::{IndexView, SearchRequest};
 
 /// A node's answer is not that of a search.
@@ -46,6 +49,52 @@ pub fn merge(
     elapsed_ms: u64,
     request_uid: Option<&str>,
 ) -> Result<Vec<u8>, MergeError> {
+    let mut out = Vec::new();
+    let (merged, around) = begin(request, index, answers, &mut out)?;
+    Rest { request, index, around: &around, merged: &merged, elapsed_ms, request_uid }.write(&mut out)?;
+    Ok(out)
+}
+
+/// Likewise for a search for what is similar to the document `id`.
+///
+/// # Errors
+/// As [`merge`].
+pub fn merge_similar(
+    request: &SearchRequest,
+    index: &IndexView<'_>,
+    answers: &[impl AsRef<[u8]>],
+    elapsed_ms: u64,
+    id: &str,
+) -> Result<Vec<u8>, MergeError> {
+    let mut out = Vec::new();
+    let (merged, around) = begin(request, index, answers, &mut out)?;
+    let sum = around.iter().fold(0u64, |sum, answer| sum.saturating_add(answer.total.unwrap_or_default()));
+    similar_tail(request, id, sum.saturating_sub(merged.duplicates), elapsed_ms, &mut out);
+    Ok(out)
+}
+
+/// The answer of a search for similar documents that finds none of `total`.
+pub fn nothing_similar(request: &SearchRequest, id: &str, total: u64, elapsed_ms: u64) -> Vec<u8> {
+    let mut out = b"{\"hits\":[]".to_vec();
+    similar_tail(request, id, total, elapsed_ms, &mut out);
+    out
+}
+
+fn similar_tail(request: &SearchRequest, id: &str, total: u64, elapsed_ms: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"id\":");
+    json::quote_into(id, out);
+    rest::member_into("processingTimeMs", elapsed_ms, out);
+    rest::paging_into(request.paging(), total, out);
+    out.push(b'}');
+}
+
+/// Begins an answer with the merged hits.
+fn begin<'a>(
+    request: &'a SearchRequest,
+    index: &IndexView<'a>,
+    answers: &'a [impl AsRef<[u8]>],
+    out: &mut Vec<u8>,
+) -> Result<(Merged, Vec<Around<'a>>), MergeError> {
     let layout = Layout::new();
     let edits = Edits::new(request, index);
     let mut sources = Vec::with_capacity(answers.len());
@@ -60,12 +109,11 @@ pub fn merge(
         around.push(answer.around);
     }
     let bytes = answers.iter().map(|body| body.as_ref().len()).max().unwrap_or_default();
-    let mut out = Vec::with_capacity(bytes + 1024);
+    out.reserve(bytes + 1024);
     out.extend_from_slice(b"{\"hits\":[");
-    let merged = hits_into(request, index, &edits, &mut sources, &mut out)?;
+    let merged = hits_into(request, index, &edits, &mut sources, out)?;
     out.push(b']');
-    Rest { request, index, around: &around, merged: &merged, elapsed_ms, request_uid }.write(&mut out)?;
-    Ok(out)
+    Ok((merged, around))
 }
 
 /// What the merge of the hits found out.
@@ -121,7 +169,7 @@ fn hits_into<'a>(
     let window = request.paging().window(index.max_total_hits);
     let threshold = request.merged_threshold(index);
     let mut merged = Merged { semantic: 0, duplicates: 0, above_threshold: None };
-    let mut taken = Taken::default();
+    let mut taken = Taken::of(request);
     let mut rank = 0;
     // With a distinct attribute all hits are taken, so that the duplicates subtracted from the total do not depend on
     // the page more than they must.
@@ -136,6 +184,11 @@ fn hits_into<'a>(
         let score = source.head.rank.score;
         if threshold.is_some_and(|threshold| score.is_some_and(|score| score < threshold)) {
             // Nodes return their hits by falling score: this one's others are below as well.
+            source.live = false;
+            continue;
+        }
+        if request.left_out().is_some() && source.head.rank.has_no_vector() {
+            // Nothing is similar to a document by a vector that it does not have. Such hits are a node's last.
             source.live = false;
             continue;
         }

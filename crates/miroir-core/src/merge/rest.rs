@@ -71,7 +71,11 @@ impl Rest<'_> {
                 candidates: answer.total.unwrap_or_default(),
             })
             .collect();
-        facet::merge_into(&nodes, total, self.index, out).map_err(|(answer, fault)| MergeError { answer, fault })
+        let facets =
+            facet::merged(&nodes, total, self.index).map_err(|(answer, fault)| MergeError { answer, fault })?;
+        out.push(b',');
+        facets.write("facetDistribution", "facetStats", out);
+        Ok(())
     }
 
     /// A node's metadata with the index's name as the client knows it.
@@ -96,7 +100,7 @@ impl Rest<'_> {
 }
 
 /// Appends `,"name":number`.
-fn member_into(name: &str, number: u64, out: &mut Vec<u8>) {
+pub(super) fn member_into(name: &str, number: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"");
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b"\":");
@@ -116,7 +120,7 @@ fn member_into(name: &str, number: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(digits.get(start..).unwrap_or_default());
 }
 
-fn paging_into(paging: Paging, total: u64, out: &mut Vec<u8>) {
+pub(super) fn paging_into(paging: Paging, total: u64, out: &mut Vec<u8>) {
     match paging {
         Paging::Offset { offset, limit } => {
             member_into("limit", limit as u64, out);

@@ -16,6 +16,8 @@ use thiserror::Error;
 use xxhash_rust::xxh3::Xxh3;
 
 pub(crate) use attributes::covers;
+pub(crate) use parse::{DEFAULT_LIMIT, is_filter};
+pub use query::sort_expressions;
 
 /// How the values of a facet are ordered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,6 +109,10 @@ pub struct SearchRequest {
     crop: Option<Vec<String>>,
     facets: Vec<String>,
     distinct: Option<String>,
+    /// The id of a document that is left out; the distinct attribute is then the primary key.
+    left_out: Option<String>,
+    /// How many times as many hits nodes are asked for.
+    over_fetch: usize,
     semantic_ratio: f64,
     threshold: Option<f64>,
     is_sorted: bool,
@@ -199,6 +205,33 @@ impl SearchRequest {
 
     pub(crate) fn shows_details(&self) -> bool {
         self.show_details
+    }
+
+    /// Whether both are the same, byte for byte.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+
+    /// Sets the distinct attribute that a federation demands of all its queries.
+    pub fn demand_distinct(&mut self, attribute: &str) {
+        self.distinct = Some(attribute.to_owned());
+    }
+
+    /// Leaves out the document of this id.
+    pub(crate) fn leave_out(&mut self, primary_key: &str, id: &str) {
+        self.distinct = Some(primary_key.to_owned());
+        self.left_out = Some(id.to_owned());
+    }
+
+    pub(crate) fn left_out(&self) -> Option<&str> {
+        self.left_out.as_deref()
+    }
+
+    /// Asks nodes for so many times as many hits where they are found by vectors: nodes find near ones only approximately.
+    pub fn over_fetch(&mut self, factor: usize) {
+        if self.is_semantic {
+            self.over_fetch = factor.max(1);
+        }
     }
 
     /// A hash of the request without its paging: all pages of a query are answered by the same replicas, so that ties

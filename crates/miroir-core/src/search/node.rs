@@ -3,32 +3,57 @@
 use super::{IndexView, Name, Paging, SearchRequest, attributes};
 use crate::auth::restrict;
 use crate::json;
+use crate::scope::Scope;
 
 impl SearchRequest {
     /// The JSON body for a node, which is to return the head of its own ranking down to where the client's page ends.
     ///
-    /// `shard_filter` restricts the node to the shards it is asked for, `None` when it holds no others. It is put into
-    /// an array together with the client's filter; text is never pasted to text.
-    pub fn node_body(&self, index: &IndexView<'_>, shard_filter: Option<&str>) -> Vec<u8> {
-        let mut body = Vec::with_capacity(self.text.len() + 256 + shard_filter.map_or(0, str::len));
+    /// What confines the node is put into an array together with the client's filter; text is never pasted to text.
+    pub fn node_body(&self, index: &IndexView<'_>, scope: &Scope<'_>) -> Vec<u8> {
+        let mut body = Vec::with_capacity(self.text.len() + 256 + scope.shards.map_or(0, str::len));
         body.push(b'{');
         self.paging_into(index, &mut body);
+        self.members_into(index, scope, self.merged_threshold(index).is_some(), &mut body);
+        body.push(b'}');
+        body
+    }
+
+    /// Likewise for a node that is asked for a federation of which this is one query: the page is not the query's, and
+    /// the threshold is left to the nodes. `physical` is the node's name of the index, `options` are the query's own.
+    pub fn federated_body(
+        &self,
+        index: &IndexView<'_>,
+        scope: &Scope<'_>,
+        physical: &str,
+        options: Option<&[u8]>,
+        body: &mut Vec<u8>,
+    ) {
+        body.extend_from_slice(b"{\"indexUid\":");
+        json::quote_into(physical, body);
+        if let Some(options) = options {
+            body.extend_from_slice(b",\"federationOptions\":");
+            body.extend_from_slice(options);
+        }
+        self.members_into(index, scope, false, body);
+        body.push(b'}');
+    }
+
+    /// Appends all members but the paging ones, each after a comma.
+    fn members_into(&self, index: &IndexView<'_>, scope: &Scope<'_>, without_threshold: bool, body: &mut Vec<u8>) {
         body.extend_from_slice(b",\"showRankingScore\":true,\"showRankingScoreDetails\":true");
-        if let Some(shards) = shard_filter {
-            body.extend_from_slice(b",\"filter\":[");
-            json::quote_into(shards, &mut body);
-            self.filter_clauses_into(&mut body);
-            body.push(b']');
+        if !scope.is_open() {
+            body.extend_from_slice(b",\"filter\":");
+            scope.filter_into(self.filter(), body);
         }
         if let Some(attributes) = attributes::retrieved_from_nodes(self, index) {
             body.extend_from_slice(b",\"attributesToRetrieve\":");
-            strings_into(&attributes, &mut body);
+            strings_into(&attributes, body);
         }
         for piece in &self.members {
             let narrowed = match (piece.name, index.displayed) {
                 (Name::Paging | Name::Show | Name::Retrieve, _) => continue,
-                (Name::Filter, _) if shard_filter.is_some() => continue,
-                (Name::Threshold, _) if self.merged_threshold(index).is_some() => continue,
+                (Name::Filter, _) if !scope.is_open() => continue,
+                (Name::Threshold, _) if without_threshold => continue,
                 (Name::Highlight, Some(displayed)) => {
                     self.highlight.as_deref().map(|asked| attributes::narrow(asked, displayed))
                 }
@@ -41,12 +66,10 @@ impl SearchRequest {
             body.extend_from_slice(self.bytes(&piece.key));
             body.extend_from_slice(b"\":");
             match narrowed {
-                Some(attributes) => strings_into(&attributes, &mut body),
+                Some(attributes) => strings_into(&attributes, body),
                 None => body.extend_from_slice(self.bytes(&piece.value)),
             }
         }
-        body.push(b'}');
-        body
     }
 
     /// The request with its filter restricted by another one: see [`restrict`].
@@ -69,7 +92,11 @@ impl SearchRequest {
     fn depth(&self, index: &IndexView<'_>) -> usize {
         let window = self.paging.window(index.max_total_hits);
         let counts_what_it_ranks = self.threshold.is_some() || self.distinct(index).is_some();
-        if window.is_empty() && !counts_what_it_ranks { 0 } else { window.end }
+        if window.is_empty() && !counts_what_it_ranks {
+            return 0;
+        }
+        let end = window.end + usize::from(self.left_out.is_some());
+        end.saturating_mul(self.over_fetch).min(index.max_total_hits.max(end))
     }
 
     fn paging_into(&self, index: &IndexView<'_>, body: &mut Vec<u8>) {
@@ -79,24 +106,6 @@ impl SearchRequest {
         };
         body.extend_from_slice(head.as_bytes());
         body.extend_from_slice(self.depth(index).to_string().as_bytes());
-    }
-
-    /// The client's filter as further elements of an array that is ANDed.
-    fn filter_clauses_into(&self, body: &mut Vec<u8>) {
-        let Some(raw) = self.filter() else { return };
-        match json::elements(raw) {
-            Ok(clauses) => {
-                for clause in clauses.flatten() {
-                    body.push(b',');
-                    body.extend_from_slice(clause);
-                }
-            }
-            // Not an array, hence, as checked when it was read, a string.
-            Err(_) => {
-                body.push(b',');
-                body.extend_from_slice(raw);
-            }
-        }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::json;
 use crate::merge::walk::key_text;
 
 /// Meilisearch's `limit` and `hitsPerPage` when the client names none.
-const DEFAULT_LIMIT: usize = 20;
+pub(crate) const DEFAULT_LIMIT: usize = 20;
 /// Meilisearch's `hybrid.semanticRatio` when the client names none.
 const DEFAULT_SEMANTIC_RATIO: f64 = 0.5;
 
@@ -40,6 +40,8 @@ impl SearchRequest {
             crop: None,
             facets: Vec::new(),
             distinct: None,
+            left_out: None,
+            over_fetch: 1,
             semantic_ratio: DEFAULT_SEMANTIC_RATIO,
             threshold: None,
             is_sorted: false,
@@ -84,7 +86,7 @@ impl SearchRequest {
                 "showRankingScore" => self.show_score = read(raw)?,
                 "showRankingScoreDetails" => self.show_details = read(raw)?,
                 "showPerformanceDetails" => drop(read::<bool>(raw)?),
-                "filter" => filter_shape(raw)?,
+                "filter" if raw != b"null" && !is_filter(raw) => return Err(Unreadable),
                 "rankingScoreThreshold" => self.threshold = threshold(raw)?,
                 "sort" => self.is_sorted = read::<Option<Vec<String>>>(raw)?.is_some_and(|sort| !sort.is_empty()),
                 "vector" | "media" => self.is_semantic |= raw != b"null",
@@ -133,9 +135,9 @@ fn threshold(raw: &[u8]) -> Result<Option<f64>, Unreadable> {
     }
 }
 
-/// A filter is a string, or an array of which each element is a string or an array of strings. Checked here because a
-/// filter of another shape, put into an array, could come to mean something.
-fn filter_shape(raw: &[u8]) -> Result<(), Unreadable> {
+/// Whether a raw filter is a string, or an array of which each element is a string or an array of strings. Checked here
+/// because a filter of another shape, put into an array, could come to mean something.
+pub(crate) fn is_filter(raw: &[u8]) -> bool {
     fn is_string(raw: &[u8]) -> bool {
         raw.first() == Some(&b'"')
     }
@@ -145,5 +147,5 @@ fn filter_shape(raw: &[u8]) -> Result<(), Unreadable> {
     fn is_array_of(raw: &[u8], accepted: fn(&[u8]) -> bool) -> bool {
         json::elements(raw).is_ok_and(|mut elements| elements.all(|element| element.is_ok_and(accepted)))
     }
-    if raw == b"null" || is_string(raw) || is_array_of(raw, is_clause) { Ok(()) } else { Err(Unreadable) }
+    is_string(raw) || is_array_of(raw, is_clause)
 }

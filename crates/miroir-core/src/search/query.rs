@@ -151,7 +151,7 @@ fn hybrid_into(embedder: &str, ratio: Option<&str>, body: &mut Vec<u8>) -> Resul
 }
 
 /// The expressions of a sort parameter, separated by commas other than the one inside `_geoPoint(lat, lng)`.
-fn sort_expressions(value: &str) -> Vec<String> {
+pub fn sort_expressions(value: &str) -> Vec<String> {
     let mut expressions: Vec<String> = Vec::new();
     let mut inside_point = false;
     for part in value.trim_matches('"').split(',').map(str::trim) {

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::scope::Scope;
 
 fn view<'a>(
     displayed: Option<&'a [String]>,
@@ -32,7 +33,7 @@ fn request(body: &Value) -> SearchRequest {
 /// The node's body for `body` under the given settings, as a value.
 fn sent(body: &Value, displayed: Option<&[String]>, distinct: Option<&str>, shards: Option<&str>) -> Value {
     let order = BTreeMap::new();
-    let bytes = request(body).node_body(&view(displayed, distinct, &order), shards);
+    let bytes = request(body).node_body(&view(displayed, distinct, &order), &Scope::of_shards(shards));
     serde_json::from_slice(&bytes).expect("JSON")
 }
 
@@ -60,6 +61,22 @@ fn no_node_is_asked_beyond_max_total_hits_or_for_an_empty_page() {
     for page in [0, u64::MAX] {
         assert_eq!(sent(&json!({"page": page, "hitsPerPage": 3}), None, None, None)["hitsPerPage"], json!(0));
     }
+}
+
+#[test]
+fn nodes_are_asked_for_more_only_where_vectors_take_part() {
+    let limit = |body: Value, factor: usize| {
+        let mut request = request(&body);
+        request.over_fetch(factor);
+        let order = BTreeMap::new();
+        let sent = request.node_body(&view(None, None, &order), &Scope::default());
+        serde_json::from_slice::<Value>(&sent).expect("JSON")["limit"].clone()
+    };
+    let hybrid = json!({"vector": [1.0], "hybrid": {"embedder": "e"}, "limit": 10, "offset": 5});
+    assert_eq!(limit(hybrid.clone(), 3), json!(45));
+    assert_eq!(limit(hybrid.clone(), 1), json!(15));
+    assert_eq!(limit(hybrid, 100), json!(1000));
+    assert_eq!(limit(json!({"q": "x", "limit": 10}), 3), json!(10));
 }
 
 #[test]
@@ -160,7 +177,7 @@ fn of_members_given_twice_the_last_counts() {
     let request = SearchRequest::from_body(br#"{"limit":"x","q":"a","limit":3,"\u0071":"b"}"#).expect("readable");
     assert_eq!((request.paging(), request.query()), (Paging::Offset { offset: 0, limit: 3 }, "b"));
     let order = BTreeMap::new();
-    let text = String::from_utf8(request.node_body(&view(None, None, &order), None)).expect("text");
+    let text = String::from_utf8(request.node_body(&view(None, None, &order), &Scope::default())).expect("text");
     assert_eq!(text.matches("\"limit\"").count(), 1);
     assert!(!text.contains("\"a\""));
 }
@@ -197,10 +214,11 @@ fn a_get_means_what_the_post_means() {
         let read = from_query(query).expect("readable");
         let order = BTreeMap::new();
         let index = view(None, None, &order);
-        let node: Value = serde_json::from_slice(&read.node_body(&index, Some("s"))).expect("JSON");
+        let node: Value = serde_json::from_slice(&read.node_body(&index, &Scope::of_shards(Some("s")))).expect("JSON");
         assert_eq!(
             node,
-            serde_json::from_slice::<Value>(&request(&body).node_body(&index, Some("s"))).expect("JSON"),
+            serde_json::from_slice::<Value>(&request(&body).node_body(&index, &Scope::of_shards(Some("s"))))
+                .expect("JSON"),
             "{query}"
         );
     }
@@ -255,7 +273,7 @@ proptest! {
     fn unknown_members_reach_nodes_byte_for_byte(name in "[a-z]{9}", number in "-?(0|[1-9][0-9]{0,30})(\\.[0-9]{1,20})?") {
         let request = SearchRequest::from_body(format!("{{\"{name}\" : {number}}}").as_bytes()).expect("readable");
         let order = BTreeMap::new();
-        let text = String::from_utf8(request.node_body(&view(None, None, &order), None)).expect("text");
+        let text = String::from_utf8(request.node_body(&view(None, None, &order), &Scope::default())).expect("text");
         let member = format!("\"{name}\":{number}");
         prop_assert!(text.contains(&member));
     }

@@ -20,6 +20,7 @@ const READ_TEXT: &[(&str, FromText)] = &[
     ("fields", FromText::List),
     ("ids", FromText::List),
     ("filter", FromText::Filter),
+    ("sort", FromText::Sort),
     ("retrieveVectors", FromText::Scalar),
 ];
 
@@ -62,6 +63,7 @@ fn documents_query(mut fields: Fields) -> ApiResult<DocumentsQuery> {
             None => None,
         },
         filter: fields.optional("filter", "invalid_document_filter")?,
+        sort: fields.optional("sort", "invalid_document_sort")?,
     };
     fields.finish()?;
     Ok(query)

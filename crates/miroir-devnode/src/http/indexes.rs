@@ -9,6 +9,7 @@ use super::{Answer, App, Shared, blocking, ok, request};
 use crate::engine::{Engine, check_uid};
 use crate::error::{ApiError, ApiResult};
 use crate::fields::Fields;
+use crate::search::index_fields::{self, FieldsQuery};
 use crate::search::query::FromText;
 use crate::task::{Content, rfc3339};
 
@@ -43,6 +44,15 @@ fn view(engine: &Engine, uid: &str) -> ApiResult<Value> {
         "updatedAt": rfc3339(index.updated_at(&rtxn)?),
         "primaryKey": index.primary_key(&rtxn)?,
     }))
+}
+
+/// `POST /indexes/{uid}/fields`
+pub async fn fields(State(app): Shared, Path(uid): Path<String>, request: Request) -> Answer {
+    check_uid(&uid)?;
+    let mut members = request::json_object(request).await?;
+    let query = FieldsQuery::read(&mut members)?;
+    members.finish()?;
+    ok(&blocking(move || index_fields::page(&app.engine, &uid, &query)).await?)
 }
 
 /// `POST /indexes`

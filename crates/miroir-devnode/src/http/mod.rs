@@ -165,6 +165,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/indexes/{uid}/documents/{id}", get(documents::one).delete(documents::delete_one))
         .route("/indexes/{uid}/search", post(search::by_body).get(search::by_query))
         .route("/indexes/{uid}/facet-search", post(search::facets))
+        .route("/indexes/{uid}/similar", post(search::similar_by_body).get(search::similar_by_query))
+        .route("/indexes/{uid}/fields", post(indexes::fields))
         .route("/multi-search", post(search::multi))
         .route("/experimental-features", get(features::all).patch(features::change))
         .route("/tasks", get(tasks::list))

@@ -1,4 +1,4 @@
-//! `/search`, `/facet-search` and `/multi-search`.
+//! `/search`, `/facet-search`, `/similar` and `/multi-search`.
 
 use std::sync::Arc;
 
@@ -12,7 +12,8 @@ use super::{Answer, App, Shared, ok, request};
 use crate::engine::check_uid;
 use crate::error::{ApiError, ApiResult};
 use crate::fields::Fields;
-use crate::search::query::{SEARCH_TEXT, SearchQuery, from_text, gather_hybrid};
+use crate::search::federated::{self, FederatedQuery, Federation};
+use crate::search::query::{FromText, SEARCH_TEXT, SearchQuery, from_text, gather_hybrid};
 use crate::search::run;
 
 /// Most queries in one multi-search.
@@ -61,12 +62,6 @@ pub async fn multi(State(app): Shared, request: Request) -> Answer {
     let queries: Option<Vec<Value>> = fields.take("queries", "bad_request")?;
     let federation: Option<Value> = fields.optional("federation", "invalid_multi_search_federated")?;
     fields.finish()?;
-    if federation.is_some() {
-        return Err(ApiError::new(
-            "not_implemented",
-            "This node does not offer federated search: send the queries without `federation`.",
-        ));
-    }
     let queries = queries.ok_or_else(|| ApiError::new("bad_request", "Missing field `queries`"))?;
     if queries.len() > MAX_QUERIES {
         let message = format!("A multi-search may hold at most {MAX_QUERIES} queries.");
@@ -76,8 +71,22 @@ pub async fn multi(State(app): Shared, request: Request) -> Answer {
     for (position, query) in queries.into_iter().enumerate() {
         read.push(multi_query(query).map_err(|error| inside(position, error))?);
     }
-    let mut results = Vec::with_capacity(read.len());
-    for (position, (uid, query)) in read.into_iter().enumerate() {
+    match federation {
+        Some(federation) => federated(&app, read, Federation::read(federation)?).await,
+        None => side_by_side(&app, read).await,
+    }
+}
+
+async fn side_by_side(app: &Arc<App>, queries: Vec<MultiQuery>) -> Answer {
+    let mut results = Vec::with_capacity(queries.len());
+    for (position, MultiQuery { uid, query, options, .. }) in queries.into_iter().enumerate() {
+        if options.is_some() {
+            let error = ApiError::new(
+                "invalid_multi_search_federation_options",
+                "Using `federationOptions` is not allowed in a non-federated search.\n - Hint: remove `federationOptions` from the query or add `federation` to the request.",
+            );
+            return Err(inside(position, error));
+        }
         let result = app.search(move |engine| {
             let mut result = Map::new();
             result.insert("indexUid".to_owned(), json!(uid));
@@ -89,20 +98,118 @@ pub async fn multi(State(app): Shared, request: Request) -> Answer {
     ok(&json!({"results": results}))
 }
 
-fn multi_query(query: Value) -> ApiResult<(String, SearchQuery)> {
-    let mut fields = Fields::parse(query.to_string().as_bytes())?;
+async fn federated(app: &Arc<App>, queries: Vec<MultiQuery>, federation: Federation) -> Answer {
+    let mut asked = Vec::with_capacity(queries.len());
+    for (position, MultiQuery { uid, query, options, alone }) in queries.into_iter().enumerate() {
+        if let Some((code, what)) = alone {
+            let error = ApiError::new(code, format!("Using {what} is not allowed in federated queries."));
+            return Err(inside(position, error));
+        }
+        let weight = options.map_or(Ok(1.0), weight).map_err(|error| inside(position, error))?;
+        asked.push(FederatedQuery { uid, query, weight });
+    }
+    let found = app.search(move |engine| Ok(federated::search(engine, asked, &federation))).await?;
+    match found {
+        Ok(answer) => ok(&answer),
+        Err((error, Some(position))) => Err(inside(position, error)),
+        Err((error, None)) => Err(error),
+    }
+}
+
+/// One query of a multi-search.
+struct MultiQuery {
+    uid: String,
+    query: SearchQuery,
+    options: Option<Value>,
+    /// What only a query by itself may have: its error code in a federation, and its name.
+    alone: Option<(&'static str, &'static str)>,
+}
+
+fn weight(options: Value) -> ApiResult<f64> {
+    let mut fields = Fields::parse(options.to_string().as_bytes())?;
+    let weight = fields.or("weight", "invalid_multi_search_weight", 1.0)?;
+    for (name, code) in
+        [("remote", "invalid_multi_search_remote"), ("queryPosition", "invalid_multi_search_query_position")]
+    {
+        if fields.optional::<Value>(name, code)?.is_some() {
+            let message = format!("Using `{name}` requires enabling the `network` experimental feature.");
+            return Err(ApiError::new("feature_not_enabled", message));
+        }
+    }
+    fields.finish()?;
+    if weight < 0.0 {
+        let message =
+            "Invalid value at `.weight`: the value of `weight` is invalid, expected a positive float (>= 0.0).";
+        return Err(ApiError::new("invalid_multi_search_weight", message));
+    }
+    Ok(weight)
+}
+
+fn multi_query(query: Value) -> ApiResult<MultiQuery> {
+    let Value::Object(mut members) = query else {
+        return Err(ApiError::new("bad_request", "Invalid value type at `.queries`: expected an object"));
+    };
+    // Other than in a search by itself, null is as good as absent.
+    for name in ["offset", "limit"] {
+        if members.get(name).is_some_and(Value::is_null) {
+            members.remove(name);
+        }
+    }
+    let given = |name: &str| members.get(name).is_some_and(|value| !value.is_null());
+    let alone = if ["offset", "limit", "page", "hitsPerPage"].into_iter().any(given) {
+        Some(("invalid_multi_search_query_pagination", "pagination options"))
+    } else if members.get("facets").and_then(Value::as_array).is_some_and(|facets| !facets.is_empty()) {
+        Some(("invalid_multi_search_query_facets", "facets"))
+    } else {
+        None
+    };
+    let mut fields = Fields::new(members);
     let uid: Option<String> = fields.take("indexUid", "invalid_index_uid")?;
     let uid = uid.ok_or_else(|| ApiError::new("missing_index_uid", "Missing field `indexUid`"))?;
     check_uid(&uid)?;
-    if fields.optional::<Value>("federationOptions", "invalid_multi_search_federation_options")?.is_some() {
-        return Err(ApiError::new(
-            "invalid_multi_search_federation_options",
-            "Using `federationOptions` is not allowed in a non-federated search.",
-        ));
-    }
+    let options = fields.optional::<Value>("federationOptions", "invalid_multi_search_federation_options")?;
     let query = SearchQuery::read(&mut fields)?;
     fields.finish()?;
-    Ok((uid, query))
+    Ok(MultiQuery { uid, query, options, alone })
+}
+
+/// `POST /similar`
+pub async fn similar_by_body(State(app): Shared, Path(uid): Path<String>, request: Request) -> Answer {
+    check_uid(&uid)?;
+    similar(&app, uid, request::json_object(request).await?).await
+}
+
+/// `GET /similar`
+pub async fn similar_by_query(State(app): Shared, Path(uid): Path<String>, RawQuery(query): RawQuery) -> Answer {
+    check_uid(&uid)?;
+    let texts = [SEARCH_TEXT, &[("id", FromText::Text), ("embedder", FromText::Text)]].concat();
+    similar(&app, uid, Fields::new(from_text(request::query_pairs(query.as_deref()), &texts))).await
+}
+
+async fn similar(app: &Arc<App>, uid: String, mut fields: Fields) -> Answer {
+    let missing = |name: &str| ApiError::new("bad_request", format!("Missing field `{name}`"));
+    let id: Option<Value> = fields.take("id", "invalid_similar_id")?;
+    let id = similar_id(id.ok_or_else(|| missing("id"))?)?;
+    let embedder: Option<String> = fields.take("embedder", "invalid_similar_embedder")?;
+    let embedder = embedder.ok_or_else(|| missing("embedder"))?;
+    let query = SearchQuery::similar(&mut fields)?;
+    fields.finish()?;
+    let found = app.search(move |engine| run::similar(engine, &uid, &id, &embedder, &query));
+    ok(&found.await?)
+}
+
+fn similar_id(id: Value) -> ApiResult<String> {
+    let text = match &id {
+        Value::String(text) => text.clone(),
+        Value::Number(number) if !number.is_f64() => number.to_string(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => String::new(),
+    };
+    let valid = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    if text.is_empty() || text.len() > 511 || !text.bytes().all(valid) {
+        let message = format!("Invalid value at `.id`: Document identifier `{id}` is invalid.");
+        return Err(ApiError::new("invalid_similar_id", message));
+    }
+    Ok(text)
 }
 
 /// An error of one query is the client's error about the whole request.

@@ -7,7 +7,7 @@ use milli_core::{FieldsIdsMap, Index};
 use roaring::RoaringBitmap;
 use serde_json::{Value, json};
 
-use super::{filter, hits};
+use super::{filter, hits, sorted};
 use crate::engine::Engine;
 use crate::error::{ApiError, ApiResult};
 use crate::select;
@@ -30,6 +30,8 @@ pub struct DocumentsQuery {
     pub limit: usize,
     /// Whether `_vectors` are returned.
     pub retrieve_vectors: bool,
+    /// The order asked for; the engine's own when absent.
+    pub sort: Option<Vec<String>>,
 }
 
 /// A page of documents in the engine's own order.
@@ -59,7 +61,20 @@ pub fn page(engine: &Engine, uid: &str, query: &DocumentsQuery) -> ApiResult<Val
     }
     let total = found.len();
     let reader = Reader::new(&index, &rtxn, query.retrieve_vectors)?;
-    let results: Vec<Value> = found
+    let order: Vec<u32> = match query.sort.as_deref() {
+        None | Some([]) => found.into_iter().collect(),
+        Some(sort) => {
+            let sortable: Vec<String> = index.sortable_fields(&rtxn)?.into_iter().collect();
+            let rules = sorted::parse(sort, &sortable)?;
+            let fields = index.fields_ids_map(&rtxn)?;
+            let documents: Vec<_> = found
+                .into_iter()
+                .map(|id| Ok((hits::stored_document(&index, &rtxn, &fields, id)?, id)))
+                .collect::<ApiResult<_>>()?;
+            sorted::sort(documents, &rules)
+        }
+    };
+    let results: Vec<Value> = order
         .into_iter()
         .skip(query.offset)
         .take(query.limit)

@@ -2,7 +2,11 @@
 
 pub mod documents;
 pub mod facets;
+pub mod federated;
 pub mod filter;
 pub mod hits;
+pub mod index_fields;
 pub mod query;
 pub mod run;
+pub mod sorted;
+pub mod values;

@@ -131,6 +131,34 @@ impl SearchQuery {
         }
     }
 
+    /// Reads the parameters of a request for similar documents besides its own, each with its code there.
+    ///
+    /// # Errors
+    /// The first wrong parameter's code.
+    pub fn similar(fields: &mut Fields) -> ApiResult<Self> {
+        const SHOWN: [(&str, &str); 8] = [
+            ("offset", "invalid_similar_offset"),
+            ("limit", "invalid_similar_limit"),
+            ("filter", "invalid_similar_filter"),
+            ("attributesToRetrieve", "invalid_similar_attributes_to_retrieve"),
+            ("retrieveVectors", "invalid_similar_retrieve_vectors"),
+            ("showRankingScore", "invalid_similar_show_ranking_score"),
+            ("showRankingScoreDetails", "invalid_similar_show_ranking_score_details"),
+            ("rankingScoreThreshold", "invalid_similar_ranking_score_threshold"),
+        ];
+        let _: bool = fields.or("showPerformanceDetails", "invalid_similar_show_performance_details", false)?;
+        let mut members = Map::new();
+        for (name, code) in SHOWN {
+            if let Some(value) = fields.take::<Value>(name, code)? {
+                members.insert(name.to_owned(), value);
+            }
+        }
+        Self::read(&mut Fields::new(members)).map_err(|error| {
+            let code = error.code.replacen("invalid_search_", "invalid_similar_", 1);
+            error.with_code(&code)
+        })
+    }
+
     /// Parses the sort parameter.
     ///
     /// # Errors

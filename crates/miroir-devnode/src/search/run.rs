@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use milli_core::heed::RoTxn;
-use milli_core::score_details::ScoringStrategy;
+use milli_core::score_details::{ScoreDetails, ScoringStrategy};
 use milli_core::tokenizer::{Language, TokenizerBuilder};
 use milli_core::vector::Embedder;
 use milli_core::{
     Error as EngineError, Index, MatcherBuilder, MatchingWords, PatternMatch, Search, SearchForFacetValues,
-    SearchResult, TimeBudget, UserError,
+    SearchResult, Similar, TimeBudget, UserError,
 };
+use roaring::RoaringBitmap;
 use serde_json::{Map, Value, json};
 
 use super::hits::HitMaker;
@@ -71,7 +72,8 @@ pub fn search(engine: &Engine, uid: &str, query: &SearchQuery) -> ApiResult<Map<
     Ok(answer)
 }
 
-fn milliseconds(since: Instant) -> u64 {
+/// Since then.
+pub fn milliseconds(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -95,10 +97,106 @@ fn paging(query: &SearchQuery, offset: usize, found: u64, answer: &mut Map<Strin
     }
 }
 
+/// The index's last rank.
+///
+/// # Errors
+/// When the index cannot be read.
+pub fn max_total_hits(index: &Index, rtxn: &RoTxn<'_>) -> ApiResult<usize> {
+    let most = index.pagination_max_total_hits(rtxn)?;
+    Ok(most.map_or(DEFAULT_MAX_TOTAL_HITS, |most| usize::try_from(most).unwrap_or(usize::MAX)))
+}
+
+/// Whether meaning takes part in what is found.
+pub fn is_semantic(query: &SearchQuery) -> bool {
+    let has_words = query.q.as_ref().is_some_and(|q| !q.trim().is_empty());
+    let has_something = query.vector.is_some() || has_words;
+    query.hybrid.as_ref().is_some_and(|hybrid| hybrid.semantic_ratio != 0.0) && has_something
+}
+
+/// What one query of a federation finds, in its order.
+pub struct Ranked {
+    /// The engine's numbers of the documents.
+    pub ids: Vec<u32>,
+    /// Of each.
+    pub scores: Vec<Vec<ScoreDetails>>,
+    /// Each as it is shown.
+    pub hits: Vec<Value>,
+    /// All that match.
+    pub candidates: RoaringBitmap,
+}
+
+/// The first `needed` hits of a query, with their scores.
+///
+/// # Errors
+/// Whatever a client is to be told.
+pub fn ranked(
+    engine: &Engine,
+    index: &Index,
+    rtxn: &RoTxn<'_>,
+    uid: &str,
+    query: &SearchQuery,
+    needed: usize,
+    is_exhaustive: bool,
+) -> ApiResult<Ranked> {
+    let kind = kind(engine, index, rtxn, query)?;
+    let mut search = prepared(index, rtxn, query, &kind)?;
+    search.offset(0).limit(needed).exhaustive_number_hits(is_exhaustive);
+    search.scoring_strategy(ScoringStrategy::Detailed);
+    let in_index = |error: EngineError| ApiError::in_index(uid, error);
+    let result = match &kind {
+        Kind::Words | Kind::Meaning(..) => search.execute().map_err(in_index)?,
+        Kind::Mixed(.., ratio) => search.execute_hybrid(*ratio).map_err(in_index)?.0,
+    };
+    let SearchResult { matching_words, candidates, documents_ids, document_scores, .. } = result;
+    let hits = hits(index, rtxn, query, matching_words, &documents_ids, &document_scores)?;
+    Ok(Ranked { ids: documents_ids, scores: document_scores, hits, candidates })
+}
+
+/// The documents similar to the one of this id, as a search for its vector would show them.
+///
+/// # Errors
+/// Whatever a client is to be told.
+pub fn similar(engine: &Engine, uid: &str, id: &str, embedder: &str, query: &SearchQuery) -> ApiResult<Value> {
+    let started = Instant::now();
+    let index = engine.index(uid)?;
+    let rtxn = index.read_txn()?;
+    let embedders = engine.embedders().of(&index, &rtxn)?;
+    let Some((found, _, quantized)) = embedders.get(embedder) else {
+        return Err(EngineError::from(UserError::InvalidSimilarEmbedder(embedder.to_owned())).into());
+    };
+    let filter = match &query.filter {
+        Some(filter) => filter::parse(filter, "invalid_similar_filter")?,
+        None => None,
+    };
+    let Some(internal) = index.external_documents_ids().get(&rtxn, id)? else {
+        return Err(ApiError::new("not_found_similar_id", format!("Document `{id}` not found.")));
+    };
+    let name = embedder.to_owned();
+    let mut similar = Similar::new(internal, query.offset, query.limit, &index, &rtxn, name, found, quantized);
+    if let Some(filter) = filter {
+        similar.filter(filter);
+    }
+    if let Some(threshold) = query.ranking_score_threshold {
+        similar.ranking_score_threshold(threshold);
+    }
+    let SearchResult { candidates, documents_ids, document_scores, .. } = similar.execute().map_err(|error| {
+        let error = ApiError::from(error);
+        if error.code == "invalid_search_filter" { error.with_code("invalid_similar_filter") } else { error }
+    })?;
+    let hits = hits(&index, &rtxn, query, MatchingWords::default(), &documents_ids, &document_scores)?;
+    Ok(json!({
+        "hits": hits,
+        "id": id,
+        "processingTimeMs": milliseconds(started),
+        "limit": query.limit,
+        "offset": query.offset,
+        "estimatedTotalHits": candidates.len(),
+    }))
+}
+
 /// Offset and limit, never reaching beyond the index's last hit.
 fn window(index: &Index, rtxn: &RoTxn<'_>, query: &SearchQuery) -> ApiResult<(usize, usize)> {
-    let most = index.pagination_max_total_hits(rtxn)?;
-    let most = most.map_or(DEFAULT_MAX_TOTAL_HITS, |most| usize::try_from(most).unwrap_or(usize::MAX));
+    let most = max_total_hits(index, rtxn)?;
     let (offset, limit) = if query.is_paged() {
         let per_page = query.hits_per_page.unwrap_or(DEFAULT_LIMIT);
         match query.page.unwrap_or(1).checked_sub(1) {
@@ -222,7 +320,7 @@ fn hits(
     query: &SearchQuery,
     matching_words: MatchingWords,
     ids: &[u32],
-    scores: &[Vec<milli_core::score_details::ScoreDetails>],
+    scores: &[Vec<ScoreDetails>],
 ) -> ApiResult<Vec<Value>> {
     let dictionary = index.dictionary(rtxn)?;
     let dictionary: Option<Vec<&str>> = dictionary.as_ref().map(|words| words.iter().map(String::as_str).collect());

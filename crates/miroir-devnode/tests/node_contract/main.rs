@@ -10,6 +10,7 @@ mod facets;
 mod indexes;
 mod inert;
 mod ranking;
+mod reads;
 mod search;
 mod server;
 mod settings;

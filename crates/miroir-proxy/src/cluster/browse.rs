@@ -9,6 +9,7 @@ use miroir_core::document::route_ids;
 use miroir_core::hash::shard_of;
 use miroir_core::id::{IndexUid, ShardId};
 use miroir_core::inert::{SHARD_FIELD, decode_shard, shard_filter};
+use miroir_core::search::sort_expressions;
 use miroir_core::{json, strip};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -33,6 +34,8 @@ pub struct BrowseRequest {
     pub ids: Option<Box<RawValue>>,
     /// Whether vectors are wanted.
     pub retrieve_vectors: bool,
+    /// Expressions by which the documents are ordered; none: the order of browsing.
+    pub sort: Vec<String>,
     /// The client's own request, for a node to refuse in Meilisearch's words.
     pub original: Original,
 }
@@ -57,6 +60,7 @@ struct FetchBody {
     ids: Option<Box<RawValue>>,
     #[serde(default)]
     retrieve_vectors: bool,
+    sort: Option<Vec<String>>,
 }
 
 fn default_limit() -> u64 {
@@ -89,14 +93,21 @@ impl BrowseRequest {
     }
 
     fn new(read: FetchBody, original: Original) -> Self {
-        let FetchBody { offset, limit, filter, fields, ids, retrieve_vectors } = read;
-        Self { offset, limit, filter, fields, ids, retrieve_vectors, original }
+        let FetchBody { offset, limit, filter, fields, ids, retrieve_vectors, sort } = read;
+        Self { offset, limit, filter, fields, ids, retrieve_vectors, sort: sort.unwrap_or_default(), original }
     }
 }
 
 fn read_query(query: &str) -> Option<FetchBody> {
-    let mut read =
-        FetchBody { offset: 0, limit: default_limit(), filter: None, fields: None, ids: None, retrieve_vectors: false };
+    let mut read = FetchBody {
+        offset: 0,
+        limit: default_limit(),
+        filter: None,
+        fields: None,
+        ids: None,
+        retrieve_vectors: false,
+        sort: None,
+    };
     let list = |text: &str| text.split(',').map(str::to_owned).collect::<Vec<_>>();
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         match name.as_ref() {
@@ -109,6 +120,7 @@ fn read_query(query: &str) -> Option<FetchBody> {
             "fields" if value == "*" => read.fields = None,
             "fields" => read.fields = Some(list(&value)),
             "ids" => read.ids = serde_json::value::to_raw_value(&list(&value)).ok(),
+            "sort" => read.sort = Some(sort_expressions(&value)),
             "retrieveVectors" => read.retrieve_vectors = value.parse().ok()?,
             _ => return None,
         }
@@ -131,11 +143,11 @@ struct CountOfNode {
 }
 
 /// One request to a node, and where its documents stand in the page.
-struct Fetch {
+pub(super) struct Fetch {
     /// Ascending.
-    shards: Vec<ShardId>,
-    offset: u64,
-    limit: u64,
+    pub shards: Vec<ShardId>,
+    pub offset: u64,
+    pub limit: u64,
 }
 
 impl Cluster {
@@ -167,6 +179,9 @@ impl Cluster {
 
     async fn browse_index(&self, index: &Index, request: &BrowseRequest) -> Result<Answer, Error> {
         let filter = request.filter.clone().filter(|filter| !filter.is_null());
+        if !request.sort.is_empty() {
+            return self.browse_sorted(index, request, &request.sort, filter.as_ref()).await;
+        }
         if let Some(ids) = &request.ids {
             return self.browse_ids(index, request, ids, filter.as_ref()).await;
         }
@@ -270,7 +285,7 @@ impl Cluster {
     }
 }
 
-fn fetch_body(request: &BrowseRequest, fetch: &Fetch, shards: &[ShardId], filter: Option<&Value>) -> Value {
+pub(super) fn fetch_body(request: &BrowseRequest, fetch: &Fetch, shards: &[ShardId], filter: Option<&Value>) -> Value {
     let mut body = Map::new();
     body.insert("offset".into(), fetch.offset.into());
     body.insert("limit".into(), fetch.limit.into());
@@ -327,7 +342,7 @@ fn collect(gathered: &Gathered, found: &mut BTreeMap<ShardId, Vec<Bytes>>) -> Re
     Ok(())
 }
 
-fn page(documents: &[Bytes], request: &BrowseRequest, total: u64) -> Vec<u8> {
+pub(super) fn page(documents: &[Bytes], request: &BrowseRequest, total: u64) -> Vec<u8> {
     let mut out = Vec::with_capacity(documents.iter().map(|d| d.len() + 1).sum::<usize>() + 80);
     out.extend_from_slice(b"{\"results\":[");
     for (position, document) in documents.iter().enumerate() {

@@ -3,6 +3,7 @@
 //! Reads and writes decide in `miroir_core` and act here: one file per verb.
 
 mod browse;
+mod browse_sorted;
 mod cancel;
 mod catalog;
 mod chores;
@@ -11,17 +12,22 @@ mod degraded;
 mod document;
 mod edit;
 mod error;
+mod facet_search;
 mod features;
+mod federation;
+mod fields;
 mod ingest;
 mod keys;
 mod lanes;
 mod leftovers;
 mod lifecycle;
+mod multi_search;
 mod read;
 mod rename;
 mod search;
 mod settings;
 mod settle;
+mod similar;
 mod stale;
 mod stats;
 mod webhooks;
@@ -35,8 +41,11 @@ pub use edit::Edition;
 pub use error::Error;
 pub use ingest::{Ingest, IngestBudget, Reserved};
 pub use keys::Keys;
+pub use multi_search::Rule;
 pub use rename::Swap;
+pub use search::OverFetch;
 pub use settle::Settler;
+pub use similar::Similar;
 pub use stale::StaleReplica;
 
 use std::collections::BTreeMap;

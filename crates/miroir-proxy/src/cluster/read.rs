@@ -1,6 +1,6 @@
 //! Scatter: one read over a covering set, with other replicas stepping in for nodes that fail.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -53,13 +53,58 @@ impl Replicas for View<'_> {
     }
 }
 
+/// What a read wants of one index.
+pub struct Target<'a> {
+    /// Which index.
+    pub index: &'a Index,
+    /// Ascending.
+    pub shards: Vec<ShardId>,
+}
+
+/// What one node is asked of one target.
+pub struct Share {
+    /// Position among the targets.
+    pub target: usize,
+    /// Which shards, and of whom.
+    pub assignment: Assignment,
+}
+
+impl Share {
+    /// The shard filter that the node needs, if any.
+    pub fn filter(&self) -> Option<String> {
+        self.assignment.needs_filter.then(|| shard_filter(&self.assignment.shards))
+    }
+}
+
+/// What a read of several indexes got.
+pub struct Joint {
+    /// One whole answer per node and round, in a stable order.
+    pub parts: Vec<JointPart>,
+    /// What is missing from them.
+    pub degraded: Degraded,
+}
+
+/// One node's answer for all that it was asked.
+pub struct JointPart {
+    /// What it was asked, in the order of the targets.
+    pub shares: Vec<Share>,
+    /// What it said; a success.
+    pub reply: Reply,
+}
+
+impl JointPart {
+    /// Who answered.
+    pub fn node(&self) -> &str {
+        self.shares.first().map_or("", |share| share.assignment.node.as_str())
+    }
+}
+
 impl Cluster {
     /// Ask the fewest nodes that together hold `shards`; `call` makes each node's request from the shard filter that the
     /// node needs. A node that fails is replaced by other replicas until none is left.
     ///
     /// # Errors
-    /// [`Error::Refused`] when every node refused the request alike; [`Error::ShardUnavailable`] when shards are missing
-    /// and the policy is `error`, or when nothing at all could be answered.
+    /// As [`Cluster::gather_jointly`].
     pub async fn gather(
         &self,
         index: &Index,
@@ -67,46 +112,83 @@ impl Cluster {
         fingerprint: u64,
         call: impl Fn(&Assignment, Option<&str>) -> Call,
     ) -> Result<Gathered, Error> {
+        let target = Target { index, shards: shards.to_vec() };
+        let asked = |shares: &[Share]| match shares.first() {
+            Some(share) => call(&share.assignment, share.filter().as_deref()),
+            None => Call::get("search", "/health", self.read_timeout()),
+        };
+        let joint = self.gather_jointly(&[target], fingerprint, asked).await?;
+        let part = |part: JointPart| {
+            let assignment = part.shares.into_iter().next()?.assignment;
+            Some(Part { assignment, reply: part.reply })
+        };
+        Ok(Gathered { parts: joint.parts.into_iter().filter_map(part).collect(), degraded: joint.degraded })
+    }
+
+    /// Ask the fewest nodes that together hold the shards of all targets, each node once for all that it is asked: the
+    /// targets share one preference among replicas, so that they meet on the same nodes. `call` makes a node's request.
+    /// A node that fails is replaced by other replicas until none is left.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when nodes refused the request; [`Error::ShardUnavailable`] when shards are missing and the
+    /// policy is `error`, or when nothing at all could be answered for a target.
+    pub async fn gather_jointly(
+        &self,
+        targets: &[Target<'_>],
+        fingerprint: u64,
+        call: impl Fn(&[Share]) -> Call,
+    ) -> Result<Joint, Error> {
         let topology = self.topology();
-        let mut view = self.view(index);
-        let mut open: Vec<ShardId> = shards.to_vec();
-        let mut parts: Vec<Part> = Vec::new();
+        let mut views: Vec<View<'_>> = targets.iter().map(|target| self.view(target.index)).collect();
+        let mut open: Vec<Vec<ShardId>> = targets.iter().map(|target| target.shards.clone()).collect();
+        let mut parts: Vec<JointPart> = Vec::new();
         let mut refusals: Vec<Reply> = Vec::new();
         let mut degraded = Degraded::default();
         let (group, preference) = self.choose(&topology, fingerprint);
-        while !open.is_empty() {
-            let plan = self.plan(&topology, index, &view, group, &open, preference)?;
-            degraded.shards.extend(&plan.missing);
-            degraded.stale.extend(&plan.stale);
-            if parts.is_empty() {
-                self.metrics.scattered(plan.assignments.len());
+        while open.iter().any(|shards| !shards.is_empty()) {
+            let mut by_node: BTreeMap<NodeId, Vec<Share>> = BTreeMap::new();
+            for (position, target) in targets.iter().enumerate() {
+                let (Some(view), Some(shards)) = (views.get(position), open.get_mut(position)) else { continue };
+                let shards = std::mem::take(shards);
+                if shards.is_empty() {
+                    continue;
+                }
+                let plan = self.plan(&topology, target.index, view, group, &shards, preference)?;
+                degraded.shards.extend(&plan.missing);
+                degraded.stale.extend(&plan.stale);
+                for assignment in plan.assignments {
+                    let share = Share { target: position, assignment };
+                    by_node.entry(share.assignment.node.clone()).or_default().push(share);
+                }
             }
-            open.clear();
-            let calls = plan.assignments.iter().map(|assignment| {
-                let filter = assignment.needs_filter.then(|| shard_filter(&assignment.shards));
-                self.ask(&assignment.node, call(assignment, filter.as_deref()))
-            });
-            let replies = join_all(calls).await;
-            for (assignment, reply) in plan.assignments.into_iter().zip(replies) {
+            if parts.is_empty() {
+                self.metrics.scattered(by_node.len());
+            }
+            let replies = join_all(by_node.iter().map(|(node, shares)| self.ask(node, call(shares)))).await;
+            for ((node, shares), reply) in by_node.into_iter().zip(replies) {
                 match reply {
-                    Ok(reply) if reply.status == 200 => parts.push(Part { assignment, reply }),
+                    Ok(reply) if reply.status == 200 => parts.push(JointPart { shares, reply }),
                     Ok(reply) if is_refusal(&reply) => refusals.push(reply),
                     failure => {
                         let may_retry =
                             self.config.scatter.retry_on_timeout || !matches!(failure, Err(NodeError::Timeout(_)));
-                        self.note_failure(&assignment, failure, &mut view);
+                        note_failure(&node, failure, &mut views);
                         if may_retry {
                             self.metrics.scatter_retried();
-                            open.extend(assignment.shards);
-                        } else {
-                            degraded.shards.extend(assignment.shards);
+                        }
+                        for share in shares {
+                            match open.get_mut(share.target).filter(|_| may_retry) {
+                                Some(open) => open.extend(share.assignment.shards),
+                                None => degraded.shards.extend(share.assignment.shards),
+                            }
                         }
                     }
                 }
             }
-            open.sort_unstable();
+            open.iter_mut().for_each(|shards| shards.sort_unstable());
         }
-        self.conclude(parts, refusals, degraded).map_err(|error| error.naming(index))
+        let concluded = self.conclude(targets.len(), parts, refusals, degraded);
+        concluded.map_err(|error| targets.iter().fold(error, |error, target| error.naming(target.index)))
     }
 
     fn view(&self, index: &Index) -> View<'_> {
@@ -137,37 +219,40 @@ impl Cluster {
         }
     }
 
-    fn note_failure(&self, assignment: &Assignment, failure: Result<Reply, NodeError>, view: &mut View<'_>) {
-        let why = match failure {
-            Ok(reply) => format!("status {}: {}", reply.status, String::from_utf8_lossy(&reply.body)),
-            Err(error) => error.to_string(),
-        };
-        tracing::warn!(node = %assignment.node, why, "node failed a read");
-        view.failed.insert(assignment.node.clone());
-    }
-
-    fn conclude(&self, mut parts: Vec<Part>, refusals: Vec<Reply>, degraded: Degraded) -> Result<Gathered, Error> {
-        if parts.is_empty()
-            && let Some(refusal) = refusals.first()
-        {
-            return Err(refused(refusal));
-        }
+    fn conclude(
+        &self,
+        targets: usize,
+        mut parts: Vec<JointPart>,
+        refusals: Vec<Reply>,
+        degraded: Degraded,
+    ) -> Result<Joint, Error> {
         if let Some(refusal) = refusals.first() {
-            // Some nodes took the request and some did not: their settings differ. Better no answer than half of one
-            // that looks whole.
-            tracing::error!(body = %String::from_utf8_lossy(&refusal.body), "nodes disagree about a request");
+            if !parts.is_empty() {
+                // Some nodes took the request and some did not: their settings differ. Better no answer than half of
+                // one that looks whole.
+                tracing::error!(body = %String::from_utf8_lossy(&refusal.body), "nodes disagree about a request");
+            }
             return Err(refused(refusal));
         }
         if !degraded.shards.is_empty() {
             self.metrics.partial_read(degraded.shards.len());
             let by_policy = self.config.scatter.unavailable_shard_policy == UnavailableShardPolicy::Error;
-            if by_policy || parts.is_empty() {
+            let answered: BTreeSet<usize> =
+                parts.iter().flat_map(|part| &part.shares).map(|share| share.target).collect();
+            if by_policy || answered.len() < targets {
                 return Err(Error::ShardUnavailable { shards: degraded.shards });
             }
         }
         // Ties between hits break by this order, whatever retries happened.
-        parts.sort_by(|a, b| a.assignment.node.cmp(&b.assignment.node));
-        Ok(Gathered { parts, degraded })
+        parts.sort_by(|a, b| a.node().cmp(b.node()));
+        Ok(Joint { parts, degraded })
+    }
+
+    /// A refusal about the request as nodes were sent it, in the words that a node has for the client's own.
+    pub(super) async fn reworded(&self, original: Call, refusal: Error) -> Error {
+        let reworded = self.let_a_node_refuse(original).await;
+        // Otherwise what the client sent alone would be accepted: what confines it was refused.
+        if matches!(reworded, Error::Refused { .. }) { reworded } else { refusal }
     }
 
     /// Let any node answer a request that we cannot read ourselves, so that the client gets Meilisearch's own words.
@@ -192,6 +277,18 @@ impl Cluster {
     fn index_of_path(&self, path: &str) -> Option<Arc<Index>> {
         let physical = path.strip_prefix("/indexes/")?.split(['/', '?']).next()?;
         self.indexes().into_iter().find(|index| index.physical.as_str() == physical)
+    }
+}
+
+/// The node is not asked again by this request.
+fn note_failure(node: &NodeId, failure: Result<Reply, NodeError>, views: &mut [View<'_>]) {
+    let why = match failure {
+        Ok(reply) => format!("status {}: {}", reply.status, String::from_utf8_lossy(&reply.body)),
+        Err(error) => error.to_string(),
+    };
+    tracing::warn!(%node, why, "node failed a read");
+    for view in views {
+        view.failed.insert(node.clone());
     }
 }
 

@@ -1,5 +1,7 @@
 //! Search: rewrite for the nodes, scatter, merge.
 
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -9,21 +11,31 @@ use miroir_core::facet;
 use miroir_core::id::{IndexUid, ShardId};
 use miroir_core::inert::{SHARD_FIELD, UPDATED_AT_FIELD};
 use miroir_core::merge::merge;
-use miroir_core::search::{IndexView, SearchRequest};
+use miroir_core::scope::Scope;
+use miroir_core::search::{IndexView, SearchRequest, SortBy};
 
 use super::{Answer, Cluster, Error, Index};
 use crate::node::Call;
+
+/// What a request says in place of `vector_search.over_fetch_factor`.
+pub type OverFetch = Option<NonZeroU32>;
 
 impl Cluster {
     /// `POST /indexes/{uid}/search`. `rule` is a filter that restricts what the client may find.
     ///
     /// # Errors
     /// As Meilisearch refuses, or when shards are unavailable.
-    pub async fn search_body(&self, uid: &IndexUid, body: Bytes, rule: Option<&str>) -> Result<Answer, Error> {
+    pub async fn search_body(
+        &self,
+        uid: &IndexUid,
+        body: Bytes,
+        rule: Option<&str>,
+        over_fetch: OverFetch,
+    ) -> Result<Answer, Error> {
         let index = self.index(uid)?;
         let original = self.search_call(&index, body.clone());
         match SearchRequest::from_body(&body) {
-            Ok(request) => self.search_within(&index, request, original, rule).await,
+            Ok(request) => self.search_within(&index, request, original, rule, over_fetch).await,
             Err(_) => Err(self.let_a_node_refuse(original).await),
         }
     }
@@ -32,13 +44,19 @@ impl Cluster {
     ///
     /// # Errors
     /// As [`Cluster::search_body`].
-    pub async fn search_query(&self, uid: &IndexUid, query: &str, rule: Option<&str>) -> Result<Answer, Error> {
+    pub async fn search_query(
+        &self,
+        uid: &IndexUid,
+        query: &str,
+        rule: Option<&str>,
+        over_fetch: OverFetch,
+    ) -> Result<Answer, Error> {
         let index = self.index(uid)?;
         let path = format!("/indexes/{}/search?{query}", index.physical);
         let original = Call::get("search", path, self.read_timeout());
         let pairs: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
         match SearchRequest::from_query(&pairs) {
-            Ok(request) => self.search_within(&index, request, original, rule).await,
+            Ok(request) => self.search_within(&index, request, original, rule, over_fetch).await,
             Err(_) => Err(self.let_a_node_refuse(original).await),
         }
     }
@@ -48,17 +66,21 @@ impl Cluster {
     async fn search_within(
         &self,
         index: &Index,
-        request: SearchRequest,
-        original: Call,
+        mut request: SearchRequest,
+        mut original: Call,
         rule: Option<&str>,
+        over_fetch: OverFetch,
     ) -> Result<Answer, Error> {
-        let Some(rule) = rule else { return self.search(index, &request, original).await };
-        let body = Bytes::from(request.restricted(rule));
-        let original = self.search_call(index, body.clone());
-        match SearchRequest::from_body(&body) {
-            Ok(request) => self.search(index, &request, original).await,
-            Err(_) => Err(self.let_a_node_refuse(original).await),
+        if let Some(rule) = rule {
+            let body = Bytes::from(request.restricted(rule));
+            original = self.search_call(index, body.clone());
+            request = match SearchRequest::from_body(&body) {
+                Ok(request) => request,
+                Err(_) => return Err(self.let_a_node_refuse(original).await),
+            };
         }
+        request.over_fetch(self.over_fetch(over_fetch));
+        self.search(index, &request, original).await
     }
 
     fn search_call(&self, index: &Index, body: Bytes) -> Call {
@@ -68,44 +90,40 @@ impl Cluster {
 
     async fn search(&self, index: &Index, request: &SearchRequest, original: Call) -> Result<Answer, Error> {
         let start = Instant::now();
-        let settings = &index.settings;
-        // Our own filterable rule would make nodes accept facets that one server refuses.
-        if !request.facets().is_empty()
-            && let Some(refusal) = facet::refusal(request.facets(), settings.filterable_json().as_bytes())
-        {
+        if let Some(refusal) = refusal(index, request) {
             return Err(Error::Invalid(refusal));
         }
-        let (displayed, sort_facet_values_by) = (settings.displayed(), settings.sort_facet_values_by());
-        let view = IndexView {
-            uid: index.uid.as_str(),
-            displayed: displayed.as_deref(),
-            distinct: settings.distinct(),
-            sort_facet_values_by: &sort_facet_values_by,
-            max_values_per_facet: settings.max_values_per_facet(),
-            max_total_hits: settings.max_total_hits(),
-            ranks_by_attribute: settings.ranks_by_attribute(),
-        };
-        if let Some(refusal) = names_ours(request) {
-            return Err(Error::Invalid(refusal));
-        }
+        let facts = Facts::of(index);
+        let view = facts.view(index);
         let path = format!("/indexes/{}/search", index.physical);
         let timeout = self.read_timeout();
         let gathered = self
             .gather(index, &all_shards(index), request.fingerprint(), |_, filter| {
-                Call::json("search", Method::POST, path.clone(), request.node_body(&view, filter), timeout)
+                Call::json(
+                    "search",
+                    Method::POST,
+                    path.clone(),
+                    request.node_body(&view, &Scope::of_shards(filter)),
+                    timeout,
+                )
             })
             .await;
         let gathered = match gathered {
             Ok(gathered) => gathered,
             // Positions and lists in the text are about the rewritten request: let a node speak of the client's own.
-            Err(Error::Refused { .. }) => return Err(self.let_a_node_refuse(original).await),
+            Err(refusal @ Error::Refused { .. }) => return Err(self.reworded(original, refusal).await),
             Err(error) => return Err(error),
         };
         let answers: Vec<&Bytes> = gathered.parts.iter().map(|part| &part.reply.body).collect();
-        let elapsed = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let elapsed = elapsed_ms(start);
         let request_uid = uuid::Uuid::now_v7().to_string();
         let body = merge(request, &view, &answers, elapsed, Some(&request_uid))?;
         Ok(Answer { body: body.into(), degraded: gathered.degraded })
+    }
+
+    /// How many times as many hits nodes are asked for where vectors take part.
+    pub(super) fn over_fetch(&self, of_request: OverFetch) -> usize {
+        of_request.unwrap_or(self.config.vector_search.over_fetch_factor).get() as usize
     }
 
     pub(super) fn read_timeout(&self) -> Duration {
@@ -113,15 +131,61 @@ impl Cluster {
     }
 }
 
-/// Nodes filter by our fields for us, and would for clients; to clients they do not exist.
-fn names_ours(request: &SearchRequest) -> Option<ErrorBody> {
-    let ours = |text: &[u8]| [SHARD_FIELD, UPDATED_AT_FIELD].into_iter().find(|field| contains(text, field.as_bytes()));
-    let unknown = |field: &str| format!("Attribute `{field}` is not filterable.");
-    if let Some(field) = request.filter().and_then(ours) {
-        return Some(ErrorBody::new(Code::InvalidSearchFilter, unknown(field)));
+/// What a merge needs to know of an index, read from its settings once.
+pub struct Facts {
+    displayed: Option<Vec<String>>,
+    sort_facet_values_by: BTreeMap<String, SortBy>,
+}
+
+impl Facts {
+    /// As the settings are now.
+    pub fn of(index: &Index) -> Self {
+        let settings = &index.settings;
+        Self { displayed: settings.displayed(), sort_facet_values_by: settings.sort_facet_values_by() }
     }
-    let field = request.own_distinct().and_then(|distinct| ours(distinct.as_bytes()))?;
-    Some(ErrorBody::new(Code::InvalidSearchDistinct, unknown(field)))
+
+    /// For a merge.
+    pub fn view<'a>(&'a self, index: &'a Index) -> IndexView<'a> {
+        let settings = &index.settings;
+        IndexView {
+            uid: index.uid.as_str(),
+            displayed: self.displayed.as_deref(),
+            distinct: settings.distinct(),
+            sort_facet_values_by: &self.sort_facet_values_by,
+            max_values_per_facet: settings.max_values_per_facet(),
+            max_total_hits: settings.max_total_hits(),
+            ranks_by_attribute: settings.ranks_by_attribute(),
+        }
+    }
+}
+
+/// Milliseconds since.
+pub fn elapsed_ms(start: Instant) -> u64 {
+    u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Nodes know our fields and our filterable rule, and would answer about them; to clients they do not exist.
+pub fn refusal(index: &Index, request: &SearchRequest) -> Option<ErrorBody> {
+    if !request.facets().is_empty()
+        && let Some(refusal) = facet::refusal(request.facets(), index.settings.filterable_json().as_bytes())
+    {
+        return Some(refusal);
+    }
+    if let Some(refusal) = filter_refusal(request.filter(), Code::InvalidSearchFilter) {
+        return Some(refusal);
+    }
+    let field = request.own_distinct().and_then(|distinct| field_of_ours(distinct.as_bytes()))?;
+    Some(ErrorBody::new(Code::InvalidSearchDistinct, format!("Attribute `{field}` is not filterable.")))
+}
+
+/// The refusal of a filter that names a field of ours.
+pub fn filter_refusal(filter: Option<&[u8]>, code: Code) -> Option<ErrorBody> {
+    let field = filter.and_then(field_of_ours)?;
+    Some(ErrorBody::new(code, format!("Attribute `{field}` is not filterable.")))
+}
+
+fn field_of_ours(text: &[u8]) -> Option<&'static str> {
+    [SHARD_FIELD, UPDATED_AT_FIELD].into_iter().find(|field| contains(text, field.as_bytes()))
 }
 
 fn contains(text: &[u8], part: &[u8]) -> bool {

@@ -119,6 +119,18 @@ pub async fn stats(State(cluster): State<Shared>, Path(uid): Path<String>) -> Re
     Ok(answered(StatusCode::OK, cluster.index_stats(&uid).await?))
 }
 
+pub async fn fields(
+    State(cluster): State<Shared>,
+    Path(uid): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    let uid = index_uid(&uid)?;
+    let body = body::request(&headers, body).await?;
+    body::must_be_json(&headers, &body)?;
+    Ok(answered(StatusCode::OK, cluster.fields(&uid, body).await?))
+}
+
 pub(super) fn members(body: &[u8], known: &[&str]) -> Result<Map<String, Value>, Failure> {
     let value: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
     let Value::Object(object) = value else {

@@ -67,10 +67,14 @@ fn client_routes(cluster: Shared) -> ClientRoutes {
     ClientRoutes::new(cluster)
         .route("/version", get(server_info::version))
         .route("/stats", get(server_info::stats))
+        .route("/multi-search", post(search::multi))
         .route("/indexes", get(indexes::list).post(indexes::create))
         .route("/indexes/{uid}", get(indexes::get).patch(indexes::update).delete(indexes::delete))
         .route("/indexes/{uid}/stats", get(indexes::stats))
         .route("/indexes/{uid}/search", get(search::get).post(search::post))
+        .route("/indexes/{uid}/facet-search", post(search::facets))
+        .route("/indexes/{uid}/similar", get(search::similar_by_query).post(search::similar_by_body))
+        .route("/indexes/{uid}/fields", post(indexes::fields))
         .route(
             "/indexes/{uid}/documents",
             get(documents::list).post(documents::replace).put(documents::merge).delete(documents::clear),

@@ -86,15 +86,6 @@ async fn every_route_of_clients_is_in_the_table_and_closed_without_a_key() {
     }
 }
 
-/// Rows whose routes need not be served: what is added to the router may go from here, and nothing may be added.
-const UNSERVED: &[(&str, &str)] = &[
-    ("POST", "/indexes/{}/facet-search"),
-    ("GET", "/indexes/{}/similar"),
-    ("POST", "/indexes/{}/similar"),
-    ("POST", "/multi-search"),
-    ("POST", "/indexes/{}/fields"),
-];
-
 #[tokio::test]
 async fn a_row_of_the_table_is_a_route_for_whoever_may() {
     let cluster = instance().await;
@@ -104,8 +95,7 @@ async fn a_row_of_the_table_is_a_route_for_whoever_may() {
         let no_path = status == StatusCode::NOT_FOUND && body.is_empty();
         if no_path || status == StatusCode::METHOD_NOT_ALLOWED {
             // A setting of the name `7` is no setting.
-            let excused = UNSERVED.contains(&(method, path)) || path == "/indexes/{}/settings/{}";
-            assert!(excused, "{method} {path} is no route: {status}");
+            assert_eq!(path, "/indexes/{}/settings/{}", "{method} is no route: {status}");
         }
         assert!(!body.contains("invalid_api_key") && !body.contains("table of rights"), "{method} {path}: {body}");
     }

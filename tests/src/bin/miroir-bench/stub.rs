@@ -37,13 +37,20 @@ fn hit(stub: usize, i: usize, room: usize, details: bool) -> Value {
     hit
 }
 
-/// Serves on `port` until the process ends: `search` to every search, `version` to `/version`, health to the rest.
+/// The answer to a multi-search whose every query is answered by `search`.
+pub fn multi(index: &str, search: &[u8], queries: usize) -> Vec<u8> {
+    let result = format!("{{\"indexUid\":\"{index}\",{}", String::from_utf8_lossy(search.get(1..).unwrap_or_default()));
+    format!("{{\"results\":[{}]}}", vec![result; queries].join(",")).into_bytes()
+}
+
+/// Serves on `port` until the process ends: `search` to every search, `multi` to every multi-search, `version` to `/version`, health to the rest.
 ///
 /// # Errors
 /// When the port is taken.
-pub fn serve(port: u16, search: &[u8], version: &[u8]) -> std::io::Result<()> {
+pub fn serve(port: u16, search: &[u8], multi: &[u8], version: &[u8]) -> std::io::Result<()> {
     let listener = TcpListener::bind(("127.0.0.1", port))?;
-    let answers = Arc::new([response(search), response(version), response(br#"{"status":"available"}"#)]);
+    let answers =
+        Arc::new([response(search), response(multi), response(version), response(br#"{"status":"available"}"#)]);
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let answers = Arc::clone(&answers);
@@ -62,7 +69,7 @@ fn response(body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn converse(stream: TcpStream, answers: &[Vec<u8>; 3]) -> std::io::Result<()> {
+fn converse(stream: TcpStream, answers: &[Vec<u8>; 4]) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut writer = stream.try_clone()?;
     let mut reader = BufReader::new(stream);
@@ -87,8 +94,9 @@ fn converse(stream: TcpStream, answers: &[Vec<u8>; 3]) -> std::io::Result<()> {
         }
         body.resize(length, 0);
         reader.read_exact(&mut body)?;
-        let [search, version, health] = answers;
+        let [search, multi, version, health] = answers;
         writer.write_all(match () {
+            () if path.contains("/multi-search") => multi,
             () if path.contains("/search") => search,
             () if path.starts_with("/version") => version,
             () => health,

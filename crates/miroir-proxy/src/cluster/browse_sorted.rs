@@ -1,0 +1,88 @@
+//! Browsing documents in the order of attributes. Every node has to be asked for its documents down to where the page
+//! ends: which of them stand on the page is known only when all are compared.
+
+use bytes::Bytes;
+use http::Method;
+use miroir_core::document::route_ids;
+use miroir_core::error::{Code, ErrorBody};
+use miroir_core::hash::shard_of;
+use miroir_core::id::ShardId;
+use miroir_core::sorted::{Sorting, fields_for_nodes, selected};
+use miroir_core::{json, strip};
+use serde_json::Value;
+
+use super::browse::{BrowseRequest, Fetch, fetch_body, page};
+use super::search::all_shards;
+use super::{Answer, Cluster, Error, Index};
+use crate::node::Call;
+
+impl Cluster {
+    /// A page of documents in this order.
+    ///
+    /// # Errors
+    /// As Meilisearch refuses, or when shards are unavailable.
+    pub(super) async fn browse_sorted(
+        &self,
+        index: &Index,
+        request: &BrowseRequest,
+        sort: &[String],
+        filter: Option<&Value>,
+    ) -> Result<Answer, Error> {
+        let unreadable = || {
+            let message = "The sort of this request cannot be read.";
+            Error::Refused { status: 400, body: ErrorBody::new(Code::InvalidDocumentSort, message) }
+        };
+        let sorting = Sorting::parse(sort).ok_or_else(unreadable)?;
+        let shards = match &request.ids {
+            None => all_shards(index),
+            Some(ids) => {
+                let ids = route_ids(ids.get().as_bytes()).map_err(|error| Error::Invalid(error.0))?;
+                let mut shards: Vec<ShardId> = ids.iter().map(|id| shard_of(id.as_bytes(), index.shards)).collect();
+                shards.sort_unstable();
+                shards.dedup();
+                shards
+            }
+        };
+        let primary_key = index.primary_key.as_deref().unwrap_or_default();
+        let read: Vec<&str> = sorting.attributes().chain([primary_key]).collect();
+        let fields = request.fields.as_deref().map(|fields| fields_for_nodes(fields, &read));
+        let (path, timeout) = (format!("/indexes/{}/documents/fetch", index.physical), self.read_timeout());
+        let end = request.offset.saturating_add(request.limit);
+        let gathered = self
+            .gather(index, &shards, 0, |assignment, _| {
+                let fetch = Fetch { shards: assignment.shards.clone(), offset: 0, limit: end };
+                let mut body = fetch_body(request, &fetch, &assignment.shards, filter);
+                body["sort"] = sort.into();
+                if let Some(fields) = &fields {
+                    body["fields"] = fields.as_slice().into();
+                }
+                Call::json("documents", Method::POST, path.clone(), body.to_string().into_bytes(), timeout)
+            })
+            .await?;
+        let mut nodes: Vec<Vec<&[u8]>> = Vec::with_capacity(gathered.parts.len());
+        let mut total: u64 = 0;
+        for part in &gathered.parts {
+            let malformed = |why: &str| Error::Answer { node: part.assignment.node.to_string(), why: why.into() };
+            let member = |name| json::get(&part.reply.body, name).ok().flatten();
+            let documents =
+                member("results").and_then(|results| json::elements(results).ok()?.collect::<Result<_, _>>().ok());
+            nodes.push(documents.ok_or_else(|| malformed("not a page of documents"))?);
+            let of_node = member("total").and_then(|raw| serde_json::from_slice::<u64>(raw).ok());
+            total = total.saturating_add(of_node.ok_or_else(|| malformed("a page without a total"))?);
+        }
+        let bound = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        let malformed = |why: json::SyntaxError| Error::Answer { node: "(any)".into(), why: why.to_string() };
+        let found =
+            sorting.merge(&nodes, primary_key, bound(request.offset), bound(request.limit)).map_err(malformed)?;
+        let mut documents: Vec<Bytes> = Vec::with_capacity(found.len());
+        for raw in found {
+            let mut clean = Vec::with_capacity(raw.len());
+            match &request.fields {
+                Some(fields) => selected(raw, fields, request.retrieve_vectors, &mut clean).map_err(malformed)?,
+                None => strip::document(raw, &mut clean).map_err(malformed)?,
+            }
+            documents.push(clean.into());
+        }
+        Ok(Answer { body: page(&documents, request, total).into(), degraded: gathered.degraded })
+    }
+}

@@ -1,0 +1,55 @@
+//! Facet search: every shard's values, counted together.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::Method;
+use miroir_core::error::{Code, ErrorBody};
+use miroir_core::facet_search::FacetSearchRequest;
+use miroir_core::id::IndexUid;
+use miroir_core::scope::Scope;
+use miroir_core::strip;
+
+use super::search::{Facts, all_shards, elapsed_ms, filter_refusal};
+use super::{Answer, Cluster, Error};
+use crate::node::Call;
+
+impl Cluster {
+    /// `POST /indexes/{uid}/facet-search`, confined to what `rule` lets the client see.
+    ///
+    /// # Errors
+    /// As Meilisearch refuses, or when shards are unavailable.
+    pub async fn facet_search(&self, uid: &IndexUid, body: Bytes, rule: Option<&[u8]>) -> Result<Answer, Error> {
+        let start = Instant::now();
+        let index = self.index(uid)?;
+        let path = format!("/indexes/{}/facet-search", index.physical);
+        let timeout = self.read_timeout();
+        let original = Call::json("facet-search", Method::POST, path.clone(), body.clone(), timeout);
+        let Ok(request) = FacetSearchRequest::from_body(&body) else {
+            return Err(self.let_a_node_refuse(original).await);
+        };
+        if let Some(refusal) = filter_refusal(request.filter(), Code::InvalidSearchFilter) {
+            return Err(Error::Invalid(refusal));
+        }
+        if strip::is_ours(request.facet_name().as_bytes()) {
+            let message = format!("Attribute `{}` is not facet-searchable.", request.facet_name());
+            return Err(Error::Invalid(ErrorBody::new(Code::InvalidFacetSearchFacetName, message)));
+        }
+        let gathered = self
+            .gather(&index, &all_shards(&index), 0, |_, shards| {
+                let body = request.node_body(&Scope { shards, rule });
+                Call::json("facet-search", Method::POST, path.clone(), body, timeout)
+            })
+            .await;
+        let gathered = match gathered {
+            Ok(gathered) => gathered,
+            // Lists in the text are about the nodes' settings: let a node speak of the client's own request.
+            Err(refusal @ Error::Refused { .. }) => return Err(self.reworded(original, refusal).await),
+            Err(error) => return Err(error),
+        };
+        let answers: Vec<&Bytes> = gathered.parts.iter().map(|part| &part.reply.body).collect();
+        let facts = Facts::of(&index);
+        let body = request.merge(&facts.view(&index), &answers, elapsed_ms(start))?;
+        Ok(Answer { body: body.into(), degraded: gathered.degraded })
+    }
+}

@@ -1,0 +1,115 @@
+//! Federated search: each node is sent the whole federation, confined to the shards it is asked for.
+
+use std::time::Instant;
+
+use miroir_core::error::ErrorBody;
+use miroir_core::facet;
+use miroir_core::id::IndexUid;
+use miroir_core::merge::{FederatedAnswer, FederatedError, FederatedQuery, merge_federated};
+use miroir_core::multi_search::{FederationRequest, MultiSearchRequest};
+use miroir_core::scope::Scope;
+
+use super::multi_search::{Plan, Planned, fingerprint, targets};
+use super::read::Share;
+use super::search::elapsed_ms;
+use super::{Answer, Cluster, Error};
+use crate::node::Call;
+
+impl Cluster {
+    /// The hits of all queries as one list.
+    ///
+    /// # Errors
+    /// As Meilisearch refuses, or when shards are unavailable.
+    pub(super) async fn federate(
+        &self,
+        request: &MultiSearchRequest,
+        federation: &FederationRequest,
+        plan: &Plan<'_>,
+        start: Instant,
+    ) -> Result<Answer, Error> {
+        if let Some(refusal) = facets_refusal(federation, &plan.queries) {
+            return Err(Error::Invalid(refusal));
+        }
+        // What is not sent to nodes may still be a reason to refuse the request: a node is asked about all of it first.
+        let has_unused_facets = federation.facets_by_index.iter().any(|(uid, _)| !names(&plan.queries, uid));
+        if (has_unused_facets || plan.queries.iter().any(|query| query.query.is_doubtful))
+            && let refusal @ Error::Refused { .. } = self.let_a_node_refuse(self.original_multi_search(request)).await
+        {
+            return Err(refusal);
+        }
+        let (targets, of_target) = targets(&plan.queries, |_| true);
+        let asked = |shares: &[Share]| -> Vec<usize> {
+            shares.iter().filter_map(|share| of_target.get(share.target)).flatten().copied().collect()
+        };
+        let call = |shares: &[Share]| {
+            let mut body = b"{\"queries\":[".to_vec();
+            let mut first = true;
+            for share in shares {
+                let filter = share.filter();
+                for query in of_target.get(share.target).into_iter().flatten().filter_map(|n| plan.queries.get(*n)) {
+                    if !std::mem::take(&mut first) {
+                        body.push(b',');
+                    }
+                    let scope = Scope { shards: filter.as_deref(), rule: query.rule.as_deref() };
+                    let (view, options) = (query.facts.view(&query.index), query.query.options.as_deref());
+                    query.search.federated_body(&view, &scope, query.index.physical.as_str(), options, &mut body);
+                }
+            }
+            body.extend_from_slice(b"],\"federation\":");
+            let of_node: Vec<&Planned<'_>> = asked(shares).into_iter().filter_map(|n| plan.queries.get(n)).collect();
+            let physical = |uid: &str| {
+                let query = of_node.iter().find(|query| query.index.uid.as_str() == uid)?;
+                Some(query.index.physical.to_string())
+            };
+            federation.node_body(physical, &mut body);
+            body.push(b'}');
+            Call { timeout: self.timeout_of(of_node.len()), ..self.multi_search_call(body) }
+        };
+        let joint = self.gather_jointly(&targets, fingerprint(&plan.queries), call).await?;
+        let positions: Vec<Vec<usize>> = joint.parts.iter().map(|part| asked(&part.shares)).collect();
+        let answers: Vec<FederatedAnswer<'_>> = joint
+            .parts
+            .iter()
+            .zip(&positions)
+            .map(|(part, queries)| FederatedAnswer { body: &part.reply.body, queries })
+            .collect();
+        let queries: Vec<FederatedQuery<'_>> = plan
+            .queries
+            .iter()
+            .map(|query| FederatedQuery {
+                request: &query.search,
+                index: query.facts.view(&query.index),
+                physical: query.index.physical.as_str(),
+                weight: query.query.weight,
+            })
+            .collect();
+        let request_uid = uuid::Uuid::now_v7().to_string();
+        match merge_federated(federation, &queries, &answers, elapsed_ms(start), &request_uid) {
+            Ok(body) => Ok(Answer { body: body.into(), degraded: joint.degraded }),
+            Err(FederatedError::Answer(error)) => Err(error.into()),
+            Err(error @ FederatedError::FacetOrder(_)) => {
+                let refusal = self.let_a_node_refuse(self.original_multi_search(request)).await;
+                tracing::debug!(%error, "a federation's facets cannot be joined");
+                Err(refusal)
+            }
+        }
+    }
+}
+
+fn names(queries: &[Planned<'_>], uid: &str) -> bool {
+    queries.iter().any(|query| query.index.uid.as_str() == uid)
+}
+
+/// The refusal of facets that only our own rule among the filterable attributes would allow.
+fn facets_refusal(federation: &FederationRequest, queries: &[Planned<'_>]) -> Option<ErrorBody> {
+    federation.facets_by_index.iter().find_map(|(uid, facets)| {
+        let position = queries.iter().position(|query| query.index.uid.as_str() == uid)?;
+        let facets: Vec<String> = serde_json::from_slice(facets.as_deref()?).ok()?;
+        let filterable = queries.get(position)?.index.settings.filterable_json();
+        let mut refusal = facet::refusal(&facets, filterable.as_bytes())?;
+        let uid: IndexUid = uid.parse().ok()?;
+        refusal.message =
+            format!("Inside `.queries[{position}]`: Inside `.federation.facetsByIndex.{uid}`: {}", refusal.message);
+        Some(refusal)
+    })
+}

@@ -1,0 +1,38 @@
+//! The fields of an index, as all its nodes know them.
+
+use bytes::Bytes;
+use http::Method;
+use miroir_core::fields::FieldsRequest;
+use miroir_core::id::IndexUid;
+
+use super::search::all_shards;
+use super::{Answer, Cluster, Error};
+use crate::node::Call;
+
+impl Cluster {
+    /// `POST /indexes/{uid}/fields`.
+    ///
+    /// # Errors
+    /// As Meilisearch refuses, or when shards are unavailable.
+    pub async fn fields(&self, uid: &IndexUid, body: Bytes) -> Result<Answer, Error> {
+        let index = self.index(uid)?;
+        let (path, timeout) = (format!("/indexes/{}/fields", index.physical), self.read_timeout());
+        let original = Call::json("fields", Method::POST, path.clone(), body.clone(), timeout);
+        let Ok(request) = FieldsRequest::from_body(&body) else {
+            return Err(self.let_a_node_refuse(original).await);
+        };
+        let call =
+            |_: &_, _: Option<&str>| Call::json("fields", Method::POST, path.clone(), request.node_body(), timeout);
+        let gathered = match self.gather(&index, &all_shards(&index), 0, call).await {
+            Err(refusal @ Error::Refused { .. }) => return Err(self.reworded(original, refusal).await),
+            gathered => gathered?,
+        };
+        let answers: Vec<&Bytes> = gathered.parts.iter().map(|part| &part.reply.body).collect();
+        let displayed = index.settings.displayed();
+        let body = request.merge(displayed.as_deref(), &answers).map_err(|(answer, fault)| Error::Answer {
+            node: gathered.parts.get(answer).map_or_else(String::new, |part| part.assignment.node.to_string()),
+            why: fault.to_string(),
+        })?;
+        Ok(Answer { body: body.into(), degraded: gathered.degraded })
+    }
+}

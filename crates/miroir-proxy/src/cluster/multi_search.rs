@@ -1,0 +1,281 @@
+//! Multi-search: all queries planned together, each node asked once for all that it answers.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use http::Method;
+use miroir_core::error::{Code, ErrorBody};
+use miroir_core::id::IndexUid;
+use miroir_core::merge::merge;
+use miroir_core::multi_search::{MultiSearchRequest, Query, results, write_results};
+use miroir_core::scope::Scope;
+use miroir_core::search::SearchRequest;
+
+use super::read::{JointPart, Share, Target};
+use super::search::{Facts, OverFetch, all_shards, elapsed_ms, refusal};
+use super::{Answer, Cluster, Degraded, Error, Index};
+use crate::node::Call;
+
+/// Queries that go to a node in one request; it answers them one after the other.
+const TOGETHER: usize = 32;
+/// Such requests of one multi-search in flight at a time.
+const AT_ONCE: usize = 4;
+
+/// What a client may see of an index: nothing at all ([`Error`]), what a raw JSON filter finds, or all of it.
+pub type Rule<'a> = &'a (dyn Fn(&IndexUid) -> Result<Option<Bytes>, Error> + Sync);
+
+/// A query that can be asked.
+pub(super) struct Planned<'a> {
+    /// Its index.
+    pub index: Arc<Index>,
+    /// As the client sent it.
+    pub query: &'a Query,
+    /// As it is asked and merged.
+    pub search: SearchRequest,
+    /// What a merge needs to know of the index.
+    pub facts: Facts,
+    /// What the client may see.
+    pub rule: Option<Bytes>,
+}
+
+/// The queries up to the first one that is refused without asking, in order.
+pub(super) struct Plan<'a> {
+    /// They come before `refused`.
+    pub queries: Vec<Planned<'a>>,
+    /// The error of the query that follows them.
+    pub refused: Option<Error>,
+}
+
+/// What the queries of one request to each node came to.
+struct Batch {
+    /// The merged answer of each query.
+    answers: Vec<Vec<u8>>,
+    degraded: Degraded,
+}
+
+impl Cluster {
+    /// `POST /multi-search`; `rule` says what the client may see of each index.
+    ///
+    /// # Errors
+    /// As Meilisearch refuses, naming the first query at fault, or when shards are unavailable.
+    pub async fn multi_search(&self, body: Bytes, rule: Rule<'_>, over_fetch: OverFetch) -> Result<Answer, Error> {
+        let start = Instant::now();
+        let Ok(request) = MultiSearchRequest::from_body(&body) else {
+            return Err(self.let_a_node_refuse(self.multi_search_call(body)).await);
+        };
+        let mut plan = self.plan_queries(&request, rule)?;
+        for query in &mut plan.queries {
+            query.search.over_fetch(self.over_fetch(over_fetch));
+        }
+        let original = || self.original_multi_search(&request);
+        let outcome = match (&request.federation, plan.refused.is_some()) {
+            // Which of several faults is told depends on the order in which a server looks at the indexes.
+            (Some(_), true) => None,
+            (Some(federation), false) => Some(self.federate(&request, federation, &plan, start).await),
+            (None, _) => Some(self.search_side_by_side(&plan, start).await),
+        };
+        match (outcome, plan.refused) {
+            // Positions and lists in the text are about what nodes were sent: let a node speak of the client's own.
+            (Some(Err(refusal @ Error::Refused { .. })), _) | (None, Some(refusal)) => {
+                Err(self.reworded(original(), refusal).await)
+            }
+            (Some(Err(error)), _) | (Some(Ok(_)), Some(error)) => Err(error),
+            (Some(Ok(answer)), None) => Ok(answer),
+            (None, None) => Err(Error::Internal("a multi-search without an outcome".into())),
+        }
+    }
+
+    pub(super) fn multi_search_call(&self, body: impl Into<crate::node::Chunks>) -> Call {
+        Call::json("multi-search", Method::POST, "/multi-search", body, self.read_timeout())
+    }
+
+    /// The client's request with the nodes' names of its indexes.
+    pub(super) fn original_multi_search(&self, request: &MultiSearchRequest) -> Call {
+        let physical = |position: usize| {
+            let query = request.queries.get(position)?;
+            Some(self.index(&query.uid).ok()?.physical.to_string())
+        };
+        self.multi_search_call(request.renamed(physical))
+    }
+
+    fn plan_queries<'a>(&self, request: &'a MultiSearchRequest, rule: Rule<'_>) -> Result<Plan<'a>, Error> {
+        // Rights come before anything else, for all queries.
+        let rules = request
+            .queries
+            .iter()
+            .enumerate()
+            .map(|(position, query)| rule(&query.uid).map_err(|error| inside(position, error)));
+        let rules: Vec<Option<Bytes>> = rules.collect::<Result<_, _>>()?;
+        let mut plan = Plan { queries: Vec::with_capacity(rules.len()), refused: None };
+        let distinct = request.federation.as_ref().and_then(|federation| federation.distinct.as_deref());
+        for ((position, query), rule) in request.queries.iter().enumerate().zip(rules) {
+            match self.plan_query(query, request.federation.is_some(), distinct, rule) {
+                Ok(planned) => plan.queries.push(planned),
+                Err(error) => {
+                    plan.refused = Some(inside(position, error));
+                    break;
+                }
+            }
+        }
+        Ok(plan)
+    }
+
+    fn plan_query<'a>(
+        &self,
+        query: &'a Query,
+        is_federated: bool,
+        distinct: Option<&str>,
+        rule: Option<Bytes>,
+    ) -> Result<Planned<'a>, Error> {
+        if query.options.is_some() && !is_federated {
+            let message = "Using `federationOptions` is not allowed in a non-federated search.\n - Hint: remove `federationOptions` from the query or add `federation` to the request.";
+            return Err(Error::Invalid(ErrorBody::new(Code::InvalidMultiSearchFederationOptions, message)));
+        }
+        let index = self.index(&query.uid)?;
+        let mut search = query.search.clone();
+        if let Some(distinct) = distinct.filter(|_| search.own_distinct().is_none()) {
+            search.demand_distinct(distinct);
+        }
+        match refusal(&index, &search) {
+            Some(refusal) => Err(Error::Invalid(refusal)),
+            None => Ok(Planned { facts: Facts::of(&index), index, query, search, rule }),
+        }
+    }
+
+    async fn search_side_by_side(&self, plan: &Plan<'_>, start: Instant) -> Result<Answer, Error> {
+        let mut degraded = Degraded::default();
+        let mut answers = Vec::with_capacity(plan.queries.len());
+        let batches: Vec<&[Planned<'_>]> = plan.queries.chunks(TOGETHER).collect();
+        for at_once in batches.chunks(AT_ONCE) {
+            let mut asked = Vec::with_capacity(at_once.len());
+            for queries in at_once {
+                asked.push(self.search_together(queries, start));
+            }
+            for batch in join_all(asked).await {
+                let batch = batch?;
+                degraded = degraded.and(batch.degraded);
+                answers.extend(batch.answers);
+            }
+        }
+        let named = plan.queries.iter().zip(&answers).map(|(query, answer)| (query.index.uid.as_str(), &answer[..]));
+        Ok(Answer { body: write_results(named).into(), degraded })
+    }
+
+    /// Each node is asked once for all queries; equal ones are asked once.
+    async fn search_together(&self, queries: &[Planned<'_>], start: Instant) -> Result<Batch, Error> {
+        let same_as: Vec<usize> = (0..queries.len()).map(|position| first_like(queries, position)).collect();
+        let (targets, of_target) = targets(queries, |position| same_as.get(position) == Some(&position));
+        let call = |shares: &[Share]| {
+            let mut body = b"{\"queries\":[".to_vec();
+            let mut asked = 0;
+            for share in shares {
+                let filter = share.filter();
+                for query in of_target.get(share.target).into_iter().flatten().filter_map(|n| queries.get(*n)) {
+                    let scope = Scope { shards: filter.as_deref(), rule: query.rule.as_deref() };
+                    body.extend_from_slice(if asked > 0 { b",{\"indexUid\":" } else { b"{\"indexUid\":" });
+                    miroir_core::json::quote_into(query.index.physical.as_str(), &mut body);
+                    body.push(b',');
+                    let search = query.search.node_body(&query.facts.view(&query.index), &scope);
+                    body.extend_from_slice(search.get(1..).unwrap_or_default());
+                    asked += 1;
+                }
+            }
+            body.extend_from_slice(b"]}");
+            Call { timeout: self.timeout_of(asked), ..self.multi_search_call(body) }
+        };
+        let joint = self.gather_jointly(&targets, fingerprint(queries), call).await?;
+        let mut found: Vec<Vec<&[u8]>> = queries.iter().map(|_| Vec::new()).collect();
+        for part in &joint.parts {
+            sort_in(part, &of_target, &mut found)?;
+        }
+        let request_uid = uuid::Uuid::now_v7().to_string();
+        let mut answers: Vec<Vec<u8>> = Vec::with_capacity(queries.len());
+        for ((query, same), found) in queries.iter().zip(&same_as).zip(&found) {
+            let answer = match answers.get(*same) {
+                Some(known) => known.clone(),
+                None => {
+                    let view = query.facts.view(&query.index);
+                    merge(&query.search, &view, found, elapsed_ms(start), Some(&request_uid))?
+                }
+            };
+            answers.push(answer);
+        }
+        Ok(Batch { answers, degraded: joint.degraded })
+    }
+
+    /// For a node that answers so many queries one after the other.
+    pub(super) fn timeout_of(&self, queries: usize) -> Duration {
+        let queries = u32::try_from(queries.clamp(1, TOGETHER)).unwrap_or(1);
+        self.read_timeout().saturating_mul(queries)
+    }
+}
+
+/// The first query that is the same as the one at `position`.
+fn first_like(queries: &[Planned<'_>], position: usize) -> usize {
+    let same = |a: &Planned<'_>, b: &Planned<'_>| a.index.uid == b.index.uid && a.search.is_same(&b.search);
+    let this = queries.get(position);
+    queries.iter().position(|other| this.is_some_and(|this| same(this, other))).unwrap_or(position)
+}
+
+/// The indexes of the queries, each once, and the positions of each one's queries that are to be asked.
+pub(super) fn targets<'a>(
+    queries: &'a [Planned<'_>],
+    is_asked: impl Fn(usize) -> bool,
+) -> (Vec<Target<'a>>, Vec<Vec<usize>>) {
+    let (mut targets, mut of_target): (Vec<Target<'a>>, Vec<Vec<usize>>) = (Vec::new(), Vec::new());
+    for (position, query) in queries.iter().enumerate().filter(|(position, _)| is_asked(*position)) {
+        let known = targets.iter().position(|target| target.index.physical == query.index.physical);
+        match known.and_then(|known| of_target.get_mut(known)) {
+            Some(positions) => positions.push(position),
+            None => {
+                targets.push(Target { index: &query.index, shards: all_shards(&query.index) });
+                of_target.push(vec![position]);
+            }
+        }
+    }
+    (targets, of_target)
+}
+
+/// Equal multi-searches, their pages aside, ask equal nodes.
+pub(super) fn fingerprint(queries: &[Planned<'_>]) -> u64 {
+    queries.iter().fold(0, |sum: u64, query| sum.rotate_left(7) ^ query.search.fingerprint())
+}
+
+/// Hands a node's answers to the queries that they are for.
+fn sort_in<'a>(part: &'a JointPart, of_target: &[Vec<usize>], found: &mut [Vec<&'a [u8]>]) -> Result<(), Error> {
+    let malformed = |why: String| Error::Answer { node: part.node().into(), why };
+    let answers = results(&part.reply.body).map_err(|error| malformed(error.to_string()))?;
+    let asked: Vec<usize> =
+        part.shares.iter().filter_map(|share| of_target.get(share.target)).flatten().copied().collect();
+    if answers.len() != asked.len() {
+        return Err(malformed(format!("{} answers to {} queries", answers.len(), asked.len())));
+    }
+    for (query, answer) in asked.into_iter().zip(answers) {
+        if let Some(found) = found.get_mut(query) {
+            found.push(answer);
+        }
+    }
+    Ok(())
+}
+
+/// An error of one query as the error of the whole, as Meilisearch words it: the index is not named by the path, so that
+/// one that is missing is a bad request.
+fn inside(position: usize, error: Error) -> Error {
+    let prefixed = |mut body: ErrorBody| {
+        body.message = format!("Inside `.queries[{position}]`: {}", body.message);
+        body
+    };
+    if matches!(error, Error::IndexNotFound(_)) {
+        let body = ErrorBody::new(Code::IndexNotFound, error.to_string());
+        return Error::Refused { status: 400, body: prefixed(body) };
+    }
+    if let Error::Invalid(body) = error {
+        return Error::Invalid(prefixed(body));
+    }
+    if let Error::Refused { status, body } = error {
+        return Error::Refused { status, body: prefixed(body) };
+    }
+    error
+}
