@@ -4,11 +4,12 @@ CARGO ?= cargo
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test bench fmt lint rust
+.PHONY: help demo test examples bench fmt lint rust
 
 help:
 	@echo 'make demo    three nodes, one Miroir, sample data; stays up until Ctrl-C'
 	@echo 'make test    every test (MEILISEARCH_BIN=/path/to/meilisearch adds the tests against a real node)'
+	@echo 'make examples  only the programs with the official SDKs, which make test runs too'
 	@echo 'make bench   every benchmark (30 minutes cold; apt install nginx for the comparison of CPU time)'
 	@echo 'make fmt     format the code'
 	@echo 'make lint    formatting, clippy, and cargo-deny when it is installed'
@@ -25,10 +26,16 @@ rust:
 demo: rust
 	@demo/run.sh
 
-# The end-to-end tests start these binaries.
+# The end-to-end tests and the examples start these binaries.
 test: rust
 	$(CARGO) build --locked -p miroir-proxy -p miroir-devnode -p miroir-ctl
 	$(CARGO) test --workspace --locked
+	@examples/sdk/run.sh
+
+# The official SDKs for Python, JavaScript and Rust against a small cluster; they come from their registries.
+examples: rust
+	$(CARGO) build --locked -p miroir-proxy -p miroir-devnode -p miroir-ctl
+	@examples/sdk/run.sh
 
 # The micro-benchmarks, then the whole: docs/benchmarks.md gets the figures. CPU time is compared with nginx when there is one.
 bench: rust

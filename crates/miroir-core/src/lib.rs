@@ -28,6 +28,7 @@ pub mod settings;
 pub mod settle;
 pub mod similar;
 pub mod sorted;
+pub mod stats;
 pub mod strip;
 pub mod task;
 pub mod topology;

@@ -26,6 +26,8 @@ pub(super) struct Around<'a> {
     pub has_request_uid: bool,
     pub metadata: Option<&'a [u8]>,
     pub is_semantic: bool,
+    pub elapsed_ms: u64,
+    pub performance: Option<&'a [u8]>,
     /// `"key":value` of members that this version does not know.
     pub unknown: Vec<&'a [u8]>,
 }
@@ -146,15 +148,11 @@ impl<'a> Around<'a> {
             b"requestUid" => self.has_request_uid = true,
             b"metadata" => self.metadata = Some(raw),
             b"semanticHitCount" => self.is_semantic = true,
-            b"processingTimeMs"
-            | b"limit"
-            | b"offset"
-            | b"hitsPerPage"
-            | b"page"
-            | b"totalPages"
-            | b"performanceDetails"
-            | b"remoteErrors"
-            | b"indexUid" => {}
+            b"processingTimeMs" => {
+                self.elapsed_ms = std::str::from_utf8(raw).ok().and_then(|digits| digits.parse().ok()).unwrap_or(0);
+            }
+            b"performanceDetails" => self.performance = Some(raw),
+            b"limit" | b"offset" | b"hitsPerPage" | b"page" | b"totalPages" | b"remoteErrors" | b"indexUid" => {}
             _ => self.unknown.push(at_most(scanner.text, start, scanner.pos)),
         }
         Ok(())

@@ -70,6 +70,8 @@ pub fn merge_similar(
     let (merged, around) = begin(request, index, answers, &mut out)?;
     let sum = around.iter().fold(0u64, |sum, answer| sum.saturating_add(answer.total.unwrap_or_default()));
     similar_tail(request, id, sum.saturating_sub(merged.duplicates), elapsed_ms, &mut out);
+    rest::performance_into(&around, &mut out);
+    out.push(b'}');
     Ok(out)
 }
 
@@ -77,6 +79,7 @@ pub fn merge_similar(
 pub fn nothing_similar(request: &SearchRequest, id: &str, total: u64, elapsed_ms: u64) -> Vec<u8> {
     let mut out = b"{\"hits\":[]".to_vec();
     similar_tail(request, id, total, elapsed_ms, &mut out);
+    out.push(b'}');
     out
 }
 
@@ -85,7 +88,6 @@ fn similar_tail(request: &SearchRequest, id: &str, total: u64, elapsed_ms: u64, 
     json::quote_into(id, out);
     rest::member_into("processingTimeMs", elapsed_ms, out);
     rest::paging_into(request.paging(), total, out);
-    out.push(b'}');
 }
 
 /// Begins an answer with the merged hits.

@@ -211,11 +211,24 @@ fn members_around_the_hits_are_carried_over() {
     let text = Fixture::default().text(&json!({}), &[answer(&[], 1, ""), answer(&[], 1, more)]);
     assert!(text.contains(r#""query":"q","queryVector":[0.10],"processingTimeMs":7"#), "{text}");
     assert!(
-        text.ends_with(r#""requestUid":"uid","metadata":{"query":"q","indexUid":"books"},"semanticHitCount":0}"#),
+        text.ends_with(
+            r#""requestUid":"uid","metadata":{"query":"q","indexUid":"books"},"semanticHitCount":0,"performanceDetails":{"a":"1"}}"#
+        ),
         "{text}"
     );
     let text = Fixture::default().text(&json!({}), &[answer(&[], 1, more)]);
-    assert!(text.ends_with(r#""semanticHitCount":0,"novelty":[1.0]}"#), "{text}");
+    assert!(text.ends_with(r#""semanticHitCount":0,"performanceDetails":{"a":"1"},"novelty":[1.0]}"#), "{text}");
+}
+
+#[test]
+fn the_performance_details_are_those_of_the_slowest_node() {
+    let told = |ms: u64| {
+        let details = format!(",\"performanceDetails\":{{\"search\":\"{ms}.00ms\"}}");
+        answer(&[], 1, &details).replace("\"processingTimeMs\":1", &format!("\"processingTimeMs\":{ms}"))
+    };
+    let text = Fixture::default().text(&json!({"showPerformanceDetails": true}), &[told(2), told(9), told(4)]);
+    assert!(text.contains(r#""performanceDetails":{"search":"9.00ms"}"#), "{text}");
+    assert!(!text.contains("2.00ms") && !text.contains("4.00ms"), "{text}");
 }
 
 #[test]

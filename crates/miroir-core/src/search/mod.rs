@@ -139,7 +139,7 @@ enum Name {
     Highlight,
     Crop,
     Threshold,
-    /// The scores are always asked for, the performance details never.
+    /// The scores, which are always asked for.
     Show,
     Other,
 }

@@ -117,7 +117,7 @@ impl Name {
             "attributesToHighlight" => Self::Highlight,
             "attributesToCrop" => Self::Crop,
             "rankingScoreThreshold" => Self::Threshold,
-            "showRankingScore" | "showRankingScoreDetails" | "showPerformanceDetails" => Self::Show,
+            "showRankingScore" | "showRankingScoreDetails" => Self::Show,
             _ => Self::Other,
         }
     }

@@ -48,6 +48,9 @@ impl Settler {
             return Err(Error::Internal(format!("task {}: the filter cannot be read", task.uid)));
         };
         let query = TaskQuery { index_uids: task.effects.deletes_within.clone(), ..query };
+        if self.has_to_wait(task, &query).await? {
+            return Ok(());
+        }
         let mut deleted = details.get("deletedTasks").and_then(Value::as_u64).unwrap_or(0);
         let mut done = false;
         for _ in 0..STEPS_PER_ROUND {
@@ -62,11 +65,25 @@ impl Settler {
         task.details = raw(&Value::Object(details));
         if done {
             finish(task, TaskStatus::Succeeded, None);
-        } else {
-            task.status = TaskStatus::Processing;
-            task.started_at = task.started_at.or(Some(time::OffsetDateTime::now_utc()));
         }
         Ok(())
+    }
+
+    /// One server takes a deletion up when what it is at is done, which may be what is to be deleted. Of tasks that it
+    /// has not begun it deletes none. What nodes are at is in the store one round after the deletion was first seen.
+    async fn has_to_wait(&self, task: &mut Task, query: &TaskQuery) -> Result<bool, Error> {
+        if task.status == TaskStatus::Enqueued {
+            task.status = TaskStatus::Processing;
+            task.started_at = Some(time::OffsetDateTime::now_utc());
+            return Ok(true);
+        }
+        let processing = TaskStatus::Processing;
+        if query.statuses.as_ref().is_some_and(|statuses| !statuses.contains(&processing)) {
+            return Ok(false);
+        }
+        let under_way = TaskQuery { statuses: Some([processing].into()), limit: 1, reverse: true, ..query.clone() };
+        let under_way = self.cluster.store.tasks(&under_way).await?;
+        Ok(under_way.tasks.iter().any(|other| other.uid < task.uid))
     }
 
     /// A cancelation is done when all it is about has ended, canceled or otherwise.

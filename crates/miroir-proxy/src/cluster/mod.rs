@@ -24,6 +24,7 @@ mod lifecycle;
 mod multi_search;
 mod read;
 mod rename;
+mod render;
 mod search;
 mod settings;
 mod settle;

@@ -161,6 +161,7 @@ impl Settler {
         let mut stale: Vec<StaleReplica> = Vec::new();
         for mut task in tasks {
             let before = (task.status, task.node_tasks.clone(), task.effects.canceler);
+            let told = task.details.as_ref().map(|raw| raw.get().to_owned());
             task.effects.canceler = before.2.or(round.canceler(&task).filter(|_| !task.node_tasks.is_empty()));
             update(&mut task, &heard);
             self.conclude(&mut task, &mut stale, round).await?;
@@ -170,7 +171,7 @@ impl Settler {
                 round.doomed.extend(to_cancel(&task));
             }
             if (task.status, &task.node_tasks, task.effects.canceler) != (before.0, &before.1, before.2)
-                || (task.kind == TaskKind::TaskDeletion && !task.status.is_final())
+                || task.details.as_ref().map(|raw| raw.get()) != told.as_deref()
             {
                 if task.status != before.0 {
                     self.cluster.metrics.task(task.status.name());

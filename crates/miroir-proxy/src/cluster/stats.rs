@@ -6,9 +6,10 @@ use futures_util::future::join_all;
 use miroir_core::auth::Grant;
 use miroir_core::id::{IndexUid, NodeId};
 use miroir_core::inert::is_reserved;
+use miroir_core::stats::StatsQuery;
 use miroir_core::task::{TaskQuery, TaskStatus};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{Answer, Cluster, Error, Index};
 use crate::node::Call;
@@ -18,9 +19,11 @@ use crate::node::Call;
 #[serde(rename_all = "camelCase")]
 struct IndexStats {
     number_of_documents: u64,
-    raw_document_db_size: u64,
-    avg_document_size: u64,
+    raw_document_db_size: Value,
+    avg_document_size: Value,
     is_indexing: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    internal_database_sizes: Option<Map<String, Value>>,
     number_of_embeddings: u64,
     number_of_embedded_documents: u64,
     field_distribution: BTreeMap<String, u64>,
@@ -35,6 +38,7 @@ struct StatsOfNode {
     number_of_embeddings: u64,
     number_of_embedded_documents: u64,
     field_distribution: BTreeMap<String, u64>,
+    internal_database_sizes: BTreeMap<String, u64>,
 }
 
 impl Cluster {
@@ -42,9 +46,10 @@ impl Cluster {
     ///
     /// # Errors
     /// [`Error::IndexNotFound`], or when shards are unavailable.
-    pub async fn index_stats(&self, uid: &IndexUid) -> Result<Answer, Error> {
+    pub async fn index_stats(&self, uid: &IndexUid, query: &str) -> Result<Answer, Error> {
         let index = self.index(uid)?;
-        let stats = self.stats_of(&index).await?;
+        let wanted = self.wanted(query, &format!("/indexes/{}/stats", index.physical)).await?;
+        let stats = self.stats_of(&index, wanted).await?;
         Ok(Answer::whole(to_json(&stats)?))
     }
 
@@ -52,11 +57,12 @@ impl Cluster {
     ///
     /// # Errors
     /// When shards are unavailable.
-    pub async fn stats(&self, grant: &Grant) -> Result<Answer, Error> {
+    pub async fn stats(&self, grant: &Grant, query: &str) -> Result<Answer, Error> {
+        let wanted = self.wanted(query, "/stats").await?;
         let mut indexes = serde_json::Map::new();
         let mut last_update = None;
         for index in self.indexes().into_iter().filter(|index| grant.allows(index.uid.as_str())) {
-            let stats = self.stats_of(&index).await?;
+            let stats = self.stats_of(&index, wanted).await?;
             last_update = last_update.max(Some(index.updated_at));
             let stats = serde_json::to_value(&stats).map_err(|error| Error::Internal(error.to_string()))?;
             indexes.insert(index.uid.to_string(), stats);
@@ -66,14 +72,29 @@ impl Cluster {
             .and_then(|at| at.format(&time::format_description::well_known::Rfc3339).ok())
             .map_or(Value::Null, Value::String);
         let body = serde_json::json!({
-            "databaseSize": sizes.0, "usedDatabaseSize": sizes.1, "lastUpdate": last_update, "indexes": indexes,
+            "databaseSize": wanted.size(sizes.0),
+            "usedDatabaseSize": wanted.size(sizes.1),
+            "lastUpdate": last_update,
+            "indexes": indexes,
         });
         Ok(Answer::whole(to_json(&body)?))
     }
 
-    async fn stats_of(&self, index: &Index) -> Result<IndexStats, Error> {
+    /// What the client wants to see; what cannot be read is for a node to refuse.
+    async fn wanted(&self, query: &str, path: &str) -> Result<StatsQuery, Error> {
+        let pairs: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
+        match StatsQuery::from_query(pairs.iter().map(|(name, value)| (&**name, &**value))) {
+            Ok(wanted) => Ok(wanted),
+            Err(_) => {
+                let original = Call::get("stats", format!("{path}?{query}"), self.read_timeout());
+                Err(self.let_a_node_refuse(original).await)
+            }
+        }
+    }
+
+    async fn stats_of(&self, index: &Index, wanted: StatsQuery) -> Result<IndexStats, Error> {
         let documents = self.count_documents(index).await?;
-        let told = self.told_by_nodes(index).await;
+        let told = self.told_by_nodes(index, wanted).await;
         // Each document is told once per replica that answered: scaled to what there is.
         let told_documents: u64 = told.values().map(|stats| stats.number_of_documents).sum();
         let scale = |sum: u64| match told_documents {
@@ -90,21 +111,26 @@ impl Cluster {
         let raw_size = sum(|stats| stats.raw_document_db_size);
         Ok(IndexStats {
             number_of_documents: documents,
-            raw_document_db_size: raw_size,
-            avg_document_size: raw_size.checked_div(documents).unwrap_or(0),
+            raw_document_db_size: wanted.size(raw_size),
+            avg_document_size: wanted.size(raw_size.checked_div(documents).unwrap_or(0)),
             is_indexing: self.is_indexing(index).await?,
+            internal_database_sizes: wanted.show_internal_sizes.then(|| {
+                let sizes = internal_sizes(told.values(), |sum| if told_documents == 0 { sum } else { scale(sum) });
+                sizes.into_iter().map(|(name, bytes)| (name, wanted.size(bytes))).collect()
+            }),
             number_of_embeddings: sum(|stats| stats.number_of_embeddings),
             number_of_embedded_documents: sum(|stats| stats.number_of_embedded_documents),
             field_distribution: fields.into_iter().map(|(name, count)| (name, scale(count))).collect(),
         })
     }
 
-    async fn told_by_nodes(&self, index: &Index) -> BTreeMap<NodeId, StatsOfNode> {
+    async fn told_by_nodes(&self, index: &Index, wanted: StatsQuery) -> BTreeMap<NodeId, StatsOfNode> {
         let stale = self.stale.of(&index.physical);
         let live = self.nodes.values().filter(|node| {
             node.health.state().is_live() && !stale.iter().any(|(_, stale_node)| *stale_node == node.member.id)
         });
-        let path = format!("/indexes/{}/stats", index.physical);
+        let internal = if wanted.show_internal_sizes { "?showInternalDatabaseSizes=true" } else { "" };
+        let path = format!("/indexes/{}/stats{internal}", index.physical);
         let calls = live.map(|node| async {
             let reply = node.call(Call::get("stats", path.clone(), self.read_timeout())).await.ok()?;
             let stats = serde_json::from_slice(&reply.body).ok().filter(|_| reply.status == 200)?;
@@ -137,6 +163,17 @@ impl Cluster {
         let sizes = replies.filter_map(|reply| serde_json::from_slice::<Sizes>(&reply.body).ok());
         sizes.fold((0, 0), |sum, one| (sum.0 + one.database_size, sum.1 + one.used_database_size))
     }
+}
+
+/// The sizes of the parts of an index, the largest first.
+fn internal_sizes<'a>(told: impl Iterator<Item = &'a StatsOfNode>, scale: impl Fn(u64) -> u64) -> Vec<(String, u64)> {
+    let mut sums: BTreeMap<&String, u64> = BTreeMap::new();
+    for (name, size) in told.flat_map(|stats| &stats.internal_database_sizes) {
+        *sums.entry(name).or_default() += size;
+    }
+    let mut sizes: Vec<(String, u64)> = sums.into_iter().map(|(name, sum)| (name.clone(), scale(sum))).collect();
+    sizes.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
+    sizes
 }
 
 fn to_json(value: &impl Serialize) -> Result<Vec<u8>, Error> {

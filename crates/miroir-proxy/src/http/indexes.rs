@@ -114,9 +114,13 @@ pub async fn delete(State(cluster): State<Shared>, Path(uid): Path<String>) -> R
     Ok(answered(StatusCode::ACCEPTED, cluster.delete_index(&uid).await?))
 }
 
-pub async fn stats(State(cluster): State<Shared>, Path(uid): Path<String>) -> Result<Response, Failure> {
+pub async fn stats(
+    State(cluster): State<Shared>,
+    Path(uid): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Failure> {
     let uid = index_uid(&uid)?;
-    Ok(answered(StatusCode::OK, cluster.index_stats(&uid).await?))
+    Ok(answered(StatusCode::OK, cluster.index_stats(&uid, &query.unwrap_or_default()).await?))
 }
 
 pub async fn fields(

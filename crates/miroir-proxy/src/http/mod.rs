@@ -10,6 +10,7 @@ mod experimental_features;
 mod indexes;
 mod keys;
 mod observe;
+mod render_template;
 mod search;
 mod server_info;
 mod settings;
@@ -105,6 +106,7 @@ fn client_routes(cluster: Shared) -> ClientRoutes {
         .route("/keys", get(keys::list).post(keys::create))
         .route("/keys/{key}", get(keys::get).patch(keys::update).delete(keys::delete))
         .route("/experimental-features", get(experimental_features::get).patch(experimental_features::update))
+        .route("/render-template", post(render_template::render))
         .route("/webhooks", get(webhooks::list).post(webhooks::create))
         .route("/webhooks/{uuid}", get(webhooks::get).patch(webhooks::update).delete(webhooks::delete))
 }
@@ -158,7 +160,6 @@ fn unsupported_routes(routes: ClientRoutes) -> ClientRoutes {
             "/dynamic-search-rules/{uid}",
             get(unsupported::show_rule).patch(unsupported::change_rule).delete(unsupported::delete_rules),
         )
-        .route("/render-template", post(unsupported::render_template))
 }
 
 /// The endpoint as it is served: slashes too many make no difference, as with Meilisearch. This stands before routing.

@@ -1,7 +1,7 @@
 //! `/health`, `/version`, `/stats`.
 
 use axum::Extension;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use miroir_core::auth::Grant;
@@ -27,6 +27,10 @@ pub async fn version(State(cluster): State<Shared>) -> Response {
     json(StatusCode::OK, body.to_string())
 }
 
-pub async fn stats(State(cluster): State<Shared>, Extension(grant): Extension<Grant>) -> Result<Response, Failure> {
-    Ok(answered(StatusCode::OK, cluster.stats(&grant).await?))
+pub async fn stats(
+    State(cluster): State<Shared>,
+    Extension(grant): Extension<Grant>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Failure> {
+    Ok(answered(StatusCode::OK, cluster.stats(&grant, &query.unwrap_or_default()).await?))
 }

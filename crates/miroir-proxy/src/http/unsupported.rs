@@ -137,16 +137,6 @@ pub async fn delete_rules(State(cluster): State<Shared>) -> Refusal {
     gated(&cluster, Feature::DynamicSearchRules, RULES, RULES_REASON)
 }
 
-pub async fn render_template(State(cluster): State<Shared>, headers: HeaderMap, body: Body) -> Refusal {
-    let value = json_body(&headers, body).await?;
-    if value.get("template").is_none() {
-        return Err(Failure::new(Code::BadRequest, "Missing field `template`"));
-    }
-    let reason =
-        "A template is rendered within one node, which holds a part of the documents, with fields of Miroir's.";
-    gated(&cluster, Feature::RenderRoute, "calling the /render-template route", reason)
-}
-
 pub async fn compact_tasks(State(cluster): State<Shared>) -> Refusal {
     let reason = "Miroir's tasks are in its store and those of nodes are the nodes' own, which have to be restarted after a compaction: ask each node directly.";
     gated(&cluster, Feature::TaskQueueCompactionRoute, "Using the /tasks/compact route", reason)
