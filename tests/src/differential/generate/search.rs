@@ -84,7 +84,9 @@ impl Generator {
                         list.iter().map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned)).collect();
                     words.join(",")
                 }
-                other => other.to_string(),
+                other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+                    other.to_string()
+                }
             };
             if !query.iter().any(|(known, _)| known == name) {
                 query.push((name.to_owned(), text));
