@@ -59,7 +59,9 @@ impl Cluster {
         let mut shown = patch;
         if let (None, Some(all)) = (key, shown.as_object_mut()) {
             // Whether or not nodes know them now, they are at their defaults.
-            GATED.iter().for_each(|gated| drop(all.entry(gated.key).or_insert(Value::Null)));
+            for gated in GATED {
+                all.entry(gated.key).or_insert(Value::Null);
+            }
         }
         let shown = serde_json::value::to_raw_value(&shown).map_err(|e| Error::Internal(e.to_string()))?;
         self.send_settings(&index, None, shown, &for_nodes).await

@@ -38,13 +38,23 @@ async fn instance() -> Shared {
 }
 
 async fn send(cluster: &Shared, method: &Method, path: &str, key: Option<&str>) -> (StatusCode, String) {
+    send_body(cluster, method, path, key, Body::empty()).await
+}
+
+async fn send_body(
+    cluster: &Shared,
+    method: &Method,
+    path: &str,
+    key: Option<&str>,
+    body: Body,
+) -> (StatusCode, String) {
     // Every parameter gets a value that is well-formed wherever it may stand.
     let path = path.split('/').map(|part| if part.starts_with('{') { "7" } else { part }).collect::<Vec<_>>().join("/");
-    let mut request = Request::builder().method(method).uri(path);
+    let mut request = Request::builder().method(method).uri(path).header("content-type", "application/json");
     if let Some(key) = key {
         request = request.header("authorization", format!("Bearer {key}"));
     }
-    let request = request.body(Body::empty()).expect("a request");
+    let request = request.body(body).expect("a request");
     let Ok(response) = router(cluster.clone()).oneshot(request).await;
     let status = response.status();
     let body = response.into_body().collect().await.expect("a body").to_bytes();
@@ -111,4 +121,54 @@ async fn what_is_no_route_is_nobodys() {
         }
         assert_eq!(send(&cluster, &Method::HEAD, "/indexes", key).await.0, StatusCode::METHOD_NOT_ALLOWED);
     }
+}
+
+/// The rows of the table of routes: method, path, what becomes of it.
+fn documented() -> Vec<(String, String, String)> {
+    let text = include_str!("../../../../docs/compatibility.md");
+    let rows = text.lines().filter_map(|line| {
+        let mut cells = line.strip_prefix("| ")?.split('|').map(str::trim);
+        let (method, path, verdict) = (cells.next()?, cells.next()?, cells.next()?);
+        let path = path.strip_prefix("`/")?.strip_suffix('`')?;
+        Some((method.to_owned(), format!("/{path}"), verdict.to_owned()))
+    });
+    rows.collect()
+}
+
+/// Enough for each route that is refused to come to its refusal.
+const BODY: &str = r#"{"target":"","mode":"human","template":{"inline":""}}"#;
+
+#[tokio::test]
+async fn the_compatibility_table_lists_every_route() {
+    let cluster = instance().await;
+    let unnamed = |path: &str| {
+        let parts = path.split('/').map(|part| if part.starts_with('{') { "{}" } else { part });
+        parts.collect::<Vec<_>>().join("/")
+    };
+    let mut listed: Vec<(String, String)> = Vec::new();
+    for (method, path, verdict) in documented() {
+        let parsed: Method = method.parse().expect("a method");
+        let (status, body) = send_body(&cluster, &parsed, &path, Some(MASTER_KEY), Body::from(BODY)).await;
+        // A setting of the name `7` is no setting.
+        let is_setting = path.starts_with("/indexes/{uid}/settings/{");
+        let is_refused = status == StatusCode::NOT_IMPLEMENTED || body.contains("feature_not_enabled");
+        match verdict.as_str() {
+            "refused" => assert!(is_refused, "{method} {path} answers {status} {body}"),
+            "done" => assert!(
+                status != StatusCode::NOT_IMPLEMENTED && (is_setting || status != StatusCode::METHOD_NOT_ALLOWED),
+                "{method} {path} answers {status} {body}"
+            ),
+            other => panic!("{method} {path} is said to be {other}"),
+        }
+        listed.push((method, unnamed(&path)));
+    }
+    let mut served: Vec<(String, String)> = RIGHTS
+        .iter()
+        .flat_map(|resource| {
+            resource.methods.iter().map(|(method, _)| ((*method).to_owned(), resource.path.to_owned()))
+        })
+        .collect();
+    listed.sort();
+    served.sort();
+    assert_eq!(listed, served);
 }

@@ -62,17 +62,12 @@ impl Generator {
         if self.rng.chance(0.01) {
             body.insert("unknown".into(), json!(1));
         }
-        if body.contains_key("rankingScoreThreshold") {
-            // Counting by offset, a server stops to count when its page is full: it depends on what it ranked by then.
-            body.insert("page".into(), json!(1));
-        }
         if body.contains_key("distinct") {
-            // Only who has seen every hit knows how many there are; and facets count per node what is distinct there.
-            body.shift_remove("facets");
+            // Only who has seen every hit knows how many there are.
             body.insert("limit".into(), json!(1000));
-            for other in ["offset", "page", "hitsPerPage", "rankingScoreThreshold"] {
-                body.shift_remove(other);
-            }
+            body.shift_remove("offset");
+            body.shift_remove("page");
+            body.shift_remove("hitsPerPage");
         }
         Request::json("POST", format!("/indexes/{INDEX}/search"), Value::Object(body))
     }
@@ -89,8 +84,8 @@ impl Generator {
                         list.iter().map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned)).collect();
                     words.join(",")
                 }
-                Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-                    value.to_string()
+                other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+                    other.to_string()
                 }
             };
             if !query.iter().any(|(known, _)| known == name) {
