@@ -62,12 +62,17 @@ impl Generator {
         if self.rng.chance(0.01) {
             body.insert("unknown".into(), json!(1));
         }
+        if body.contains_key("rankingScoreThreshold") {
+            // Counting by offset, a server stops to count when its page is full: it depends on what it ranked by then.
+            body.insert("page".into(), json!(1));
+        }
         if body.contains_key("distinct") {
-            // Only who has seen every hit knows how many there are.
+            // Only who has seen every hit knows how many there are; and facets count per node what is distinct there.
+            body.shift_remove("facets");
             body.insert("limit".into(), json!(1000));
-            body.shift_remove("offset");
-            body.shift_remove("page");
-            body.shift_remove("hitsPerPage");
+            for other in ["offset", "page", "hitsPerPage", "rankingScoreThreshold"] {
+                body.shift_remove(other);
+            }
         }
         Request::json("POST", format!("/indexes/{INDEX}/search"), Value::Object(body))
     }
