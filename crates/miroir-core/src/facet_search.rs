@@ -11,10 +11,9 @@ use unicode_normalization::char::is_combining_mark;
 use crate::facet::fold;
 use crate::json::{self, SyntaxError};
 use crate::merge::MergeError;
-use crate::merge::walk::key_text;
 use crate::rank;
 use crate::scope::Scope;
-use crate::search::{IndexView, SortBy, Unreadable, is_filter};
+use crate::search::{IndexView, SortBy, Unreadable, is_filter, last_members};
 
 /// A facet search as the client sent it.
 #[derive(Clone, Debug)]
@@ -35,14 +34,7 @@ impl FacetSearchRequest {
     /// [`Unreadable`] when it is not an object, names no facet, or has a filter of a shape that Meilisearch refuses.
     pub fn from_body(raw: &[u8]) -> Result<Self, Unreadable> {
         std::str::from_utf8(raw).map_err(|_| Unreadable)?;
-        let mut members: Vec<(Cow<'_, str>, json::Member<'_>)> = Vec::new();
-        for member in json::members(raw).map_err(|_| Unreadable)? {
-            let member = member.map_err(|_| Unreadable)?;
-            let name = key_text(member.key);
-            // On duplicates the last value counts.
-            members.retain(|(known, _)| *known != name);
-            members.push((name, member));
-        }
+        let members = last_members(raw)?;
         let (mut facet_name, mut facet_query, mut filter) = (None, None, None);
         let mut others = Vec::with_capacity(members.len());
         for (name, member) in &members {

@@ -2,8 +2,7 @@
 
 use crate::document::id::is_valid;
 use crate::json;
-use crate::multi_search::last_members;
-use crate::search::{DEFAULT_LIMIT, Paging, SearchRequest, Unreadable, is_filter};
+use crate::search::{DEFAULT_LIMIT, Paging, SearchRequest, Unreadable, is_filter, last_members, parameter_into, read};
 
 /// A request for similar documents as the client sent it.
 #[derive(Clone, Debug)]
@@ -34,8 +33,8 @@ impl SimilarRequest {
             match &*name {
                 "id" => id = Some(id_of(value)?),
                 "embedder" => embedder = Some(json::unquote(value).ok_or(Unreadable)?.into_owned()),
-                "offset" => offset = serde_json::from_slice(value).map_err(|_| Unreadable)?,
-                "limit" => limit = serde_json::from_slice(value).map_err(|_| Unreadable)?,
+                "offset" => offset = read(value)?,
+                "limit" => limit = read(value)?,
                 "filter" if value == b"null" => {}
                 "filter" if is_filter(value) => filter = Some(value.to_vec()),
                 "attributesToRetrieve"
@@ -71,39 +70,23 @@ impl SimilarRequest {
             if body.len() > 1 {
                 body.push(b',');
             }
-            json::quote_into(name, &mut body);
-            body.push(b':');
             match name.as_str() {
-                "id" | "embedder" => json::quote_into(value, &mut body),
-                "filter" => match serde_json::from_str::<serde::de::IgnoredAny>(value) {
-                    Ok(_) => body.extend_from_slice(value.as_bytes()),
-                    Err(_) => json::quote_into(value, &mut body),
-                },
-                "attributesToRetrieve" => {
-                    body.push(b'[');
-                    for (position, name) in value.split(',').filter(|name| !name.is_empty()).enumerate() {
-                        if position > 0 {
-                            body.push(b',');
-                        }
-                        json::quote_into(name, &mut body);
+                "id" | "embedder" => {
+                    json::quote_into(name, &mut body);
+                    body.push(b':');
+                    json::quote_into(value, &mut body);
+                }
+                // JSON when it can be read as JSON, null included, which a search by GET refuses.
+                "filter" => {
+                    body.extend_from_slice(b"\"filter\":");
+                    match serde_json::from_str::<serde::de::IgnoredAny>(value) {
+                        Ok(_) => body.extend_from_slice(value.as_bytes()),
+                        Err(_) => json::quote_into(value, &mut body),
                     }
-                    body.push(b']');
                 }
-                "offset" | "limit" => {
-                    let number: usize = value.parse().map_err(|_| Unreadable)?;
-                    body.extend_from_slice(number.to_string().as_bytes());
-                }
-                "rankingScoreThreshold" => {
-                    let number: f64 = value.parse().map_err(|_| Unreadable)?;
-                    if !number.is_finite() {
-                        return Err(Unreadable);
-                    }
-                    body.extend_from_slice(ryu::Buffer::new().format_finite(number).as_bytes());
-                }
-                _ => {
-                    let flag: bool = value.parse().map_err(|_| Unreadable)?;
-                    body.extend_from_slice(if flag { b"true" } else { b"false" });
-                }
+                // Parameters of a search that stand for no member of their own.
+                "hybridEmbedder" | "hybridSemanticRatio" => return Err(Unreadable),
+                _ => parameter_into(name, value, &mut body)?,
             }
         }
         body.push(b'}');

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::error::ErrorBody;
 use crate::search::covers;
@@ -78,15 +79,15 @@ fn matches(pattern: &str, name: &str) -> bool {
 }
 
 /// The error of one server for facets that only our own rule would allow; `None` when the nodes may judge.
-/// `filterable` is the client's raw `filterableAttributes`.
-pub fn refusal(facets: &[String], filterable: &[u8]) -> Option<ErrorBody> {
+/// `filterable` is the client's `filterableAttributes`, none when there are no settings yet.
+pub fn refusal(facets: &[String], filterable: Option<&Value>) -> Option<ErrorBody> {
     let may_find_ours = |facet: &String| {
         facet.contains('*') || facet.starts_with(strip::PREFIX) || strip::PREFIX.starts_with(facet.as_str())
     };
     if !facets.iter().any(may_find_ours) {
         return None;
     }
-    let rules: Vec<Rule> = serde_json::from_slice(filterable).ok()?;
+    let rules: Vec<Rule> = filterable.map_or(Ok(Vec::new()), Deserialize::deserialize).ok()?;
     let refused = facets.iter().find(|facet| !rules.iter().any(|rule| rule.meets(facet)))?;
     let available: BTreeSet<&str> =
         rules.iter().filter(|rule| rule.is_filterable()).flat_map(Rule::names).map(String::as_str).collect();

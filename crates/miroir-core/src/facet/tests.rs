@@ -105,8 +105,8 @@ fn our_facet_never_shows() {
 #[test]
 fn a_pattern_that_only_our_rule_meets_is_refused_as_by_one_server() {
     let facets = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-    let plain = br#"["n","_geo","a.b"]"#;
-    let error = refusal(&facets(&["*"]), plain).expect("refused");
+    let plain = json!(["n", "_geo", "a.b"]);
+    let error = refusal(&facets(&["*"]), Some(&plain)).expect("refused");
     assert_eq!(
         (error.code.as_str(), error.message.as_str()),
         (
@@ -115,16 +115,17 @@ fn a_pattern_that_only_our_rule_meets_is_refused_as_by_one_server() {
         )
     );
     assert!(
-        refusal(&facets(&["*"]), b"[]")
+        refusal(&facets(&["*"]), Some(&json!([])))
             .expect("refused")
             .message
             .ends_with("This index does not have configured filterable attributes.")
     );
-    assert!(refusal(&facets(&["_miroir_shard"]), plain).is_some());
-    assert!(refusal(&facets(&["n", "zzz"]), plain).is_none(), "the nodes judge");
-    let patterns = br#"[{"attributePatterns":["a*"],"features":{"facetSearch":false,"filter":{"equality":true,"comparison":false}}}]"#;
-    assert!(refusal(&facets(&["*"]), patterns).is_none());
-    assert!(refusal(&facets(&["*b"]), patterns).is_some());
+    assert!(refusal(&facets(&["_miroir_shard"]), Some(&plain)).is_some());
+    assert!(refusal(&facets(&["n", "zzz"]), Some(&plain)).is_none(), "the nodes judge");
+    let features = json!({"facetSearch": false, "filter": {"equality": true, "comparison": false}});
+    let patterns = json!([{"attributePatterns": ["a*"], "features": features}]);
+    assert!(refusal(&facets(&["*"]), Some(&patterns)).is_none());
+    assert!(refusal(&facets(&["*b"]), Some(&patterns)).is_some());
 }
 
 #[test]

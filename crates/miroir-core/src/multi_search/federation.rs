@@ -1,10 +1,7 @@
 //! How the hits of several queries are to be merged.
 
-use serde::de::DeserializeOwned;
-
-use super::request::last_members;
 use crate::json;
-use crate::search::{DEFAULT_LIMIT, Paging, Unreadable};
+use crate::search::{DEFAULT_LIMIT, Paging, Unreadable, last_members, read};
 
 /// The `federation` of a multi-search.
 #[derive(Clone, Debug)]
@@ -26,10 +23,6 @@ pub struct FederationRequest {
 pub struct MergeFacets {
     /// Values at most.
     pub max_values_per_facet: Option<usize>,
-}
-
-fn read<T: DeserializeOwned>(raw: &[u8]) -> Result<T, Unreadable> {
-    serde_json::from_slice(raw).map_err(|_| Unreadable)
 }
 
 impl FederationRequest {

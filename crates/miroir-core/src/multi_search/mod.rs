@@ -5,7 +5,6 @@ mod request;
 mod results;
 
 pub use federation::{FederationRequest, MergeFacets};
-pub(crate) use request::last_members;
 pub use request::{MultiSearchRequest, Query};
 pub use results::{results, write_results};
 

@@ -1,12 +1,10 @@
 //! Reading a multi-search.
 
-use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::id::IndexUid;
 use crate::json;
-use crate::merge::walk::key_text;
-use crate::search::{SearchRequest, Unreadable};
+use crate::search::{SearchRequest, Unreadable, last_members};
 
 use super::FederationRequest;
 
@@ -35,18 +33,6 @@ pub struct Query {
     pub is_doubtful: bool,
     /// Where the index's name stands in the request.
     uid_at: Range<usize>,
-}
-
-/// The members of an object, of those given twice the last.
-pub(crate) fn last_members(raw: &[u8]) -> Result<Vec<(Cow<'_, str>, json::Member<'_>)>, Unreadable> {
-    let mut members: Vec<(Cow<'_, str>, json::Member<'_>)> = Vec::new();
-    for member in json::members(raw).map_err(|_| Unreadable)? {
-        let member = member.map_err(|_| Unreadable)?;
-        let name = key_text(member.key);
-        members.retain(|(known, _)| *known != name);
-        members.push((name, member));
-    }
-    Ok(members)
 }
 
 impl MultiSearchRequest {

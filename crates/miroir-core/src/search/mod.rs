@@ -16,7 +16,8 @@ use thiserror::Error;
 use xxhash_rust::xxh3::Xxh3;
 
 pub(crate) use attributes::covers;
-pub(crate) use parse::{DEFAULT_LIMIT, is_filter};
+pub(crate) use parse::{DEFAULT_LIMIT, is_filter, last_members, read};
+pub(crate) use query::parameter_into;
 pub use query::sort_expressions;
 
 /// How the values of a facet are ordered.

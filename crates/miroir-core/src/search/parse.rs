@@ -1,5 +1,7 @@
 //! Reading a search from a JSON body.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -123,7 +125,20 @@ impl Name {
     }
 }
 
-fn read<T: DeserializeOwned>(raw: &[u8]) -> Result<T, Unreadable> {
+/// The members of an object, of those given twice the last.
+pub(crate) fn last_members(raw: &[u8]) -> Result<Vec<(Cow<'_, str>, json::Member<'_>)>, Unreadable> {
+    let mut members: Vec<(Cow<'_, str>, json::Member<'_>)> = Vec::new();
+    for member in json::members(raw).map_err(|_| Unreadable)? {
+        let member = member.map_err(|_| Unreadable)?;
+        let name = key_text(member.key);
+        members.retain(|(known, _)| *known != name);
+        members.push((name, member));
+    }
+    Ok(members)
+}
+
+/// A value of a type that Miroir interprets.
+pub(crate) fn read<T: DeserializeOwned>(raw: &[u8]) -> Result<T, Unreadable> {
     serde_json::from_slice(raw).map_err(|_| Unreadable)
 }
 

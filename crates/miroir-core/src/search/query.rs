@@ -38,7 +38,7 @@ impl SearchRequest {
 }
 
 /// Appends the member that `name=value` stands for, without a comma.
-fn parameter_into(name: &str, value: &str, body: &mut Vec<u8>) -> Result<(), Unreadable> {
+pub(crate) fn parameter_into(name: &str, value: &str, body: &mut Vec<u8>) -> Result<(), Unreadable> {
     if matches!(name, "hybridEmbedder" | "hybridSemanticRatio") {
         return Ok(());
     }

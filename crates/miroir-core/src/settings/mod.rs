@@ -56,9 +56,9 @@ impl Settings {
         (!names.iter().any(|name| name == "*")).then_some(names)
     }
 
-    /// The filterable attributes as JSON.
-    pub fn filterable_json(&self) -> String {
-        self.get("filterableAttributes").map_or_else(|| "[]".to_owned(), Value::to_string)
+    /// The filterable attributes.
+    pub fn filterable(&self) -> Option<&Value> {
+        self.get("filterableAttributes")
     }
 
     /// The distinct attribute.

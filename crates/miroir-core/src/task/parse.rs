@@ -14,21 +14,8 @@ use crate::error::{Code, ErrorBody};
 use crate::id::TaskUid;
 
 const PAGE: [&str; 3] = ["limit", "from", "reverse"];
-const FILTERS_OF_LISTINGS: [&str; 12] = [
-    "batchUids",
-    "uids",
-    "canceledBy",
-    "types",
-    "statuses",
-    "indexUids",
-    "afterEnqueuedAt",
-    "beforeEnqueuedAt",
-    "afterStartedAt",
-    "beforeStartedAt",
-    "afterFinishedAt",
-    "beforeFinishedAt",
-];
-const FILTERS_OF_SELECTIONS: [&str; 12] = [
+/// The filters in the order in which refusals name them; of the first two, listings name the other first.
+const FILTERS: [&str; 12] = [
     "uids",
     "batchUids",
     "canceledBy",
@@ -42,6 +29,12 @@ const FILTERS_OF_SELECTIONS: [&str; 12] = [
     "afterFinishedAt",
     "beforeFinishedAt",
 ];
+
+fn of_listings() -> Vec<&'static str> {
+    let mut filters = FILTERS;
+    filters.swap(0, 1);
+    PAGE.into_iter().chain(filters).collect()
+}
 
 impl TaskQuery {
     /// The parameters of `GET /tasks` and `GET /batches`.
@@ -55,7 +48,7 @@ impl TaskQuery {
                 "limit" => query.limit = number::<u32>(name, value, Code::InvalidTaskLimit)? as usize,
                 "from" => query.from = Some(uid(name, value, Code::InvalidTaskFrom)?),
                 "reverse" => query.reverse = boolean(name, value, Code::InvalidTaskReverse)?,
-                _ => query.filter(name, value, || PAGE.into_iter().chain(FILTERS_OF_LISTINGS).collect())?,
+                _ => query.filter(name, value, of_listings)?,
             }
         }
         Ok(query)
@@ -68,7 +61,7 @@ impl TaskQuery {
     pub fn of_selection<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Option<Self>, ErrorBody> {
         let mut query = None;
         for (name, value) in pairs {
-            query.get_or_insert_with(Self::default).filter(name, value, || FILTERS_OF_SELECTIONS.into())?;
+            query.get_or_insert_with(Self::default).filter(name, value, || FILTERS.into())?;
         }
         Ok(query)
     }

@@ -1,6 +1,6 @@
 //! Browsing documents page by page, over a covering set.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use http::Method;
@@ -161,10 +161,8 @@ impl Cluster {
             Ok(request) => request,
             Err(Unreadable(original)) => return Err(self.let_a_node_refuse(self.original(&index, &original)).await),
         };
-        match self.browse_index(&index, &request).await {
-            Err(Error::Refused { .. }) => Err(self.let_a_node_refuse(self.original(&index, &request.original)).await),
-            result => result,
-        }
+        let page = self.browse_index(&index, &request).await;
+        self.in_clients_words(page, self.original(&index, &request.original)).await
     }
 
     fn original(&self, index: &Index, original: &Original) -> Call {
@@ -213,14 +211,9 @@ impl Cluster {
         ids: &RawValue,
         filter: Option<&Value>,
     ) -> Result<Answer, Error> {
-        let Ok(ids) = route_ids(ids.get().as_bytes()) else {
-            return Err(self.let_a_node_refuse(self.original(index, &request.original)).await);
-        };
-        let mut shards: Vec<ShardId> = ids.iter().map(|id| shard_of(id.as_bytes(), index.shards)).collect();
-        shards.sort_unstable();
-        shards.dedup();
+        let (count, shards) = shards_of_ids(index, ids)?;
         let mut by_shard: BTreeMap<ShardId, Vec<Bytes>> = BTreeMap::new();
-        let fetch = Fetch { shards, offset: 0, limit: ids.len() as u64 };
+        let fetch = Fetch { shards, offset: 0, limit: count };
         let degraded = self.fetch(index, request, filter, &fetch, &mut by_shard).await?;
         let documents: Vec<Bytes> = by_shard.into_values().flatten().collect();
         let total = documents.len() as u64;
@@ -285,6 +278,14 @@ impl Cluster {
         collect(&gathered, found)?;
         Ok(gathered.degraded)
     }
+}
+
+/// How many ids there are, and the shards where their documents are, ascending.
+pub(super) fn shards_of_ids(index: &Index, ids: &RawValue) -> Result<(u64, Vec<ShardId>), Error> {
+    // A refusal like those of nodes: whoever asked gets it in one server's words.
+    let ids = route_ids(ids.get().as_bytes()).map_err(|error| Error::Refused { status: 400, body: error.0 })?;
+    let shards: BTreeSet<ShardId> = ids.iter().map(|id| shard_of(id.as_bytes(), index.shards)).collect();
+    Ok((ids.len() as u64, shards.into_iter().collect()))
 }
 
 pub(super) fn fetch_body(request: &BrowseRequest, fetch: &Fetch, shards: &[ShardId], filter: Option<&Value>) -> Value {

@@ -3,15 +3,12 @@
 
 use bytes::Bytes;
 use http::Method;
-use miroir_core::document::route_ids;
 use miroir_core::error::{Code, ErrorBody};
-use miroir_core::hash::shard_of;
-use miroir_core::id::ShardId;
 use miroir_core::sorted::{Sorting, fields_for_nodes, selected};
 use miroir_core::{json, strip};
 use serde_json::Value;
 
-use super::browse::{BrowseRequest, Fetch, fetch_body, page};
+use super::browse::{BrowseRequest, Fetch, fetch_body, page, shards_of_ids};
 use super::search::all_shards;
 use super::{Answer, Cluster, Error, Index};
 use crate::node::Call;
@@ -35,13 +32,7 @@ impl Cluster {
         let sorting = Sorting::parse(sort).ok_or_else(unreadable)?;
         let shards = match &request.ids {
             None => all_shards(index),
-            Some(ids) => {
-                let ids = route_ids(ids.get().as_bytes()).map_err(|error| Error::Invalid(error.0))?;
-                let mut shards: Vec<ShardId> = ids.iter().map(|id| shard_of(id.as_bytes(), index.shards)).collect();
-                shards.sort_unstable();
-                shards.dedup();
-                shards
-            }
+            Some(ids) => shards_of_ids(index, ids)?.1,
         };
         let primary_key = index.primary_key.as_deref().unwrap_or_default();
         let read: Vec<&str> = sorting.attributes().chain([primary_key]).collect();

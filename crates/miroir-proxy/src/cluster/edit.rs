@@ -66,10 +66,10 @@ impl Cluster {
             return Err(Error::Invalid(ErrorBody::new(Code::MiroirReservedField, message)));
         }
         let _turn = self.lanes.turn(uid).await;
-        let details = |count: Option<u64>| {
+        let details = |edited: Option<u64>| {
             raw(&json!({
-                "editedDocuments": count,
-                "deletedDocuments": count,
+                "editedDocuments": edited,
+                "deletedDocuments": null,
                 "originalFilter": filter.as_ref().map(Value::to_string),
                 "context": context,
                 "function": function,
@@ -82,13 +82,7 @@ impl Cluster {
             ..Change::new(uid, TaskKind::DocumentEdition)
         };
         let Some(index) = self.catalog.get(uid) else {
-            change.details = raw(&json!({
-                "editedDocuments": 0,
-                "deletedDocuments": null,
-                "originalFilter": filter.as_ref().map(Value::to_string),
-                "context": context,
-                "function": function,
-            }));
+            change.details = details(Some(0));
             return self.conclude_at_once(change.without_index()).await;
         };
         let body = json!({

@@ -41,12 +41,8 @@ impl Cluster {
                 Call::json("facet-search", Method::POST, path.clone(), body, timeout)
             })
             .await;
-        let gathered = match gathered {
-            Ok(gathered) => gathered,
-            // Lists in the text are about the nodes' settings: let a node speak of the client's own request.
-            Err(refusal @ Error::Refused { .. }) => return Err(self.reworded(original, refusal).await),
-            Err(error) => return Err(error),
-        };
+        // Lists in the text of a refusal are about the nodes' settings.
+        let gathered = self.in_clients_words(gathered, original).await?;
         let answers: Vec<&Bytes> = gathered.parts.iter().map(|part| &part.reply.body).collect();
         let facts = Facts::of(&index);
         let body = request.merge(&facts.view(&index), &answers, elapsed_ms(start))?;

@@ -105,8 +105,7 @@ fn facets_refusal(federation: &FederationRequest, queries: &[Planned<'_>]) -> Op
     federation.facets_by_index.iter().find_map(|(uid, facets)| {
         let position = queries.iter().position(|query| query.index.uid.as_str() == uid)?;
         let facets: Vec<String> = serde_json::from_slice(facets.as_deref()?).ok()?;
-        let filterable = queries.get(position)?.index.settings.filterable_json();
-        let mut refusal = facet::refusal(&facets, filterable.as_bytes())?;
+        let mut refusal = facet::refusal(&facets, queries.get(position)?.index.settings.filterable())?;
         let uid: IndexUid = uid.parse().ok()?;
         refusal.message =
             format!("Inside `.queries[{position}]`: Inside `.federation.facetsByIndex.{uid}`: {}", refusal.message);

@@ -23,10 +23,8 @@ impl Cluster {
         };
         let call =
             |_: &_, _: Option<&str>| Call::json("fields", Method::POST, path.clone(), request.node_body(), timeout);
-        let gathered = match self.gather(&index, &all_shards(&index), 0, call).await {
-            Err(refusal @ Error::Refused { .. }) => return Err(self.reworded(original, refusal).await),
-            gathered => gathered?,
-        };
+        let gathered = self.gather(&index, &all_shards(&index), 0, call).await;
+        let gathered = self.in_clients_words(gathered, original).await?;
         let answers: Vec<&Bytes> = gathered.parts.iter().map(|part| &part.reply.body).collect();
         let displayed = index.settings.displayed();
         let body = request.merge(displayed.as_deref(), &answers).map_err(|(answer, fault)| Error::Answer {

@@ -14,7 +14,9 @@ use tokio::sync::OwnedMutexGuard;
 pub struct Lanes(Mutex<HashMap<IndexUid, Arc<tokio::sync::Mutex<()>>>>);
 
 /// The right to change an index; the next in the lane proceeds when it is dropped.
-pub struct Turn(#[allow(dead_code)] OwnedMutexGuard<()>);
+pub struct Turn {
+    _lane: OwnedMutexGuard<()>,
+}
 
 impl Lanes {
     /// Wait for the turn, first come first served.
@@ -27,7 +29,7 @@ impl Lanes {
             }
             lanes.entry(index.clone()).or_default().clone()
         };
-        Turn(lane.lock_owned().await)
+        Turn { _lane: lane.lock_owned().await }
     }
 
     /// Wait for the turns of several indexes. Everybody takes them in one order, so that nobody waits for ever.

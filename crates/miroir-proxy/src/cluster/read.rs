@@ -248,6 +248,14 @@ impl Cluster {
         Ok(Joint { parts, degraded })
     }
 
+    /// What came of a read; a refusal about the request as nodes were sent it is one of the client's own.
+    pub(super) async fn in_clients_words<T>(&self, outcome: Result<T, Error>, original: Call) -> Result<T, Error> {
+        match outcome {
+            Err(refusal @ Error::Refused { .. }) => Err(self.reworded(original, refusal).await),
+            outcome => outcome,
+        }
+    }
+
     /// A refusal about the request as nodes were sent it, in the words that a node has for the client's own.
     pub(super) async fn reworded(&self, original: Call, refusal: Error) -> Error {
         let reworded = self.let_a_node_refuse(original).await;

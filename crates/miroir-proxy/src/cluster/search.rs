@@ -12,7 +12,7 @@ use miroir_core::id::{IndexUid, ShardId};
 use miroir_core::inert::{SHARD_FIELD, UPDATED_AT_FIELD};
 use miroir_core::merge::merge;
 use miroir_core::scope::Scope;
-use miroir_core::search::{IndexView, SearchRequest, SortBy};
+use miroir_core::search::{IndexView, SearchRequest, SortBy, Unreadable};
 
 use super::{Answer, Cluster, Error, Index};
 use crate::node::Call;
@@ -35,13 +35,7 @@ impl Cluster {
         let index = self.index(uid)?;
         let path = format!("/indexes/{}/search", index.physical);
         let original = Call::json("search", Method::POST, path, body.clone(), self.read_timeout());
-        match SearchRequest::from_body(&body) {
-            Ok(mut request) => {
-                request.over_fetch(self.over_fetch(over_fetch));
-                self.search(&index, &request, rule, original).await
-            }
-            Err(_) => Err(self.let_a_node_refuse(original).await),
-        }
+        self.search(&index, SearchRequest::from_body(&body), rule, over_fetch, original).await
     }
 
     /// `GET /indexes/{uid}/search`.
@@ -59,25 +53,22 @@ impl Cluster {
         let path = format!("/indexes/{}/search?{query}", index.physical);
         let original = Call::get("search", path, self.read_timeout());
         let pairs: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-        match SearchRequest::from_query(&pairs) {
-            Ok(mut request) => {
-                request.over_fetch(self.over_fetch(over_fetch));
-                self.search(&index, &request, rule, original).await
-            }
-            Err(_) => Err(self.let_a_node_refuse(original).await),
-        }
+        self.search(&index, SearchRequest::from_query(&pairs), rule, over_fetch, original).await
     }
 
     /// A search confined to what `rule`, a raw JSON filter, lets the client see.
-    pub(super) async fn search(
+    async fn search(
         &self,
         index: &Index,
-        request: &SearchRequest,
+        request: Result<SearchRequest, Unreadable>,
         rule: Option<&[u8]>,
+        over_fetch: OverFetch,
         original: Call,
     ) -> Result<Answer, Error> {
         let start = Instant::now();
-        if let Some(refusal) = refusal(index, request) {
+        let Ok(mut request) = request else { return Err(self.let_a_node_refuse(original).await) };
+        request.over_fetch(self.over_fetch(over_fetch));
+        if let Some(refusal) = refusal(index, &request) {
             // What else is wrong with the request is said before.
             let of_node = self.let_a_node_refuse(original).await;
             let says_more = matches!(&of_node, Error::Refused { body, .. } if body.code != refusal.code);
@@ -98,16 +89,12 @@ impl Cluster {
                 )
             })
             .await;
-        let gathered = match gathered {
-            Ok(gathered) => gathered,
-            // Positions and lists in the text are about the rewritten request: let a node speak of the client's own.
-            Err(refusal @ Error::Refused { .. }) => return Err(self.reworded(original, refusal).await),
-            Err(error) => return Err(error),
-        };
+        // Positions and lists in the text of a refusal are about the rewritten request.
+        let gathered = self.in_clients_words(gathered, original).await?;
         let answers: Vec<&Bytes> = gathered.parts.iter().map(|part| &part.reply.body).collect();
         let elapsed = elapsed_ms(start);
         let request_uid = uuid::Uuid::now_v7().to_string();
-        let body = merge(request, &view, &answers, elapsed, Some(&request_uid))?;
+        let body = merge(&request, &view, &answers, elapsed, Some(&request_uid))?;
         Ok(Answer { body: body.into(), degraded: gathered.degraded })
     }
 
@@ -157,7 +144,7 @@ pub fn elapsed_ms(start: Instant) -> u64 {
 /// Nodes know our fields and our filterable rule, and would answer about them; to clients they do not exist.
 pub fn refusal(index: &Index, request: &SearchRequest) -> Option<ErrorBody> {
     if !request.facets().is_empty()
-        && let Some(refusal) = facet::refusal(request.facets(), index.settings.filterable_json().as_bytes())
+        && let Some(refusal) = facet::refusal(request.facets(), index.settings.filterable())
     {
         return Some(refusal);
     }

@@ -26,9 +26,11 @@ pub async fn documents(
     Ok((bytes, reserved))
 }
 
-/// Any other body.
-pub async fn request(headers: &HeaderMap, body: Body) -> Result<Bytes, Error> {
-    collect(headers, body, MAX_REQUEST_BYTES, |_| Ok(())).await
+/// Any other body: JSON, with a JSON `Content-Type`.
+pub async fn json(headers: &HeaderMap, body: Body) -> Result<Bytes, Failure> {
+    let body = collect(headers, body, MAX_REQUEST_BYTES, |_| Ok(())).await?;
+    must_be_json(headers, &body)?;
+    Ok(body)
 }
 
 async fn collect(
@@ -66,8 +68,8 @@ async fn collect(
     Ok(first.unwrap_or_else(|| rest.freeze()))
 }
 
-/// A JSON body with a JSON `Content-Type`, in Meilisearch's order of complaints.
-pub fn must_be_json(headers: &HeaderMap, body: &Bytes) -> Result<(), Failure> {
+/// In Meilisearch's order of complaints.
+fn must_be_json(headers: &HeaderMap, body: &Bytes) -> Result<(), Failure> {
     const ACCEPTED: &str = "`application/json`";
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let essence = content_type.map(|text| text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
@@ -90,7 +92,10 @@ pub fn must_be_json(headers: &HeaderMap, body: &Bytes) -> Result<(), Failure> {
     if body.is_empty() {
         return Err(Failure::new(Code::MissingPayload, "A json payload is missing."));
     }
-    serde_json::from_slice::<serde::de::IgnoredAny>(body).map(drop).map_err(|error| {
-        Failure::new(Code::MalformedPayload, format!("The json payload provided is malformed. `{error}`."))
-    })
+    serde_json::from_slice::<serde::de::IgnoredAny>(body).map(drop).map_err(|error| malformed(&error))
+}
+
+/// What is no JSON, or is beyond what its values can hold.
+pub fn malformed(error: &serde_json::Error) -> Failure {
+    Failure::new(Code::MalformedPayload, format!("The json payload provided is malformed. `{error}`."))
 }

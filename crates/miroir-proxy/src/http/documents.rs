@@ -168,8 +168,7 @@ pub async fn fetch(
     body: Body,
 ) -> Result<Response, Failure> {
     let uid = index_uid(&uid)?;
-    let body = body::request(&headers, body).await?;
-    body::must_be_json(&headers, &body)?;
+    let body = body::json(&headers, body).await?;
     Ok(answered(StatusCode::OK, cluster.browse(&uid, BrowseRequest::from_body(body)).await?))
 }
 
@@ -197,8 +196,7 @@ pub async fn delete_batch(
     body: Body,
 ) -> Result<Response, Failure> {
     index_uid(&uid)?;
-    let body = body::request(&headers, body).await?;
-    body::must_be_json(&headers, &body)?;
+    let body = body::json(&headers, body).await?;
     remove(&cluster, &uid, query, Deletion::Batch(body)).await
 }
 
@@ -210,8 +208,7 @@ pub async fn delete_by_filter(
     body: Body,
 ) -> Result<Response, Failure> {
     index_uid(&uid)?;
-    let body = body::request(&headers, body).await?;
-    body::must_be_json(&headers, &body)?;
+    let body = body::json(&headers, body).await?;
     remove(&cluster, &uid, query, Deletion::Filter(body)).await
 }
 

@@ -23,8 +23,7 @@ pub async fn edit(
     body: Body,
 ) -> Result<Response, Failure> {
     let custom_metadata = only_custom_metadata(query.as_deref().unwrap_or_default())?;
-    let body = body::request(&headers, body).await?;
-    body::must_be_json(&headers, &body)?;
+    let body = body::json(&headers, body).await?;
     let mut object = members(&body, &["filter", "context", "function"])?;
     let function = function(&object)?;
     cluster.require(Feature::EditDocumentsByFunction, "Using the documents edit route")?;

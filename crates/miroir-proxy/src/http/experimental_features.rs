@@ -14,8 +14,7 @@ pub async fn get(State(cluster): State<Shared>) -> Response {
 }
 
 pub async fn update(State(cluster): State<Shared>, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
-    let body = body::request(&headers, body).await?;
-    body::must_be_json(&headers, &body)?;
+    let body = body::json(&headers, body).await?;
     let patch: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
     Ok(json(StatusCode::OK, cluster.change_features(&patch).await?.view().to_string()))
 }

@@ -14,6 +14,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::error::Failure;
+use super::page::{Page, PageCodes};
 use super::{Shared, answered, body, index_uid, json};
 use crate::cluster::Index;
 
@@ -22,22 +23,8 @@ pub async fn list(
     Extension(grant): Extension<Grant>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Failure> {
-    let (mut offset, mut limit) = (0_usize, 20_usize);
-    for (name, value) in form_urlencoded::parse(query.as_deref().unwrap_or_default().as_bytes()) {
-        let number = |code| {
-            let message =
-                format!("Invalid value in parameter `{name}`: could not parse `{value}` as a positive integer");
-            value.parse().map_err(|_| Failure::new(code, message))
-        };
-        match name.as_ref() {
-            "offset" => offset = number(Code::InvalidIndexOffset)?,
-            "limit" => limit = number(Code::InvalidIndexLimit)?,
-            unknown => {
-                let message = format!("Unknown parameter `{unknown}`: expected one of `offset`, `limit`");
-                return Err(Failure::new(Code::BadRequest, message));
-            }
-        }
-    }
+    let codes = PageCodes { offset: Code::InvalidIndexOffset, limit: Code::InvalidIndexLimit };
+    let Page { offset, limit } = Page::read(query.as_deref().unwrap_or_default(), codes)?;
     let indexes: Vec<_> = cluster.indexes().into_iter().filter(|index| grant.allows(index.uid.as_str())).collect();
     let results: Vec<Value> = indexes.iter().skip(offset).take(limit).map(|index| view(index)).collect();
     let page = json!({ "results": results, "offset": offset, "limit": limit, "total": indexes.len() });
@@ -65,8 +52,7 @@ pub async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
-    let body = body::request(&headers, body).await?;
-    body::must_be_json(&headers, &body)?;
+    let body = body::json(&headers, body).await?;
     let object = members(&body, &["uid", "primaryKey"])?;
     let uid = match object.get("uid") {
         Some(Value::String(uid)) => uid.clone(),
@@ -93,8 +79,7 @@ pub async fn update(
     body: Body,
 ) -> Result<Response, Failure> {
     let uid = index_uid(&uid)?;
-    let body = body::request(&headers, body).await?;
-    body::must_be_json(&headers, &body)?;
+    let body = body::json(&headers, body).await?;
     let object = members(&body, &["primaryKey", "uid"])?;
     let new_uid = match object.get("uid") {
         None | Some(Value::Null) => None,
@@ -130,8 +115,7 @@ pub async fn fields(
     body: Body,
 ) -> Result<Response, Failure> {
     let uid = index_uid(&uid)?;
-    let body = body::request(&headers, body).await?;
-    body::must_be_json(&headers, &body)?;
+    let body = body::json(&headers, body).await?;
     Ok(answered(StatusCode::OK, cluster.fields(&uid, body).await?))
 }
 

@@ -11,26 +11,13 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::error::Failure;
+use super::page::{Page, PageCodes};
 use super::{Shared, body, json};
 use crate::cluster::Error;
 
 pub async fn list(State(cluster): State<Shared>, RawQuery(query): RawQuery) -> Result<Response, Failure> {
-    let (mut offset, mut limit) = (0_usize, 20_usize);
-    for (name, value) in form_urlencoded::parse(query.as_deref().unwrap_or_default().as_bytes()) {
-        let number = |code| {
-            let message =
-                format!("Invalid value in parameter `{name}`: could not parse `{value}` as a positive integer");
-            value.parse().map_err(|_| Failure::new(code, message))
-        };
-        match name.as_ref() {
-            "offset" => offset = number(Code::InvalidApiKeyOffset)?,
-            "limit" => limit = number(Code::InvalidApiKeyLimit)?,
-            unknown => {
-                let message = format!("Unknown parameter `{unknown}`: expected one of `offset`, `limit`");
-                return Err(Failure::new(Code::BadRequest, message));
-            }
-        }
-    }
+    let codes = PageCodes { offset: Code::InvalidApiKeyOffset, limit: Code::InvalidApiKeyLimit };
+    let Page { offset, limit } = Page::read(query.as_deref().unwrap_or_default(), codes)?;
     let ring = cluster.keys.ring();
     let views: Vec<String> =
         ring.listed().into_iter().skip(offset).take(limit).filter_map(|key| view(&ring, key)).collect();
@@ -72,11 +59,8 @@ pub async fn delete(State(cluster): State<Shared>, Path(key): Path<String>) -> R
 }
 
 async fn read(headers: &HeaderMap, body: Body) -> Result<Value, Failure> {
-    let body = body::request(headers, body).await?;
-    body::must_be_json(headers, &body)?;
-    serde_json::from_slice(&body).map_err(|error| {
-        Failure::new(Code::MalformedPayload, format!("The json payload provided is malformed. `{error}`."))
-    })
+    let body = body::json(headers, body).await?;
+    serde_json::from_slice(&body).map_err(|error| body::malformed(&error))
 }
 
 fn shown(cluster: &Shared, status: StatusCode, key: &Key) -> Response {

@@ -10,6 +10,7 @@ mod experimental_features;
 mod indexes;
 mod keys;
 mod observe;
+mod page;
 mod render_template;
 mod search;
 mod server_info;

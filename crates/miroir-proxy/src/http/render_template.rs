@@ -15,8 +15,7 @@ use super::{Shared, answered, body};
 const OF_AN_INDEX: &str = "A template or a document of an index is rendered within one node, which holds a part of the documents, with fields of Miroir's: send both inline.";
 
 pub async fn render(State(cluster): State<Shared>, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
-    let body = body::request(&headers, body).await?;
-    body::must_be_json(&headers, &body)?;
+    let body = body::json(&headers, body).await?;
     let value: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
     if value.get("template").is_none() {
         return Err(Failure::new(Code::BadRequest, "Missing field `template`"));

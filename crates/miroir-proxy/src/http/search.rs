@@ -49,8 +49,7 @@ pub async fn post(
     body: Body,
 ) -> Result<Response, Failure> {
     let uid = index_uid(&uid)?;
-    let body = body::request(&headers, body).await?;
-    body::must_be_json(&headers, &body)?;
+    let body = body::json(&headers, body).await?;
     Ok(answered(
         StatusCode::OK,
         cluster.search_body(&uid, body, rule(&grant, &uid).as_deref(), over_fetch(&headers)?).await?,
@@ -77,8 +76,7 @@ pub async fn facets(
     body: Body,
 ) -> Result<Response, Failure> {
     let uid = index_uid(&uid)?;
-    let body = body::request(&headers, body).await?;
-    body::must_be_json(&headers, &body)?;
+    let body = body::json(&headers, body).await?;
     Ok(answered(StatusCode::OK, cluster.facet_search(&uid, body, rule(&grant, &uid).as_deref()).await?))
 }
 
@@ -88,8 +86,7 @@ pub async fn multi(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
-    let body = body::request(&headers, body).await?;
-    body::must_be_json(&headers, &body)?;
+    let body = body::json(&headers, body).await?;
     let rules: Rule<'_> = &|uid| match grant.allows(uid.as_str()) {
         true => Ok(rule(&grant, uid).map(Bytes::from)),
         false => Err(Error::Refused { status: 403, body: foreign_index() }),
@@ -105,8 +102,7 @@ pub async fn similar_by_body(
     body: Body,
 ) -> Result<Response, Failure> {
     let uid = index_uid(&uid)?;
-    let body = body::request(&headers, body).await?;
-    body::must_be_json(&headers, &body)?;
+    let body = body::json(&headers, body).await?;
     Ok(answered(
         StatusCode::OK,
         cluster.similar(&uid, Similar::Body(body), rule(&grant, &uid).as_deref(), over_fetch(&headers)?).await?,

@@ -135,7 +135,6 @@ fn only(setting: &SubSetting, value: Value) -> Value {
 }
 
 async fn read_json(headers: &HeaderMap, body: Body) -> Result<Value, Failure> {
-    let body: Bytes = body::request(headers, body).await?;
-    body::must_be_json(headers, &body)?;
+    let body: Bytes = body::json(headers, body).await?;
     serde_json::from_slice(&body).map_err(|error| Failure::new(Code::MalformedPayload, error.to_string()))
 }

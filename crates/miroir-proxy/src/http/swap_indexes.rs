@@ -23,8 +23,7 @@ pub async fn swap(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
-    let body = body::request(&headers, body).await?;
-    body::must_be_json(&headers, &body)?;
+    let body = body::json(&headers, body).await?;
     let value: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
     let swaps = read(&value)?;
     if swaps.iter().flat_map(|swap| &swap.indexes).any(|uid| !grant.allows(uid.as_str())) {

@@ -29,8 +29,7 @@ fn gated(cluster: &Shared, feature: Feature, action: &str, reason: &str) -> Refu
 
 /// The body is read before the feature is asked for, as with one server.
 async fn json_body(headers: &HeaderMap, body: Body) -> Result<Value, Failure> {
-    let body = body::request(headers, body).await?;
-    body::must_be_json(headers, &body)?;
+    let body = body::json(headers, body).await?;
     Ok(serde_json::from_slice(&body).unwrap_or(Value::Null))
 }
 

@@ -42,8 +42,7 @@ pub async fn delete(State(cluster): State<Shared>, Path(id): Path<String>) -> Re
 }
 
 async fn patch(headers: &HeaderMap, body: Body) -> Result<WebhookPatch, Failure> {
-    let body = body::request(headers, body).await?;
-    body::must_be_json(headers, &body)?;
+    let body = body::json(headers, body).await?;
     let value: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
     WebhookPatch::read(&value).map_err(failure)
 }
