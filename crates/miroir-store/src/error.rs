@@ -19,6 +19,12 @@ pub enum StoreError {
         /// Which record.
         key: String,
     },
+    /// The scope was given to somebody else, or nobody holds it.
+    #[error("the lease of `{scope}` was lost to somebody else")]
+    Fenced {
+        /// Which.
+        scope: String,
+    },
     /// Another process holds the store for longer than we wait.
     #[error("the store is locked by another process")]
     Locked,

@@ -4,9 +4,13 @@
 //! be rebuilt from here.
 
 mod error;
+mod lease;
 mod record;
 mod sqlite;
 mod typed;
+mod watch;
+
+use std::time::Duration;
 
 use async_trait::async_trait;
 use miroir_core::id::TaskUid;
@@ -14,9 +18,11 @@ use miroir_core::task::{Task, TaskPage, TaskQuery};
 use time::OffsetDateTime;
 
 pub use error::StoreError;
-pub use record::{Batch, Committed, Record, Table, Write};
+pub use lease::{Fence, HeldLease, Lease};
+pub use record::{Append, Batch, Committed, Entry, Record, Table, Write};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use typed::{Typed, TypedTable};
+pub use watch::{Change, Watch};
 
 /// What every backend does. All of it is safe to call from many tasks at once, and none of it blocks a thread of the
 /// async runtime.
@@ -28,7 +34,8 @@ pub trait Store: Send + Sync + 'static {
     /// New tasks get consecutive numbers of the one sequence, which begins at 0 and never gives a number twice.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when a condition of the batch does not hold; otherwise why the store cannot write.
+    /// [`StoreError::Conflict`] and [`StoreError::Fenced`] when a condition of the batch does not hold; otherwise why the
+    /// store cannot write.
     /// In each case nothing was written, except that after [`StoreError::Closed`] nobody knows.
     async fn commit(&self, batch: Batch) -> Result<Committed, StoreError>;
 
@@ -75,6 +82,57 @@ pub trait Store: Send + Sync + 'static {
     /// Why the store cannot write; nothing was forgotten then.
     async fn delete_tasks(&self, query: &TaskQuery, before: TaskUid, limit: usize) -> Result<u64, StoreError>;
 
-    /// Finish what was begun and let go of the backend. Every later call is [`StoreError::Closed`].
+    /// Take the lease of a scope that is free, or whose lease has ended. Who holds it already gets the same lease again,
+    /// renewed. None: somebody else holds it, and is told that it is wanted.
+    ///
+    /// # Errors
+    /// Why the store cannot write; somebody who is not answered may hold the lease.
+    async fn acquire(&self, scope: &str, holder: &str, ttl: Duration) -> Result<Option<Lease>, StoreError>;
+
+    /// Hold on to a lease for `ttl` from now. False: it was lost, or is about to be. One that has ended but that nobody
+    /// else has taken since is held on to.
+    ///
+    /// # Errors
+    /// Why the store cannot write.
+    async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<bool, StoreError>;
+
+    /// Give a lease back. One that was lost is left to whoever has it.
+    ///
+    /// # Errors
+    /// Why the store cannot write; the lease ends by itself.
+    async fn release(&self, lease: &Lease) -> Result<(), StoreError>;
+
+    /// All leases that have not ended, by scope.
+    ///
+    /// # Errors
+    /// Why the store cannot be read.
+    async fn leases(&self) -> Result<Vec<HeldLease>, StoreError>;
+
+    /// Where a counter stands.
+    ///
+    /// # Errors
+    /// Why the store cannot be read.
+    async fn count(&self, counter: &str) -> Result<u64, StoreError>;
+
+    /// At most `limit` entries of a log after this position, in order; all begin after position 0.
+    ///
+    /// # Errors
+    /// Why the store cannot be read.
+    async fn log(&self, log: &str, after: u64, limit: usize) -> Result<Vec<Entry>, StoreError>;
+
+    /// Forget the entries of a log up to and with this position. Positions go on from where they were.
+    ///
+    /// # Errors
+    /// Why the store cannot write; nothing was forgotten then.
+    async fn trim(&self, log: &str, through: u64) -> Result<(), StoreError>;
+
+    /// The changes from now on: every one that is committed after this returns is told, or [`Change::Everything`] is.
+    fn watch(&self) -> Watch;
+
+    /// Whether other processes may use this store at the same time.
+    fn is_shared(&self) -> bool;
+
+    /// Finish what was begun and let go of the backend. Every later call is [`StoreError::Closed`], and watchers see the
+    /// end.
     async fn close(&self);
 }

@@ -1,11 +1,14 @@
 //! What is stored: records in tables, and the batches that change them together with tasks.
 
 use std::fmt;
+use std::time::Duration;
 
 use bytes::Bytes;
 use miroir_core::id::{IndexUid, TaskUid};
 use miroir_core::task::{NewTask, Task};
 use time::OffsetDateTime;
+
+use crate::Fence;
 
 macro_rules! tables {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
@@ -46,6 +49,10 @@ tables! {
     Features = "features",
     /// Who is told of finished tasks.
     Webhooks = "webhooks",
+    /// The instances that are alive.
+    Peers = "peers",
+    /// Queued work, as it stands.
+    Jobs = "jobs",
     /// Facts about the store itself and its instance.
     Meta = "meta",
 }
@@ -63,7 +70,7 @@ pub struct Record {
     pub version: u64,
     /// JSON text.
     pub value: Bytes,
-    /// From then on the record is as good as deleted.
+    /// From then on, by the store's clock, the record is as good as deleted.
     pub expires_at: Option<OffsetDateTime>,
 }
 
@@ -71,19 +78,51 @@ pub struct Record {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // the fields are those of records
 pub enum Write {
-    /// Write, whatever is there.
-    Put { table: Table, key: String, value: Bytes, expires_at: Option<OffsetDateTime> },
+    /// Write, whatever is there. With a time to live it expires, by the store's clock.
+    Put { table: Table, key: String, value: Bytes, ttl: Option<Duration> },
     /// Write if the record is at this version; `None`: if there is no record.
-    PutIf { table: Table, key: String, value: Bytes, expires_at: Option<OffsetDateTime>, expected: Option<u64> },
+    PutIf { table: Table, key: String, value: Bytes, ttl: Option<Duration>, expected: Option<u64> },
     /// Delete, if it is there at all.
     Delete { table: Table, key: String },
     /// Delete if the record is at this version.
     DeleteIf { table: Table, key: String, expected: u64 },
 }
 
+impl Write {
+    /// The record that it is about.
+    pub fn target(&self) -> (Table, &str) {
+        match self {
+            Self::Put { table, key, .. }
+            | Self::PutIf { table, key, .. }
+            | Self::Delete { table, key }
+            | Self::DeleteIf { table, key, .. } => (*table, key),
+        }
+    }
+}
+
+/// One more entry of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Append {
+    /// Which log; it need not have been there.
+    pub log: String,
+    /// What it says.
+    pub value: Bytes,
+}
+
+/// An entry of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Where it stands: positions of a log begin at 1, rise by 1, and are never given twice.
+    pub position: u64,
+    /// What it says.
+    pub value: Bytes,
+}
+
 /// What is to be written together.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
+    /// The leases that the writer believes to hold. Unless each is still its own, nothing is written.
+    pub fences: Vec<Fence>,
     /// Pairs of indexes that change names: tasks there are of one are found by the other from now on. Comes before
     /// everything else of the batch, pair after pair.
     pub renamed: Vec<(IndexUid, IndexUid)>,
@@ -94,13 +133,18 @@ pub struct Batch {
     /// Tasks that replace those of the same uid. One that was pruned stays away, and a final task is never replaced by
     /// one that is not. They stay tasks of the indexes that the store has for them.
     pub settled: Vec<Task>,
+    /// Counters to be moved forward, and by how much. A counter that was never moved stands at 0.
+    pub counts: Vec<(String, u64)>,
+    /// Entries for logs, in this order.
+    pub appends: Vec<Append>,
 }
 
 impl Batch {
     /// There is nothing to do.
     pub fn is_empty(&self) -> bool {
-        let Self { renamed, writes, new_tasks, settled } = self;
-        renamed.is_empty() && writes.is_empty() && new_tasks.is_empty() && settled.is_empty()
+        let Self { fences: _, renamed, writes, new_tasks, settled, counts, appends } = self;
+        let records = renamed.is_empty() && writes.is_empty();
+        records && new_tasks.is_empty() && settled.is_empty() && counts.is_empty() && appends.is_empty()
     }
 }
 
@@ -111,4 +155,8 @@ pub struct Committed {
     pub tasks: Vec<TaskUid>,
     /// The version of each record written, in the order of the writes; none for a deletion.
     pub versions: Vec<Option<u64>>,
+    /// Where the counters stand, in their order.
+    pub counts: Vec<u64>,
+    /// The positions of the new entries, in their order.
+    pub positions: Vec<u64>,
 }

@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -55,16 +56,16 @@ impl<T: Serialize> TypedTable<T> {
     /// # Errors
     /// [`StoreError::Record`] when the value cannot be written as JSON.
     pub fn put(&self, key: &str, value: &T) -> Result<Write, StoreError> {
-        Ok(Write::Put { table: self.table, key: key.into(), value: self.text(key, value)?, expires_at: None })
+        Ok(Write::Put { table: self.table, key: key.into(), value: self.text(key, value)?, ttl: None })
     }
 
-    /// Write, whatever is there, until it expires.
+    /// Write, whatever is there, for a time.
     ///
     /// # Errors
     /// As [`TypedTable::put`].
-    pub fn put_until(&self, key: &str, value: &T, expires_at: OffsetDateTime) -> Result<Write, StoreError> {
+    pub fn put_for(&self, key: &str, value: &T, ttl: Duration) -> Result<Write, StoreError> {
         let value = self.text(key, value)?;
-        Ok(Write::Put { table: self.table, key: key.into(), value, expires_at: Some(expires_at) })
+        Ok(Write::Put { table: self.table, key: key.into(), value, ttl: Some(ttl) })
     }
 
     /// Write if the record is at this version; `None`: if there is no record.
@@ -73,7 +74,7 @@ impl<T: Serialize> TypedTable<T> {
     /// As [`TypedTable::put`].
     pub fn put_if(&self, key: &str, value: &T, expected: Option<u64>) -> Result<Write, StoreError> {
         let value = self.text(key, value)?;
-        Ok(Write::PutIf { table: self.table, key: key.into(), value, expires_at: None, expected })
+        Ok(Write::PutIf { table: self.table, key: key.into(), value, ttl: None, expected })
     }
 
     fn text(&self, key: &str, value: &T) -> Result<Bytes, StoreError> {

@@ -3,12 +3,12 @@
 #[macro_use]
 mod conformance;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use conformance::queries::{deletions_agree_with_the_definition, history, listings_agree_with_the_definition, query};
-use conformance::{at, done, register, waiting};
+use conformance::{done, register, waiting};
 use miroir_core::id::TaskUid;
 use miroir_core::task::TaskQuery;
 use miroir_store::{Batch, SqliteOptions, SqliteStore, Store, StoreError, Table, TypedTable};
@@ -89,8 +89,10 @@ async fn a_closed_store_is_reopened_as_it_was() {
     let store = open(directory.path()).await.expect("a store");
     fill(&*store).await;
     store.close().await;
-    let files: Vec<_> = std::fs::read_dir(directory.path()).expect("listed").collect();
-    assert_eq!(files.len(), 1, "closing leaves one file: {files:?}");
+    let files = std::fs::read_dir(directory.path()).expect("listed").map(|file| file.expect("a file").file_name());
+    let mut files: Vec<_> = files.collect();
+    files.sort();
+    assert_eq!(files, ["miroir.db", "miroir.db.lock"], "closing leaves one file, and what guards it");
     assert_filled(&*open(directory.path()).await.expect("a store")).await;
 }
 
@@ -191,7 +193,7 @@ async fn a_newer_schema_is_refused_with_both_versions() {
     file.pragma_update(None, "user_version", 99).expect("written");
     drop(file);
     let refused = open(directory.path()).await.err().expect("refused");
-    assert!(matches!(refused, StoreError::Newer { found: 99, supported: 1 }), "{refused:?}");
+    assert!(matches!(refused, StoreError::Newer { found: 99, supported: 2 }), "{refused:?}");
     assert!(refused.to_string().contains("schema version 99"), "{refused}");
 }
 
@@ -213,13 +215,34 @@ async fn a_path_that_cannot_be_opened_is_unavailable() {
 }
 
 #[tokio::test]
-async fn two_processes_on_one_file_share_the_sequence() {
+async fn one_process_at_a_time_uses_a_file() {
     let directory = tempdir();
-    let (one, two) = (open(directory.path()).await.expect("a store"), open(directory.path()).await.expect("a store"));
-    for n in 0..5 {
-        assert_eq!(register(&*one, vec![waiting(None, n)]).await.expect("written"), [TaskUid(n as u64 * 2)]);
-        assert_eq!(register(&*two, vec![waiting(None, n)]).await.expect("written"), [TaskUid(n as u64 * 2 + 1)]);
-    }
-    assert_eq!(one.tasks(&TaskQuery::default()).await.expect("read").total, 10);
-    assert_eq!(two.prune_tasks(at(100), 10).await.expect("pruned"), 0);
+    let one = open(directory.path()).await.expect("a store");
+    let at_once = SqliteOptions { busy_timeout: Duration::ZERO, ..SqliteOptions::default() };
+    let path = directory.path().join("miroir.db");
+    let refused = SqliteStore::open_with(&path, at_once).await.err();
+    assert!(matches!(refused, Some(StoreError::Locked)), "{refused:?}");
+    let waiting = tokio::spawn(open_with(path, SqliteOptions::default()));
+    one.close().await;
+    waiting.await.expect("no panic").expect("the file is free");
+}
+
+async fn open_with(path: PathBuf, options: SqliteOptions) -> Result<Arc<dyn Store>, StoreError> {
+    SqliteStore::open_with(path, options).await
+}
+
+#[tokio::test]
+async fn a_store_of_the_first_schema_is_brought_up_to_date() {
+    let directory = tempdir();
+    let store = open(directory.path()).await.expect("a store");
+    fill(&*store).await;
+    store.close().await;
+    let file = rusqlite::Connection::open(directory.path().join("miroir.db")).expect("opened");
+    let back = "DROP TABLE leases; DROP TABLE counts; DROP TABLE logs; DROP TABLE log_entries;
+        DELETE FROM counters WHERE name = 'token'; PRAGMA user_version = 1";
+    file.execute_batch(back).expect("written");
+    drop(file);
+    let store = open(directory.path()).await.expect("migrated");
+    assert_filled(&*store).await;
+    assert!(store.acquire("a", "me", Duration::from_secs(9)).await.expect("asked").is_some());
 }

@@ -5,6 +5,9 @@
 
 mod failure;
 mod label;
+mod lease;
+mod lock;
+mod log;
 mod read;
 mod schema;
 mod task_query;
@@ -24,8 +27,10 @@ use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
 
 use self::failure::failure;
+use self::lock::FileLock;
 use self::threads::{Job, Threads};
-use crate::{Batch, Committed, Record, Store, StoreError, Table};
+use crate::watch::Announcer;
+use crate::{Batch, Change, Committed, Entry, HeldLease, Lease, Record, Store, StoreError, Table, Watch};
 
 /// The file name that stands for a database in memory.
 const IN_MEMORY: &str = ":memory:";
@@ -54,6 +59,10 @@ impl Default for SqliteOptions {
 pub struct SqliteStore {
     threads: std::sync::RwLock<Option<Threads>>,
     handles: tokio::sync::Mutex<Vec<JoinHandle<()>>>,
+    /// Taken away when the store closes: watchers see the end.
+    announcer: std::sync::Mutex<Option<Announcer>>,
+    /// None in memory.
+    lock: std::sync::Mutex<Option<FileLock>>,
 }
 
 impl SqliteStore {
@@ -78,6 +87,8 @@ impl SqliteStore {
     }
 
     fn start(path: &Path, options: SqliteOptions) -> Result<Self, StoreError> {
+        let in_memory = path == Path::new(IN_MEMORY);
+        let lock = if in_memory { None } else { Some(FileLock::take(path, options.busy_timeout)?) };
         let mut writer = connect(path, options.busy_timeout)?;
         schema::migrate(&mut writer)?;
         writer.pragma_update(None, "journal_mode", "WAL").map_err(failure)?;
@@ -85,12 +96,36 @@ impl SqliteStore {
             writer.pragma_update(None, "max_page_count", pages).map_err(failure)?;
         }
         // A database in memory belongs to one connection: its writer reads, too.
-        let readers = if path == Path::new(IN_MEMORY) { 0 } else { options.readers.max(1) };
+        let readers = if in_memory { 0 } else { options.readers.max(1) };
         let readers: Result<Vec<Connection>, StoreError> =
             (0..readers).map(|_| connect(path, options.busy_timeout)).collect();
-        let (threads, handles) = Threads::start(writer, readers?, options.queue.max(1))
+        let announcer = Announcer::new();
+        let (threads, handles) = Threads::start(writer, readers?, options.queue.max(1), &announcer)
             .map_err(|error| StoreError::Unavailable(Arc::new(error)))?;
-        Ok(Self { threads: std::sync::RwLock::new(Some(threads)), handles: tokio::sync::Mutex::new(handles) })
+        Ok(Self {
+            threads: std::sync::RwLock::new(Some(threads)),
+            handles: tokio::sync::Mutex::new(handles),
+            announcer: std::sync::Mutex::new(Some(announcer)),
+            lock: std::sync::Mutex::new(lock),
+        })
+    }
+
+    fn announcer(&self) -> Option<Announcer> {
+        self.announcer.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    fn tell(&self, change: Change) {
+        if let Some(announcer) = self.announcer() {
+            announcer.tell([change]);
+        }
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let queue = self.queue(Threads::writer)?;
+        self.run(queue, work).await
     }
 
     /// Where to send jobs. The lock is held for no longer than a clone takes.
@@ -170,14 +205,62 @@ impl Store for SqliteStore {
     }
 
     async fn prune_tasks(&self, finished_before: OffsetDateTime, limit: usize) -> Result<u64, StoreError> {
-        let queue = self.queue(Threads::writer)?;
-        self.run(queue, move |connection| write::prune(connection, finished_before, limit)).await
+        self.write(move |connection| write::prune(connection, finished_before, limit)).await
     }
 
     async fn delete_tasks(&self, query: &TaskQuery, before: TaskUid, limit: usize) -> Result<u64, StoreError> {
-        let queue = self.queue(Threads::writer)?;
         let query = query.clone();
-        self.run(queue, move |connection| task_query::delete(connection, &query, before, limit)).await
+        self.write(move |connection| task_query::delete(connection, &query, before, limit)).await
+    }
+
+    async fn acquire(&self, scope: &str, holder: &str, ttl: Duration) -> Result<Option<Lease>, StoreError> {
+        let (of, by) = (scope.to_owned(), holder.to_owned());
+        let lease = self.write(move |connection| lease::acquire(connection, of, by, ttl)).await?;
+        if lease.is_none() {
+            self.tell(Change::LeaseWanted(scope.to_owned()));
+        }
+        Ok(lease)
+    }
+
+    async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<bool, StoreError> {
+        let lease = lease.clone();
+        self.write(move |connection| lease::renew(connection, &lease, ttl)).await
+    }
+
+    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
+        let given_back = lease.clone();
+        if self.write(move |connection| lease::release(connection, &given_back)).await? {
+            self.tell(Change::LeaseReleased(lease.scope.clone()));
+        }
+        Ok(())
+    }
+
+    async fn leases(&self) -> Result<Vec<HeldLease>, StoreError> {
+        self.read(lease::list).await
+    }
+
+    async fn count(&self, counter: &str) -> Result<u64, StoreError> {
+        let counter = counter.to_owned();
+        self.read(move |connection| log::count(connection, &counter)).await
+    }
+
+    async fn log(&self, log: &str, after: u64, limit: usize) -> Result<Vec<Entry>, StoreError> {
+        let log = log.to_owned();
+        self.read(move |connection| log::entries(connection, &log, after, limit)).await
+    }
+
+    async fn trim(&self, log: &str, through: u64) -> Result<(), StoreError> {
+        let log = log.to_owned();
+        self.write(move |connection| log::trim(connection, &log, through)).await
+    }
+
+    fn watch(&self) -> Watch {
+        // Once closed, a watch of nobody: it ends at once.
+        self.announcer().unwrap_or_else(Announcer::new).watch()
+    }
+
+    fn is_shared(&self) -> bool {
+        false
     }
 
     async fn close(&self) {
@@ -188,5 +271,7 @@ impl Store for SqliteStore {
         if !joined.await.unwrap_or(false) {
             tracing::error!("a thread of the store had panicked");
         }
+        drop(self.announcer.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take());
+        drop(self.lock.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take());
     }
 }

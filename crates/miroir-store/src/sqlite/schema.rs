@@ -14,7 +14,8 @@ const APPLICATION: i64 = 0x6d69_726f;
 /// Listings are answered from `task_groups`: tasks that agree in index, kind and status are one group, whose size the
 /// triggers keep. So a filter over these three costs as many look-ups as there are groups, whatever the number of tasks.
 /// Bodies lie apart, so that scanning for other filters reads narrow rows.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 INSERT INTO counters (name, value) VALUES ('task', 0), ('version', 0);
 
@@ -65,7 +66,27 @@ CREATE TRIGGER task_removed AFTER DELETE ON tasks BEGIN
     UPDATE task_groups SET size = size - 1 WHERE id = OLD.group_id;
     DELETE FROM task_bodies WHERE uid = OLD.uid;
 END;
-"];
+",
+    "
+CREATE TABLE leases (
+    scope TEXT PRIMARY KEY,
+    holder TEXT NOT NULL,
+    token INTEGER NOT NULL,
+    ends_at INTEGER NOT NULL
+) WITHOUT ROWID;
+INSERT INTO counters (name, value) VALUES ('token', 0);
+
+CREATE TABLE counts (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+
+CREATE TABLE logs (name TEXT PRIMARY KEY, last INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE log_entries (
+    name TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    value BLOB NOT NULL,
+    PRIMARY KEY (name, position)
+) WITHOUT ROWID;
+",
+];
 
 /// The version that this release writes.
 pub(super) fn supported() -> i64 {

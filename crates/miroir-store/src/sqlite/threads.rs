@@ -7,6 +7,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::write::{self, Prepared};
+use crate::watch::Announcer;
 use crate::{Committed, StoreError};
 
 /// The most batches that share one flush.
@@ -35,6 +36,7 @@ impl Threads {
         writer: Connection,
         readers: Vec<Connection>,
         queue: usize,
+        announcer: &Announcer,
     ) -> std::io::Result<(Self, Vec<JoinHandle<()>>)> {
         let (to_writer, to_write) = mpsc::channel(queue);
         let (to_readers, to_read) = mpsc::channel(queue);
@@ -42,10 +44,12 @@ impl Threads {
         let to_read = Arc::new(Mutex::new(to_read));
         let mut handles = Vec::new();
         for connection in readers {
-            let jobs = to_read.clone();
-            handles.push(Builder::new().name("store-reader".into()).spawn(move || read(connection, &jobs))?);
+            let (jobs, announcer) = (to_read.clone(), announcer.clone());
+            let reader = Builder::new().name("store-reader".into());
+            handles.push(reader.spawn(move || read(connection, &announcer, &jobs))?);
         }
-        handles.push(Builder::new().name("store-writer".into()).spawn(move || write(writer, to_write))?);
+        let announcer = announcer.clone();
+        handles.push(Builder::new().name("store-writer".into()).spawn(move || write(writer, &announcer, to_write))?);
         Ok((Self { writer: to_writer, readers: to_readers }, handles))
     }
 
@@ -61,20 +65,20 @@ impl Threads {
 }
 
 /// Take jobs in turn with the other readers.
-fn read(mut connection: Connection, jobs: &Mutex<mpsc::Receiver<Job>>) {
+fn read(mut connection: Connection, announcer: &Announcer, jobs: &Mutex<mpsc::Receiver<Job>>) {
     loop {
         // Whoever holds the lock is the one who waits for a job; it lets go before doing it.
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
         match job {
             Some(Job::Run(work)) => work(&mut connection),
-            Some(Job::Commit { batch, reply }) => write::group(&mut connection, vec![(batch, reply)]),
+            Some(Job::Commit { batch, reply }) => write::group(&mut connection, announcer, vec![(batch, reply)]),
             None => return,
         }
     }
 }
 
 /// Commit what waits, as one group, in the order in which it came.
-fn write(mut connection: Connection, mut jobs: mpsc::Receiver<Job>) {
+fn write(mut connection: Connection, announcer: &Announcer, mut jobs: mpsc::Receiver<Job>) {
     while let Some(first) = jobs.blocking_recv() {
         let mut group = Vec::new();
         let mut next = Some(first);
@@ -82,12 +86,12 @@ fn write(mut connection: Connection, mut jobs: mpsc::Receiver<Job>) {
             match job {
                 Job::Commit { batch, reply } => group.push((batch, reply)),
                 Job::Run(work) => {
-                    write::group(&mut connection, std::mem::take(&mut group));
+                    write::group(&mut connection, announcer, std::mem::take(&mut group));
                     work(&mut connection);
                 }
             }
             next = if group.len() < GROUP { jobs.try_recv().ok() } else { None };
         }
-        write::group(&mut connection, group);
+        write::group(&mut connection, announcer, group);
     }
 }

@@ -1,6 +1,7 @@
 //! Batches into the file.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use miroir_core::id::{IndexUid, TaskUid};
@@ -9,19 +10,23 @@ use rusqlite::{Connection, DropBehavior, OptionalExtension, Savepoint, Transacti
 use time::OffsetDateTime;
 
 use super::failure::failure;
-use super::label;
 use super::threads::Reply;
-use crate::{Batch, Committed, StoreError, Table, Write};
+use super::{label, lease, log};
+use crate::watch::Announcer;
+use crate::{Append, Batch, Change, Committed, Fence, StoreError, Table, Write};
 
 /// The most expired records that one group of batches removes in passing.
 const SWEEP: i64 = 64;
 
 /// A batch as rows: what can fail without the file has not failed.
 pub(super) struct Prepared {
+    fences: Vec<Fence>,
     renamed: Vec<(IndexUid, IndexUid)>,
     writes: Vec<Write>,
     new_tasks: Vec<Row>,
     settled: Vec<(TaskUid, Row)>,
+    counts: Vec<(String, u64)>,
+    appends: Vec<Append>,
 }
 
 /// A task as its columns. `body` is the task as JSON, with or without its number.
@@ -54,11 +59,27 @@ impl Prepared {
             Ok((task.uid, Row::new(&task, body)))
         });
         Ok(Self {
+            fences: batch.fences,
             renamed: batch.renamed,
             writes: batch.writes,
             new_tasks: new_tasks.collect::<Result<_, StoreError>>()?,
             settled: settled.collect::<Result<_, StoreError>>()?,
+            counts: batch.counts,
+            appends: batch.appends,
         })
+    }
+}
+
+impl Prepared {
+    /// What watchers are told once it is committed.
+    fn changes<'a>(&'a self, committed: &'a Committed) -> impl Iterator<Item = Change> + 'a {
+        let records = self.writes.iter().zip(&committed.versions).map(|(write, version)| {
+            let (table, key) = write.target();
+            Change::Record { table, key: key.to_owned(), version: *version }
+        });
+        let tasks = !(self.new_tasks.is_empty() && self.settled.is_empty() && self.renamed.is_empty());
+        let logs = self.appends.iter().map(|append| Change::Log(append.log.clone()));
+        records.chain(tasks.then_some(Change::Tasks)).chain(logs)
     }
 }
 
@@ -80,18 +101,21 @@ impl Row {
 
 /// Commit the batches in one transaction, each in a savepoint of its own so that a conflict concerns it alone.
 ///
-/// Invariant: nobody is answered before the transaction is on disk.
-pub(super) fn group(connection: &mut Connection, batches: Vec<(Prepared, Reply)>) {
+/// Invariant: nobody is answered before the transaction is on disk and the watchers were told.
+pub(super) fn group(connection: &mut Connection, announcer: &Announcer, batches: Vec<(Prepared, Reply)>) {
     if batches.is_empty() {
         return;
     }
     let (batches, replies): (Vec<Prepared>, Vec<Reply>) = batches.into_iter().unzip();
     let outcomes = commit(connection, &batches);
-    for (position, reply) in replies.into_iter().enumerate() {
+    for ((position, reply), batch) in replies.into_iter().enumerate().zip(&batches) {
         let outcome = match &outcomes {
             Ok(outcomes) => outcomes.get(position).cloned().unwrap_or(Err(StoreError::Closed)),
             Err(error) => Err(error.clone()),
         };
+        if let Ok(committed) = &outcome {
+            announcer.tell(batch.changes(committed));
+        }
         // A caller that went away does not need its answer.
         let _ = reply.send(outcome);
     }
@@ -110,9 +134,9 @@ fn commit(connection: &mut Connection, batches: &[Prepared]) -> Result<Vec<Resul
                 savepoint.commit().map_err(failure)?;
                 outcomes.push(Ok(committed));
             }
-            Err(conflict @ StoreError::Conflict { .. }) => {
+            Err(unmet @ (StoreError::Conflict { .. } | StoreError::Fenced { .. })) => {
                 savepoint.finish().map_err(failure)?;
-                outcomes.push(Err(conflict));
+                outcomes.push(Err(unmet));
             }
             // The file itself failed: nothing of the group can be trusted to be written.
             Err(error) => return Err(error),
@@ -126,6 +150,9 @@ fn commit(connection: &mut Connection, batches: &[Prepared]) -> Result<Vec<Resul
 }
 
 fn apply(savepoint: &Savepoint<'_>, batch: &Prepared, now: i64) -> Result<Committed, StoreError> {
+    for fence in &batch.fences {
+        lease::require(savepoint, fence)?;
+    }
     for (a, b) in &batch.renamed {
         label::exchange(savepoint, a, b)?;
     }
@@ -142,11 +169,15 @@ fn apply(savepoint: &Savepoint<'_>, batch: &Prepared, now: i64) -> Result<Commit
     for (uid, row) in &batch.settled {
         replace(savepoint, uid.0, row)?;
     }
-    Ok(Committed { tasks, versions })
+    let counts = batch.counts.iter().map(|(name, by)| log::advance(savepoint, name, *by));
+    let counts = counts.collect::<Result<_, _>>()?;
+    let positions = batch.appends.iter().map(|append| log::append(savepoint, append));
+    let positions = positions.collect::<Result<_, _>>()?;
+    Ok(Committed { tasks, versions, counts, positions })
 }
 
 /// Move a counter and return where it stood.
-fn advance(connection: &Connection, counter: &str, by: u64) -> Result<u64, StoreError> {
+pub(super) fn advance(connection: &Connection, counter: &str, by: u64) -> Result<u64, StoreError> {
     if by == 0 {
         return Ok(0);
     }
@@ -157,13 +188,17 @@ fn advance(connection: &Connection, counter: &str, by: u64) -> Result<u64, Store
         .map_err(failure)
 }
 
+fn until(now: i64, ttl: Option<Duration>) -> Option<i64> {
+    ttl.map(|ttl| lease::end(now, ttl))
+}
+
 /// Returns the version written.
 fn record(connection: &Connection, write: &Write, now: i64) -> Result<Option<u64>, StoreError> {
     match write {
-        Write::Put { table, key, value, expires_at } => put(connection, *table, key, value, *expires_at).map(Some),
-        Write::PutIf { table, key, value, expires_at, expected } => {
+        Write::Put { table, key, value, ttl } => put(connection, *table, key, value, until(now, *ttl)).map(Some),
+        Write::PutIf { table, key, value, ttl, expected } => {
             require(connection, *table, key, *expected, now)?;
-            put(connection, *table, key, value, *expires_at).map(Some)
+            put(connection, *table, key, value, until(now, *ttl)).map(Some)
         }
         Write::Delete { table, key } => delete(connection, *table, key),
         Write::DeleteIf { table, key, expected } => {
@@ -193,14 +228,14 @@ fn put(
     table: Table,
     key: &str,
     value: &Bytes,
-    expires_at: Option<OffsetDateTime>,
+    expires_at: Option<i64>,
 ) -> Result<u64, StoreError> {
     let version = advance(connection, "version", 1)? + 1;
     let sql = "INSERT INTO records (tbl, key, version, value, expires_at) VALUES (?1, ?2, ?3, ?4, ?5)
         ON CONFLICT (tbl, key) DO UPDATE SET version = ?3, value = ?4, expires_at = ?5";
     connection
         .prepare_cached(sql)
-        .and_then(|mut s| s.execute(params![table.name(), key, version, value.as_ref(), expires_at.map(instant)]))
+        .and_then(|mut s| s.execute(params![table.name(), key, version, value.as_ref(), expires_at]))
         .map_err(failure)?;
     Ok(version)
 }

@@ -1,6 +1,8 @@
 //! What every backend of [`Store`] must do, written once. A backend calls `suite!` with a function that opens an empty
 //! store, and what it stands on.
 
+pub mod leases;
+pub mod logs;
 pub mod queries;
 pub mod records;
 pub mod tasks;
@@ -45,6 +47,21 @@ macro_rules! suite {
                 tasks_follow_the_names_of_their_indexes,
                 a_task_settled_from_an_old_copy_keeps_its_new_name,
                 a_closed_store_says_so,
+            },
+            leases::{
+                a_scope_has_one_holder,
+                a_released_lease_is_free,
+                a_lease_that_is_not_renewed_ends,
+                a_renewed_lease_stays,
+                a_stale_token_writes_nothing,
+                one_of_many_wins_a_lease,
+            },
+            logs::{
+                counters_move_forward,
+                a_log_is_read_from_any_position,
+                a_trimmed_log_goes_on_where_it_was,
+                watchers_are_told_what_was_committed,
+                a_slow_watcher_is_told_to_read_everything,
             },
             queries::{
                 pages_follow_one_another_in_both_directions,

@@ -1,0 +1,42 @@
+//! Leases: who alone may do something, for how long, and the tokens that keep everybody else from believing so.
+//!
+//! Invariant: a token is given once and tokens rise, so that of two who believe to hold a scope the store knows the later.
+//! Time is the store's: the clocks of instances do not matter.
+
+use std::time::Duration;
+
+/// The right to act alone in a scope. It ends when it is not renewed in time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// What it is about, as in `settings_broadcast:movies`.
+    pub scope: String,
+    /// Who holds it.
+    pub holder: String,
+    /// Higher than any token given before it.
+    pub token: u64,
+}
+
+impl Lease {
+    /// What writes have to show, so that they are refused once somebody else has taken over.
+    pub fn fence(&self) -> Fence {
+        Fence { scope: self.scope.clone(), token: self.token }
+    }
+}
+
+/// A condition on a batch: the scope was given to nobody else after this token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fence {
+    /// The lease's scope.
+    pub scope: String,
+    /// The lease's token.
+    pub token: u64,
+}
+
+/// A lease that has not ended, as operators see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldLease {
+    /// The lease.
+    pub lease: Lease,
+    /// When it ends, unless it is renewed.
+    pub ends_in: Duration,
+}

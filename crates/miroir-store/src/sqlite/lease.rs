@@ -1,0 +1,94 @@
+//! Leases in the file.
+
+use std::time::Duration;
+
+use miroir_core::task::instant;
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use time::OffsetDateTime;
+
+use super::failure::failure;
+use super::write::advance;
+use crate::{Fence, HeldLease, Lease, StoreError};
+
+/// For how long a lease that ended is remembered, for nothing but a lost holder's late renewal.
+const FORGOTTEN_AFTER: Duration = Duration::from_hours(24);
+
+fn now() -> i64 {
+    instant(OffsetDateTime::now_utc())
+}
+
+/// The instant that is `ttl` after `now`, as the file has it: nanoseconds.
+pub(super) fn end(now: i64, ttl: Duration) -> i64 {
+    now.saturating_add(i64::try_from(ttl.as_nanos()).unwrap_or(i64::MAX))
+}
+
+/// Refuse unless the scope was given to nobody else after the token.
+pub(super) fn require(connection: &Connection, fence: &Fence) -> Result<(), StoreError> {
+    let sql = "SELECT token FROM leases WHERE scope = ?1";
+    let token: Option<u64> = connection
+        .prepare_cached(sql)
+        .and_then(|mut s| s.query_row([&fence.scope], |row| row.get(0)).optional())
+        .map_err(failure)?;
+    if token == Some(fence.token) { Ok(()) } else { Err(StoreError::Fenced { scope: fence.scope.clone() }) }
+}
+
+pub(super) fn acquire(
+    connection: &mut Connection,
+    scope: String,
+    holder: String,
+    ttl: Duration,
+) -> Result<Option<Lease>, StoreError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failure)?;
+    let now = now();
+    let sql = "SELECT holder, token FROM leases WHERE scope = ?1 AND ends_at > ?2";
+    let held: Option<(String, u64)> = transaction
+        .prepare_cached(sql)
+        .and_then(|mut s| s.query_row(params![scope, now], |row| Ok((row.get(0)?, row.get(1)?))).optional())
+        .map_err(failure)?;
+    let token = match held {
+        Some((other, _)) if other != holder => return Ok(None),
+        Some((_, token)) => token,
+        None => advance(&transaction, "token", 1)? + 1,
+    };
+    let sql = "INSERT INTO leases (scope, holder, token, ends_at) VALUES (?1, ?2, ?3, ?4)
+        ON CONFLICT (scope) DO UPDATE SET holder = ?2, token = ?3, ends_at = ?4";
+    let forget = "DELETE FROM leases WHERE ends_at < ?1";
+    transaction
+        .prepare_cached(sql)
+        .and_then(|mut s| s.execute(params![scope, holder, token, end(now, ttl)]))
+        .and_then(|_| transaction.prepare_cached(forget)?.execute([now - end(0, FORGOTTEN_AFTER)]))
+        .map_err(failure)?;
+    transaction.commit().map_err(failure)?;
+    Ok(Some(Lease { scope, holder, token }))
+}
+
+pub(super) fn renew(connection: &mut Connection, lease: &Lease, ttl: Duration) -> Result<bool, StoreError> {
+    let sql = "UPDATE leases SET ends_at = ?3 WHERE scope = ?1 AND token = ?2";
+    connection
+        .prepare_cached(sql)
+        .and_then(|mut s| s.execute(params![lease.scope, lease.token, end(now(), ttl)]))
+        .map(|renewed| renewed > 0)
+        .map_err(failure)
+}
+
+/// Returns whether it was there to be released.
+pub(super) fn release(connection: &mut Connection, lease: &Lease) -> Result<bool, StoreError> {
+    let sql = "DELETE FROM leases WHERE scope = ?1 AND token = ?2";
+    connection
+        .prepare_cached(sql)
+        .and_then(|mut s| s.execute(params![lease.scope, lease.token]))
+        .map(|released| released > 0)
+        .map_err(failure)
+}
+
+pub(super) fn list(connection: &Connection) -> Result<Vec<HeldLease>, StoreError> {
+    let now = now();
+    let sql = "SELECT scope, holder, token, ends_at FROM leases WHERE ends_at > ?1 ORDER BY scope";
+    let mut statement = connection.prepare_cached(sql).map_err(failure)?;
+    let rows = statement.query_map([now], |row| {
+        let left = u64::try_from(row.get::<_, i64>(3)? - now).unwrap_or(0);
+        let lease = Lease { scope: row.get(0)?, holder: row.get(1)?, token: row.get(2)? };
+        Ok(HeldLease { lease, ends_in: Duration::from_nanos(left) })
+    });
+    rows.map_err(failure)?.collect::<Result<_, _>>().map_err(failure)
+}
