@@ -8,6 +8,7 @@ mod lease;
 mod record;
 mod sqlite;
 mod typed;
+mod view;
 mod watch;
 
 use std::time::Duration;
@@ -22,6 +23,7 @@ pub use lease::{Fence, HeldLease, Lease};
 pub use record::{Append, Batch, Committed, Entry, Record, Table, Write};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use typed::{Typed, TypedTable};
+pub use view::{Edit, Records, State, View};
 pub use watch::{Change, Watch};
 
 /// What every backend does. All of it is safe to call from many tasks at once, and none of it blocks a thread of the
