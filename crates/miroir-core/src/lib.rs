@@ -19,6 +19,7 @@ pub mod inert;
 pub mod json;
 pub mod merge;
 pub mod multi_search;
+pub mod ownership;
 pub mod placement;
 pub mod quorum;
 pub mod rank;

@@ -49,6 +49,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     background.spawn(until(stopped.clone(), workers::watch_health(cluster.clone())));
     background.spawn(until(stopped.clone(), workers::prune_tasks(cluster.clone())));
     background.spawn(until(stopped.clone(), workers::catch_up_nodes(cluster.clone())));
+    background.spawn(until(stopped.clone(), cluster.clone().follow_store()));
+    background.spawn(until(stopped.clone(), cluster.clone().keep_in_touch()));
+    background.spawn(until(stopped.clone(), cluster.clone().keep_lanes()));
     background.spawn(until(stopped.clone(), cluster.clone().tell_webhooks()));
     background.spawn(until(stopped.clone(), Settler::new(cluster.clone()).run()));
     background.spawn(until(stopped.clone(), async move {
@@ -79,6 +82,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         }
     }
     while background.join_next().await.is_some() {}
+    cluster.leave().await;
     store.close().await;
     tracing::info!("stopped");
     Ok(())

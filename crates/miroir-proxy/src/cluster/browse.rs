@@ -156,7 +156,7 @@ impl Cluster {
     /// # Errors
     /// As Meilisearch refuses, or when shards are unavailable.
     pub async fn browse(&self, uid: &IndexUid, request: Result<BrowseRequest, Unreadable>) -> Result<Answer, Error> {
-        let index = self.index(uid)?;
+        let index = self.find_index(uid).await?;
         let request = match request {
             Ok(request) => request,
             Err(Unreadable(original)) => return Err(self.let_a_node_refuse(self.original(&index, &original)).await),

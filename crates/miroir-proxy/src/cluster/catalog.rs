@@ -1,18 +1,19 @@
-//! The catalog: which indexes there are. The store is its truth; a copy in memory answers every request.
+//! The catalog: which indexes there are. The store is its truth; a view in memory answers every request.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use miroir_core::id::IndexUid;
 use miroir_core::settings::Settings;
-use miroir_store::{Batch, Committed, Store, StoreError, Table, TypedTable, Write};
+use miroir_store::{Batch, Committed, Edit, Records, Store, StoreError, Table, TypedTable, View};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use super::follow::Follow;
+
 /// An index as clients know it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Index {
     /// The client's name.
     pub uid: IndexUid,
@@ -77,7 +78,9 @@ struct Names {
 }
 
 impl Names {
-    fn new(writers: Entries) -> Self {
+    fn new(records: &Records<Arc<Index>>) -> Self {
+        let writers: Entries =
+            records.values().map(|record| (record.value.uid.clone(), record.value.clone())).collect();
         let mut readers = Entries::new();
         // An index that keeps its name for readers stands before one that has taken it since.
         let (renamed, others): (Vec<_>, Vec<_>) = writers.values().partition(|index| !index.earlier.is_empty());
@@ -90,14 +93,9 @@ impl Names {
 }
 
 /// All indexes.
-pub struct Catalog {
-    store: Arc<dyn Store>,
-    names: ArcSwap<Names>,
-    /// One change at a time, so that memory follows the store in order.
-    change: tokio::sync::Mutex<()>,
-}
+pub struct Catalog(View<Arc<Index>, Names>);
 
-const TABLE: TypedTable<Index> = TypedTable::new(Table::Catalog);
+const TABLE: TypedTable<Arc<Index>> = TypedTable::new(Table::Catalog);
 
 impl Catalog {
     /// What the store remembers.
@@ -105,74 +103,80 @@ impl Catalog {
     /// # Errors
     /// When the store cannot be read.
     pub async fn load(store: Arc<dyn Store>) -> Result<Self, StoreError> {
-        let records = TABLE.list(&*store).await?;
-        let entries: Entries =
-            records.into_iter().map(|(_, record)| (record.value.uid.clone(), Arc::new(record.value))).collect();
-        Ok(Self { store, names: ArcSwap::from_pointee(Names::new(entries)), change: tokio::sync::Mutex::default() })
+        View::load(store, TABLE, Names::new).await.map(Self)
     }
 
     /// The index that a write means, also one whose creation is still under way.
     pub fn get(&self, uid: &IndexUid) -> Option<Arc<Index>> {
-        self.names.load().writers.get(uid).cloned()
+        self.0.now().writers.get(uid).cloned()
     }
 
     /// The index that a read means.
     pub fn read(&self, uid: &IndexUid) -> Option<Arc<Index>> {
-        self.names.load().readers.get(uid).cloned()
+        self.0.now().readers.get(uid).cloned()
     }
 
     /// The index that is called this on the nodes, under the name that writes use.
     pub fn by_physical(&self, physical: &IndexUid) -> Option<Arc<Index>> {
-        self.names.load().writers.values().find(|index| index.physical == *physical).cloned()
+        self.0.now().writers.values().find(|index| index.physical == *physical).cloned()
     }
 
     /// All indexes that reads know, by uid.
     pub fn ready(&self) -> Vec<Arc<Index>> {
-        self.names.load().readers.values().cloned().collect()
+        self.0.now().readers.values().cloned().collect()
     }
 
-    /// Insert an index that is not there. Returns whether it was inserted.
+    /// The indexes as the store has them, for whoever follows its changes.
+    pub(super) fn follow(&self) -> &impl Follow {
+        &self.0
+    }
+
+    /// Learn what other instances made of a name.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn refresh(&self, uid: &IndexUid) -> Result<(), StoreError> {
+        self.0.refresh(uid.as_str(), None).await
+    }
+
+    /// Insert an index that is not there, together with the rest of the batch. Returns what is there now, and whether it
+    /// was inserted.
     ///
     /// # Errors
     /// When the store cannot be written; then nothing changed.
-    pub async fn insert(&self, index: Index) -> Result<bool, StoreError> {
-        let _one_at_a_time = self.change.lock().await;
-        if self.get(&index.uid).is_some() {
-            return Ok(false);
-        }
-        self.persist(TABLE.put(index.uid.as_str(), &index)?, Vec::new()).await?;
-        self.swap(|entries| {
-            entries.insert(index.uid.clone(), Arc::new(index.clone()));
-        });
-        Ok(true)
+    pub async fn insert(&self, index: Index, with: Batch) -> Result<(Arc<Index>, bool), StoreError> {
+        let index = Arc::new(index);
+        let plan = |records: &Records<Arc<Index>>| match records.get(index.uid.as_str()) {
+            Some(known) => Ok((Edit::nothing(), (known.value.clone(), false))),
+            None => {
+                let edit = Edit::put(index.uid.as_str(), index.clone()).with(with.clone());
+                Ok::<_, StoreError>((edit, (index.clone(), true)))
+            }
+        };
+        self.0.change(plan).await.map(|(inserted, _)| inserted)
     }
 
-    /// Change the index that is called this on the nodes, whatever its name is by now; `change` says whether it changed
-    /// anything. Returns what is there now.
+    /// Change the index that is called this on the nodes, whatever its name is by now. Returns what is there now.
     ///
     /// # Errors
     /// When the store cannot be written; then nothing changed.
     pub async fn update(
         &self,
         physical: &IndexUid,
-        change: impl FnOnce(&mut Index) -> bool + Send,
+        change: impl Fn(&mut Index) + Send,
     ) -> Result<Option<Arc<Index>>, StoreError> {
-        let _one_at_a_time = self.change.lock().await;
-        let Some(current) = self.by_physical(physical) else { return Ok(None) };
-        let mut next = Index::clone(&current);
-        if !change(&mut next) {
-            return Ok(Some(current));
-        }
-        self.persist(TABLE.put(next.uid.as_str(), &next)?, Vec::new()).await?;
-        let next = Arc::new(next);
-        self.swap(|entries| {
-            entries.insert(next.uid.clone(), next.clone());
-        });
-        Ok(Some(next))
+        let plan = |records: &Records<Arc<Index>>| {
+            let Some(current) = by_physical(records, physical) else { return Ok((Edit::nothing(), None)) };
+            let mut next = Index::clone(current);
+            change(&mut next);
+            let next = Arc::new(next);
+            Ok::<_, StoreError>((Edit::put(next.uid.as_str(), next.clone()), Some(next)))
+        };
+        self.0.change(plan).await.map(|(index, _)| index)
     }
 
     /// Give indexes new names, all at once and together with the rest of the batch. Readers keep the old ones until
-    /// [`Catalog::unveil`]; without a mark they do not. `rename` changes what else a new name brings with it.
+    /// [`Catalog::unveil`]; without a mark they do not.
     ///
     /// # Errors
     /// When the store cannot be written; then nothing changed.
@@ -180,34 +184,14 @@ impl Catalog {
         &self,
         renamings: &[Renaming],
         until: Option<&str>,
-        mut batch: Batch,
+        mut with: Batch,
     ) -> Result<Committed, StoreError> {
-        let _one_at_a_time = self.change.lock().await;
-        let current = self.names.load_full();
-        let mut next = current.writers.clone();
-        for Renaming { from, to } in renamings {
-            let moved = [(next.remove(from), to), (next.remove(to), from)];
-            for (index, uid) in moved {
-                let Some(mut index) = index.map(|index| Index::clone(&index)) else { continue };
-                match until {
-                    Some(until) => index.earlier.push(EarlierName { uid: index.uid, until: until.into() }),
-                    None => index.earlier.clear(),
-                }
-                index.uid = uid.clone();
-                index.updated_at = OffsetDateTime::now_utc();
-                next.insert(uid.clone(), Arc::new(index));
-            }
-        }
-        for uid in renamings.iter().flat_map(|renaming| [&renaming.from, &renaming.to]) {
-            batch.writes.push(match next.get(uid) {
-                Some(index) => TABLE.put(uid.as_str(), index)?,
-                None => TABLE.delete(uid.as_str()),
-            });
-        }
-        batch.renamed = renamings.iter().map(|renaming| (renaming.from.clone(), renaming.to.clone())).collect();
-        let committed = self.store.commit(batch).await?;
-        self.names.store(Arc::new(Names::new(next)));
-        Ok(committed)
+        with.renamed = renamings.iter().map(|renaming| (renaming.from.clone(), renaming.to.clone())).collect();
+        let plan = |records: &Records<Arc<Index>>| {
+            let records = renamed(records, renamings, until);
+            Ok::<_, StoreError>((Edit { records, with: with.clone() }, ()))
+        };
+        self.0.change(plan).await.map(|((), committed)| committed)
     }
 
     /// Readers learn the names that are marked with this, and of all names before them.
@@ -215,48 +199,57 @@ impl Catalog {
     /// # Errors
     /// When the store cannot be written; then nothing changed.
     pub async fn unveil(&self, until: &str) -> Result<(), StoreError> {
-        let _one_at_a_time = self.change.lock().await;
-        let current = self.names.load_full();
-        let mut next = current.writers.clone();
-        let mut writes = Vec::new();
-        for (uid, index) in &mut next {
-            let Some(last) = index.earlier.iter().rposition(|name| name.until == until) else { continue };
-            let mut changed = Index::clone(index);
-            changed.earlier.drain(..=last);
-            writes.push(TABLE.put(uid.as_str(), &changed)?);
-            *index = Arc::new(changed);
-        }
-        if !writes.is_empty() {
-            self.store.commit(Batch { writes, ..Batch::default() }).await?;
-            self.names.store(Arc::new(Names::new(next)));
-        }
-        Ok(())
+        let plan = |records: &Records<Arc<Index>>| {
+            let mut edit = Edit::nothing();
+            for (uid, record) in records {
+                let Some(last) = record.value.earlier.iter().rposition(|name| name.until == until) else { continue };
+                let mut changed = Index::clone(&record.value);
+                changed.earlier.drain(..=last);
+                edit.records.insert(uid.clone(), Some(Arc::new(changed)));
+            }
+            Ok::<_, StoreError>((edit, ()))
+        };
+        self.0.change(plan).await.map(drop)
     }
 
     /// Remove the index that is called this on the nodes, together with what else must go in the same step.
     ///
     /// # Errors
     /// When the store cannot be written; then nothing changed.
-    pub async fn remove(&self, physical: &IndexUid, with: Vec<Write>) -> Result<(), StoreError> {
-        let _one_at_a_time = self.change.lock().await;
-        let Some(index) = self.by_physical(physical) else { return Ok(()) };
-        self.persist(TABLE.delete(index.uid.as_str()), with).await?;
-        self.swap(|entries| {
-            entries.remove(&index.uid);
-        });
-        Ok(())
+    pub async fn remove(&self, physical: &IndexUid, with: Batch) -> Result<Committed, StoreError> {
+        let plan = |records: &Records<Arc<Index>>| match by_physical(records, physical) {
+            Some(index) => Ok::<_, StoreError>((Edit::delete(index.uid.as_str()).with(with.clone()), ())),
+            None => Ok((Edit::nothing(), ())),
+        };
+        self.0.change(plan).await.map(|((), committed)| committed)
     }
+}
 
-    async fn persist(&self, write: Write, mut with: Vec<Write>) -> Result<(), StoreError> {
-        with.push(write);
-        self.store.commit(Batch { writes: with, ..Batch::default() }).await.map(drop)
-    }
+fn by_physical<'a>(records: &'a Records<Arc<Index>>, physical: &IndexUid) -> Option<&'a Arc<Index>> {
+    records.values().map(|record| &record.value).find(|index| index.physical == *physical)
+}
 
-    fn swap(&self, change: impl Fn(&mut Entries)) {
-        self.names.rcu(|names| {
-            let mut next = names.writers.clone();
-            change(&mut next);
-            Names::new(next)
-        });
+/// The records that change when indexes change names, pair after pair.
+fn renamed(
+    records: &Records<Arc<Index>>,
+    renamings: &[Renaming],
+    until: Option<&str>,
+) -> BTreeMap<String, Option<Arc<Index>>> {
+    let names = renamings.iter().flat_map(|renaming| [&renaming.from, &renaming.to]);
+    let mut next: BTreeMap<String, Option<Arc<Index>>> =
+        names.map(|uid| (uid.to_string(), records.get(uid.as_str()).map(|record| record.value.clone()))).collect();
+    for Renaming { from, to } in renamings {
+        let moved = [(next.insert(from.to_string(), None), to), (next.insert(to.to_string(), None), from)];
+        for (index, uid) in moved {
+            let Some(mut index) = index.flatten().map(|index| Index::clone(&index)) else { continue };
+            match until {
+                Some(until) => index.earlier.push(EarlierName { uid: index.uid, until: until.into() }),
+                None => index.earlier.clear(),
+            }
+            index.uid = uid.clone();
+            index.updated_at = OffsetDateTime::now_utc();
+            next.insert(uid.to_string(), Some(Arc::new(index)));
+        }
     }
+    next
 }

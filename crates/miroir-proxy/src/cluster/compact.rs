@@ -16,8 +16,8 @@ impl Cluster {
     /// # Errors
     /// As [`Cluster::change`]; an unknown index is a task that fails.
     pub async fn compact_index(&self, uid: &IndexUid) -> Result<Accepted, Error> {
-        let _turn = self.lanes.turn(uid).await;
-        let change = Change { details: raw(&json!({})), ..Change::new(uid, TaskKind::IndexCompaction) };
+        let turn = self.turn(uid).await?;
+        let change = Change { details: raw(&json!({})), ..Change::new(&turn, uid, TaskKind::IndexCompaction) };
         let Some(index) = self.catalog.get(uid) else {
             return self.conclude_at_once(change.without_index()).await;
         };

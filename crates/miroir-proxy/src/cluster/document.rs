@@ -36,7 +36,7 @@ impl Cluster {
     /// # Errors
     /// As Meilisearch refuses, or when no replica of its shard can be asked.
     pub async fn document(&self, uid: &IndexUid, id: &str, query: &str) -> Result<Answer, Error> {
-        let index = self.index(uid)?;
+        let index = self.find_index(uid).await?;
         if !is_valid(id.as_bytes()) {
             // No document can have it, and any node says so, or what else is wrong with the request.
             let id: String = form_urlencoded::byte_serialize(id.as_bytes()).collect();
@@ -79,7 +79,7 @@ impl Cluster {
             Deletion::Filter(body) => Some(self.checked_filter(body).await?),
             Deletion::One(_) | Deletion::Batch(_) | Deletion::All => None,
         };
-        let _turn = self.lanes.turn(uid).await;
+        let turn = self.turn(uid).await?;
         let details = |deleted: Option<u64>| {
             let deleted = json!(deleted);
             raw(&match (&ids, &filter) {
@@ -96,7 +96,7 @@ impl Cluster {
             details: details(None),
             effects: Effects { counts_deletions: true, ..Effects::default() },
             custom_metadata,
-            ..Change::new(uid, TaskKind::DocumentDeletion)
+            ..Change::new(&turn, uid, TaskKind::DocumentDeletion)
         };
         let Some(index) = self.catalog.get(uid) else {
             change.details = details(Some(0));

@@ -65,7 +65,7 @@ impl Cluster {
             let message = format!("The function must not name `{SHARD_FIELD}` or `{UPDATED_AT_FIELD}`.");
             return Err(Error::Invalid(ErrorBody::new(Code::MiroirReservedField, message)));
         }
-        let _turn = self.lanes.turn(uid).await;
+        let turn = self.turn(uid).await?;
         let details = |edited: Option<u64>| {
             raw(&json!({
                 "editedDocuments": edited,
@@ -79,7 +79,7 @@ impl Cluster {
             details: details(None),
             effects: Effects { counts_deletions: true, ..Effects::default() },
             custom_metadata,
-            ..Change::new(uid, TaskKind::DocumentEdition)
+            ..Change::new(&turn, uid, TaskKind::DocumentEdition)
         };
         let Some(index) = self.catalog.get(uid) else {
             change.details = details(Some(0));

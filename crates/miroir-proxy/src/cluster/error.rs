@@ -1,6 +1,7 @@
 //! What can go wrong with a request, as facts. `http::error` turns them into Meilisearch's vocabulary.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use miroir_core::document::SplitError;
 use miroir_core::error::ErrorBody;
@@ -47,6 +48,12 @@ pub enum Error {
     /// The store did not take or give what it should.
     #[error("the store is unavailable")]
     Store(#[from] StoreError),
+    /// The other instances may have counted this one out.
+    #[error("This instance could not be heard by its peers for {} s and accepts no writes.", .silent.as_secs())]
+    Isolated {
+        /// Since its last heartbeat.
+        silent: Duration,
+    },
     /// A bound of ours is reached.
     #[error("Too much is in flight: {0}.")]
     Overloaded(&'static str),

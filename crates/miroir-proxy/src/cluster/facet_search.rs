@@ -21,7 +21,7 @@ impl Cluster {
     /// As Meilisearch refuses, or when shards are unavailable.
     pub async fn facet_search(&self, uid: &IndexUid, body: Bytes, rule: Option<&[u8]>) -> Result<Answer, Error> {
         let start = Instant::now();
-        let index = self.index(uid)?;
+        let index = self.find_index(uid).await?;
         let path = format!("/indexes/{}/facet-search", index.physical);
         let timeout = self.read_timeout();
         let original = Call::json("facet-search", Method::POST, path.clone(), body.clone(), timeout);

@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use arc_swap::ArcSwap;
 use futures_util::future::join_all;
 use http::Method;
 use miroir_core::error::{Code, ErrorBody};
 use miroir_core::features::{Feature, Features};
 use miroir_core::id::NodeId;
-use miroir_store::{Batch, Store, StoreError, Table, TypedTable};
+use miroir_store::{Edit, Records, Store, StoreError, Table, TypedTable, View};
 use serde_json::Value;
 
+use super::follow::Follow;
 use super::read::refused;
 use super::{Cluster, Error};
 use crate::node::{Call, Node};
@@ -23,7 +23,7 @@ const KEY: &str = "wanted";
 /// What is wanted, and who was told.
 pub struct FeatureRegistry {
     /// None: nobody has ever asked for anything; nodes are left as they are.
-    wanted: ArcSwap<Option<Features>>,
+    wanted: View<Features, Option<Features>>,
     /// What each live node was last told. A node that fails is forgotten here: it may come back with another disk.
     told: Mutex<BTreeMap<NodeId, Features>>,
     /// One change at a time.
@@ -35,13 +35,22 @@ impl FeatureRegistry {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn load(store: &dyn Store) -> Result<Self, StoreError> {
-        let wanted = TABLE.get(store, KEY).await?.map(|record| record.value);
+    pub async fn load(store: Arc<dyn Store>) -> Result<Self, StoreError> {
+        let wanted = |records: &Records<Features>| records.get(KEY).map(|record| record.value.clone());
         Ok(Self {
-            wanted: ArcSwap::from_pointee(wanted),
+            wanted: View::load(store, TABLE, wanted).await?,
             told: Mutex::default(),
             change: tokio::sync::Mutex::default(),
         })
+    }
+
+    /// The features as the store has them, for whoever follows its changes.
+    pub(super) fn follow(&self) -> &impl Follow {
+        &self.wanted
+    }
+
+    fn wanted(&self) -> Option<Features> {
+        Option::clone(&self.wanted.now())
     }
 
     fn was_told(&self, node: &NodeId, features: &Features) -> bool {
@@ -61,7 +70,7 @@ impl FeatureRegistry {
 impl Cluster {
     /// The features that clients want.
     pub fn features(&self) -> Features {
-        Option::clone(&self.features.wanted.load()).unwrap_or_default()
+        self.features.wanted().unwrap_or_default()
     }
 
     /// Refuse an action whose feature is off, in Meilisearch's words.
@@ -94,9 +103,8 @@ impl Cluster {
             }
             return Err(refusal);
         }
-        let writes = vec![TABLE.put(KEY, &next)?];
-        self.store.commit(Batch { writes, ..Batch::default() }).await?;
-        self.features.wanted.store(Arc::new(Some(next.clone())));
+        let plan = |_: &Records<Features>| Ok::<_, StoreError>((Edit::put(KEY, next.clone()), ()));
+        self.features.wanted.change(plan).await?;
         Ok(next)
     }
 
@@ -140,7 +148,7 @@ impl Cluster {
             return Ok(());
         }
         let _one_at_a_time = self.features.change.lock().await;
-        let Some(wanted) = Option::clone(&self.features.wanted.load()) else { return Ok(()) };
+        let Some(wanted) = self.features.wanted() else { return Ok(()) };
         if self.features.was_told(id, &wanted) { Ok(()) } else { self.tell(node, &wanted).await }
     }
 }

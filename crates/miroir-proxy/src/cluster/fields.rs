@@ -15,7 +15,7 @@ impl Cluster {
     /// # Errors
     /// As Meilisearch refuses, or when shards are unavailable.
     pub async fn fields(&self, uid: &IndexUid, body: Bytes) -> Result<Answer, Error> {
-        let index = self.index(uid)?;
+        let index = self.find_index(uid).await?;
         let (path, timeout) = (format!("/indexes/{}/fields", index.physical), self.read_timeout());
         let original = Call::json("fields", Method::POST, path.clone(), body.clone(), timeout);
         let Ok(request) = FieldsRequest::from_body(&body) else {

@@ -17,6 +17,7 @@ use miroir_core::task::{Effects, TaskKind};
 use miroir_core::topology::GroupPlacements;
 use serde_json::json;
 
+use super::lanes::Turn;
 use super::write::{Accepted, Change, NodePart, Step, raw};
 use super::{Cluster, Error, Index};
 use crate::node::{Call, Chunks};
@@ -125,7 +126,7 @@ impl Cluster {
         let limit = self.config.server.max_body_bytes.get() as u64;
         let (decoded, ingest) = off_thread(move || decode(ingest, limit)).await??;
         let mut prepared = self.prepare(uid, &decoded, &ingest).await?;
-        let turn = self.lanes.turn(uid).await;
+        let turn = self.turn(uid).await?;
         // Whoever had the turn before may have given the index its primary key.
         let fixed = self.catalog.get(uid).and_then(|index| index.primary_key.clone());
         if fixed.is_some() && ingest.primary_key.is_none() && prepared.primary_key != fixed {
@@ -133,9 +134,9 @@ impl Cluster {
         }
         drop(decoded);
         let answer = if may_create || self.catalog.get(uid).is_some() {
-            self.send_documents(uid, prepared, method, skip_creation, custom_metadata).await
+            self.send_documents(&turn, uid, prepared, method, skip_creation, custom_metadata).await
         } else {
-            self.decline_documents(uid, prepared.received, custom_metadata).await
+            self.decline_documents(&turn, uid, prepared.received, custom_metadata).await
         };
         drop(turn);
         answer
@@ -157,13 +158,14 @@ impl Cluster {
 
     async fn send_documents(
         &self,
+        turn: &Turn,
         uid: &IndexUid,
         prepared: Prepared,
         method: Method,
         skip_creation: bool,
         custom_metadata: Option<String>,
     ) -> Result<Accepted, Error> {
-        let (index, creation) = self.index_for_write(uid, prepared.primary_key.clone()).await?;
+        let (index, creation) = self.index_for_write(turn, uid, prepared.primary_key.clone()).await?;
         let index = self.adopt_primary_key(index, &prepared).await?;
         let topology = self.ensure_placement(index.shards).await?;
         let placements = topology
@@ -173,7 +175,7 @@ impl Cluster {
             effects: Effects { creates_index: creation.is_some(), ..Effects::default() },
             parts: creation.map(|steps| self.on_every_node(&topology, &steps)).unwrap_or_default(),
             custom_metadata,
-            ..Change::new(uid, TaskKind::DocumentAdditionOrUpdate)
+            ..Change::new(turn, uid, TaskKind::DocumentAdditionOrUpdate)
         };
         match prepared.outcome {
             Err(error) => {
@@ -210,12 +212,13 @@ impl Cluster {
     /// The index does not exist, and the client may not create it: a task that fails.
     async fn decline_documents(
         &self,
+        turn: &Turn,
         uid: &IndexUid,
         received: u64,
         custom_metadata: Option<String>,
     ) -> Result<Accepted, Error> {
         let details = raw(&json!({ "receivedDocuments": received, "indexedDocuments": 0 }));
-        let change = Change::new(uid, TaskKind::DocumentAdditionOrUpdate).without_index();
+        let change = Change::new(turn, uid, TaskKind::DocumentAdditionOrUpdate).without_index();
         self.conclude_at_once(Change { details, custom_metadata, ..change }).await
     }
 
@@ -224,14 +227,8 @@ impl Cluster {
         if !adopts {
             return Ok(index);
         }
-        let key = prepared.primary_key.clone();
-        let updated = self
-            .catalog
-            .update(&index.physical, |index| {
-                index.primary_key = key;
-                true
-            })
-            .await?;
+        let key = &prepared.primary_key;
+        let updated = self.catalog.update(&index.physical, |index| index.primary_key.clone_from(key)).await?;
         updated.ok_or_else(|| Error::IndexNotFound(index.uid.to_string()))
     }
 }

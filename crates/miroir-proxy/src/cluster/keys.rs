@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use arc_swap::{ArcSwap, Guard};
+use arc_swap::Guard;
 use miroir_core::auth::{Key, KeyRing};
 use miroir_core::error::{Code, ErrorBody};
-use miroir_store::{Batch, Store, StoreError, Table, TypedTable, Write};
+use miroir_store::{Batch, Edit, Records, State, Store, StoreError, Table, TypedTable, View};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::Error;
+use super::follow::Follow;
 
 /// Every key is held in memory.
 const MAX_KEYS: usize = 100_000;
@@ -20,12 +21,7 @@ const DEFAULTS: TypedTable<bool> = TypedTable::new(Table::Meta);
 const DEFAULTS_KEY: &str = "default_keys";
 
 /// All keys.
-pub struct Keys {
-    store: Arc<dyn Store>,
-    ring: ArcSwap<KeyRing>,
-    /// One change at a time, so that memory follows the store in order.
-    change: tokio::sync::Mutex<()>,
-}
+pub struct Keys(View<Key, KeyRing>);
 
 impl Keys {
     /// What the store remembers; the default keys when it has none.
@@ -36,14 +32,21 @@ impl Keys {
         if TABLE.list(&*store).await?.is_empty() {
             make_defaults(&*store).await?;
         }
-        let keys = TABLE.list(&*store).await?.into_iter().map(|(_, record)| record.value);
-        let ring = ArcSwap::from_pointee(KeyRing::new(master_key, keys));
-        Ok(Self { store, ring, change: tokio::sync::Mutex::default() })
+        let master_key = master_key.map(str::to_owned);
+        let ring = move |records: &Records<Key>| {
+            KeyRing::new(master_key.as_deref(), records.values().map(|record| record.value.clone()))
+        };
+        View::load(store, TABLE, ring).await.map(Self)
+    }
+
+    /// The keys as the store has them, for whoever follows its changes.
+    pub(super) fn follow(&self) -> &impl Follow {
+        &self.0
     }
 
     /// The keys as they are now.
-    pub fn ring(&self) -> Guard<Arc<KeyRing>> {
-        self.ring.load()
+    pub fn ring(&self) -> Guard<Arc<State<Key, KeyRing>>> {
+        self.0.now()
     }
 
     /// The key that a path names, by its uid or by its value.
@@ -64,15 +67,18 @@ impl Keys {
     /// # Errors
     /// [`Error::Invalid`] when its uid is taken; [`Error::Store`] when it cannot be recorded: then nothing changed.
     pub async fn create(&self, key: Key) -> Result<Arc<Key>, Error> {
-        let _one_at_a_time = self.change.lock().await;
-        if self.ring().get(key.uid).is_some() {
-            let taken = format!("`uid` field value `{}` is already an existing API key.", key.uid);
-            return Err(Error::Invalid(ErrorBody::new(Code::ApiKeyAlreadyExists, taken)));
-        }
-        if self.ring().len() >= MAX_KEYS {
-            return Err(Error::Overloaded("API keys"));
-        }
-        self.put(key).await
+        let name = key.uid.to_string();
+        let plan = |keys: &Records<Key>| {
+            if keys.contains_key(&name) {
+                let taken = format!("`uid` field value `{name}` is already an existing API key.");
+                return Err(Error::Invalid(ErrorBody::new(Code::ApiKeyAlreadyExists, taken)));
+            }
+            if keys.len() >= MAX_KEYS {
+                return Err(Error::Overloaded("API keys"));
+            }
+            Ok((Edit::put(name.as_str(), key.clone()), Arc::new(key.clone())))
+        };
+        self.0.change(plan).await.map(|(key, _)| key)
     }
 
     /// Change the key that a path names.
@@ -82,11 +88,15 @@ impl Keys {
     pub async fn update(
         &self,
         text: &str,
-        change: impl FnOnce(&Key) -> Result<Key, ErrorBody> + Send,
+        change: impl Fn(&Key) -> Result<Key, ErrorBody> + Send,
     ) -> Result<Arc<Key>, Error> {
-        let _one_at_a_time = self.change.lock().await;
-        let key = self.find(text)?;
-        self.put(change(&key).map_err(Error::Invalid)?).await
+        let uid = self.find(text)?.uid;
+        let plan = |keys: &Records<Key>| {
+            let key = keys.get(&uid.to_string()).ok_or_else(|| not_found(uid))?;
+            let key = change(&key.value).map_err(Error::Invalid)?;
+            Ok((Edit::put(uid.to_string(), key.clone()), Arc::new(key)))
+        };
+        self.0.change(plan).await.map(|(key, _)| key)
     }
 
     /// Take away the key that a path names, and with it every token that it signed.
@@ -94,29 +104,12 @@ impl Keys {
     /// # Errors
     /// As [`Keys::update`].
     pub async fn delete(&self, text: &str) -> Result<(), Error> {
-        let _one_at_a_time = self.change.lock().await;
         let uid = self.find(text)?.uid;
-        self.persist(TABLE.delete(&uid.to_string())).await?;
-        self.swap(|ring| ring.remove(uid));
-        Ok(())
-    }
-
-    async fn put(&self, key: Key) -> Result<Arc<Key>, Error> {
-        self.persist(TABLE.put(&key.uid.to_string(), &key)?).await?;
-        self.swap(|ring| ring.insert(key.clone()));
-        Ok(Arc::new(key))
-    }
-
-    async fn persist(&self, write: Write) -> Result<(), StoreError> {
-        self.store.commit(Batch { writes: vec![write], ..Batch::default() }).await.map(drop)
-    }
-
-    fn swap(&self, change: impl Fn(&mut KeyRing)) {
-        self.ring.rcu(|ring| {
-            let mut next = KeyRing::clone(ring);
-            change(&mut next);
-            next
-        });
+        let plan = |keys: &Records<Key>| match keys.contains_key(&uid.to_string()) {
+            true => Ok((Edit::delete(uid.to_string()), ())),
+            false => Err(not_found(uid)),
+        };
+        self.0.change(plan).await.map(drop)
     }
 }
 

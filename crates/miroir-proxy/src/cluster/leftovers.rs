@@ -7,20 +7,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arc_swap::ArcSwap;
 use miroir_core::id::{IndexUid, NodeId};
-use miroir_store::{Batch, Store, StoreError, Table, TypedTable, Write};
+use miroir_store::{Edit, Records, Store, StoreError, Table, Typed, TypedTable, View, Write};
+
+use super::follow::Follow;
 
 /// Who has to delete an index still.
 type Nodes = BTreeSet<NodeId>;
 
 /// All leftovers.
 pub struct Leftovers {
-    known: ArcSwap<BTreeMap<IndexUid, Nodes>>,
+    known: View<Nodes, BTreeMap<IndexUid, Nodes>>,
     /// Those that a request is about to tell the nodes about.
     in_hand: Mutex<BTreeSet<IndexUid>>,
-    /// One change at a time, so that memory follows the store in order.
-    change: tokio::sync::Mutex<()>,
 }
 
 /// A leftover that a request deals with itself; the sweeper leaves it alone while this lives.
@@ -42,19 +41,30 @@ impl Leftovers {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn load(store: &dyn Store) -> Result<Self, StoreError> {
-        let records = TABLE.list(store).await?;
-        let known = records.into_iter().filter_map(|(name, record)| Some((name.parse().ok()?, record.value)));
-        Ok(Self {
-            known: ArcSwap::from_pointee(known.collect()),
-            in_hand: Mutex::default(),
-            change: tokio::sync::Mutex::default(),
-        })
+    pub async fn load(store: Arc<dyn Store>) -> Result<Self, StoreError> {
+        let by_name = |records: &Records<Nodes>| {
+            let named = |(name, record): (&String, &Typed<Nodes>)| Some((name.parse().ok()?, record.value.clone()));
+            records.iter().filter_map(named).collect()
+        };
+        Ok(Self { known: View::load(store, TABLE, by_name).await?, in_hand: Mutex::default() })
     }
 
-    /// Some node may hold an index of this name that is no longer any client's.
+    /// The leftovers as the store has them, for whoever follows its changes.
+    pub(super) fn follow(&self) -> &impl Follow {
+        &self.known
+    }
+
+    /// Learn what other instances made of a name.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn refresh(&self, physical: &IndexUid) -> Result<(), StoreError> {
+        self.known.refresh(physical.as_str(), None).await
+    }
+
+    /// Some node may hold an index of this name that is no longer any client's, or is about to.
     pub fn contains(&self, physical: &IndexUid) -> bool {
-        self.known.load().contains_key(physical)
+        self.known.now().contains_key(physical) || self.in_hand().contains(physical)
     }
 
     fn in_hand(&self) -> MutexGuard<'_, BTreeSet<IndexUid>> {
@@ -69,7 +79,7 @@ impl Leftovers {
 
     /// The indexes that a node has to delete and that nobody deals with.
     pub fn on(&self, node: &NodeId) -> Vec<IndexUid> {
-        let known = self.known.load();
+        let known = self.known.now();
         let in_hand = self.in_hand();
         let open = known.iter().filter(|(physical, nodes)| nodes.contains(node) && !in_hand.contains(*physical));
         open.map(|(physical, _)| physical.clone()).collect()
@@ -80,39 +90,25 @@ impl Leftovers {
     /// # Errors
     /// When the record cannot be written as JSON.
     pub fn write(&self, physical: &IndexUid, nodes: &Nodes) -> Result<Write, StoreError> {
-        TABLE.put(physical.as_str(), nodes)
+        self.known.put(physical.as_str(), nodes)
     }
 
-    /// Take note of what the store has accepted.
-    pub fn learn(&self, physical: &IndexUid, nodes: &Nodes) {
-        self.known.rcu(|known| {
-            let mut next = BTreeMap::clone(known);
-            next.insert(physical.clone(), nodes.clone());
-            next
-        });
+    /// Take note of what the store has accepted, at this version.
+    pub async fn learn(&self, physical: &IndexUid, nodes: Nodes, version: u64) {
+        self.known.learn(vec![(physical.to_string(), nodes, version)]).await;
     }
 
     /// These nodes have been told to delete the index.
     ///
     /// # Errors
     /// When the store cannot be written; then nothing changed.
-    pub async fn told(&self, store: &dyn Store, physical: &IndexUid, nodes: &Nodes) -> Result<(), StoreError> {
-        let _one_at_a_time = self.change.lock().await;
-        let known = self.known.load_full();
-        let Some(before) = known.get(physical) else { return Ok(()) };
-        let left: Nodes = before.difference(nodes).cloned().collect();
-        let write = if left.is_empty() { TABLE.delete(physical.as_str()) } else { self.write(physical, &left)? };
-        store.commit(Batch { writes: vec![write], ..Batch::default() }).await?;
-        self.known.rcu(|known: &Arc<BTreeMap<IndexUid, Nodes>>| {
-            let mut next = BTreeMap::clone(known);
-            if let Some(left) = next.get_mut(physical) {
-                left.retain(|node| !nodes.contains(node));
-                if left.is_empty() {
-                    next.remove(physical);
-                }
-            }
-            next
-        });
-        Ok(())
+    pub async fn told(&self, physical: &IndexUid, nodes: &Nodes) -> Result<(), StoreError> {
+        let plan = |records: &Records<Nodes>| {
+            let Some(before) = records.get(physical.as_str()) else { return Ok((Edit::nothing(), ())) };
+            let left: Nodes = before.value.difference(nodes).cloned().collect();
+            let name = physical.as_str();
+            Ok::<_, StoreError>((if left.is_empty() { Edit::delete(name) } else { Edit::put(name, left) }, ()))
+        };
+        self.known.change(plan).await.map(drop)
     }
 }

@@ -8,9 +8,11 @@ use miroir_core::error::Code;
 use miroir_core::id::{IndexUid, ShardId};
 use miroir_core::settings::{Settings, initial};
 use miroir_core::task::{Effects, TaskKind};
+use miroir_store::{Batch, Fence};
 use serde_json::json;
 use time::OffsetDateTime;
 
+use super::lanes::Turn;
 use super::search::all_shards;
 use super::write::{Accepted, Change, Step, raw};
 use super::{Cluster, Error, Index};
@@ -25,13 +27,13 @@ impl Cluster {
     /// # Errors
     /// As [`Cluster::change`]. A uid that is taken is a task that fails.
     pub async fn create_index(&self, uid: &IndexUid, primary_key: Option<String>) -> Result<Accepted, Error> {
-        let _turn = self.lanes.turn(uid).await;
+        let turn = self.turn(uid).await?;
         let mut change = Change {
             details: raw(&json!({ "primaryKey": primary_key })),
             effects: Effects { creates_index: true, ..Effects::default() },
-            ..Change::new(uid, TaskKind::IndexCreation)
+            ..Change::new(&turn, uid, TaskKind::IndexCreation)
         };
-        let (index, creation) = self.index_for_write(uid, primary_key).await?;
+        let (index, creation) = self.index_for_write(&turn, uid, primary_key).await?;
         let Some(steps) = creation else {
             let taken = format!("Index `{uid}` already exists.");
             return self.conclude_at_once(change.doomed_by(Code::IndexAlreadyExists, taken)).await;
@@ -42,7 +44,7 @@ impl Cluster {
         let result = self.change(&index, change).await;
         if result.is_err() {
             // Not acknowledged: undo, so that the name is free again.
-            self.forget_index(&index).await?;
+            self.forget_index(&index, turn.fence()).await?;
         }
         result
     }
@@ -51,6 +53,7 @@ impl Cluster {
     /// node come with it. The caller holds the index's turn.
     pub(super) async fn index_for_write(
         &self,
+        turn: &Turn,
         uid: &IndexUid,
         primary_key: Option<String>,
     ) -> Result<(Arc<Index>, Option<Vec<Step>>), Error> {
@@ -74,9 +77,10 @@ impl Cluster {
             settings: Settings::default(),
         };
         self.ensure_placement(index.shards).await?;
-        self.catalog.insert(index.clone()).await?;
-        let steps = self.creation_steps(&index);
-        Ok((Arc::new(index), Some(steps)))
+        let with = Batch { fences: turn.fence().into_iter().collect(), ..Batch::default() };
+        let (index, inserted) = self.catalog.insert(index, with).await?;
+        let steps = inserted.then(|| self.creation_steps(&index));
+        Ok((index, steps))
     }
 
     fn creation_steps(&self, index: &Index) -> Vec<Step> {
@@ -107,9 +111,11 @@ impl Cluster {
     /// # Errors
     /// As [`Cluster::change`]. An unknown index is a task that fails.
     pub async fn delete_index(&self, uid: &IndexUid) -> Result<Accepted, Error> {
-        let _turn = self.lanes.turn(uid).await;
-        let mut change =
-            Change { details: raw(&json!({ "deletedDocuments": null })), ..Change::new(uid, TaskKind::IndexDeletion) };
+        let turn = self.turn(uid).await?;
+        let mut change = Change {
+            details: raw(&json!({ "deletedDocuments": null })),
+            ..Change::new(&turn, uid, TaskKind::IndexDeletion)
+        };
         let Some(index) = self.catalog.get(uid) else {
             change.details = raw(&json!({ "deletedDocuments": 0 }));
             return self.conclude_at_once(change.without_index()).await;
@@ -120,24 +126,32 @@ impl Cluster {
         let count = self.count_documents(&index).await.unwrap_or(0);
         change.effects.details = raw(&json!({ "deletedDocuments": count }));
         let _in_hand = self.leftovers.take_in_hand(&index.physical);
-        self.forget_index(&index).await?;
+        self.forget_index(&index, turn.fence()).await?;
         let topology = self.ensure_placement(index.shards).await?;
         change.parts = self.on_every_node(&topology, &[self.deletion_step(&index.physical)]);
         let (accepted, told) = self.change_on(&index, change).await?;
-        self.leftovers.told(&*self.store, &index.physical, &told).await?;
+        self.leftovers.told(&index.physical, &told).await?;
         Ok(accepted)
     }
 
     /// Take an index out of the catalog, and what is known of its replicas with it, in one step. From then on it is a
     /// leftover, until every node was told to delete it.
-    pub(super) async fn forget_index(&self, index: &Index) -> Result<(), Error> {
+    pub(super) async fn forget_index(&self, index: &Index, fence: Option<Fence>) -> Result<(), Error> {
+        let physical = &index.physical;
         let members = self.nodes.keys().cloned().collect();
-        let mut with = self.stale.forgetting(&index.physical);
-        with.push(self.leftovers.write(&index.physical, &members)?);
-        // Before the name is free: nobody must give it away in between.
-        self.leftovers.learn(&index.physical, &members);
-        self.catalog.remove(&index.physical, with).await?;
-        self.stale.forget(&index.physical);
+        let mut writes = vec![self.leftovers.write(physical, &members)?];
+        writes.extend(self.stale.forgetting(physical));
+        let had_stale = writes.len() > 1;
+        // The name must not be given away before memory knows that it is a leftover's.
+        let _in_hand = self.leftovers.take_in_hand(physical);
+        let with = Batch { fences: fence.into_iter().collect(), writes, ..Batch::default() };
+        let committed = self.catalog.remove(physical, with).await?;
+        if let Some(Some(version)) = committed.versions.first() {
+            self.leftovers.learn(physical, members, *version).await;
+        }
+        if had_stale {
+            self.stale.reload().await?;
+        }
         Ok(())
     }
 
@@ -155,7 +169,7 @@ impl Cluster {
         for physical in self.leftovers.on(&node.member.id) {
             // A record that a crash left behind: the index is in use, or in use again.
             if self.catalog.by_physical(&physical).is_some() {
-                self.leftovers.told(&*self.store, &physical, &told).await?;
+                self.leftovers.told(&physical, &told).await?;
                 continue;
             }
             let gone = match node.call(self.deletion_step(&physical).call).await {
@@ -166,7 +180,7 @@ impl Cluster {
                 }
             };
             if gone {
-                self.leftovers.told(&*self.store, &physical, &told).await?;
+                self.leftovers.told(&physical, &told).await?;
             }
         }
         Ok(())

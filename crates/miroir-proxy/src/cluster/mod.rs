@@ -16,12 +16,14 @@ mod facet_search;
 mod features;
 mod federation;
 mod fields;
+mod follow;
 mod ingest;
 mod keys;
 mod lanes;
 mod leftovers;
 mod lifecycle;
 mod multi_search;
+mod peers;
 mod read;
 mod rename;
 mod render;
@@ -43,26 +45,26 @@ pub use error::Error;
 pub use ingest::{Ingest, IngestBudget, Reserved};
 pub use keys::Keys;
 pub use multi_search::Rule;
+pub use peers::Peers;
 pub use rename::Swap;
 pub use search::OverFetch;
 pub use settle::Settler;
 pub use similar::Similar;
 pub use stale::StaleReplica;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
 use miroir_core::config::Config;
 use miroir_core::cover::Preference;
-use miroir_core::id::{GroupId, IndexUid, NodeId};
+use miroir_core::id::{GroupId, IndexUid, NodeId, ShardId};
 use miroir_core::inert::next_stamp;
 use miroir_core::topology::{Shape, Topology};
-use miroir_store::{Batch, Store, StoreError, Table, TypedTable};
+use miroir_store::{Edit, Records, Store, StoreError, Table, TypedTable, View};
 use time::OffsetDateTime;
 use tokio::sync::{Notify, Semaphore};
 
@@ -70,8 +72,9 @@ use crate::node::{Health, Node, NodeClient, NodeState, Weights};
 use crate::telemetry::Metrics;
 use catalog::Catalog;
 use features::FeatureRegistry;
-use lanes::Lanes;
+use lanes::{Lanes, Turn};
 use leftovers::Leftovers;
+use search::all_shards;
 use stale::StaleReplicas;
 use webhooks::Webhooks;
 
@@ -107,7 +110,9 @@ pub struct Cluster {
     pub keys: Keys,
     /// Wakes the settler.
     pub registered: Notify,
-    topology: ArcSwap<Topology>,
+    /// The instances that share the store.
+    pub peers: Peers,
+    topology: View<Arc<Topology>, Arc<Topology>>,
     nodes: BTreeMap<NodeId, Arc<Node>>,
     catalog: Catalog,
     stale: StaleReplicas,
@@ -122,7 +127,7 @@ pub struct Cluster {
     last_stamp_ms: AtomicU64,
 }
 
-const TOPOLOGY: TypedTable<Topology> = TypedTable::new(Table::Topology);
+const TOPOLOGY: TypedTable<Arc<Topology>> = TypedTable::new(Table::Topology);
 /// There is one topology.
 const TOPOLOGY_KEY: &str = "current";
 
@@ -138,9 +143,11 @@ impl Cluster {
         metrics: Metrics,
     ) -> Result<Self, StoreError> {
         let configured = config.shape();
-        let topology = load_topology(&*store, &configured, config.shards).await?;
+        let topology = load_topology(store.clone(), &configured, config.shards).await?;
+        let me = instance_id();
         let health = &config.health;
         let nodes = topology
+            .now()
             .shape
             .members
             .iter()
@@ -156,14 +163,15 @@ impl Cluster {
             budget: IngestBudget::new(config.server.max_ingest_bytes.get() as u64, metrics.clone()),
             keys: Keys::load(store.clone(), config.master_key.as_ref().map(|key| key.expose())).await?,
             catalog: Catalog::load(store.clone()).await?,
-            stale: StaleReplicas::load(&*store).await?,
-            leftovers: Leftovers::load(&*store).await?,
-            features: FeatureRegistry::load(&*store).await?,
-            webhooks: Webhooks::load(&*store, &config).await?,
-            topology: ArcSwap::from_pointee(topology),
+            stale: StaleReplicas::load(store.clone()).await?,
+            leftovers: Leftovers::load(store.clone()).await?,
+            features: FeatureRegistry::load(store.clone()).await?,
+            webhooks: Webhooks::load(store.clone(), &config).await?,
+            lanes: Lanes::new(store.clone(), me.clone()),
+            peers: Peers::load(store.clone(), me).await?,
+            topology,
             registered: Notify::new(),
             requests: Semaphore::new(config.server.max_concurrent_requests.get()),
-            lanes: Lanes::default(),
             rotation: AtomicUsize::new(0),
             dice: RandomState::new(),
             stopping: AtomicBool::new(false),
@@ -187,7 +195,7 @@ impl Cluster {
 
     /// The topology as it is now.
     pub fn topology(&self) -> Arc<Topology> {
-        self.topology.load_full()
+        Arc::clone(&self.topology.now())
     }
 
     /// All nodes, by id.
@@ -218,6 +226,71 @@ impl Cluster {
         self.catalog.read(uid).ok_or_else(|| Error::IndexNotFound(uid.to_string()))
     }
 
+    /// The same; an index that memory does not know may have come through another instance a moment ago.
+    ///
+    /// # Errors
+    /// As [`Cluster::index`].
+    pub async fn find_index(&self, uid: &IndexUid) -> Result<Arc<Index>, Error> {
+        match self.index(uid) {
+            Err(Error::IndexNotFound(_)) if self.store.is_shared() => {
+                if let Err(error) = self.catalog.refresh(uid).await {
+                    tracing::debug!(%error, "memory has to do");
+                }
+                self.index(uid)
+            }
+            found => found,
+        }
+    }
+
+    /// Wait for the right to change an index.
+    ///
+    /// # Errors
+    /// As [`Lanes::turn`].
+    async fn turn(&self, uid: &IndexUid) -> Result<Turn, Error> {
+        let turn = self.lanes.turn(uid).await?;
+        if turn.taken_over {
+            self.catalog.refresh(uid).await?;
+            self.leftovers.refresh(uid).await?;
+        }
+        Ok(turn)
+    }
+
+    /// Wait for the right to change several indexes together.
+    ///
+    /// # Errors
+    /// As [`Lanes::turn`].
+    async fn turns<'a>(&self, uids: impl IntoIterator<Item = &'a IndexUid>) -> Result<Vec<Turn>, Error> {
+        let uids: BTreeSet<&IndexUid> = uids.into_iter().collect();
+        let mut turns = Vec::with_capacity(uids.len());
+        // Everybody takes them in one order, so that nobody waits for ever.
+        for uid in uids {
+            turns.push(self.turn(uid).await?);
+        }
+        Ok(turns)
+    }
+
+    /// Give back what only an instance that runs may hold.
+    pub async fn leave(&self) {
+        self.lanes.close().await;
+        self.peers.leave().await;
+    }
+
+    /// Renew the lanes that are used, for ever.
+    pub async fn keep_lanes(self: Arc<Self>) {
+        self.lanes.keep().await;
+    }
+
+    /// How many shards, over all indexes, this instance takes care of.
+    pub fn owned_shards(&self) -> usize {
+        let owned = |index: &Index| all_shards(index).iter().filter(|s| self.owns_shard(&index.physical, **s)).count();
+        self.indexes().iter().map(|index| owned(index)).sum()
+    }
+
+    /// Whether this instance takes care of a shard.
+    fn owns_shard(&self, physical: &IndexUid, shard: ShardId) -> bool {
+        self.peers.owns(&format!("{physical}/{shard}"))
+    }
+
     /// Shards of new indexes that no live fresh replica can answer for, ascending.
     pub fn uncovered_shards(&self) -> usize {
         let topology = self.topology();
@@ -242,13 +315,16 @@ impl Cluster {
 
     /// The placements for this many shards, made and persisted when an index is the first to have so many.
     async fn ensure_placement(&self, shards: NonZeroU32) -> Result<Arc<Topology>, StoreError> {
-        let current = self.topology();
-        let Some(next) = current.with_placement(shards) else { return Ok(current) };
-        let write = TOPOLOGY.put(TOPOLOGY_KEY, &next)?;
-        self.store.commit(Batch { writes: vec![write], ..Batch::default() }).await?;
-        let next = Arc::new(next);
-        self.topology.store(next.clone());
-        Ok(next)
+        let known = self.topology();
+        if known.placements(shards).is_some() {
+            return Ok(known);
+        }
+        let plan = |records: &Records<Arc<Topology>>| {
+            let known = records.get(TOPOLOGY_KEY).map_or(&known, |record| &record.value);
+            let next = known.with_placement(shards).map_or_else(|| known.clone(), Arc::new);
+            Ok::<_, StoreError>((Edit::put(TOPOLOGY_KEY, next.clone()), next))
+        };
+        self.topology.change(plan).await.map(|(next, _)| next)
     }
 
     /// The group that answers the next read, round robin, and how the read chooses among the group's replicas.
@@ -290,30 +366,42 @@ impl Cluster {
     }
 }
 
+/// A name that no other process has or had.
+fn instance_id() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host: String = host.trim().chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(40).collect();
+    let random = uuid::Uuid::new_v4().simple().to_string();
+    let random = random.get(..8).unwrap_or_default();
+    if host.is_empty() { random.to_owned() } else { format!("{host}-{random}") }
+}
+
 /// The store is the truth; the configuration seeds it, and may say where a known node is to be found.
-async fn load_topology(store: &dyn Store, configured: &Shape, shards: NonZeroU32) -> Result<Topology, StoreError> {
-    let known = TOPOLOGY.get(store, TOPOLOGY_KEY).await?.map(|record| record.value);
-    let first_start = known.is_none();
-    let mut topology = known.unwrap_or_else(|| Topology::new(configured.clone()));
-    for difference in topology.differences(configured) {
-        tracing::warn!(%difference, "the configuration differs from the stored topology, which stays in force");
-    }
-    let mut changed = first_start;
-    for member in &mut topology.shape.members {
-        let address = configured.members.iter().find(|c| c.id == member.id).map(|c| c.address.clone());
-        if let Some(address) = address.filter(|address| *address != member.address) {
-            tracing::info!(node = %member.id, from = member.address, to = address, "node has a new address");
-            member.address = address;
-            changed = true;
+async fn load_topology(
+    store: Arc<dyn Store>,
+    configured: &Shape,
+    shards: NonZeroU32,
+) -> Result<View<Arc<Topology>, Arc<Topology>>, StoreError> {
+    let first = Arc::new(Topology::new(configured.clone()));
+    let made = move |records: &Records<Arc<Topology>>| {
+        records.get(TOPOLOGY_KEY).map_or_else(|| first.clone(), |record| record.value.clone())
+    };
+    let view = View::load(store, TOPOLOGY, made).await?;
+    let plan = |records: &Records<Arc<Topology>>| {
+        let known = records.get(TOPOLOGY_KEY).map(|record| Topology::clone(&record.value));
+        let mut topology = known.unwrap_or_else(|| Topology::new(configured.clone()));
+        for difference in topology.differences(configured) {
+            tracing::warn!(%difference, "the configuration differs from the stored topology, which stays in force");
         }
-    }
-    if let Some(next) = topology.with_placement(shards) {
-        topology = next;
-        changed = true;
-    }
-    if changed {
-        let write = TOPOLOGY.put(TOPOLOGY_KEY, &topology)?;
-        store.commit(Batch { writes: vec![write], ..Batch::default() }).await?;
-    }
-    Ok(topology)
+        for member in &mut topology.shape.members {
+            let address = configured.members.iter().find(|c| c.id == member.id).map(|c| c.address.clone());
+            if let Some(address) = address.filter(|address| *address != member.address) {
+                tracing::info!(node = %member.id, from = member.address, to = address, "node has a new address");
+                member.address = address;
+            }
+        }
+        let topology = topology.with_placement(shards).unwrap_or(topology);
+        Ok::<_, StoreError>((Edit::put(TOPOLOGY_KEY, Arc::new(topology)), ()))
+    };
+    view.change(plan).await?;
+    Ok(view)
 }

@@ -65,6 +65,11 @@ impl Cluster {
         let Ok(request) = MultiSearchRequest::from_body(&body) else {
             return Err(self.let_a_node_refuse(self.multi_search_call(body)).await);
         };
+        // Through another instance they may have come a moment ago.
+        for query in request.queries.iter().filter(|query| self.index(&query.uid).is_err()) {
+            // What is missing is told where it is asked for.
+            let _ = self.find_index(&query.uid).await;
+        }
         let mut plan = self.plan_queries(&request, rule)?;
         for query in &mut plan.queries {
             query.search.over_fetch(self.over_fetch(over_fetch));

@@ -8,9 +8,11 @@ use http::Method;
 use miroir_core::error::Code;
 use miroir_core::id::IndexUid;
 use miroir_core::task::{TaskKind, TaskQuery, TaskStatus, Unveiling};
+use miroir_store::Fence;
 use serde_json::{Value, json};
 
 use super::catalog::Renaming;
+use super::lanes::Turn;
 use super::search::all_shards;
 use super::write::{Accepted, Change, Step, raw};
 use super::{Cluster, Error, Index};
@@ -36,13 +38,19 @@ impl Cluster {
         primary_key: Option<String>,
         new_uid: Option<IndexUid>,
     ) -> Result<Accepted, Error> {
-        let _turns = self.lanes.turns([uid].into_iter().chain(&new_uid)).await;
+        let turns = self.turns([uid].into_iter().chain(&new_uid)).await?;
         let details = match &new_uid {
             Some(new) => json!({ "primaryKey": primary_key, "oldIndexUid": uid, "newIndexUid": new }),
             None => json!({ "primaryKey": primary_key }),
         };
         let also = new_uid.iter().filter(|new| *new != uid).cloned().collect();
-        let change = Change { details: raw(&details), also, ..Change::new(uid, TaskKind::IndexUpdate) };
+        let change = Change {
+            uid: Some(uid.clone()),
+            details: raw(&details),
+            also,
+            fences: fences(&turns),
+            ..Change::of_no_index(TaskKind::IndexUpdate)
+        };
         let Some(index) = self.catalog.get(uid) else {
             return self.conclude_at_once(change.without_index()).await;
         };
@@ -98,10 +106,11 @@ impl Cluster {
     /// [`Error::Store`]. A swap that cannot be made is a task that fails.
     pub async fn swap_indexes(&self, swaps: &[Swap]) -> Result<Accepted, Error> {
         let uids: Vec<IndexUid> = swaps.iter().flat_map(|swap| swap.indexes.clone()).collect();
-        let _turns = self.lanes.turns(&uids).await;
+        let turns = self.turns(&uids).await?;
         let shown = |swap: &Swap| json!({ "indexes": swap.indexes, "rename": swap.rename });
         let details: Vec<Value> = swaps.iter().map(shown).collect();
-        let change = Change { details: raw(&json!({ "swaps": details })), ..Change::of_no_index(TaskKind::IndexSwap) };
+        let details = raw(&json!({ "swaps": details }));
+        let change = Change { details, fences: fences(&turns), ..Change::of_no_index(TaskKind::IndexSwap) };
         if let Some((code, message)) = self.refuse_swaps(swaps) {
             return self.conclude_at_once(change.doomed_by(code, message)).await;
         }
@@ -165,6 +174,10 @@ impl Cluster {
         };
         Ok(self.store.tasks(&query).await?.total > 0)
     }
+}
+
+fn fences(turns: &[Turn]) -> Vec<Fence> {
+    turns.iter().filter_map(Turn::fence).collect()
 }
 
 fn token() -> String {

@@ -32,7 +32,7 @@ impl Cluster {
         rule: Option<&[u8]>,
         over_fetch: OverFetch,
     ) -> Result<Answer, Error> {
-        let index = self.index(uid)?;
+        let index = self.find_index(uid).await?;
         let path = format!("/indexes/{}/search", index.physical);
         let original = Call::json("search", Method::POST, path, body.clone(), self.read_timeout());
         self.search(&index, SearchRequest::from_body(&body), rule, over_fetch, original).await
@@ -49,7 +49,7 @@ impl Cluster {
         rule: Option<&[u8]>,
         over_fetch: OverFetch,
     ) -> Result<Answer, Error> {
-        let index = self.index(uid)?;
+        let index = self.find_index(uid).await?;
         let path = format!("/indexes/{}/search?{query}", index.physical);
         let original = Call::get("search", path, self.read_timeout());
         let pairs: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();

@@ -9,6 +9,7 @@ use miroir_core::task::{Effects, TaskKind};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::lanes::Turn;
 use super::search::all_shards;
 use super::stale::Reason;
 use super::write::{Accepted, Change, Step, raw, shards_of, stale_replica};
@@ -22,7 +23,7 @@ impl Cluster {
     /// # Errors
     /// As [`Cluster::change`]; settings that the overlay cannot carry are refused.
     pub async fn update_settings(&self, uid: &IndexUid, patch: Value, may_create: bool) -> Result<Accepted, Error> {
-        let _turn = self.lanes.turn(uid).await;
+        let turn = self.turn(uid).await?;
         let known = self.catalog.get(uid);
         let (shards, current) = match &known {
             Some(index) => (index.shards, index.settings.clone()),
@@ -32,11 +33,11 @@ impl Cluster {
             .overlay(&patch, shards, self.config.facets.node_multiplier)
             .map_err(|error| Error::Invalid(error.body()))?;
         if known.is_none() && !may_create {
-            return self.decline_settings(uid, raw(&details(&patch))).await;
+            return self.decline_settings(&turn, uid, raw(&details(&patch))).await;
         }
-        let (index, creation) = self.index_for_write(uid, None).await?;
+        let (index, creation) = self.index_for_write(&turn, uid, None).await?;
         let raw_patch = serde_json::value::to_raw_value(&patch).map_err(|e| Error::Internal(e.to_string()))?;
-        self.send_settings(&index, creation, raw_patch, &for_nodes).await
+        self.send_settings(&turn, &index, creation, raw_patch, &for_nodes).await
     }
 
     /// `DELETE /settings` and its parts: one setting, or everything, back to its default.
@@ -44,9 +45,9 @@ impl Cluster {
     /// # Errors
     /// As [`Cluster::change`]; resetting does not create an index: an unknown one is a task that fails.
     pub async fn reset_settings(&self, uid: &IndexUid, key: Option<&str>) -> Result<Accepted, Error> {
-        let _turn = self.lanes.turn(uid).await;
+        let turn = self.turn(uid).await?;
         let Some(index) = self.catalog.get(uid) else {
-            return self.decline_settings(uid, None).await;
+            return self.decline_settings(&turn, uid, None).await;
         };
         let patch = match key {
             Some(key) => json!({ key: null }),
@@ -64,17 +65,23 @@ impl Cluster {
             }
         }
         let shown = serde_json::value::to_raw_value(&shown).map_err(|e| Error::Internal(e.to_string()))?;
-        self.send_settings(&index, None, shown, &for_nodes).await
+        self.send_settings(&turn, &index, None, shown, &for_nodes).await
     }
 
     /// The index does not exist and must not come into being: a task that fails.
-    async fn decline_settings(&self, uid: &IndexUid, details: Option<Box<RawValue>>) -> Result<Accepted, Error> {
-        let change = Change::new(uid, TaskKind::SettingsUpdate).without_index();
+    async fn decline_settings(
+        &self,
+        turn: &Turn,
+        uid: &IndexUid,
+        details: Option<Box<RawValue>>,
+    ) -> Result<Accepted, Error> {
+        let change = Change::new(turn, uid, TaskKind::SettingsUpdate).without_index();
         self.conclude_at_once(Change { details, ..change }).await
     }
 
     async fn send_settings(
         &self,
+        turn: &Turn,
         index: &Index,
         creation: Option<Vec<Step>>,
         patch: Box<RawValue>,
@@ -93,11 +100,11 @@ impl Cluster {
             effects: Effects { creates_index, settings: Some(patch), ..Effects::default() },
             touched: all_shards(index),
             parts: self.on_every_node(&topology, &steps),
-            ..Change::new(&index.uid, TaskKind::SettingsUpdate)
+            ..Change::new(turn, &index.uid, TaskKind::SettingsUpdate)
         };
         let result = self.change(index, change).await;
         if result.is_err() && creates_index {
-            self.forget_index(index).await?;
+            self.forget_index(index, turn.fence()).await?;
         }
         result
     }
@@ -135,9 +142,8 @@ impl Cluster {
         let committed = strip(agreed, &kept);
         self.catalog
             .update(&index.physical, |index| {
-                index.settings = committed;
+                index.settings.clone_from(&committed);
                 index.updated_at = time::OffsetDateTime::now_utc();
-                true
             })
             .await?;
         Ok(true)
@@ -159,8 +165,8 @@ impl Cluster {
     ///
     /// # Errors
     /// [`Error::IndexNotFound`].
-    pub fn settings(&self, uid: &IndexUid) -> Result<Settings, Error> {
-        Ok(self.index(uid)?.settings.clone())
+    pub async fn settings(&self, uid: &IndexUid) -> Result<Settings, Error> {
+        Ok(self.find_index(uid).await?.settings.clone())
     }
 }
 

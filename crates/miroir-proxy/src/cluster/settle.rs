@@ -69,6 +69,18 @@ impl Round {
         self.unfinished_cancelations.extend(&about);
         about.first().copied()
     }
+
+    /// Its indexes have something to do still.
+    fn keep_busy(&mut self, task: &Task) {
+        let unveils = task.effects.unveils.iter().flat_map(|unveiling| &unveiling.physical);
+        self.busy.extend(task.physical.iter().chain(unveils).cloned());
+    }
+
+    /// A task that another instance settles.
+    fn take_note_of(&mut self, task: &Task) {
+        self.canceler(task);
+        self.keep_busy(task);
+    }
 }
 
 /// What a node says of its tasks.
@@ -156,6 +168,10 @@ impl Settler {
     }
 
     async fn settle_page(&self, tasks: Vec<Task>, round: &mut Round) -> Result<bool, Error> {
+        let (tasks, others): (Vec<Task>, Vec<Task>) = tasks.into_iter().partition(|task| self.owns(task));
+        for task in &others {
+            round.take_note_of(task);
+        }
         let heard = self.listen(&tasks).await;
         let mut settled = Vec::new();
         let mut stale: Vec<StaleReplica> = Vec::new();
@@ -166,8 +182,7 @@ impl Settler {
             update(&mut task, &heard);
             self.conclude(&mut task, &mut stale, round).await?;
             if !task.status.is_final() {
-                let unveils = task.effects.unveils.iter().flat_map(|unveiling| &unveiling.physical);
-                round.busy.extend(task.physical.iter().chain(unveils).cloned());
+                round.keep_busy(&task);
                 round.doomed.extend(to_cancel(&task));
             }
             if (task.status, &task.node_tasks, task.effects.canceler) != (before.0, &before.1, before.2)
@@ -182,15 +197,20 @@ impl Settler {
         if settled.is_empty() {
             return Ok(false);
         }
-        let writes = self.cluster.stale.writes(&stale)?;
+        let (writes, stale) = self.cluster.stale.writes(stale)?;
         let ended: Vec<Task> = match self.cluster.has_webhooks() {
             true => settled.iter().filter(|task| task.status.is_final()).cloned().collect(),
             false => Vec::new(),
         };
-        self.cluster.store.commit(Batch { writes, settled, ..Batch::default() }).await?;
+        let committed = self.cluster.store.commit(Batch { writes, settled, ..Batch::default() }).await?;
         self.cluster.announce(&ended);
-        self.cluster.stale.learn(stale);
+        self.cluster.stale.learn(stale, &committed.versions).await;
         Ok(true)
+    }
+
+    /// The tasks of one index are settled by one instance.
+    fn owns(&self, task: &Task) -> bool {
+        self.cluster.peers.owns(task.physical.as_ref().map_or("tasks", IndexUid::as_str))
     }
 
     /// Ask each node once for all of its tasks that matter here.
@@ -321,7 +341,7 @@ impl Settler {
         if effects.creates_index {
             let made = |t: &&NodeTask| t.shards.is_empty() && t.status == TaskStatus::Succeeded;
             if !task.node_tasks.iter().any(|t| made(&t)) {
-                cluster.forget_index(&index).await?;
+                cluster.forget_index(&index, None).await?;
                 return Ok(true);
             }
         }
@@ -338,8 +358,9 @@ impl Settler {
             .update(&index.physical, |index| {
                 index.ready |= effects.creates_index;
                 index.updated_at = OffsetDateTime::now_utc();
-                index.primary_key = primary_key.or_else(|| index.primary_key.take());
-                true
+                if let Some(key) = &primary_key {
+                    index.primary_key = Some(key.clone());
+                }
             })
             .await?;
         Ok(true)

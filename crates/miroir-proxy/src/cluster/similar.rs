@@ -46,7 +46,7 @@ impl Cluster {
         over_fetch: OverFetch,
     ) -> Result<Answer, Error> {
         let start = Instant::now();
-        let index = self.index(uid)?;
+        let index = self.find_index(uid).await?;
         let path = format!("/indexes/{}/similar", index.physical);
         let timeout = self.read_timeout();
         let (original, request) = match asked {

@@ -5,11 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use miroir_core::id::{IndexUid, NodeId, ShardId};
-use miroir_store::{Store, StoreError, Table, TypedTable, Write};
+use miroir_store::{Records, Store, StoreError, Table, TypedTable, View, Write};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+
+use super::follow::Follow;
 
 /// Why a replica is not trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,83 +44,86 @@ impl StaleReplica {
     }
 }
 
-type Known = BTreeMap<IndexUid, BTreeMap<(ShardId, NodeId), StaleReplica>>;
+type Known = BTreeMap<IndexUid, BTreeSet<(ShardId, NodeId)>>;
 
 /// All stale replicas of the cluster.
-pub struct StaleReplicas(ArcSwap<Known>);
+pub struct StaleReplicas(View<StaleReplica, Known>);
+
+/// Replicas on their way into the store, with a batch that is committed elsewhere.
+#[derive(Default)]
+pub struct Pending(Vec<(String, StaleReplica)>);
 
 const TABLE: TypedTable<StaleReplica> = TypedTable::new(Table::StaleReplicas);
+
+fn known(records: &Records<StaleReplica>) -> Known {
+    let mut known = Known::new();
+    for StaleReplica { index, shard, node, .. } in records.values().map(|record| &record.value) {
+        known.entry(index.clone()).or_default().insert((*shard, node.clone()));
+    }
+    known
+}
 
 impl StaleReplicas {
     /// What the store remembers.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn load(store: &dyn Store) -> Result<Self, StoreError> {
-        let this = Self(ArcSwap::default());
-        let records = TABLE.list(store).await?;
-        this.learn(records.into_iter().map(|(_, record)| record.value).collect());
-        Ok(this)
+    pub async fn load(store: Arc<dyn Store>) -> Result<Self, StoreError> {
+        View::load(store, TABLE, known).await.map(Self)
     }
 
-    /// The writes that make these known to the store; replicas that are known already cost nothing.
+    /// The replicas as the store has them, for whoever follows its changes.
+    pub(super) fn follow(&self) -> &impl Follow {
+        &self.0
+    }
+
+    /// The writes that make these known to the store, which come first in their batch; [`StaleReplicas::learn`] follows.
+    /// Replicas that are known already cost nothing.
     ///
     /// # Errors
     /// When a record cannot be written as JSON.
-    pub fn writes(&self, replicas: &[StaleReplica]) -> Result<Vec<Write>, StoreError> {
-        let known = self.0.load();
-        replicas
-            .iter()
-            .filter(|new| !known.get(&new.index).is_some_and(|of| of.contains_key(&(new.shard, new.node.clone()))))
-            .map(|new| TABLE.put(&new.key(), new))
-            .collect()
+    pub fn writes(&self, replicas: Vec<StaleReplica>) -> Result<(Vec<Write>, Pending), StoreError> {
+        let state = self.0.now();
+        let new = replicas.into_iter().map(|replica| (replica.key(), replica));
+        let new: Vec<_> = new.filter(|(key, _)| !state.records().contains_key(key)).collect();
+        let writes = new.iter().map(|(key, replica)| self.0.put(key, replica)).collect::<Result<_, _>>()?;
+        Ok((writes, Pending(new)))
     }
 
-    /// Take note of what the store has accepted.
-    pub fn learn(&self, replicas: Vec<StaleReplica>) {
-        if replicas.is_empty() {
-            return;
-        }
-        self.0.rcu(|known| {
-            let mut next = Known::clone(known);
-            for replica in &replicas {
-                next.entry(replica.index.clone())
-                    .or_default()
-                    .entry((replica.shard, replica.node.clone()))
-                    .or_insert_with(|| replica.clone());
-            }
-            next
-        });
+    /// Take note of what the store has accepted, at these versions.
+    pub async fn learn(&self, Pending(new): Pending, versions: &[Option<u64>]) {
+        let written = new.into_iter().zip(versions);
+        let written = written.filter_map(|((key, replica), version)| Some((key, replica, (*version)?)));
+        self.0.learn(written.collect()).await;
     }
 
-    /// The writes that forget an index in the store; [`StaleReplicas::forget`] follows.
+    /// The writes that forget an index in the store; [`StaleReplicas::reload`] follows.
     pub fn forgetting(&self, index: &IndexUid) -> Vec<Write> {
-        let known = self.0.load();
-        known.get(index).into_iter().flat_map(|of| of.values()).map(|replica| TABLE.delete(&replica.key())).collect()
+        let state = self.0.now();
+        let of_index = state.records().iter().filter(|(_, record)| record.value.index == *index);
+        of_index.map(|(key, _)| TABLE.delete(key)).collect()
     }
 
-    /// A deleted index has no replicas.
-    pub fn forget(&self, index: &IndexUid) {
-        self.0.rcu(|known| {
-            let mut next = Known::clone(known);
-            next.remove(index);
-            next
-        });
+    /// Read them again.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn reload(&self) -> Result<(), StoreError> {
+        self.0.reload().await
     }
 
     /// A view for planning one request.
     pub fn of(&self, index: &IndexUid) -> BTreeSet<(ShardId, NodeId)> {
-        self.0.load().get(index).map(|of| of.keys().cloned().collect()).unwrap_or_default()
+        self.0.now().get(index).cloned().unwrap_or_default()
     }
 
     /// Whether anything on this node is stale.
     pub fn any_on(&self, node: &NodeId) -> bool {
-        self.0.load().values().any(|of| of.keys().any(|(_, n)| n == node))
+        self.0.now().values().any(|of| of.iter().any(|(_, n)| n == node))
     }
 
     /// All of them.
     pub fn all(&self) -> Vec<StaleReplica> {
-        let known: Arc<Known> = self.0.load_full();
-        known.values().flat_map(|of| of.values().cloned()).collect()
+        self.0.now().records().values().map(|record| record.value.clone()).collect()
     }
 }

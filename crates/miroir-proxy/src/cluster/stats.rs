@@ -47,7 +47,7 @@ impl Cluster {
     /// # Errors
     /// [`Error::IndexNotFound`], or when shards are unavailable.
     pub async fn index_stats(&self, uid: &IndexUid, query: &str) -> Result<Answer, Error> {
-        let index = self.index(uid)?;
+        let index = self.find_index(uid).await?;
         let wanted = self.wanted(query, &format!("/indexes/{}/stats", index.physical)).await?;
         let stats = self.stats_of(&index, wanted).await?;
         Ok(Answer::whole(to_json(&stats)?))

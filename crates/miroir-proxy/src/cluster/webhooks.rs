@@ -9,7 +9,6 @@ use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -24,11 +23,12 @@ use hyper_util::rt::TokioExecutor;
 use miroir_core::config::Config;
 use miroir_core::task::Task;
 use miroir_core::webhook::{MAX_WEBHOOKS, Webhook, WebhookError, WebhookPatch};
-use miroir_store::{Batch, Store, StoreError, Table, TypedTable};
+use miroir_store::{Edit, Records, Store, StoreError, Table, TypedTable, View};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+use super::follow::Follow;
 use super::{Cluster, Error};
 
 /// Finished tasks that wait to be told. More than these are not told.
@@ -49,8 +49,7 @@ type Hooks = BTreeMap<Uuid, Webhook>;
 
 /// Who is told, and what they are still to be told.
 pub struct Webhooks {
-    hooks: ArcSwap<Hooks>,
-    change: tokio::sync::Mutex<()>,
+    hooks: View<Webhook, Hooks>,
     waiting: mpsc::Sender<Bytes>,
     /// Taken by the sender.
     queue: std::sync::Mutex<Option<mpsc::Receiver<Bytes>>>,
@@ -61,29 +60,31 @@ impl Webhooks {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn load(store: &dyn Store, config: &Config) -> Result<Self, StoreError> {
-        let records = TABLE.list(store).await?;
-        let mut hooks: Hooks =
-            records.into_iter().filter_map(|(uuid, record)| Some((uuid.parse().ok()?, record.value))).collect();
-        if let Some(url) = &config.task_webhook.url {
+    pub async fn load(store: Arc<dyn Store>, config: &Config) -> Result<Self, StoreError> {
+        let configured = config.task_webhook.url.as_ref().map(|url| {
             let secret = config.task_webhook.authorization_header.iter();
             let headers = secret.map(|value| ("Authorization".to_owned(), value.expose().to_owned())).collect();
-            hooks.insert(Uuid::nil(), Webhook { url: url.clone(), headers });
-        }
+            (Uuid::nil(), Webhook { url: url.clone(), headers })
+        });
+        let hooks = move |records: &Records<Webhook>| {
+            let stored = records.iter().filter_map(|(uuid, record)| Some((uuid.parse().ok()?, record.value.clone())));
+            stored.chain(configured.clone()).collect()
+        };
         let (waiting, queue) = mpsc::channel(QUEUE);
-        Ok(Self {
-            hooks: ArcSwap::from_pointee(hooks),
-            change: tokio::sync::Mutex::default(),
-            waiting,
-            queue: std::sync::Mutex::new(Some(queue)),
-        })
+        let hooks = View::load(store, TABLE, hooks).await?;
+        Ok(Self { hooks, waiting, queue: std::sync::Mutex::new(Some(queue)) })
+    }
+
+    /// The webhooks as the store has them, for whoever follows its changes.
+    pub(super) fn follow(&self) -> &impl Follow {
+        &self.hooks
     }
 }
 
 impl Cluster {
     /// `GET /webhooks`.
     pub fn webhooks(&self) -> Value {
-        let hooks = self.webhooks.hooks.load();
+        let hooks = self.webhooks.hooks.now();
         let results: Vec<Value> = hooks.iter().map(|(uuid, hook)| hook.view(*uuid)).collect();
         serde_json::json!({ "results": results })
     }
@@ -93,7 +94,7 @@ impl Cluster {
     /// # Errors
     /// [`WebhookError::NotFound`].
     pub fn webhook(&self, uuid: Uuid) -> Result<Value, Error> {
-        let hooks = self.webhooks.hooks.load();
+        let hooks = self.webhooks.hooks.now();
         let hook = hooks.get(&uuid).ok_or(WebhookError::NotFound(uuid));
         hook.map(|hook| hook.view(uuid)).map_err(refused)
     }
@@ -103,13 +104,15 @@ impl Cluster {
     /// # Errors
     /// As Meilisearch refuses; [`Error::Store`].
     pub async fn create_webhook(&self, patch: WebhookPatch) -> Result<Value, Error> {
-        let _one_at_a_time = self.webhooks.change.lock().await;
         let uuid = Uuid::new_v4();
-        if self.webhooks.hooks.load().keys().filter(|uuid| !uuid.is_nil()).count() >= MAX_WEBHOOKS {
-            return Err(refused(WebhookError::TooMany));
-        }
-        let hook = patch.create(uuid).map_err(refused)?;
-        self.keep_webhook(uuid, Some(&hook)).await?;
+        let plan = |hooks: &Records<Webhook>| {
+            if hooks.len() >= MAX_WEBHOOKS {
+                return Err(refused(WebhookError::TooMany));
+            }
+            let hook = patch.clone().create(uuid).map_err(refused)?;
+            Ok::<_, Error>((Edit::put(uuid.to_string(), hook.clone()), hook))
+        };
+        let (hook, _) = self.webhooks.hooks.change(plan).await?;
         Ok(hook.view(uuid))
     }
 
@@ -118,10 +121,11 @@ impl Cluster {
     /// # Errors
     /// As [`Cluster::create_webhook`].
     pub async fn change_webhook(&self, uuid: Uuid, patch: WebhookPatch) -> Result<Value, Error> {
-        let _one_at_a_time = self.webhooks.change.lock().await;
-        let hook = self.editable_webhook(uuid)?;
-        let hook = patch.apply(uuid, hook).map_err(refused)?;
-        self.keep_webhook(uuid, Some(&hook)).await?;
+        let plan = |hooks: &Records<Webhook>| {
+            let hook = patch.clone().apply(uuid, editable(hooks, uuid)?).map_err(refused)?;
+            Ok::<_, Error>((Edit::put(uuid.to_string(), hook.clone()), hook))
+        };
+        let (hook, _) = self.webhooks.hooks.change(plan).await?;
         Ok(hook.view(uuid))
     }
 
@@ -130,37 +134,16 @@ impl Cluster {
     /// # Errors
     /// As [`Cluster::create_webhook`].
     pub async fn delete_webhook(&self, uuid: Uuid) -> Result<(), Error> {
-        let _one_at_a_time = self.webhooks.change.lock().await;
-        self.editable_webhook(uuid)?;
-        self.keep_webhook(uuid, None).await
-    }
-
-    fn editable_webhook(&self, uuid: Uuid) -> Result<Webhook, Error> {
-        if uuid.is_nil() {
-            return Err(refused(WebhookError::Immutable(uuid)));
-        }
-        self.webhooks.hooks.load().get(&uuid).cloned().ok_or_else(|| refused(WebhookError::NotFound(uuid)))
-    }
-
-    async fn keep_webhook(&self, uuid: Uuid, hook: Option<&Webhook>) -> Result<(), Error> {
-        let key = uuid.to_string();
-        let write = match hook {
-            Some(hook) => TABLE.put(&key, hook)?,
-            None => TABLE.delete(&key),
+        let plan = |hooks: &Records<Webhook>| {
+            editable(hooks, uuid)?;
+            Ok((Edit::delete(uuid.to_string()), ()))
         };
-        self.store.commit(Batch { writes: vec![write], ..Batch::default() }).await?;
-        let mut next = Hooks::clone(&self.webhooks.hooks.load());
-        match hook {
-            Some(hook) => next.insert(uuid, hook.clone()),
-            None => next.remove(&uuid),
-        };
-        self.webhooks.hooks.store(Arc::new(next));
-        Ok(())
+        self.webhooks.hooks.change(plan).await.map(drop)
     }
 
     /// Somebody is to be told.
     pub(super) fn has_webhooks(&self) -> bool {
-        !self.webhooks.hooks.load().is_empty()
+        !self.webhooks.hooks.now().is_empty()
     }
 
     /// These tasks have ended, and that is in the store.
@@ -182,12 +165,21 @@ impl Cluster {
         let client = client();
         let mut tasks = Vec::new();
         while queue.recv_many(&mut tasks, TOGETHER).await > 0 {
-            let hooks = self.webhooks.hooks.load_full();
+            let hooks = self.webhooks.hooks.snapshot();
             let Some(body) = compressed(&tasks) else { break };
             tasks.clear();
             join_all(hooks.iter().map(|(uuid, hook)| tell(&client, *uuid, hook, &body))).await;
         }
     }
+}
+
+/// A webhook that is not the configuration's.
+fn editable(hooks: &Records<Webhook>, uuid: Uuid) -> Result<Webhook, Error> {
+    if uuid.is_nil() {
+        return Err(refused(WebhookError::Immutable(uuid)));
+    }
+    let hook = hooks.get(&uuid.to_string()).map(|record| record.value.clone());
+    hook.ok_or_else(|| refused(WebhookError::NotFound(uuid)))
 }
 
 fn refused(error: WebhookError) -> Error {

@@ -12,12 +12,13 @@ use miroir_core::id::{IndexUid, NodeId, ShardId};
 use miroir_core::quorum::{self, Answer as ReplicaAnswer, Verdict};
 use miroir_core::task::{Effects, NewTask, NodeTask, TaskKind, TaskStatus};
 use miroir_core::topology::{GroupPlacements, Topology};
-use miroir_store::Batch;
+use miroir_store::{Batch, Fence};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
 use super::catalog::Renaming;
+use super::lanes::Turn;
 use super::read::refused;
 use super::stale::{Reason, StaleReplica};
 use super::{Answer, Cluster, Degraded, Error, Index};
@@ -42,6 +43,8 @@ pub struct Change {
     pub doomed: Option<ErrorBody>,
     /// The client's own note.
     pub custom_metadata: Option<String>,
+    /// The turns that it is made in: it is recorded only while they last.
+    pub fences: Vec<Fence>,
     /// Names that change with the registration of the task.
     pub renamings: Vec<Renaming>,
     /// The shards it touches.
@@ -51,9 +54,9 @@ pub struct Change {
 }
 
 impl Change {
-    /// A change of one index, without anything to do yet.
-    pub fn new(uid: &IndexUid, kind: TaskKind) -> Self {
-        Self { uid: Some(uid.clone()), ..Self::of_no_index(kind) }
+    /// A change of one index in its turn, without anything to do yet.
+    pub fn new(turn: &Turn, uid: &IndexUid, kind: TaskKind) -> Self {
+        Self { uid: Some(uid.clone()), fences: turn.fence().into_iter().collect(), ..Self::of_no_index(kind) }
     }
 
     /// A change that is not one index's.
@@ -66,6 +69,7 @@ impl Change {
             effects: Effects::default(),
             doomed: None,
             custom_metadata: None,
+            fences: Vec::new(),
             renamings: Vec::new(),
             touched: Vec::new(),
             parts: Vec::new(),
@@ -154,6 +158,7 @@ impl Cluster {
     /// # Errors
     /// As [`Cluster::change`].
     pub(super) async fn change_on(&self, index: &Index, change: Change) -> Result<(Accepted, BTreeSet<NodeId>), Error> {
+        self.peers.require_heard()?;
         let topology = self.topology();
         let placements = topology
             .placements(index.shards)
@@ -261,14 +266,15 @@ impl Cluster {
         &self,
         mut change: Change,
         index: Option<&Index>,
-        sent: Sent,
+        mut sent: Sent,
         status: TaskStatus,
         degraded: Degraded,
     ) -> Result<Accepted, Error> {
-        let renamings = std::mem::take(&mut change.renamings);
+        self.peers.require_heard()?;
+        let (renamings, fences) = (std::mem::take(&mut change.renamings), std::mem::take(&mut change.fences));
+        let (writes, stale) = self.stale.writes(std::mem::take(&mut sent.stale))?;
         let task = new_task(change, index, &sent, status);
-        let writes = self.stale.writes(&sent.stale)?;
-        let batch = Batch { writes, new_tasks: vec![task.clone()], ..Batch::default() };
+        let batch = Batch { fences, writes, new_tasks: vec![task.clone()], ..Batch::default() };
         let committed = match renamings.as_slice() {
             [] => self.store.commit(batch).await?,
             renamings => {
@@ -276,7 +282,7 @@ impl Cluster {
                 self.catalog.rename(renamings, until, batch).await?
             }
         };
-        self.stale.learn(sent.stale);
+        self.stale.learn(stale, &committed.versions).await;
         let uid =
             committed.tasks.first().copied().ok_or_else(|| Error::Internal("the store numbered no task".into()))?;
         self.metrics.task(status.name());
@@ -288,11 +294,11 @@ impl Cluster {
 
     /// Persist stale replicas, then hold them in memory.
     pub(super) async fn record_stale(&self, stale: Vec<StaleReplica>) -> Result<(), Error> {
-        let writes = self.stale.writes(&stale)?;
+        let (writes, stale) = self.stale.writes(stale)?;
         if !writes.is_empty() {
-            self.store.commit(Batch { writes, ..Batch::default() }).await?;
+            let committed = self.store.commit(Batch { writes, ..Batch::default() }).await?;
+            self.stale.learn(stale, &committed.versions).await;
         }
-        self.stale.learn(stale);
         Ok(())
     }
 

@@ -53,6 +53,7 @@ impl From<Error> for Failure {
                 tracing::error!(error = %source, "the store failed");
                 Self::new(Code::MiroirStoreUnavailable, "The store is unavailable; nothing was acknowledged.")
             }
+            Error::Isolated { .. } => Self::new(Code::MiroirStoreUnavailable, text),
             Error::Overloaded(_) => Self::overloaded(text),
             Error::TooLarge { .. } => Self::new(Code::PayloadTooLarge, text),
             Error::Encoding { .. } => Self::new(Code::MalformedPayload, text),

@@ -32,7 +32,7 @@ pub async fn list(
 }
 
 pub async fn get(State(cluster): State<Shared>, Path(uid): Path<String>) -> Result<Response, Failure> {
-    let index = cluster.index(&index_uid(&uid)?)?;
+    let index = cluster.find_index(&index_uid(&uid)?).await?;
     Ok(json(StatusCode::OK, view(&index).to_string()))
 }
 

@@ -16,7 +16,7 @@ use super::{Shared, answered, body, index_uid, json};
 use crate::cluster::Error;
 
 pub async fn all(State(cluster): State<Shared>, Path(uid): Path<String>) -> Result<Response, Failure> {
-    let settings = cluster.settings(&index_uid(&uid)?)?;
+    let settings = cluster.settings(&index_uid(&uid)?).await?;
     let features = cluster.features();
     let hidden: Vec<&str> = GATED.iter().filter(|gated| !features.has(gated.feature)).map(|gated| gated.key).collect();
     Ok(json(StatusCode::OK, settings.to_json_without(&hidden)))
@@ -49,7 +49,7 @@ pub async fn one(
     Path((uid, name)): Path<(String, String)>,
 ) -> Result<Response, Failure> {
     let Some(setting) = sub_setting(&name) else { return Ok(StatusCode::NOT_FOUND.into_response()) };
-    let settings = cluster.settings(&index_uid(&uid)?)?;
+    let settings = cluster.settings(&index_uid(&uid)?).await?;
     let value = settings.get(setting.key).cloned().unwrap_or_else(|| unshown(setting.key));
     Ok(json(StatusCode::OK, value.to_string()))
 }

@@ -76,6 +76,8 @@ struct Inner {
     scatter_partial: Counter,
     scatter_retries: Counter,
     ingest_bytes: Gauge,
+    peers: Gauge,
+    owned_shards: Gauge,
 }
 
 impl Default for Metrics {
@@ -99,6 +101,8 @@ impl Default for Metrics {
             scatter_partial: Counter::default(),
             scatter_retries: Counter::default(),
             ingest_bytes: Gauge::default(),
+            peers: Gauge::default(),
+            owned_shards: Gauge::default(),
         };
         Self(Arc::new(inner.registered()))
     }
@@ -117,6 +121,8 @@ impl Inner {
         r.register("shard_coverage", "Share of shards with a live fresh replica", self.shard_coverage.clone());
         r.register("degraded_shards", "Shards that reads had to answer without", self.degraded_shards.clone());
         r.register("shard_distribution", "Shard replicas placed on the node", self.shard_distribution.clone());
+        r.register("peer_pod_count", "Instances that share the store and live", self.peers.clone());
+        r.register("owned_shards_count", "Shards that this instance takes care of", self.owned_shards.clone());
         r.register("stale_replicas", "Replicas that may have missed a write", self.stale_replicas.clone());
         r.register("task_processing_age_seconds", "Age of the oldest unsettled task", self.task_processing_age.clone());
         r.register("tasks", "Tasks that reached this status", self.tasks.clone());
@@ -176,6 +182,16 @@ impl Metrics {
     pub fn coverage(&self, share: f64, stale_replicas: usize) {
         self.0.shard_coverage.set(share);
         self.0.stale_replicas.set(stale_replicas as i64);
+    }
+
+    /// How many instances live, this one among them.
+    pub fn peers(&self, count: usize) {
+        self.0.peers.set(count as i64);
+    }
+
+    /// How many shards this instance takes care of.
+    pub fn owned_shards(&self, count: usize) {
+        self.0.owned_shards.set(count as i64);
     }
 
     /// A read asked this many nodes.

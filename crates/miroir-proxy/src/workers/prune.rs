@@ -16,6 +16,9 @@ pub async fn prune_tasks(cluster: Arc<Cluster>) {
     let mut ticks = tokio::time::interval(EVERY);
     loop {
         ticks.tick().await;
+        if !cluster.peers.owns("task pruning") {
+            continue;
+        }
         let finished_before = OffsetDateTime::now_utc() - cluster.config.task_registry.retention;
         loop {
             match cluster.store.prune_tasks(finished_before, STEP).await {

@@ -11,7 +11,8 @@ pub async fn catch_up_nodes(cluster: Arc<Cluster>) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        for node in cluster.nodes() {
+        // Each is one instance's business.
+        for node in cluster.nodes().filter(|node| cluster.peers.owns(node.member.id.as_str())) {
             let mut caught_up = cluster.catch_up_features(node).await;
             if node.health.state().is_live() {
                 caught_up = caught_up.and(cluster.sweep_leftovers(node).await);
