@@ -1,16 +1,15 @@
-//! A cluster: nodes, and one orchestrator in front of them.
+//! A cluster: nodes, and one orchestrator in front of them, or several that share a Redis.
 
-use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::client::Client;
-use crate::config::{self, ADMIN_KEY, CLIENT_KEY};
+use crate::config;
+use crate::instance::Instance;
 use crate::node::{NODE_KEY, Node, START_BOUND, Scratch};
-use crate::process::Process;
-use crate::{binaries, ports, wait};
+use crate::redis::Redis;
 
 /// How a cluster is to be laid out.
 #[derive(Clone, Debug)]
@@ -19,6 +18,7 @@ pub struct ClusterBuilder {
     groups: usize,
     replication_factor: usize,
     shards: usize,
+    instances: usize,
     overrides: Vec<(String, Value)>,
 }
 
@@ -51,6 +51,13 @@ impl ClusterBuilder {
         self
     }
 
+    /// Orchestrators; more than one share a Redis.
+    #[must_use]
+    pub fn instances(mut self, instances: usize) -> Self {
+        self.instances = instances;
+        self
+    }
+
     /// What a read does without a shard: `partial` or `error`.
     #[must_use]
     pub fn policy(self, policy: &str) -> Self {
@@ -74,17 +81,13 @@ impl ClusterBuilder {
         for node in &nodes {
             node.client().healthy(START_BOUND);
         }
-        let mut cluster = Cluster {
-            proxy: None,
-            nodes,
-            port: ports::free(),
-            metrics_port: ports::free(),
-            config: scratch.path().join("miroir.yaml"),
-            layout: self,
-            scratch,
-        };
-        cluster.write_config();
-        cluster.start_proxy();
+        let redis = (self.instances > 1).then(|| Redis::start(scratch.path()));
+        let instances = (0..self.instances).map(|i| Instance::new(i, scratch.path())).collect();
+        let mut cluster = Cluster { instances, redis, nodes, layout: self, scratch };
+        for i in 0..cluster.instances.len() {
+            cluster.write_config(i);
+            cluster.instances[i].start();
+        }
         cluster.wait_ready();
         cluster
     }
@@ -93,26 +96,29 @@ impl ClusterBuilder {
 /// A running cluster. Dropped: everything is killed and removed.
 #[derive(Debug)]
 pub struct Cluster {
-    proxy: Option<Process>,
+    instances: Vec<Instance>,
+    redis: Option<Redis>,
     nodes: Vec<Node>,
-    port: u16,
-    metrics_port: u16,
-    config: PathBuf,
     layout: ClusterBuilder,
     // Last, so that the processes are gone before their files.
     scratch: Scratch,
 }
 
 impl Cluster {
-    /// Three nodes, one group, two replicas, 16 shards, unless said otherwise.
+    /// Three nodes, one group, two replicas, 16 shards, one orchestrator, unless said otherwise.
     pub fn builder() -> ClusterBuilder {
-        ClusterBuilder { nodes: 3, groups: 1, replication_factor: 2, shards: 16, overrides: Vec::new() }
+        let overrides = Vec::new();
+        ClusterBuilder { nodes: 3, groups: 1, replication_factor: 2, shards: 16, instances: 1, overrides }
     }
 
-    fn write_config(&self) {
+    fn write_config(&self, instance: usize) {
         let layout = &self.layout;
-        let store = self.scratch.path().join("miroir.db");
-        let mut file = config::base(self.port, self.metrics_port, &store.to_string_lossy(), NODE_KEY);
+        let store = match &self.redis {
+            Some(redis) => json!({ "backend": "redis", "url": redis.url() }),
+            None => json!({ "backend": "sqlite", "path": self.scratch.path().join("miroir.db") }),
+        };
+        let instance = &self.instances[instance];
+        let mut file = config::base(instance.port, instance.metrics_port, &store, NODE_KEY);
         file["shards"] = json!(layout.shards);
         file["replication_factor"] = json!(layout.replication_factor);
         file["replica_groups"] = json!(layout.groups);
@@ -121,55 +127,61 @@ impl Cluster {
         for (path, value) in &layout.overrides {
             config::set(&mut file, path, value.clone());
         }
-        std::fs::write(&self.config, format!("{file:#}\n")).unwrap_or_else(|error| panic!("configuration: {error}"));
+        let written = std::fs::write(&instance.config, format!("{file:#}\n"));
+        written.unwrap_or_else(|error| panic!("configuration: {error}"));
     }
 
-    fn start_proxy(&mut self) {
-        let log = self.scratch.path().join("miroir.log");
-        let file = self.config.to_string_lossy();
-        let started =
-            binaries::proxy().and_then(|binary| Process::start("miroir", &binary, &["--config", &file], &log));
-        self.proxy = Some(started.unwrap_or_else(|error| panic!("orchestrator: {error:#}")));
-    }
-
-    /// Waits until the orchestrator says that it is ready.
+    /// Waits until every orchestrator that runs says that it is ready.
     ///
     /// # Panics
-    /// When it ends, or does not become ready in time.
+    /// When one ends, or does not become ready in time.
     pub fn wait_ready(&mut self) {
-        let client = self.client();
-        let Some(proxy) = self.proxy.as_mut() else { panic!("the orchestrator is not running") };
-        wait::eventually("the orchestrator is ready", START_BOUND, || {
-            if let Some(status) = proxy.ended() {
-                panic!("the orchestrator ended ({status}):\n{}", proxy.log());
-            }
-            client.try_send("GET", "/_miroir/ready", None, &[]).ok().filter(|answer| answer.status == 200)
-        });
+        for instance in &mut self.instances {
+            instance.wait_ready();
+        }
+    }
+
+    /// One of the orchestrators.
+    pub fn instance(&self, instance: usize) -> &Instance {
+        &self.instances[instance]
+    }
+
+    /// One of the orchestrators, to kill or to start.
+    pub fn instance_mut(&mut self, instance: usize) -> &mut Instance {
+        &mut self.instances[instance]
+    }
+
+    /// What the orchestrators share.
+    ///
+    /// # Panics
+    /// When there is one orchestrator alone.
+    pub fn redis(&mut self) -> &mut Redis {
+        self.redis.as_mut().expect("a cluster of several instances")
     }
 
     /// `http://host:port` of the orchestrator.
     pub fn address(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        self.instances[0].address()
     }
 
     /// Its host and port.
     pub fn socket(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("127.0.0.1:{}", self.instances[0].port)
     }
 
     /// A client with the clients' key.
     pub fn client(&self) -> Client {
-        Client::new(&self.address(), CLIENT_KEY)
+        self.instances[0].client()
     }
 
     /// A client with the operators' key.
     pub fn admin(&self) -> Client {
-        Client::new(&self.address(), ADMIN_KEY)
+        self.instances[0].admin()
     }
 
     /// A client of the metrics port.
     pub fn metrics(&self) -> Client {
-        Client::anonymous(&format!("http://127.0.0.1:{}", self.metrics_port))
+        self.instances[0].metrics()
     }
 
     /// A client of one node, past the orchestrator.
@@ -199,29 +211,27 @@ impl Cluster {
 
     /// The orchestrator's process number; 0 while it is not running.
     pub fn proxy_pid(&self) -> u32 {
-        self.proxy.as_ref().map_or(0, Process::pid)
+        self.instances[0].pid()
     }
 
     /// What the orchestrator has printed.
     pub fn proxy_log(&self) -> String {
-        self.proxy.as_ref().map(Process::log).unwrap_or_default()
+        self.instances[0].log()
     }
 
     /// `kill -9` of the orchestrator.
     pub fn kill_proxy(&mut self) {
-        self.proxy = None;
+        self.instances[0].kill();
     }
 
     /// SIGTERM to the orchestrator; the status it exits with, `None` when it does not within `bound`.
     pub fn terminate_proxy(&mut self, bound: Duration) -> Option<ExitStatus> {
-        self.proxy.as_mut().and_then(|proxy| proxy.terminate(bound))
+        self.instances[0].terminate(bound)
     }
 
     /// Starts the orchestrator again, on its port and store, and waits until it is ready.
     pub fn restart_proxy(&mut self) {
-        self.kill_proxy();
-        self.start_proxy();
-        self.wait_ready();
+        self.instances[0].restart();
     }
 
     /// Whether the topology counts the node as usable, from the orchestrator's point of view.

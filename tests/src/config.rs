@@ -21,7 +21,7 @@ pub fn set(config: &mut Value, path: &str, value: Value) {
 }
 
 /// A configuration with health checks quick enough for tests. JSON, which is YAML too.
-pub fn base(port: u16, metrics_port: u16, store: &str, node_key: &str) -> Value {
+pub fn base(port: u16, metrics_port: u16, store: &Value, node_key: &str) -> Value {
     json!({
         "master_key": CLIENT_KEY,
         "node_master_key": node_key,
@@ -29,7 +29,7 @@ pub fn base(port: u16, metrics_port: u16, store: &str, node_key: &str) -> Value 
         "server": { "bind": "127.0.0.1", "port": port },
         "metrics": { "bind": "127.0.0.1", "port": metrics_port },
         "admin": { "api_key": ADMIN_KEY },
-        "task_store": { "backend": "sqlite", "path": store },
+        "task_store": store,
         "health": { "interval_ms": 250, "timeout_ms": 250, "unhealthy_threshold": 2, "recovery_threshold": 2 },
     })
 }

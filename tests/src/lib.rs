@@ -1,6 +1,6 @@
 //! The harness of the end-to-end tests: real processes, real sockets, and one Meilisearch as the oracle.
 //!
-//! A [`Cluster`] is a number of nodes and one orchestrator, each its own process, so that a node can be killed the
+//! A [`Cluster`] is a number of nodes and one orchestrator or several, each its own process, so that a node can be killed the
 //! hard way. Nodes are `miroir-devnode`, or the Meilisearch server that `MEILISEARCH_BIN` names. A [`Node`] of its own
 //! serves as the reference: what it answers is what a client may expect.
 //!
@@ -14,6 +14,7 @@ pub mod cluster;
 pub mod config;
 pub mod dataset;
 pub mod differential;
+pub mod instance;
 pub mod jwt;
 pub mod node;
 pub mod parity;
@@ -22,6 +23,7 @@ pub mod process;
 pub mod queries;
 pub mod raw;
 pub mod reaper;
+pub mod redis;
 pub mod rng;
 pub mod shape;
 pub mod twin;
@@ -30,6 +32,7 @@ pub mod wait;
 
 pub use client::{Answer, Client};
 pub use cluster::{Cluster, ClusterBuilder};
+pub use instance::Instance;
 pub use node::Node;
 pub use rng::Rng;
 pub use twin::{Differences, Twin};

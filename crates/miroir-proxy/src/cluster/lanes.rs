@@ -21,9 +21,9 @@ use tokio::time::Instant;
 use super::Error;
 
 /// How long the writes of an index wait for an instance that died.
-const TTL: Duration = Duration::from_secs(5);
+const TTL: Duration = Duration::from_secs(3);
 /// Between two renewals.
-const RENEW: Duration = Duration::from_millis(1500);
+const RENEW: Duration = Duration::from_secs(1);
 /// A lane that nobody used for so long is given back.
 const IDLE: Duration = Duration::from_secs(4);
 /// Between two attempts to take a lane, should the word that it is free be lost.
