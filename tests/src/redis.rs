@@ -35,8 +35,7 @@ impl Redis {
         let arguments: Vec<&str> = arguments.into_iter().chain(durable).collect();
         let program = Path::new("redis-server");
         let started = Process::start("redis", program, &arguments, &self.directory.join("log"));
-        self.process =
-            Some(started.unwrap_or_else(|error| panic!("{error:#}; on Debian: apt install redis-server")));
+        self.process = Some(started.unwrap_or_else(|error| panic!("{error:#}; on Debian: apt install redis-server")));
         wait::eventually("redis answers", START_BOUND, || self.command("PING").filter(|answer| answer == "+PONG"));
     }
 

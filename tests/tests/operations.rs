@@ -195,7 +195,12 @@ fn slashes_too_many_make_no_difference() {
 
 /// A configuration of three nodes that nothing listens on.
 fn sound() -> Value {
-    let mut file = config::base(ports::free(), ports::free(), &json!({ "backend": "sqlite", "path": "" }), "node-key-of-sixteen-bytes");
+    let mut file = config::base(
+        ports::free(),
+        ports::free(),
+        &json!({ "backend": "sqlite", "path": "" }),
+        "node-key-of-sixteen-bytes",
+    );
     file["nodes"] = (0..3).map(|i| json!({ "id": format!("n{i}"), "address": format!("http://127.0.0.1:{}", ports::free()), "replica_group": 0 })).collect();
     file
 }

@@ -45,7 +45,7 @@ pub use error::Error;
 pub use ingest::{Ingest, IngestBudget, Reserved};
 pub use keys::Keys;
 pub use multi_search::Rule;
-pub use peers::Peers;
+pub use peers::{Peer, Peers};
 pub use rename::Swap;
 pub use search::OverFetch;
 pub use settle::Settler;

@@ -80,10 +80,11 @@ impl Peers {
         owner(thing, &self.alive.now()) == Some(self.me.as_str())
     }
 
-    /// All that have said so lately, by id.
-    pub fn all(&self) -> Vec<(String, Peer)> {
+    /// The others that have said so lately, by id.
+    pub fn others(&self) -> Vec<(String, Peer)> {
         let state = self.alive.now();
-        state.records().iter().map(|(id, record)| (id.clone(), record.value.clone())).collect()
+        let others = state.records().iter().filter(|(id, _)| **id != self.me);
+        others.map(|(id, record)| (id.clone(), record.value.clone())).collect()
     }
 
     /// How many there are, this instance among them.
@@ -129,6 +130,16 @@ impl Peers {
 }
 
 impl Cluster {
+    /// This instance, as it says of itself.
+    pub fn as_peer(&self) -> Peer {
+        Peer {
+            address: self.config.server.listen.to_string(),
+            epoch: self.topology().epoch,
+            version: env!("CARGO_PKG_VERSION").into(),
+            since: self.peers.since,
+        }
+    }
+
     /// Be heard, for ever.
     pub async fn keep_in_touch(self: Arc<Self>) {
         if !self.store.is_shared() {
@@ -139,13 +150,7 @@ impl Cluster {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let peer = Peer {
-                address: format!("{}", self.config.server.listen),
-                epoch: self.topology().epoch,
-                version: env!("CARGO_PKG_VERSION").into(),
-                since: self.peers.since,
-            };
-            if let Err(error) = self.peers.beat(&peer).await {
+            if let Err(error) = self.peers.beat(&self.as_peer()).await {
                 tracing::warn!(%error, silent_s = self.peers.heard().as_secs(), "the peers cannot be told that this instance lives");
             }
             self.metrics.peers(self.peers.count());

@@ -12,6 +12,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::error::Failure;
 use super::{Shared, json, tasks};
+use crate::cluster::Peer;
 use crate::node::Node;
 
 pub async fn topology(State(cluster): State<Shared>) -> Response {
@@ -66,6 +67,25 @@ pub async fn shards(State(cluster): State<Shared>) -> Response {
 
 pub async fn stale(State(cluster): State<Shared>) -> Response {
     json(StatusCode::OK, json!({ "stale": cluster.stale_replicas() }).to_string())
+}
+
+/// The instances that live, this one first.
+pub async fn peers(State(cluster): State<Shared>) -> Response {
+    let view = |id: &str, peer: &Peer, own: bool| {
+        json!({
+            "id": id,
+            "self": own,
+            "address": peer.address,
+            "epoch": peer.epoch,
+            "version": peer.version,
+            "since": peer.since.format(&Rfc3339).unwrap_or_default(),
+        })
+    };
+    let own = view(cluster.peers.me(), &cluster.as_peer(), true);
+    let others = cluster.peers.others();
+    let others = others.iter().map(|(id, peer)| view(id, peer, false));
+    let peers: Vec<Value> = std::iter::once(own).chain(others).collect();
+    json(StatusCode::OK, json!({ "peers": peers }).to_string())
 }
 
 /// Ready: every shard has a live replica that is fresh.

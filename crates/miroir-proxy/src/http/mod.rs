@@ -119,6 +119,7 @@ fn router(cluster: Shared) -> Router {
         .route("/_miroir/topology", get(admin::topology))
         .route("/_miroir/shards", get(admin::shards))
         .route("/_miroir/stale", get(admin::stale))
+        .route("/_miroir/peers", get(admin::peers))
         .route("/_miroir/version", get(admin::version))
         .route("/_miroir/tasks/{uid}", get(admin::task))
         .route_layer(from_fn_with_state(cluster.clone(), auth::admin));
