@@ -4,6 +4,7 @@
 //! be rebuilt from here.
 
 mod error;
+mod jobs;
 mod lease;
 mod record;
 mod sqlite;
@@ -19,6 +20,7 @@ use miroir_core::task::{Task, TaskPage, TaskQuery};
 use time::OffsetDateTime;
 
 pub use error::StoreError;
+pub use jobs::{Claim, Enqueued, Job, JobError, JobOptions, JobState, Jobs, ListedJob, Look};
 pub use lease::{Fence, HeldLease, Lease};
 pub use record::{Append, Batch, Committed, Entry, Record, Table, Write};
 pub use sqlite::{SqliteOptions, SqliteStore};
