@@ -27,6 +27,11 @@ impl Claim {
         &self.id
     }
 
+    /// The jobs that it is one of.
+    pub fn jobs(&self) -> &Jobs {
+        &self.jobs
+    }
+
     /// The job, as last saved.
     pub fn job(&self) -> &Job {
         &self.job

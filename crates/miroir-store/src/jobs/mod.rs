@@ -142,6 +142,16 @@ impl Jobs {
         Self { store, options }
     }
 
+    /// Where they are.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Whether a lease of this scope is the claim of a job.
+    pub fn is_claim(scope: &str) -> bool {
+        scope.starts_with(SCOPE)
+    }
+
     /// How they are kept.
     pub fn options(&self) -> JobOptions {
         self.options
