@@ -85,8 +85,20 @@ impl Process {
     /// # Panics
     /// When the process is gone.
     pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// SIGCONT, after [`Process::pause`].
+    ///
+    /// # Panics
+    /// When the process is gone.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process number");
-        kill_process(pid, Signal::STOP).expect("a running process");
+        kill_process(pid, signal).expect("a running process");
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
 use crate::cluster::{Cluster, Settler};
 use crate::node::{Limits, NodeClient};
@@ -51,6 +52,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     background.spawn(until(stopped.clone(), workers::catch_up_nodes(cluster.clone())));
     background.spawn(until(stopped.clone(), cluster.clone().tell_webhooks()));
     background.spawn(until(stopped.clone(), Settler::new(cluster.clone()).run()));
+    // Leases and claims are this run's alone: one that comes after a crash must not be taken for the one before.
+    let instance = Uuid::now_v7().to_string();
+    background.spawn(workers::lead(cluster.clone(), instance.clone(), stopped.clone()));
+    background.spawn(workers::do_jobs(cluster.clone(), instance, stopped.clone()));
     background.spawn(until(stopped.clone(), async move {
         if let Err(error) = axum::serve(metrics_listener, metrics_router(metrics)).await {
             tracing::error!(%error, "the metrics port failed");

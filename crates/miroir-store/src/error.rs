@@ -28,8 +28,8 @@ pub enum StoreError {
     /// Another process holds the store for longer than we wait.
     #[error("the store is locked by another process")]
     Locked,
-    /// The disk has no room left.
-    #[error("the disk of the store is full")]
+    /// The disk, or the memory that the store may use, has no room left.
+    #[error("the store is full: its disk or memory has no room left")]
     Full,
     /// What is stored cannot be understood.
     #[error("the store is corrupted: {0}")]

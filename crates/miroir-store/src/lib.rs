@@ -5,8 +5,10 @@
 
 mod error;
 mod jobs;
+mod label;
 mod lease;
 mod record;
+mod redis;
 mod sqlite;
 mod typed;
 mod view;
@@ -19,6 +21,7 @@ use miroir_core::id::TaskUid;
 use miroir_core::task::{Task, TaskPage, TaskQuery};
 use time::OffsetDateTime;
 
+pub use self::redis::{RedisOptions, RedisStore};
 pub use error::StoreError;
 pub use jobs::{Claim, Enqueued, Job, JobError, JobOptions, JobState, Jobs, ListedJob, Look};
 pub use lease::{Fence, HeldLease, Lease};
@@ -40,7 +43,8 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::Conflict`] and [`StoreError::Fenced`] when a condition of the batch does not hold; otherwise why the
     /// store cannot write.
-    /// In each case nothing was written, except that after [`StoreError::Closed`] nobody knows.
+    /// In each case nothing was written, except that after [`StoreError::Closed`], and after [`StoreError::Unavailable`]
+    /// of a store that [is shared](Store::is_shared), nobody knows.
     async fn commit(&self, batch: Batch) -> Result<Committed, StoreError>;
 
     /// The record of this key, unless it expired.

@@ -73,6 +73,8 @@ file!(File {
     task_store: TaskStoreFile = TaskStoreFile::default();
     /// How long tasks are remembered.
     task_registry: TaskRegistryFile = TaskRegistryFile::default();
+    /// Which instance leads work that only one may do.
+    leader_election: LeaderElectionFile = LeaderElectionFile::default();
     /// Health checks of the nodes.
     health: HealthFile = HealthFile::default();
     /// Reads over several nodes.
@@ -143,6 +145,13 @@ file!(TaskStoreFile {
 file!(TaskRegistryFile {
     /// Finished tasks are forgotten after this time.
     retention_s: u64 = 604_800;
+});
+
+file!(LeaderElectionFile {
+    /// A leader that vanishes is replaced after this time.
+    lease_ttl_s: u64 = 10;
+    /// Time between two renewals of a lease; at most half of `lease_ttl_s`.
+    renew_interval_s: u64 = 3;
 });
 
 file!(HealthFile {

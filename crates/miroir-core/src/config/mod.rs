@@ -63,6 +63,8 @@ pub struct Config {
     pub task_store: TaskStoreConfig,
     /// Memory of tasks.
     pub task_registry: TaskRegistryConfig,
+    /// Leases of led work.
+    pub leader_election: LeaderElectionConfig,
     /// Health checks.
     pub health: HealthConfig,
     /// Reads.
@@ -139,6 +141,15 @@ pub struct TaskStoreConfig {
 pub struct TaskRegistryConfig {
     /// Finished tasks are forgotten after this.
     pub retention: Duration,
+}
+
+/// Leases of led work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaderElectionConfig {
+    /// A lease that is not renewed ends after this.
+    pub lease_ttl: Duration,
+    /// Between two renewals; at most half of `lease_ttl`.
+    pub renew_interval: Duration,
 }
 
 /// Health checks.

@@ -9,14 +9,14 @@ use crate::id::{GroupId, NodeId};
 
 use super::error::ConfigError;
 use super::file::{
-    AdminFile, File, HealthFile, MetricsFile, NodeFile, PoolFile, ScatterFile, SelectionFile, ServerFile,
-    TaskStoreFile, TaskWebhookFile, WriteFile,
+    AdminFile, File, HealthFile, LeaderElectionFile, MetricsFile, NodeFile, PoolFile, ScatterFile, SelectionFile,
+    ServerFile, TaskStoreFile, TaskWebhookFile, WriteFile,
 };
 use super::values::{Environment, Secret, StoreBackend};
 use super::{
-    AdminConfig, AntiEntropyConfig, Config, FacetsConfig, HealthConfig, LogConfig, MAX_OVER_FETCH, MAX_SHARDS,
-    MetricsConfig, NodeConfig, PoolConfig, ScatterConfig, SelectionConfig, ServerConfig, TaskRegistryConfig,
-    TaskStoreConfig, TaskWebhookConfig, VectorSearchConfig, WriteConfig,
+    AdminConfig, AntiEntropyConfig, Config, FacetsConfig, HealthConfig, LeaderElectionConfig, LogConfig,
+    MAX_OVER_FETCH, MAX_SHARDS, MetricsConfig, NodeConfig, PoolConfig, ScatterConfig, SelectionConfig, ServerConfig,
+    TaskRegistryConfig, TaskStoreConfig, TaskWebhookConfig, VectorSearchConfig, WriteConfig,
 };
 
 /// Keys of production servers have at least this many bytes, as Meilisearch demands of its master key.
@@ -56,6 +56,7 @@ pub(super) fn resolve(file: File) -> Result<Config, ConfigError> {
         task_registry: TaskRegistryConfig {
             retention: seconds("task_registry.retention_s", file.task_registry.retention_s)?,
         },
+        leader_election: leader_election(&file.leader_election)?,
         health: health(&file.health)?,
         connection_pool_per_node: pool(&file.connection_pool_per_node)?,
         replica_selection: selection(&file.replica_selection)?,
@@ -268,6 +269,21 @@ fn task_store(file: TaskStoreFile) -> Result<TaskStoreConfig, ConfigError> {
             Err(ConfigError::invalid("task_store.backend", "redis is not supported by this release; use sqlite"))
         }
     }
+}
+
+fn leader_election(file: &LeaderElectionFile) -> Result<LeaderElectionConfig, ConfigError> {
+    let (ttl, renew) = ("leader_election.lease_ttl_s", "leader_election.renew_interval_s");
+    // Longer, and nobody would lead for more than an hour after a crash.
+    let lease_ttl_s = within(ttl, file.lease_ttl_s, 2, 3600)?;
+    let renew_interval_s = within(renew, file.renew_interval_s, 1, 1800)?;
+    if renew_interval_s * 2 > lease_ttl_s {
+        let problem = format!("is {renew_interval_s}, must be at most half of {ttl} ({lease_ttl_s})");
+        return Err(ConfigError::invalid(renew, problem));
+    }
+    Ok(LeaderElectionConfig {
+        lease_ttl: Duration::from_secs(lease_ttl_s),
+        renew_interval: Duration::from_secs(renew_interval_s),
+    })
 }
 
 fn health(file: &HealthFile) -> Result<HealthConfig, ConfigError> {

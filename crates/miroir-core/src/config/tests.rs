@@ -182,6 +182,14 @@ fn impossible_values_are_refused() {
             "write: { node_timeout_ms: 30001 }",
             "write.node_timeout_ms: is 30001, must be at most server.request_timeout_ms (30000)",
         ),
+        (
+            "leader_election: { lease_ttl_s: 5 }",
+            "leader_election.renew_interval_s: is 3, must be at most half of leader_election.lease_ttl_s (5)",
+        ),
+        (
+            "leader_election: { lease_ttl_s: 1, renew_interval_s: 1 }",
+            "leader_election.lease_ttl_s: is 1, must be from 2 to 3600",
+        ),
         ("health: { timeout_ms: 5001 }", "health.timeout_ms: is 5001, must be at most health.interval_ms (5000)"),
         ("health: { interval_ms: 0 }", "health.interval_ms: is 0, must be from 1 to 86400000"),
         (

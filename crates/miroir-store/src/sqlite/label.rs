@@ -1,28 +1,11 @@
-//! The label of a group of tasks: the indexes that listings find its tasks by, separated by commas.
-//!
-//! Invariant: a task's label is made when it is registered and changes only when indexes change names, never with the
-//! task's body, which may have been read before.
+//! Labels of groups of tasks in the file.
 
 use miroir_core::id::IndexUid;
-use miroir_core::task::Task;
 use rusqlite::{Connection, params};
 
 use super::failure::failure;
 use crate::StoreError;
-
-/// No index uid contains it.
-const SEPARATOR: char = ',';
-
-/// The label of a new task.
-pub(super) fn of(task: &Task) -> String {
-    let names: Vec<&str> = task.indexes().map(IndexUid::as_str).collect();
-    names.join(",")
-}
-
-/// The indexes of a label; none for tasks without an index.
-pub(super) fn indexes(label: &str) -> impl Iterator<Item = &str> {
-    label.split(SEPARATOR).filter(|name| !name.is_empty())
-}
+use crate::label::indexes;
 
 /// Exchange two names in all labels. Labels that were different stay so.
 pub(super) fn exchange(connection: &Connection, a: &IndexUid, b: &IndexUid) -> Result<(), StoreError> {

@@ -1,15 +1,13 @@
 //! Records and tasks out of the file.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use miroir_core::id::TaskUid;
-use miroir_core::task::{NewTask, Task, instant};
+use miroir_core::task::{Task, instant};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use time::OffsetDateTime;
 
 use super::failure::failure;
-use super::label;
+use crate::label::parse;
 use crate::{Record, StoreError, Table};
 
 pub(super) fn get(connection: &Connection, table: Table, key: &str) -> Result<Option<Record>, StoreError> {
@@ -71,14 +69,4 @@ pub(super) fn unsettled(
         parse(TaskUid(uid), &body, &label)
     });
     tasks.collect()
-}
-
-/// The label knows better than the body what the indexes are called now.
-fn parse(uid: TaskUid, body: &[u8], label: &str) -> Result<Task, StoreError> {
-    let mut task: NewTask =
-        serde_json::from_slice(body).map_err(|error| StoreError::Task { uid, source: Arc::new(error) })?;
-    let mut names = label::indexes(label).filter_map(|name| name.parse().ok());
-    task.index_uid = task.index_uid.and_then(|_| names.next());
-    task.also = names.collect();
-    Ok(task.numbered(uid))
 }

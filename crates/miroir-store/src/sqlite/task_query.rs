@@ -13,9 +13,8 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, TransactionBehavior, params_from_iter};
 
 use super::failure::failure;
-use super::label;
 use super::read;
-use crate::StoreError;
+use crate::{StoreError, label};
 
 /// From more groups than this, a page is found by scanning the tasks from where it begins.
 const GROUPS_READ_ONE_BY_ONE: usize = 128;

@@ -86,7 +86,7 @@ impl Prepared {
 impl Row {
     fn new(task: &Task, body: Vec<u8>) -> Self {
         Self {
-            label: label::of(task),
+            label: crate::label::of(task),
             kind: task.kind,
             status: task.status,
             begun: task.batch_uid().is_some(),

@@ -125,6 +125,8 @@ impl<M: Machine> Kind<M> {
                         Ok((id, ())) => id,
                         Err(error) => {
                             tracing::error!(kind = M::KIND, %error, "a driver ended in a panic");
+                            // It would be begun again at once, for ever.
+                            sleep(self.options.backoff.after(1)).await;
                             error.id()
                         }
                     };

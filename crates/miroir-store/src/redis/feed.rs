@@ -1,0 +1,129 @@
+//! The changes that everybody at this Redis tells.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{PushInfo, PushKind, Value, cmd};
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+use super::clock::Clock;
+use super::failure::failure;
+use super::pool::Pool;
+use super::reply::{bytes, list, number};
+use crate::watch::Announcer;
+use crate::{Change, StoreError, Table};
+
+/// How often the connection is asked whether it is still one; the answer is the time.
+const BEAT: Duration = Duration::from_secs(3);
+/// Between two attempts to connect again, at first and at most.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// Messages that may wait here before the feed is given up as hopelessly behind.
+const BACKLOG: usize = 4096;
+
+/// A subscription that holds.
+pub(super) struct Feed {
+    connection: MultiplexedConnection,
+    /// Ends with the connection.
+    messages: mpsc::Receiver<PushInfo>,
+}
+
+impl Feed {
+    /// From when this returns, no change is missed unless the feed ends.
+    pub(super) async fn open(pool: &Pool, prefix: &str) -> Result<Self, StoreError> {
+        let (sender, messages) = mpsc::channel(BACKLOG);
+        let sender = Mutex::new(Some(sender));
+        let hand_on = move |info: PushInfo| {
+            let mut sender = sender.lock().unwrap_or_else(PoisonError::into_inner);
+            let lost = info.kind == PushKind::Disconnection;
+            if lost || sender.as_ref().is_some_and(|sender| sender.try_send(info).is_err()) {
+                sender.take();
+            }
+        };
+        let mut connection = pool.connect(hand_on).await?;
+        let channel = format!("{prefix}_changes");
+        connection.subscribe(channel).await.map_err(|error| failure(pool.address(), &error))?;
+        Ok(Self { connection, messages })
+    }
+
+    /// Tell what comes, for ever: a feed that ends is replaced, and everything may have changed meanwhile.
+    pub(super) async fn follow(mut self, pool: Arc<Pool>, prefix: String, clock: Arc<Clock>, announcer: Announcer) {
+        loop {
+            self.tell(&clock, &announcer).await;
+            tracing::warn!(redis = pool.address(), "changes of the store cannot be followed; connecting again");
+            self = reopened(&pool, &prefix).await;
+            announcer.tell([Change::Everything]);
+            tracing::info!(redis = pool.address(), "changes of the store are followed again");
+        }
+    }
+
+    async fn tell(&mut self, clock: &Clock, announcer: &Announcer) {
+        let silence = silence(self.connection.clone(), clock);
+        tokio::pin!(silence);
+        loop {
+            let message = tokio::select! {
+                message = self.messages.recv() => message,
+                () = &mut silence => None,
+            };
+            let Some(message) = message else { return };
+            if message.kind == PushKind::Message {
+                announcer.tell(changes(message.data));
+            }
+        }
+    }
+}
+
+/// Returns when the connection no longer answers.
+async fn silence(mut connection: MultiplexedConnection, clock: &Clock) {
+    loop {
+        sleep(BEAT).await;
+        let Ok(time) = cmd("TIME").query_async::<Value>(&mut connection).await else { return };
+        if let Some(millis) = millis(time) {
+            clock.set(millis);
+        }
+    }
+}
+
+/// Seconds and microseconds.
+fn millis(time: Value) -> Option<u64> {
+    let mut parts = list(Some(time))?.into_iter();
+    let (seconds, micros) = (number(parts.next())?, number(parts.next())?);
+    seconds.checked_mul(1000)?.checked_add(micros / 1000)
+}
+
+async fn reopened(pool: &Pool, prefix: &str) -> Feed {
+    let mut pause = PAUSES.0;
+    loop {
+        match Feed::open(pool, prefix).await {
+            Ok(feed) => return feed,
+            Err(error) => tracing::debug!(?error, "changes of the store cannot be followed yet"),
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(PAUSES.1);
+    }
+}
+
+/// What a message says. One that is not understood comes from a later release.
+fn changes(message: Vec<Value>) -> Vec<Change> {
+    let text = bytes(message.into_iter().nth(1)).unwrap_or_default();
+    let Ok(told) = serde_json::from_slice::<Vec<Vec<String>>>(&text) else { return vec![Change::Everything] };
+    told.into_iter().map(|words| change(&words).unwrap_or(Change::Everything)).collect()
+}
+
+fn change(words: &[String]) -> Option<Change> {
+    let record = |table: &str, key: &str, version: Option<u64>| {
+        let table = Table::ALL.iter().copied().find(|one| one.name() == table)?;
+        Some(Change::Record { table, key: key.to_owned(), version })
+    };
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words[..] {
+        ["record", table, key] => record(table, key, None),
+        ["record", table, key, version] => record(table, key, Some(version.parse().ok()?)),
+        ["tasks"] => Some(Change::Tasks),
+        ["log", name] => Some(Change::Log(name.to_owned())),
+        ["wanted", scope] => Some(Change::LeaseWanted(scope.to_owned())),
+        ["released", scope] => Some(Change::LeaseReleased(scope.to_owned())),
+        _ => None,
+    }
+}

@@ -1,0 +1,25 @@
+-- ARGV: scope, holder, milliseconds. A lease is kept as "<token> <end> <holder>".
+local scope, holder, ttl = ARGV[2], ARGV[3], tonumber(ARGV[4])
+local time = now()
+local lease = call('HGET', P .. '_leases', scope)
+local token
+if lease then
+  local kept, ends, by = string.match(lease, '^(%d+) (%d+) (.*)$')
+  if tonumber(ends) > time then
+    if by ~= holder then
+      call('PUBLISH', P .. '_changes', cjson.encode({ { 'wanted', scope } }))
+      return false
+    end
+    token = tonumber(kept)
+  end
+end
+token = token or call('HINCRBY', P .. '_counters', 'token', 1)
+local ends = digits(time + ttl)
+call('HSET', P .. '_leases', scope, digits(token) .. ' ' .. ends .. ' ' .. holder)
+call('ZADD', P .. '_lease_ends', ends, scope)
+-- One that ended is remembered for a day, for nothing but a lost holder's late renewal.
+for _, old in ipairs(call('ZRANGEBYSCORE', P .. '_lease_ends', '-inf', digits(time - 86400000), 'LIMIT', 0, 64)) do
+  call('HDEL', P .. '_leases', old)
+  call('ZREM', P .. '_lease_ends', old)
+end
+return token
