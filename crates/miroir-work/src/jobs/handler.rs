@@ -16,7 +16,8 @@ pub trait JobHandler: Send + Sync + 'static {
     ///
     /// It may be dropped at any point where it waits, and a chunk that was not saved is done again, here or elsewhere. What
     /// is in the effects is there exactly once; anything else that a chunk does must bear being done twice. A chunk should
-    /// take seconds: the job is not given to others in between.
+    /// take seconds, for the job is not given to others in between, and wait now and then, for the heart beats only while
+    /// it waits.
     ///
     /// # Errors
     /// Why the chunk was not done.

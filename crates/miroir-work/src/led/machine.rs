@@ -31,8 +31,8 @@ pub trait Machine: Send + Sync + 'static {
     fn decide(&self, record: &Self::Record, facts: &Facts<Self::Seen>) -> Step<Self::Record, Self::Action>;
 
     /// Do it. May take long: it is dropped wherever it waits when the lease is lost, when the instance stops, and when
-    /// the operator wants something else. It must bear being begun again, here or elsewhere, and must not leave tasks of
-    /// its own behind. What is to be there exactly once belongs into the effects.
+    /// the operator wants something else. It must bear being begun again, here or elsewhere, must not leave tasks of
+    /// its own behind, and must not compute for long without waiting, for the lease is renewed only while it waits. What is to be there exactly once belongs into the effects.
     ///
     /// # Errors
     /// Why it was not done; decided upon anew after a while.
