@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::serve::ListenerExt;
-use miroir_core::config::Config;
-use miroir_store::SqliteStore;
+use miroir_core::config::{Config, TaskStoreConfig};
+use miroir_store::{RedisOptions, RedisStore, SqliteStore, Store};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -30,9 +30,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(20);
 /// What prevents the start: a port that is taken, a store that cannot be opened.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let config = Arc::new(config);
-    let store = SqliteStore::open(&config.task_store.path)
-        .await
-        .with_context(|| format!("task_store.path: cannot open {}", config.task_store.path.display()))?;
+    let store = open_store(&config).await?;
     let metrics = Metrics::default();
     let cluster = Arc::new(Cluster::open(config.clone(), store.clone(), client(&config)?, metrics.clone()).await?);
 
@@ -87,6 +85,19 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     store.close().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+    match &config.task_store {
+        TaskStoreConfig::Sqlite { path } => {
+            SqliteStore::open(path).await.with_context(|| format!("task_store.path: cannot open {}", path.display()))
+        }
+        TaskStoreConfig::Redis { url } => {
+            let max_connections = config.task_registry.redis_pool_max.get();
+            let options = RedisOptions { max_connections, ..RedisOptions::default() };
+            RedisStore::open_with(url.expose(), options).await.context("task_store.url")
+        }
+    }
 }
 
 fn client(config: &Config) -> anyhow::Result<NodeClient> {

@@ -129,11 +129,19 @@ pub struct AdminConfig {
     pub api_key: Option<Secret>,
 }
 
-/// The SQLite store.
+/// The store.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TaskStoreConfig {
-    /// The database file.
-    pub path: PathBuf,
+pub enum TaskStoreConfig {
+    /// SQLite, for one instance.
+    Sqlite {
+        /// The database file.
+        path: PathBuf,
+    },
+    /// Redis or Valkey, for several instances.
+    Redis {
+        /// `redis://` or `rediss://`; may hold a password.
+        url: Secret,
+    },
 }
 
 /// Memory of tasks.
@@ -141,6 +149,8 @@ pub struct TaskStoreConfig {
 pub struct TaskRegistryConfig {
     /// Finished tasks are forgotten after this.
     pub retention: Duration,
+    /// The most connections to Redis.
+    pub redis_pool_max: NonZeroUsize,
 }
 
 /// Leases of led work.

@@ -55,6 +55,7 @@ pub(super) fn resolve(file: File) -> Result<Config, ConfigError> {
         task_store: task_store(file.task_store)?,
         task_registry: TaskRegistryConfig {
             retention: seconds("task_registry.retention_s", file.task_registry.retention_s)?,
+            redis_pool_max: size("task_registry.redis_pool_max", file.task_registry.redis_pool_max, 10_000)?,
         },
         leader_election: leader_election(&file.leader_election)?,
         health: health(&file.health)?,
@@ -257,6 +258,7 @@ fn admin(file: AdminFile, environment: Environment) -> Result<AdminConfig, Confi
 }
 
 fn task_store(file: TaskStoreFile) -> Result<TaskStoreConfig, ConfigError> {
+    let invalid = |problem: &str| Err(ConfigError::invalid("task_store.url", problem));
     match file.backend {
         StoreBackend::Sqlite if file.path.is_empty() => {
             Err(ConfigError::invalid("task_store.path", "is empty; name a file, as in miroir.db"))
@@ -264,10 +266,18 @@ fn task_store(file: TaskStoreFile) -> Result<TaskStoreConfig, ConfigError> {
         StoreBackend::Sqlite if file.path.contains('\0') => {
             Err(ConfigError::invalid("task_store.path", "contains a zero byte"))
         }
-        StoreBackend::Sqlite => Ok(TaskStoreConfig { path: file.path.into() }),
-        StoreBackend::Redis => {
-            Err(ConfigError::invalid("task_store.backend", "redis is not supported by this release; use sqlite"))
+        StoreBackend::Sqlite if !file.url.is_empty() => {
+            invalid("is for task_store.backend redis, but the backend is sqlite; change one of them")
         }
+        StoreBackend::Sqlite => Ok(TaskStoreConfig::Sqlite { path: file.path.into() }),
+        StoreBackend::Redis if file.url.is_empty() => {
+            invalid("is empty; name the server, as in redis://127.0.0.1:6379/0")
+        }
+        // The URL is not shown: it may hold a password.
+        StoreBackend::Redis if !is_redis_url(&file.url) => {
+            invalid("must be like redis://user:password@host:6379/0, or rediss:// for TLS")
+        }
+        StoreBackend::Redis => Ok(TaskStoreConfig::Redis { url: Secret::new(file.url) }),
     }
 }
 
@@ -284,6 +294,14 @@ fn leader_election(file: &LeaderElectionFile) -> Result<LeaderElectionConfig, Co
         lease_ttl: Duration::from_secs(lease_ttl_s),
         renew_interval: Duration::from_secs(renew_interval_s),
     })
+}
+
+fn is_redis_url(text: &str) -> bool {
+    let Ok(url) = url::Url::parse(text) else { return false };
+    let database = url.path().trim_start_matches('/');
+    matches!(url.scheme(), "redis" | "rediss")
+        && url.host_str().is_some_and(|host| !host.is_empty())
+        && (database.is_empty() || database.parse::<u16>().is_ok())
 }
 
 fn health(file: &HealthFile) -> Result<HealthConfig, ConfigError> {

@@ -79,6 +79,7 @@ macro_rules! suite {
             queries::{
                 pages_follow_one_another_in_both_directions,
                 a_page_of_many_indexes_is_in_order,
+                listings_of_many_tasks_agree_with_the_definition,
             },
         }
     };
