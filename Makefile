@@ -4,7 +4,7 @@ CARGO ?= cargo
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test examples bench fmt lint rust
+.PHONY: help demo test examples bench fmt lint rust redis
 
 help:
 	@echo 'make demo    three nodes, one Miroir, sample data; stays up until Ctrl-C'
@@ -23,11 +23,18 @@ rust:
 	  echo 'A C compiler is missing (SQLite is compiled from source). On Debian: apt install build-essential' >&2; \
 	  exit 1; }
 
+# The shared store is tested against servers that the tests start themselves.
+redis:
+	@command -v redis-server >/dev/null || \
+	  if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+	    apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends redis-server; \
+	  else echo 'redis-server is missing. On Debian: apt install redis-server' >&2; exit 1; fi
+
 demo: rust
 	@demo/run.sh
 
 # The end-to-end tests and the examples start these binaries.
-test: rust
+test: rust redis
 	$(CARGO) build --locked -p miroir-proxy -p miroir-devnode -p miroir-ctl
 	$(CARGO) test --workspace --locked
 	@examples/sdk/run.sh
@@ -38,9 +45,10 @@ examples: rust
 	@examples/sdk/run.sh
 
 # The micro-benchmarks, then the whole: docs/benchmarks.md gets the figures. CPU time is compared with nginx when there is one.
-bench: rust
+bench: rust redis
 	$(CARGO) build --release --locked -p miroir-proxy -p miroir-devnode
 	$(CARGO) bench --locked -p miroir-core
+	$(CARGO) bench --locked -p miroir-store --bench listing
 	$(CARGO) run --release --locked -p miroir-tests --bin miroir-bench
 
 fmt: rust

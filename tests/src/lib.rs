@@ -8,6 +8,7 @@
 //! executables under test are (otherwise they are taken from, and when missing or old built into, the directory of the
 //! running test); `MIROIR_TEST_KEEP`, to keep data and logs.
 
+pub mod background;
 pub mod binaries;
 pub mod client;
 pub mod cluster;

@@ -146,7 +146,14 @@ fn keys_are_judged_as_one_server_judges_them() {
 fn the_admin_api_wants_the_admin_key() {
     let twin = Twin::shared();
     let anyone = Client::anonymous(&twin.cluster.address());
-    for path in ["/_miroir/topology", "/_miroir/shards", "/_miroir/stale", "/_miroir/version"] {
+    for path in [
+        "/_miroir/topology",
+        "/_miroir/shards",
+        "/_miroir/stale",
+        "/_miroir/version",
+        "/_miroir/leases",
+        "/_miroir/jobs",
+    ] {
         for client in [anyone.clone(), twin.cluster.client(), anyone.with_header("x-admin-key", "wrong")] {
             assert_eq!(client.get(path).verdict(), (401, "miroir_invalid_auth".to_owned()), "{path}");
         }

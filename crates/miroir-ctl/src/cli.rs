@@ -53,6 +53,10 @@ pub enum Command {
     Status,
     /// The nodes, their states and what they hold.
     Topology,
+    /// Which instance leads what, and until when.
+    Leases,
+    /// Queued work: what is done, by whom, and what went wrong.
+    Jobs,
     /// Tasks.
     #[command(subcommand)]
     Task(TaskCommand),

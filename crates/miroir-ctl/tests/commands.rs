@@ -21,6 +21,15 @@ const TASK: &str = r#"{"uid":12,"batchUid":12,"indexUid":"products","status":"su
 "nodeTasks":[{"node":"meili-0","uid":7,"shards":[0,1,2,9],"status":"succeeded","error":null},
 {"node":"meili-1","uid":null,"shards":[3],"status":"failed","error":{"message":"no room","code":"internal","type":"internal","link":""}}]}"#;
 
+const LEASES: &str = r#"{"leases":[{"scope":"job:j-1","holder":"one#4","token":9,"endsInMs":29950},
+{"scope":"settings_broadcast:movies","holder":"one","token":7,"endsInMs":8049}],"somethingNew":true}"#;
+
+const JOBS: &str = r#"{"jobs":[{"id":"j-1","kind":"dump_import","state":"running","cursor":{"line":7},"chunks":12,
+"attempts":0,"vanished":0,"error":null,"notBefore":null,"enqueuedAt":"2026-01-01T00:00:00Z",
+"updatedAt":"2026-01-01T00:00:01Z","claim":{"scope":"job:j-1","holder":"one#4","token":9,"endsInMs":29950}},
+{"id":"j-2","kind":"reshard","state":"failed","cursor":null,"chunks":0,"attempts":3,"vanished":0,"error":"no room",
+"notBefore":null,"enqueuedAt":"2026-01-01T00:00:00Z","updatedAt":"2026-01-01T00:00:02Z","claim":null}]}"#;
+
 /// Answers each request from the list of (path, status, body), else 404; tells what it was asked and with which key.
 struct Stub {
     url: String,
@@ -133,6 +142,41 @@ fn task_show_lists_the_node_tasks() {
     let out = ctl(home().path(), &["task", "show", "13", "--url", &stub.url], &[]);
     assert_eq!(out.status.code(), Some(1));
     assert_eq!(text(&out.stderr), "miroir-ctl: Not here. [task_not_found]\n");
+}
+
+#[test]
+fn leases_are_printed_with_what_is_left_of_them() {
+    let stub = Stub::start(&[("/_miroir/leases", 200, LEASES)]);
+    let out = ctl(home().path(), &["leases", "--url", &stub.url], &[]);
+    assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
+    assert_eq!(
+        text(&out.stdout),
+        "scope                      holder  token  ends in\n\
+         job:j-1                    one#4   9      29.9 s\n\
+         settings_broadcast:movies  one     7      8.0 s\n"
+    );
+    let out = ctl(home().path(), &["leases", "--url", &stub.url, "--output", "json"], &[]);
+    let value: serde_json::Value = serde_json::from_slice(&out.stdout).expect("JSON");
+    assert_eq!(value["somethingNew"], true);
+    let stub = Stub::start(&[("/_miroir/leases", 200, r#"{"leases":[{}]}"#)]);
+    let out = ctl(home().path(), &["leases", "--url", &stub.url], &[]);
+    assert_eq!(out.status.code(), Some(1));
+    assert!(text(&out.stderr).contains("another shape"), "{}", text(&out.stderr));
+}
+
+#[test]
+fn jobs_are_printed_with_who_claims_them_and_what_went_wrong() {
+    let stub = Stub::start(&[("/_miroir/jobs", 200, JOBS)]);
+    let out = ctl(home().path(), &["jobs", "--url", &stub.url], &[]);
+    assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
+    let printed = text(&out.stdout);
+    assert!(printed.starts_with("job  kind         state    chunks  attempts  claimed by  "), "{printed}");
+    assert!(printed.contains("j-1  dump_import  running  12      0         one#4       "), "{printed}");
+    assert!(printed.contains("j-2  reshard      failed   0       3         -           "), "{printed}");
+    assert!(printed.ends_with("  no room\n"), "{printed}");
+    let out = ctl(home().path(), &["jobs", "--url", &stub.url, "--output", "json"], &[]);
+    let value: serde_json::Value = serde_json::from_slice(&out.stdout).expect("JSON");
+    assert_eq!(value["jobs"][0]["cursor"]["line"], 7);
 }
 
 #[test]

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::serve::ListenerExt;
-use miroir_core::config::Config;
-use miroir_store::SqliteStore;
+use miroir_core::config::{Config, TaskStoreConfig};
+use miroir_store::{RedisOptions, RedisStore, SqliteStore, Store};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
 use crate::cluster::{Cluster, Settler};
 use crate::node::{Limits, NodeClient};
@@ -29,9 +30,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(20);
 /// What prevents the start: a port that is taken, a store that cannot be opened.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let config = Arc::new(config);
-    let store = SqliteStore::open(&config.task_store.path)
-        .await
-        .with_context(|| format!("task_store.path: cannot open {}", config.task_store.path.display()))?;
+    let store = open_store(&config).await?;
     let metrics = Metrics::default();
     let cluster = Arc::new(Cluster::open(config.clone(), store.clone(), client(&config)?, metrics.clone()).await?);
 
@@ -54,6 +53,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     background.spawn(until(stopped.clone(), cluster.clone().keep_lanes()));
     background.spawn(until(stopped.clone(), cluster.clone().tell_webhooks()));
     background.spawn(until(stopped.clone(), Settler::new(cluster.clone()).run()));
+    // Leases and claims are this run's alone: one that comes after a crash must not be taken for the one before.
+    let instance = Uuid::now_v7().to_string();
+    background.spawn(workers::lead(cluster.clone(), instance.clone(), stopped.clone()));
+    background.spawn(workers::do_jobs(cluster.clone(), instance, stopped.clone()));
     background.spawn(until(stopped.clone(), async move {
         if let Err(error) = axum::serve(metrics_listener, metrics_router(metrics)).await {
             tracing::error!(%error, "the metrics port failed");
@@ -86,6 +89,19 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     store.close().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+    match &config.task_store {
+        TaskStoreConfig::Sqlite { path } => {
+            SqliteStore::open(path).await.with_context(|| format!("task_store.path: cannot open {}", path.display()))
+        }
+        TaskStoreConfig::Redis { url } => {
+            let max_connections = config.task_registry.redis_pool_max.get();
+            let options = RedisOptions { max_connections, ..RedisOptions::default() };
+            RedisStore::open_with(url.expose(), options).await.context("task_store.url")
+        }
+    }
 }
 
 fn client(config: &Config) -> anyhow::Result<NodeClient> {

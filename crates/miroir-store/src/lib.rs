@@ -4,6 +4,7 @@
 //! be rebuilt from here.
 
 mod error;
+mod jobs;
 mod label;
 mod lease;
 mod record;
@@ -22,6 +23,7 @@ use time::OffsetDateTime;
 
 pub use self::redis::{RedisOptions, RedisStore};
 pub use error::StoreError;
+pub use jobs::{Claim, Enqueued, Job, JobError, JobOptions, JobState, Jobs, ListedJob, Look};
 pub use lease::{Fence, HeldLease, Lease};
 pub use record::{Append, Batch, Committed, Entry, Record, Table, Write};
 pub use sqlite::{SqliteOptions, SqliteStore};

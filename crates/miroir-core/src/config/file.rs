@@ -71,8 +71,10 @@ file!(File {
     admin: AdminFile = AdminFile::default();
     /// Where catalog, tasks and stale replicas are kept.
     task_store: TaskStoreFile = TaskStoreFile::default();
-    /// How long tasks are remembered.
+    /// Memory of tasks.
     task_registry: TaskRegistryFile = TaskRegistryFile::default();
+    /// Which instance leads work that only one may do.
+    leader_election: LeaderElectionFile = LeaderElectionFile::default();
     /// Health checks of the nodes.
     health: HealthFile = HealthFile::default();
     /// Reads over several nodes.
@@ -134,15 +136,26 @@ file!(AdminFile {
 });
 
 file!(TaskStoreFile {
-    /// The kind of store. This release has `sqlite` only.
+    /// The kind of store: `sqlite` for one instance, `redis` (Redis 6.2 or later, or Valkey) for several.
     backend: StoreBackend = StoreBackend::Sqlite;
-    /// The database file. Its directory must exist.
+    /// The database file of `sqlite`. Its directory must exist.
     path: String = "miroir.db".into();
+    /// The server of `redis`: `redis://user:password@host:6379/0`, or `rediss://` for TLS.
+    url: String = String::new();
 });
 
 file!(TaskRegistryFile {
     /// Finished tasks are forgotten after this time.
     retention_s: u64 = 604_800;
+    /// The most connections to Redis, beside the one that listens for changes.
+    redis_pool_max: u64 = 50;
+});
+
+file!(LeaderElectionFile {
+    /// A leader that vanishes is replaced after this time.
+    lease_ttl_s: u64 = 10;
+    /// Time between two renewals of a lease; at most half of `lease_ttl_s`.
+    renew_interval_s: u64 = 3;
 });
 
 file!(HealthFile {

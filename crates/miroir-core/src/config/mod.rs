@@ -63,6 +63,8 @@ pub struct Config {
     pub task_store: TaskStoreConfig,
     /// Memory of tasks.
     pub task_registry: TaskRegistryConfig,
+    /// Leases of led work.
+    pub leader_election: LeaderElectionConfig,
     /// Health checks.
     pub health: HealthConfig,
     /// Reads.
@@ -127,11 +129,19 @@ pub struct AdminConfig {
     pub api_key: Option<Secret>,
 }
 
-/// The SQLite store.
+/// The store.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TaskStoreConfig {
-    /// The database file.
-    pub path: PathBuf,
+pub enum TaskStoreConfig {
+    /// SQLite, for one instance.
+    Sqlite {
+        /// The database file.
+        path: PathBuf,
+    },
+    /// Redis or Valkey, for several instances.
+    Redis {
+        /// `redis://` or `rediss://`; may hold a password.
+        url: Secret,
+    },
 }
 
 /// Memory of tasks.
@@ -139,6 +149,17 @@ pub struct TaskStoreConfig {
 pub struct TaskRegistryConfig {
     /// Finished tasks are forgotten after this.
     pub retention: Duration,
+    /// The most connections to Redis.
+    pub redis_pool_max: NonZeroUsize,
+}
+
+/// Leases of led work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaderElectionConfig {
+    /// A lease that is not renewed ends after this.
+    pub lease_ttl: Duration,
+    /// Between two renewals; at most half of `lease_ttl`.
+    pub renew_interval: Duration,
 }
 
 /// Health checks.

@@ -9,14 +9,14 @@ use crate::id::{GroupId, NodeId};
 
 use super::error::ConfigError;
 use super::file::{
-    AdminFile, File, HealthFile, MetricsFile, NodeFile, PoolFile, ScatterFile, SelectionFile, ServerFile,
-    TaskStoreFile, TaskWebhookFile, WriteFile,
+    AdminFile, File, HealthFile, LeaderElectionFile, MetricsFile, NodeFile, PoolFile, ScatterFile, SelectionFile,
+    ServerFile, TaskStoreFile, TaskWebhookFile, WriteFile,
 };
 use super::values::{Environment, Secret, StoreBackend};
 use super::{
-    AdminConfig, AntiEntropyConfig, Config, FacetsConfig, HealthConfig, LogConfig, MAX_OVER_FETCH, MAX_SHARDS,
-    MetricsConfig, NodeConfig, PoolConfig, ScatterConfig, SelectionConfig, ServerConfig, TaskRegistryConfig,
-    TaskStoreConfig, TaskWebhookConfig, VectorSearchConfig, WriteConfig,
+    AdminConfig, AntiEntropyConfig, Config, FacetsConfig, HealthConfig, LeaderElectionConfig, LogConfig,
+    MAX_OVER_FETCH, MAX_SHARDS, MetricsConfig, NodeConfig, PoolConfig, ScatterConfig, SelectionConfig, ServerConfig,
+    TaskRegistryConfig, TaskStoreConfig, TaskWebhookConfig, VectorSearchConfig, WriteConfig,
 };
 
 /// Keys of production servers have at least this many bytes, as Meilisearch demands of its master key.
@@ -55,7 +55,9 @@ pub(super) fn resolve(file: File) -> Result<Config, ConfigError> {
         task_store: task_store(file.task_store)?,
         task_registry: TaskRegistryConfig {
             retention: seconds("task_registry.retention_s", file.task_registry.retention_s)?,
+            redis_pool_max: size("task_registry.redis_pool_max", file.task_registry.redis_pool_max, 10_000)?,
         },
+        leader_election: leader_election(&file.leader_election)?,
         health: health(&file.health)?,
         connection_pool_per_node: pool(&file.connection_pool_per_node)?,
         replica_selection: selection(&file.replica_selection)?,
@@ -256,6 +258,7 @@ fn admin(file: AdminFile, environment: Environment) -> Result<AdminConfig, Confi
 }
 
 fn task_store(file: TaskStoreFile) -> Result<TaskStoreConfig, ConfigError> {
+    let invalid = |problem: &str| Err(ConfigError::invalid("task_store.url", problem));
     match file.backend {
         StoreBackend::Sqlite if file.path.is_empty() => {
             Err(ConfigError::invalid("task_store.path", "is empty; name a file, as in miroir.db"))
@@ -263,11 +266,42 @@ fn task_store(file: TaskStoreFile) -> Result<TaskStoreConfig, ConfigError> {
         StoreBackend::Sqlite if file.path.contains('\0') => {
             Err(ConfigError::invalid("task_store.path", "contains a zero byte"))
         }
-        StoreBackend::Sqlite => Ok(TaskStoreConfig { path: file.path.into() }),
-        StoreBackend::Redis => {
-            Err(ConfigError::invalid("task_store.backend", "redis is not supported by this release; use sqlite"))
+        StoreBackend::Sqlite if !file.url.is_empty() => {
+            invalid("is for task_store.backend redis, but the backend is sqlite; change one of them")
         }
+        StoreBackend::Sqlite => Ok(TaskStoreConfig::Sqlite { path: file.path.into() }),
+        StoreBackend::Redis if file.url.is_empty() => {
+            invalid("is empty; name the server, as in redis://127.0.0.1:6379/0")
+        }
+        // The URL is not shown: it may hold a password.
+        StoreBackend::Redis if !is_redis_url(&file.url) => {
+            invalid("must be like redis://user:password@host:6379/0, or rediss:// for TLS")
+        }
+        StoreBackend::Redis => Ok(TaskStoreConfig::Redis { url: Secret::new(file.url) }),
     }
+}
+
+fn leader_election(file: &LeaderElectionFile) -> Result<LeaderElectionConfig, ConfigError> {
+    let (ttl, renew) = ("leader_election.lease_ttl_s", "leader_election.renew_interval_s");
+    // Longer, and nobody would lead for more than an hour after a crash.
+    let lease_ttl_s = within(ttl, file.lease_ttl_s, 2, 3600)?;
+    let renew_interval_s = within(renew, file.renew_interval_s, 1, 1800)?;
+    if renew_interval_s * 2 > lease_ttl_s {
+        let problem = format!("is {renew_interval_s}, must be at most half of {ttl} ({lease_ttl_s})");
+        return Err(ConfigError::invalid(renew, problem));
+    }
+    Ok(LeaderElectionConfig {
+        lease_ttl: Duration::from_secs(lease_ttl_s),
+        renew_interval: Duration::from_secs(renew_interval_s),
+    })
+}
+
+fn is_redis_url(text: &str) -> bool {
+    let Ok(url) = url::Url::parse(text) else { return false };
+    let database = url.path().trim_start_matches('/');
+    matches!(url.scheme(), "redis" | "rediss")
+        && url.host_str().is_some_and(|host| !host.is_empty())
+        && (database.is_empty() || database.parse::<u16>().is_ok())
 }
 
 fn health(file: &HealthFile) -> Result<HealthConfig, ConfigError> {

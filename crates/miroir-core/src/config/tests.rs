@@ -182,6 +182,14 @@ fn impossible_values_are_refused() {
             "write: { node_timeout_ms: 30001 }",
             "write.node_timeout_ms: is 30001, must be at most server.request_timeout_ms (30000)",
         ),
+        (
+            "leader_election: { lease_ttl_s: 5 }",
+            "leader_election.renew_interval_s: is 3, must be at most half of leader_election.lease_ttl_s (5)",
+        ),
+        (
+            "leader_election: { lease_ttl_s: 1, renew_interval_s: 1 }",
+            "leader_election.lease_ttl_s: is 1, must be from 2 to 3600",
+        ),
         ("health: { timeout_ms: 5001 }", "health.timeout_ms: is 5001, must be at most health.interval_ms (5000)"),
         ("health: { interval_ms: 0 }", "health.interval_ms: is 0, must be from 1 to 86400000"),
         (
@@ -198,14 +206,32 @@ fn impossible_values_are_refused() {
         ),
         ("replica_selection: { latency_weight: -1 }", "replica_selection.latency_weight: is -1, must be from 0"),
         ("facets: { node_multiplier: 0 }", "facets.node_multiplier: is 0, must be from 1 to 1000"),
-        ("task_store: { backend: redis }", "task_store.backend: redis is not supported by this release; use sqlite"),
+        ("task_store: { backend: redis }", "task_store.url: is empty; name the server, as in redis://127.0.0.1:6379/0"),
+        ("task_store: { backend: redis, url: \"http://:hush@h\" }", "task_store.url: must be like redis://"),
+        ("task_store: { backend: redis, url: \"redis:///0\" }", "task_store.url: must be like redis://"),
+        ("task_store: { backend: redis, url: \"redis://h/x\" }", "task_store.url: must be like redis://"),
+        ("task_store: { url: \"redis://h\" }", "task_store.url: is for task_store.backend redis"),
+        ("task_registry: { redis_pool_max: 0 }", "task_registry.redis_pool_max: is 0, must be from 1 to 10000"),
         ("task_store: { path: \"\" }", "task_store.path: is empty; name a file, as in miroir.db"),
         ("task_registry: { retention_s: 0 }", "task_registry.retention_s: is 0, must be from 1"),
         ("master_key: \"two words\"", "master_key: must consist of visible ASCII characters without spaces"),
     ] {
         let refused = refusal(yaml);
         assert!(refused.starts_with(message), "{yaml}: {refused}");
+        assert!(!refused.contains("hush"), "{refused}");
     }
+}
+
+#[test]
+fn a_redis_is_named_by_a_url_that_is_never_shown() {
+    let yaml = format!("{NODES}\ntask_store: {{ backend: redis, url: \"rediss://me:hush@h:6380/3\" }}");
+    let config = load(&yaml, &[], &[]).expect("valid");
+    assert_eq!(config.task_store, TaskStoreConfig::Redis { url: Secret::new("rediss://me:hush@h:6380/3") });
+    assert_eq!(config.task_registry.redis_pool_max.get(), 50);
+    assert!(!format!("{config:?}").contains("hush"));
+    let environment = &[("MIROIR__TASK_STORE__URL", "redis://h"), ("MIROIR__TASK_STORE__BACKEND", "redis")];
+    let config = load(NODES, environment, &[]).expect("valid");
+    assert_eq!(config.task_store, TaskStoreConfig::Redis { url: Secret::new("redis://h") });
 }
 
 #[test]

@@ -182,7 +182,7 @@ choices! {
     StoreBackend {
         /// A file beside the one instance.
         Sqlite = "sqlite",
-        /// Known to the parser only so that refusing it can be clear.
+        /// A server that several instances share.
         Redis = "redis",
     }
 }

@@ -1,6 +1,8 @@
 //! One file per command: its arguments, one question, its printing.
 
 pub mod config;
+pub mod jobs;
+pub mod leases;
 pub mod status;
 pub mod task;
 pub mod topology;
@@ -17,6 +19,8 @@ pub fn run(cli: &Cli) -> Result<Report, Failure> {
     match &cli.command {
         Command::Status => status::run(&client()?, output),
         Command::Topology => topology::run(&client()?, output),
+        Command::Leases => leases::run(&client()?, output),
+        Command::Jobs => jobs::run(&client()?, output),
         Command::Task(TaskCommand::Show { uid }) => task::show(&client()?, *uid, output),
         Command::Config(ConfigCommand::Check { file, overrides }) => config::check(file, overrides, output),
     }

@@ -19,6 +19,7 @@ mod swap_indexes;
 mod tasks;
 mod unsupported;
 mod webhooks;
+mod work;
 
 #[cfg(test)]
 mod tests;
@@ -121,6 +122,8 @@ fn router(cluster: Shared) -> Router {
         .route("/_miroir/stale", get(admin::stale))
         .route("/_miroir/peers", get(admin::peers))
         .route("/_miroir/version", get(admin::version))
+        .route("/_miroir/leases", get(work::leases))
+        .route("/_miroir/jobs", get(work::jobs))
         .route("/_miroir/tasks/{uid}", get(admin::task))
         .route_layer(from_fn_with_state(cluster.clone(), auth::admin));
     let open = Router::new()

@@ -1,13 +1,14 @@
 //! The router and the table of rights are of one mind.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use miroir_core::auth::rights::{Access, RIGHTS, access};
 use miroir_core::config::Config;
-use miroir_store::SqliteStore;
+use miroir_store::{Batch, JobOptions, Jobs, SqliteStore};
 use tower::ServiceExt;
 
 use super::{ClientRoutes, Shared, client_routes, router};
@@ -171,4 +172,34 @@ async fn the_compatibility_table_lists_every_route() {
     listed.sort();
     served.sort();
     assert_eq!(listed, served);
+}
+
+#[tokio::test]
+async fn leases_and_jobs_are_shown_to_operators() {
+    let cluster = instance().await;
+    let get = async |path| {
+        let (status, body) = send(&cluster, &Method::GET, path, None).await;
+        assert_eq!(status, StatusCode::OK, "{body}");
+        serde_json::from_str::<serde_json::Value>(&body).expect("JSON")
+    };
+    let lease = cluster.store.acquire("reshard:movies", "one", Duration::from_secs(60)).await.expect("asked");
+    let jobs = Jobs::new(cluster.store.clone(), JobOptions::default());
+    for _ in 0..2 {
+        let new = jobs.enqueue("dump_import", serde_json::json!({ "secret": "s3cret" })).await.expect("room");
+        cluster.store.commit(Batch { writes: vec![new.write], ..Batch::default() }).await.expect("written");
+    }
+    let claim = jobs.claim(&["dump_import"], "two").await.expect("asked").claim.expect("free");
+
+    let leases = get("/_miroir/leases").await;
+    let led = &leases["leases"][1];
+    assert_eq!((led["scope"].as_str(), led["holder"].as_str()), (Some("reshard:movies"), Some("one")));
+    assert_eq!(led["token"].as_u64(), lease.map(|lease| lease.token));
+    assert!(led["endsInMs"].as_u64().is_some_and(|left| (30_000..=60_000).contains(&left)), "{led}");
+
+    let listed = get("/_miroir/jobs").await;
+    let (first, second) = (&listed["jobs"][0], &listed["jobs"][1]);
+    assert_eq!((first["id"].as_str(), first["state"].as_str()), (Some(claim.id()), Some("running")));
+    assert_eq!(first["claim"]["scope"], format!("job:{}", claim.id()));
+    assert_eq!((&second["state"], &second["claim"]), (&"waiting".into(), &serde_json::Value::Null));
+    assert!(!listed.to_string().contains("s3cret"), "{listed}");
 }

@@ -45,6 +45,16 @@ struct StatusLabels {
     status: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct JobTypeLabels {
+    job_type: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ScopeLabels {
+    scope: &'static str,
+}
+
 const LATENCY_BUCKETS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 const FAN_OUT_BUCKETS: [f64; 8] = [1.0, 2.0, 3.0, 4.0, 8.0, 16.0, 32.0, 64.0];
@@ -78,6 +88,8 @@ struct Inner {
     ingest_bytes: Gauge,
     peers: Gauge,
     owned_shards: Gauge,
+    queue_depth: Family<JobTypeLabels, Gauge>,
+    leader: Family<ScopeLabels, Gauge>,
 }
 
 impl Default for Metrics {
@@ -103,6 +115,8 @@ impl Default for Metrics {
             ingest_bytes: Gauge::default(),
             peers: Gauge::default(),
             owned_shards: Gauge::default(),
+            queue_depth: Family::default(),
+            leader: Family::default(),
         };
         Self(Arc::new(inner.registered()))
     }
@@ -131,6 +145,8 @@ impl Inner {
         r.register("scatter_partial_responses", "Reads answered incompletely", self.scatter_partial.clone());
         r.register("scatter_retries", "Node requests repeated on another replica", self.scatter_retries.clone());
         r.register("ingest_bytes_in_flight", "Bytes of document bodies held", self.ingest_bytes.clone());
+        r.register("background_queue_depth", "Jobs that are not done", self.queue_depth.clone());
+        r.register("leader", "Scopes of this kind that this instance leads", self.leader.clone());
         self
     }
 }
@@ -227,6 +243,16 @@ impl Metrics {
     }
 }
 
+impl miroir_work::Observer for Metrics {
+    fn queue_depth(&self, kind: &'static str, open: usize) {
+        self.0.queue_depth.get_or_create(&JobTypeLabels { job_type: kind }).set(open as i64);
+    }
+
+    fn leads(&self, kind: &'static str, scopes: usize) {
+        self.0.leader.get_or_create(&ScopeLabels { scope: kind }).set(scopes as i64);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -236,7 +262,11 @@ mod tests {
         let metrics = Metrics::default();
         metrics.node_state(&NodeId::new("meili-0"), true, 3);
         metrics.scatter_retried();
+        miroir_work::Observer::queue_depth(&metrics, "dump_import", 2);
+        miroir_work::Observer::leads(&metrics, "settings_broadcast", 1);
         let text = metrics.encode();
+        assert!(text.contains("miroir_background_queue_depth{job_type=\"dump_import\"} 2"), "{text}");
+        assert!(text.contains("miroir_leader{scope=\"settings_broadcast\"} 1"), "{text}");
         assert!(text.contains("miroir_node_healthy{node_id=\"meili-0\"} 1"), "{text}");
         assert!(text.contains("miroir_scatter_retries_total 1"), "{text}");
         assert!(text.contains("miroir_stale_replicas 0"), "{text}");

@@ -1,9 +1,14 @@
-//! Background work: each a future that runs until it is dropped.
+//! Background work: each a future that runs until it is dropped, or, where it has claims and leases to give back, until it
+//! has done so after being asked to stop.
 
 mod health;
+mod jobs;
+mod led;
 mod prune;
 mod returned;
 
 pub use health::watch_health;
+pub use jobs::do_jobs;
+pub use led::lead;
 pub use prune::prune_tasks;
 pub use returned::catch_up_nodes;

@@ -1,6 +1,7 @@
 //! What every backend of [`Store`] must do, written once. A backend calls `suite!` with a function that opens an empty
 //! store, and what it stands on.
 
+pub mod jobs;
 pub mod leases;
 pub mod logs;
 pub mod queries;
@@ -56,6 +57,18 @@ macro_rules! suite {
                 a_stale_token_writes_nothing,
                 one_of_many_wins_a_lease,
             },
+            jobs::{
+                a_job_is_there_with_what_it_was_committed_with,
+                every_chunk_is_there_once_though_a_claimant_vanishes,
+                two_jobs_take_turns,
+                one_of_many_claims_a_job,
+                a_lost_claim_writes_nothing,
+                a_claim_with_a_heartbeat_stays,
+                a_job_that_is_put_off_waits,
+                ended_jobs_are_kept_but_not_for_ever,
+                a_job_that_ends_its_claimants_fails,
+                what_is_too_much_is_refused,
+            },
             logs::{
                 counters_move_forward,
                 a_log_is_read_from_any_position,
@@ -66,6 +79,7 @@ macro_rules! suite {
             queries::{
                 pages_follow_one_another_in_both_directions,
                 a_page_of_many_indexes_is_in_order,
+                listings_of_many_tasks_agree_with_the_definition,
             },
         }
     };

@@ -102,18 +102,22 @@ async fn replay(store: &dyn Store, (tasks, changes): History) -> Vec<Task> {
 pub async fn listings_agree_with_the_definition(store: Arc<dyn Store>, history: History, queries: Vec<TaskQuery>) {
     let model = replay(&*store, history).await;
     for query in queries {
-        let mut matching: Vec<&Task> = model.iter().filter(|task| query.matches(task)).collect();
-        let total = matching.len() as u64;
-        if !query.reverse {
-            matching.reverse();
-        }
-        let reached: Vec<&Task> = matching.into_iter().filter(|task| query.is_reached(task.uid)).collect();
-        let expected: Vec<String> = reached.iter().take(query.limit).map(|task| task.view()).collect();
-        let page = store.tasks(&query).await.expect("read");
-        let views: Vec<String> = page.tasks.iter().map(Task::view).collect();
-        assert_eq!((views, page.total), (expected, total), "{query:?}");
-        assert_eq!(page.next, reached.get(query.limit).map(|task| task.uid), "{query:?}");
+        agrees(&*store, &model, &query).await;
     }
+}
+
+async fn agrees(store: &dyn Store, model: &[Task], query: &TaskQuery) {
+    let mut matching: Vec<&Task> = model.iter().filter(|task| query.matches(task)).collect();
+    let total = matching.len() as u64;
+    if !query.reverse {
+        matching.reverse();
+    }
+    let reached: Vec<&Task> = matching.into_iter().filter(|task| query.is_reached(task.uid)).collect();
+    let expected: Vec<String> = reached.iter().take(query.limit).map(|task| task.view()).collect();
+    let page = store.tasks(query).await.expect("read");
+    let views: Vec<String> = page.tasks.iter().map(Task::view).collect();
+    assert_eq!((views, page.total), (expected, total), "{query:?}");
+    assert_eq!(page.next, reached.get(query.limit).map(|task| task.uid), "{query:?}");
 }
 
 /// The store forgets what the definition says, and nothing that is not final.
@@ -165,4 +169,101 @@ pub async fn a_page_of_many_indexes_is_in_order(store: Arc<dyn Store>) {
     let page = store.tasks(&query).await.expect("read");
     let uids: Vec<u64> = page.tasks.iter().map(|task| task.uid.0).collect();
     assert_eq!((uids, page.total, page.next), (vec![598, 597, 596], 598, Some(TaskUid(595))));
+}
+
+/// A number below `n`, always the same ones in the same order.
+fn below(state: &mut u64, n: u64) -> u64 {
+    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    (*state >> 33) % n
+}
+
+/// Times rise with the numbers, roughly, to the nanosecond.
+fn one_of_many(state: &mut u64, n: i64) -> NewTask {
+    let time = |state: &mut u64, late: i64| {
+        let nanos = i64::try_from(below(state, 1_000_000_000)).unwrap_or(0);
+        at(n + late) + time::Duration::nanoseconds(nanos)
+    };
+    let index = ["a", "b", "a-long-name", "rare"][if below(state, 400) == 0 { 3 } else { below(state, 3) as usize }];
+    let status = TaskStatus::ALL[below(state, 5) as usize];
+    let kind = TaskKind::ALL[below(state, 3) as usize];
+    let begun = status != TaskStatus::Enqueued;
+    let mut task = waiting((below(state, 10) > 0).then_some(index), n);
+    task.enqueued_at = time(state, 0);
+    task.started_at = begun.then(|| time(state, 2));
+    task.finished_at = status.is_final().then(|| time(state, 3));
+    task.canceled_by = (status == TaskStatus::Canceled).then(|| TaskUid(below(state, 50)));
+    NewTask { kind, status, ..task }
+}
+
+fn some_query(state: &mut u64, tasks: u64) -> TaskQuery {
+    let mut query =
+        TaskQuery { reverse: below(state, 2) == 0, limit: below(state, 30) as usize, ..TaskQuery::default() };
+    if below(state, 3) == 0 {
+        query.from = Some(TaskUid(below(state, tasks + 20)));
+    }
+    if below(state, 3) == 0 {
+        let name = ["a", "rare", "nobody"][below(state, 3) as usize];
+        query.index_uids = Some([name.parse().expect("an index uid")].into());
+    }
+    if below(state, 3) == 0 {
+        query.statuses = Some([TaskStatus::ALL[below(state, 5) as usize]].into());
+    }
+    if below(state, 4) == 0 {
+        query.kinds = Some([TaskKind::ALL[below(state, 3) as usize]].into());
+    }
+    if below(state, 8) == 0 {
+        query.canceled_by = Some((0..5).map(|_| TaskUid(below(state, 50))).collect());
+    }
+    for range in [&mut query.enqueued, &mut query.started, &mut query.finished] {
+        for bound in [&mut range.after, &mut range.before] {
+            if below(state, 6) == 0 {
+                *bound = Some(at(below(state, tasks) as i64));
+            }
+        }
+    }
+    query
+}
+
+/// Enough tasks that a backend which divides them has several parts, changed and pruned here and there.
+pub async fn listings_of_many_tasks_agree_with_the_definition(store: Arc<dyn Store>) {
+    const TASKS: u64 = 2300;
+    let state = &mut 42;
+    let mut model: Vec<Task> = Vec::new();
+    for batch in 0..23 {
+        let tasks: Vec<NewTask> = (0..100).map(|n| one_of_many(state, batch * 100 + n)).collect();
+        let uids = register(&*store, tasks.clone()).await.expect("written");
+        model.extend(tasks.into_iter().zip(uids).map(|(task, uid)| task.numbered(uid)));
+    }
+    let mut settled = Vec::new();
+    for task in model.iter_mut().filter(|task| !task.status.is_final()) {
+        if below(state, 2) == 0 {
+            let (started_at, finished_at) =
+                (task.started_at.or(Some(task.enqueued_at)), Some(at(below(state, 3000) as i64)));
+            *task = Task { status: TaskStatus::Failed, started_at, finished_at, ..task.clone() };
+            settled.push(task.clone());
+        }
+    }
+    store.commit(Batch { settled, ..Batch::default() }).await.expect("written");
+    for round in 0..150 {
+        if round % 50 == 25 {
+            let bound = at(300 * (round as i64 / 50 + 1));
+            let mut doomed: Vec<&Task> = model
+                .iter()
+                .filter(|task| task.status.is_final() && task.finished_at.is_some_and(|finished| finished < bound))
+                .collect();
+            doomed.sort_by_key(|task| task.finished_at);
+            let doomed: BTreeSet<TaskUid> = doomed.iter().take(170).map(|task| task.uid).collect();
+            assert_eq!(store.prune_tasks(bound, 170).await.expect("pruned"), doomed.len() as u64);
+            model.retain(|task| !doomed.contains(&task.uid));
+        }
+        let query = some_query(state, TASKS);
+        if round % 25 == 10 {
+            let doomed = |task: &&Task| query.matches(task) && task.status.is_final() && task.uid.0 < 2000;
+            let doomed: BTreeSet<TaskUid> = model.iter().filter(doomed).take(40).map(|task| task.uid).collect();
+            let gone = store.delete_tasks(&query, TaskUid(2000), 40).await.expect("deleted");
+            assert_eq!(gone, doomed.len() as u64, "{query:?}");
+            model.retain(|task| !doomed.contains(&task.uid));
+        }
+        agrees(&*store, &model, &query).await;
+    }
 }

@@ -1,0 +1,135 @@
+//! What a kind of led work has to say for itself.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use miroir_store::{Batch, Change, Fence, Lease};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use time::OffsetDateTime;
+
+/// A kind of led work: a state machine over a record.
+#[async_trait]
+pub trait Machine: Send + Sync + 'static {
+    /// In front of its scopes, as in `settings_broadcast`; a scope is `KIND` alone, or `KIND:subject`.
+    const KIND: &'static str;
+    /// Where an operation stands. Everything that the next leader has to know is in it.
+    type Record: Serialize + DeserializeOwned + Send + Sync + 'static;
+    /// What decisions need to know besides.
+    type Seen: Send + Sync;
+    /// Something to be done.
+    type Action: Send;
+
+    /// Look at what the next decision needs to know.
+    ///
+    /// # Errors
+    /// Why it cannot be known now; it is tried again after a while.
+    async fn observe(&self, scope: &str, record: &Self::Record) -> Result<Self::Seen, NotActed>;
+
+    /// What to do next: pure.
+    fn decide(&self, record: &Self::Record, facts: &Facts<Self::Seen>) -> Step<Self::Record, Self::Action>;
+
+    /// Do it. May take long: it is dropped wherever it waits when the lease is lost, when the instance stops, and when
+    /// the operator wants something else. It must bear being begun again, here or elsewhere, must not leave tasks of
+    /// its own behind, and must not compute for long without waiting, for the lease is renewed only while it waits. What is to be there exactly once belongs into the effects.
+    ///
+    /// # Errors
+    /// Why it was not done; decided upon anew after a while.
+    async fn act(
+        &self,
+        lead: &Leadership,
+        record: &Self::Record,
+        action: Self::Action,
+    ) -> Result<Next<Self::Record>, NotActed>;
+
+    /// Whether a waiting operation is to be looked at again because of this. Changes of the operation itself always are.
+    fn concerns(&self, _scope: &str, _change: &Change) -> bool {
+        false
+    }
+}
+
+/// What decisions are made of, besides the record.
+#[derive(Clone, Debug)]
+pub struct Facts<S> {
+    /// What the operator wants.
+    pub intent: Intent,
+    /// Acts in a row that failed since this leader last saved something.
+    pub failures: u32,
+    /// How the last of them failed.
+    pub error: Option<String>,
+    /// When the operation was started, by the clock of who did.
+    pub started_at: OffsetDateTime,
+    /// The leader's clock.
+    pub now: OffsetDateTime,
+    /// What the machine looked at.
+    pub seen: S,
+}
+
+/// What the operator wants of an operation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Intent {
+    /// Go on.
+    #[default]
+    Run,
+    /// Stop for now, where that does no harm.
+    Pause,
+    /// Undo what was done, and end.
+    Cancel,
+}
+
+/// What comes next.
+#[derive(Debug)]
+pub enum Step<R, A> {
+    /// Do this, and save what comes of it.
+    Act(A),
+    /// Nothing has to be done to go on: save this.
+    Save(Next<R>),
+    /// Nothing for now. Look again after this time, or when something has changed.
+    Wait(Duration),
+    /// The operation is over: its record goes, together with these effects.
+    Finish(Batch),
+}
+
+/// Where an operation stands from now on.
+#[derive(Debug)]
+pub struct Next<R> {
+    /// As it is saved.
+    pub record: R,
+    /// What else is written in the same step.
+    pub effects: Batch,
+}
+
+impl<R> Next<R> {
+    /// Only this.
+    pub fn to(record: R) -> Self {
+        Self { record, effects: Batch::default() }
+    }
+}
+
+/// Why something was not done.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub struct NotActed(pub String);
+
+/// The right to act for a scope, as long as it lasts.
+#[derive(Clone, Debug)]
+pub struct Leadership(pub(super) Lease);
+
+impl Leadership {
+    /// What is led.
+    pub fn scope(&self) -> &str {
+        &self.0.scope
+    }
+
+    /// What every write of an act has to show. What is saved of the operation shows it already.
+    pub fn fence(&self) -> Fence {
+        self.0.fence()
+    }
+
+    /// Higher than that of every leader before.
+    pub fn token(&self) -> u64 {
+        self.0.token
+    }
+}
