@@ -1,14 +1,21 @@
 //! Thousands of generated requests: no answer tells a cluster from one server.
 //!
-//! `MIROIR_DIFFERENTIAL_SEED` and `MIROIR_DIFFERENTIAL_REQUESTS` choose another run; a failure names its seed.
+//! `MIROIR_DIFFERENTIAL_SEED`, `MIROIR_DIFFERENTIAL_REQUESTS` and `MIROIR_DIFFERENTIAL_ENOUGH` (differences to stop
+//! after) choose another run; a failure names its seed.
 
-use miroir_tests::differential::{Generator, INDEX, Request, difference, documents, normalised, settings};
+use miroir_tests::config::CLIENT_KEY;
+use miroir_tests::differential::{Generator, Request, Server, difference, is_comparable, load, normalised};
+use miroir_tests::node::NODE_KEY;
 use miroir_tests::{Answer, Client, Cluster, Node, Twin};
 
 const READS: usize = 3000;
 const WRITES: usize = 300;
 /// After so many differences the rest says nothing new.
 const ENOUGH: usize = 12;
+
+fn enough() -> usize {
+    setting("MIROIR_DIFFERENTIAL_ENOUGH", ENOUGH)
+}
 
 fn setting(name: &str, default: usize) -> usize {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -21,6 +28,11 @@ fn seed() -> u64 {
 /// Task numbers are compared as well: nobody else may write to these.
 fn twin() -> Twin {
     Twin { cluster: Cluster::builder().start(), reference: Node::single() }
+}
+
+fn servers(twin: &Twin) -> [Server; 2] {
+    let [ours, theirs] = twin.clients();
+    [Server { client: ours, master_key: CLIENT_KEY }, Server { client: theirs, master_key: NODE_KEY }]
 }
 
 /// The differences found, each with the smallest request that shows it.
@@ -37,21 +49,18 @@ impl Findings {
     }
 }
 
-fn differs(request: &Request, [ours, theirs]: &[Client; 2]) -> Option<String> {
-    if !request.is_comparable() {
+fn differs(request: &Request, [ours, theirs]: &[Server; 2]) -> Option<String> {
+    if !is_comparable(request) {
         return None;
     }
-    difference(&request.send(ours), &request.send(theirs))
+    difference(request, &request.send(ours), &request.send(theirs))
 }
 
 #[test]
 fn no_generated_read_tells_a_cluster_from_one_server() {
     let twin = twin();
-    twin.create(INDEX);
-    twin.configure(INDEX, &settings());
-    twin.load(INDEX, &documents(seed()));
-    twin.create("scratch");
-    let clients = twin.clients();
+    load(&twin, seed());
+    let clients = servers(&twin);
     let mut generator = Generator::new(seed());
     let mut findings = Findings(Vec::new());
     for _ in 0..setting("MIROIR_DIFFERENTIAL_REQUESTS", READS) {
@@ -60,7 +69,7 @@ fn no_generated_read_tells_a_cluster_from_one_server() {
             let smallest = request.shrunk(|smaller| differs(smaller, &clients).is_some());
             findings.note(&smallest, &differs(&smallest, &clients).unwrap_or_default());
         }
-        if findings.0.len() >= ENOUGH {
+        if findings.0.len() >= enough() {
             break;
         }
     }
@@ -80,25 +89,25 @@ fn outcome(client: &Client, answer: &Answer) -> Answer {
 fn no_generated_write_tells_a_cluster_from_one_server() {
     let twin = twin();
     twin.create("scratch");
-    let [ours, theirs] = twin.clients();
+    let [ours, theirs] = servers(&twin);
     let mut generator = Generator::new(seed());
     let mut findings = Findings(Vec::new());
     for _ in 0..WRITES {
         let request = generator.write();
-        if !request.is_comparable() {
+        if !is_comparable(&request) {
             continue;
         }
         let answers = [request.send(&ours), request.send(&theirs)];
-        let accepted = difference(&answers[0], &answers[1]);
-        let ended = || difference(&outcome(&ours, &answers[0]), &outcome(&theirs, &answers[1]));
+        let accepted = difference(&request, &answers[0], &answers[1]);
+        let ended = || difference(&request, &outcome(&ours.client, &answers[0]), &outcome(&theirs.client, &answers[1]));
         if let Some(text) = accepted.or_else(ended) {
             findings.note(&request, &text);
-            if answers.iter().any(|answer| answer.status < 400) || findings.0.len() >= ENOUGH {
+            if answers.iter().any(|answer| answer.status < 400) || findings.0.len() >= enough() {
                 break;
             }
         }
         for path in ["/indexes/scratch/documents?limit=1000", "/indexes/scratch/settings", "/indexes"] {
-            let [a, b] = [&ours, &theirs].map(|client| normalised(&client.get(path).body));
+            let [a, b] = [&ours, &theirs].map(|server| normalised(&server.client.get(path).body, false));
             if a != b {
                 findings.note(&request, &format!("   {path} then:\n   candidate {a}\n   reference {b}"));
             }

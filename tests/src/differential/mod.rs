@@ -2,9 +2,11 @@
 //! that shows where it is not.
 
 mod compare;
+mod exceptions;
 mod generate;
 mod request;
 
 pub use compare::{difference, normalised};
-pub use generate::{Generator, INDEX, documents, settings};
-pub use request::{Body, Request};
+pub use exceptions::is_comparable;
+pub use generate::{Generator, load};
+pub use request::{Body, Caller, Request, Server};

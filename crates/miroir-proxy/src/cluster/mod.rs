@@ -21,6 +21,7 @@ mod keys;
 mod lanes;
 mod leftovers;
 mod lifecycle;
+mod missing;
 mod multi_search;
 mod read;
 mod rename;

@@ -1,0 +1,39 @@
+//! Reads of an index that is not there. A server says first what is wrong with the request itself, and that the index is
+//! missing only of one that it could have answered.
+
+use std::sync::Arc;
+
+use miroir_core::error::Code;
+use miroir_core::id::IndexUid;
+
+use super::{Cluster, Error, Index};
+use crate::node::Call;
+
+impl Cluster {
+    /// The index of a read; `request` gives the client's request for an index of the name given.
+    ///
+    /// # Errors
+    /// What a server says of the request, or [`Error::IndexNotFound`].
+    pub(super) async fn index_to_read(
+        &self,
+        uid: &IndexUid,
+        request: impl FnOnce(&str) -> Call,
+    ) -> Result<Arc<Index>, Error> {
+        match self.index(uid) {
+            Err(missing) => Err(self.said_before(request(&nowhere()), missing, Code::IndexNotFound).await),
+            found => found,
+        }
+    }
+
+    /// What a node has against the client's own request when it is something else than `otherwise`, whose code is given.
+    pub(super) async fn said_before(&self, original: Call, otherwise: Error, code: Code) -> Error {
+        let of_node = self.let_a_node_refuse(original).await;
+        let says_more = matches!(&of_node, Error::Refused { body, .. } if body.code != code.name());
+        if says_more { of_node } else { otherwise }
+    }
+}
+
+/// A name that no node has anything under. That of the client may be the nodes' name of another index.
+pub(super) fn nowhere() -> String {
+    uuid::Uuid::new_v4().to_string()
+}
