@@ -20,7 +20,7 @@ impl Cluster {
         request: impl FnOnce(&str) -> Call,
     ) -> Result<Arc<Index>, Error> {
         match self.index(uid) {
-            Err(missing) => Err(self.said_before(request(&nowhere()), missing, Code::IndexNotFound).await),
+            Err(missing) => Err(self.said_before(request(&nowhere(uid)), missing, Code::IndexNotFound).await),
             found => found,
         }
     }
@@ -33,7 +33,11 @@ impl Cluster {
     }
 }
 
-/// A name that no node has anything under. That of the client may be the nodes' name of another index.
-pub(super) fn nowhere() -> String {
-    uuid::Uuid::new_v4().to_string()
+/// A name that no node has anything under: that of the client may be the nodes' name of another index. It stands where
+/// the client's would in the order of names, by which a server looks at the indexes of a federation.
+pub(super) fn nowhere(uid: &IndexUid) -> String {
+    /// Leaves room within the length of a name.
+    const KEPT: usize = 300;
+    let kept: String = uid.as_str().chars().take(KEPT).collect();
+    format!("{kept}-{}", uuid::Uuid::new_v4())
 }

@@ -113,7 +113,7 @@ impl Cluster {
     pub(super) fn original_multi_search(&self, request: &MultiSearchRequest) -> Call {
         let physical = |position: usize| {
             let query = request.queries.get(position)?;
-            Some(self.index(&query.uid).map_or_else(|_| nowhere(), |index| index.physical.to_string()))
+            Some(self.index(&query.uid).map_or_else(|_| nowhere(&query.uid), |index| index.physical.to_string()))
         };
         self.multi_search_call(request.renamed(physical))
     }
