@@ -7,7 +7,8 @@ use crate::binaries;
 use crate::client::Answer;
 
 /// What differs between any two servers: times, sizes on disk, versions, and the numbers made up for a request.
-const VARYING: [&str; 18] = [
+const VARYING: [&str; 17] = [
+    "key",
     "enqueuedAt",
     "startedAt",
     "finishedAt",
@@ -24,17 +25,17 @@ const VARYING: [&str; 18] = [
     "usedDatabaseSize",
     "rawDocumentDbSize",
     "avgDocumentSize",
-    "progressTrace",
-    "internalDatabaseSizes",
 ];
 
 /// The answer without the values of what varies (their types stay), in a form where equality means that a client cannot
 /// tell: documents in any order unless they are sorted, the values of a facet in theirs.
 pub fn normalised(value: &Value, is_sorted: bool) -> Value {
     match value {
-        Value::Object(members) => {
-            members.iter().map(|(name, value)| (name.clone(), member(name, value, is_sorted))).collect()
-        }
+        Value::Object(members) => members
+            .iter()
+            .filter(|(name, _)| !exceptions::UNTOLD.contains(&name.as_str()))
+            .map(|(name, value)| (name.clone(), member(name, value, is_sorted)))
+            .collect(),
         Value::Array(elements) => elements.iter().map(|element| normalised(element, is_sorted)).collect(),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
     }
@@ -44,6 +45,7 @@ fn member(name: &str, value: &Value, is_sorted: bool) -> Value {
     match (name, value) {
         // Development nodes refuse what a server refuses, by the same code; their wording is their own.
         ("message", _) if binaries::meilisearch().is_none() => Value::from(kind(value)),
+        ("message", Value::String(text)) => Value::from(without_key(text)),
         _ if VARYING.contains(&name) => Value::from(kind(value)),
         ("facetDistribution", Value::Object(facets)) => facets
             .iter()
@@ -67,6 +69,14 @@ fn member(name: &str, value: &Value, is_sorted: bool) -> Value {
     }
 }
 
+/// A message without the value of the key that it names.
+fn without_key(text: &str) -> String {
+    const DIGITS: usize = 64;
+    let is_key = |part: &str| part.len() == DIGITS && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let parts: Vec<&str> = text.split('`').map(|part| if is_key(part) { "<key>" } else { part }).collect();
+    parts.join("`")
+}
+
 /// Not a task, a batch, an index, a key or the answer to one of several searches: those have an order.
 fn is_document(listed: &Value) -> bool {
     !["type", "primaryKey", "batchStrategy", "actions", "hits"].iter().any(|name| listed.get(name).is_some())
@@ -74,31 +84,53 @@ fn is_document(listed: &Value) -> bool {
 
 fn kind(value: &Value) -> &'static str {
     match value {
+        // What was recorded is normalised once more.
+        Value::String(text) if text == "<null>" => "<null>",
+        Value::String(text) if text == "<values>" => "<values>",
         Value::Null => "<null>",
         Value::Bool(_) | Value::Number(_) | Value::String(_) => "<value>",
         Value::Array(_) | Value::Object(_) => "<values>",
     }
 }
 
-/// How the two differ, if they do. Bodies that are no JSON are compared as text.
-pub fn difference(request: &Request, candidate: &Answer, reference: &Answer) -> Option<String> {
-    let is_sorted = exceptions::keeps_order(request);
-    let parts = |answer: &Answer| {
+/// Of an answer what a client can tell.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seen {
+    /// The HTTP status.
+    pub status: u16,
+    /// The content type.
+    pub kind: String,
+    /// The body, normalised; text that is no JSON as it is.
+    pub body: Value,
+}
+
+impl Seen {
+    /// What is seen of the answer to this request.
+    pub fn of(request: &Request, answer: &Answer) -> Self {
         let kind = answer.header("content-type").unwrap_or("none").to_owned();
+        let is_sorted = exceptions::keeps_order(request);
         let body = match &answer.body {
             Value::Null => Value::from(answer.text.as_str()),
             body if exceptions::is_approximate(request) => without_hits(normalised(body, is_sorted)),
             body => normalised(body, is_sorted),
         };
-        (answer.status, kind, body)
-    };
-    let (ours, theirs) = (parts(candidate), parts(reference));
-    (ours != theirs).then(|| {
-        let text = |(status, kind, body): (u16, String, Value)| format!("{status} {kind} {body}");
-        let (ours, theirs) = (text(ours), text(theirs));
-        let common = ours.chars().zip(theirs.chars()).take_while(|(a, b)| a == b).count();
-        format!("   candidate {}\n   reference {}", around(&ours, common), around(&theirs, common))
-    })
+        Self { status: answer.status, kind, body }
+    }
+
+    /// How the two differ, if they do.
+    pub fn difference(&self, reference: &Self) -> Option<String> {
+        (self != reference).then(|| {
+            let text = |seen: &Self| format!("{} {} {}", seen.status, seen.kind, seen.body);
+            let (ours, theirs) = (text(self), text(reference));
+            let common = ours.chars().zip(theirs.chars()).take_while(|(a, b)| a == b).count();
+            format!("   candidate {}\n   reference {}", around(&ours, common), around(&theirs, common))
+        })
+    }
+}
+
+/// How the two differ, if they do. Bodies that are no JSON are compared as text.
+pub fn difference(request: &Request, candidate: &Answer, reference: &Answer) -> Option<String> {
+    Seen::of(request, candidate).difference(&Seen::of(request, reference))
 }
 
 /// The number of hits in place of them.

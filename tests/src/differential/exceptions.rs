@@ -7,6 +7,10 @@ use super::generate::OTHER;
 use super::{Body, Request};
 use crate::binaries;
 
+/// Members of a batch's statistics that tell how long each step took, how large each table was and how busy a queue:
+/// all are a node's own, and a server leaves them out as well when it has nothing to say.
+pub const UNTOLD: [&str; 3] = ["progressTrace", "internalDatabaseSizes", "writeChannelCongestion"];
+
 /// Whether two servers can be expected to answer alike.
 pub fn is_comparable(request: &Request) -> bool {
     if binaries::meilisearch().is_none() && is_beyond_development_nodes(request) {

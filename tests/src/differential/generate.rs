@@ -3,6 +3,7 @@
 //! The documents leave nothing to chance: the last ranking rule sorts by a number that each has for itself, so no two
 //! rank equal, and every node knows every word. What is left to differ is a fault.
 
+mod control;
 mod federation;
 mod multi_search;
 mod other_reads;
@@ -73,6 +74,27 @@ fn settings() -> Value {
         "sortableAttributes": ["n", "price", "genre", "_geo"],
         "rankingRules": ["words", "typo", "proximity", "attribute", "sort", "exactness", "n:asc"],
     })
+}
+
+/// Two small indexes, and tasks of several kinds and ends, for what is not about documents.
+#[track_caller]
+pub fn load_little(twin: &Twin, seed: u64) {
+    for index in [INDEX, OTHER] {
+        twin.create(index);
+        twin.configure(index, &settings());
+        twin.load(index, &documents(seed, 0, 12));
+    }
+    for client in twin.clients() {
+        client.failed(&client.post("/indexes", &json!({ "uid": INDEX })));
+        client.failed(&client.add(INDEX, &json!([{ "id": "a b" }])));
+        client.done(&client.delete(&format!("/indexes/{INDEX}/documents/999")));
+        client.done(&client.post(&format!("/indexes/{INDEX}/documents/delete"), &json!({ "filter": "n > 100000" })));
+        client.failed(&client.delete("/indexes/missing"));
+        // Every server makes default keys with uids of its own.
+        for key in client.get("/keys").body["results"].as_array().into_iter().flatten() {
+            assert_eq!(client.delete(&format!("/keys/{}", key["uid"].as_str().unwrap_or_default())).status, 204);
+        }
+    }
 }
 
 /// Fills the indexes that are read, and creates the empty ones.

@@ -4,9 +4,11 @@
 mod compare;
 mod exceptions;
 mod generate;
+mod recorded;
 mod request;
 
-pub use compare::{difference, normalised};
+pub use compare::{Seen, difference, normalised};
 pub use exceptions::is_comparable;
-pub use generate::{Generator, load};
+pub use generate::{Generator, load, load_little};
+pub use recorded::Recorded;
 pub use request::{Body, Caller, Request, Server};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use miroir_core::error::Code;
 use miroir_core::id::IndexUid;
+use uuid::Uuid;
 
 use super::{Cluster, Error, Index};
 use crate::node::Call;
@@ -20,24 +21,26 @@ impl Cluster {
         request: impl FnOnce(&str) -> Call,
     ) -> Result<Arc<Index>, Error> {
         match self.index(uid) {
-            Err(missing) => Err(self.said_before(request(&nowhere(uid)), missing, Code::IndexNotFound).await),
+            Err(missing) => {
+                Err(self.said_before(request(&nowhere(uid, Uuid::new_v4())), missing, Code::IndexNotFound.name()).await)
+            }
             found => found,
         }
     }
 
     /// What a node has against the client's own request when it is something else than `otherwise`, whose code is given.
-    pub(super) async fn said_before(&self, original: Call, otherwise: Error, code: Code) -> Error {
+    pub(super) async fn said_before(&self, original: Call, otherwise: Error, code: &str) -> Error {
         let of_node = self.let_a_node_refuse(original).await;
-        let says_more = matches!(&of_node, Error::Refused { body, .. } if body.code != code.name());
+        let says_more = matches!(&of_node, Error::Refused { body, .. } if body.code != code);
         if says_more { of_node } else { otherwise }
     }
 }
 
 /// A name that no node has anything under: that of the client may be the nodes' name of another index. It stands where
 /// the client's would in the order of names, by which a server looks at the indexes of a federation.
-pub(super) fn nowhere(uid: &IndexUid) -> String {
+pub(super) fn nowhere(uid: &IndexUid, suffix: Uuid) -> String {
     /// Leaves room within the length of a name.
     const KEPT: usize = 300;
     let kept: String = uid.as_str().chars().take(KEPT).collect();
-    format!("{kept}-{}", uuid::Uuid::new_v4())
+    format!("{kept}-{suffix}")
 }

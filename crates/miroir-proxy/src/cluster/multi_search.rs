@@ -111,9 +111,12 @@ impl Cluster {
 
     /// The client's request with the nodes' names of its indexes.
     pub(super) fn original_multi_search(&self, request: &MultiSearchRequest) -> Call {
+        let suffix = uuid::Uuid::new_v4();
         let physical = |position: usize| {
             let query = request.queries.get(position)?;
-            Some(self.index(&query.uid).map_or_else(|_| nowhere(&query.uid), |index| index.physical.to_string()))
+            Some(
+                self.index(&query.uid).map_or_else(|_| nowhere(&query.uid, suffix), |index| index.physical.to_string()),
+            )
         };
         self.multi_search_call(request.renamed(physical))
     }

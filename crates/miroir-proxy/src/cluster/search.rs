@@ -74,9 +74,8 @@ impl Cluster {
         request.over_fetch(self.over_fetch(over_fetch));
         if let Some(refusal) = refusal(index, &request) {
             // What else is wrong with the request is said before.
-            let of_node = self.let_a_node_refuse(original).await;
-            let says_more = matches!(&of_node, Error::Refused { body, .. } if body.code != refusal.code);
-            return Err(if says_more { of_node } else { Error::Invalid(refusal) });
+            let code = refusal.code.clone();
+            return Err(self.said_before(original, Error::Invalid(refusal), &code).await);
         }
         let facts = Facts::of(index);
         let view = facts.view(index);

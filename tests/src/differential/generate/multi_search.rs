@@ -17,7 +17,7 @@ impl Generator {
         }
         let mut body = json!({ "queries": queries });
         self.spoil_multi_search(&mut body);
-        if self.rng.chance(0.05) {
+        if body.is_object() && self.rng.chance(0.05) {
             body["federation"] = Value::Null;
         }
         let request = Request::json("POST", "/multi-search", body);
