@@ -33,7 +33,7 @@ pub fn normalised(value: &Value, is_sorted: bool) -> Value {
     match value {
         Value::Object(members) => members
             .iter()
-            .filter(|(name, _)| !exceptions::UNTOLD.contains(&name.as_str()))
+            .filter(|(name, _)| !exceptions::is_untold(name))
             .map(|(name, value)| (name.clone(), member(name, value, is_sorted)))
             .collect(),
         Value::Array(elements) => elements.iter().map(|element| normalised(element, is_sorted)).collect(),

@@ -9,7 +9,12 @@ use crate::binaries;
 
 /// Members of a batch's statistics that tell how long each step took, how large each table was and how busy a queue:
 /// all are a node's own, and a server leaves them out as well when it has nothing to say.
-pub const UNTOLD: [&str; 3] = ["progressTrace", "internalDatabaseSizes", "writeChannelCongestion"];
+const UNTOLD: [&str; 3] = ["progressTrace", "internalDatabaseSizes", "writeChannelCongestion"];
+
+/// Whether a member of an answer is left out of the comparison. Development nodes give no number to a search.
+pub fn is_untold(member: &str) -> bool {
+    UNTOLD.contains(&member) || (member == "requestUid" && binaries::meilisearch().is_none())
+}
 
 /// Whether two servers can be expected to answer alike.
 pub fn is_comparable(request: &Request) -> bool {
@@ -78,7 +83,8 @@ pub fn keeps_order(request: &Request) -> bool {
 }
 
 /// Development nodes do what Miroir asks of nodes, with an older engine. They do not read documents as CSV, judge what is
-/// no document, know `skipCreation`, list tasks by every filter, or count what a threshold leaves as a server does.
+/// no document, know `skipCreation`, list, cancel or delete tasks by every filter, rename indexes, or count what a
+/// threshold leaves as a server does.
 fn is_beyond_development_nodes(request: &Request) -> bool {
     let is_write = request.method != "GET" && request.path.ends_with("/documents");
     let documents = match &request.body {
@@ -95,5 +101,11 @@ fn is_beyond_development_nodes(request: &Request) -> bool {
     };
     // Without any query no node says that it does not number requests.
     let empty = matches!(&request.body, Body::Json(body) if body["queries"].as_array().is_some_and(Vec::is_empty));
-    (is_write && !documents) || empty || threshold || !listed || request.query.iter().any(odd)
+    let renames = match &request.body {
+        Body::Json(body) if request.path == "/swap-indexes" => body.to_string().contains("rename"),
+        Body::Json(body) => request.method == "PATCH" && body.get("uid").is_some(),
+        Body::None | Body::Raw(..) => false,
+    };
+    let selects = request.path.starts_with("/tasks") && request.method != "GET";
+    renames || selects || (is_write && !documents) || empty || threshold || !listed || request.query.iter().any(odd)
 }
