@@ -31,6 +31,11 @@ fn mac<M: Mac + hmac::digest::KeyInit>(secret: &str, message: &str) -> Vec<u8> {
     mac.finalize().into_bytes().to_vec()
 }
 
+/// The value of the key of this uid, as servers derive it from their master key.
+pub fn key_value(master_key: &str, uid: &str) -> String {
+    mac::<Hmac<Sha256>>(master_key, uid).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// A moment as `exp` counts it.
 pub fn seconds_from_now(seconds: i64) -> i64 {
     OffsetDateTime::now_utc().unix_timestamp() + seconds

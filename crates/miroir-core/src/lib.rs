@@ -14,6 +14,7 @@ pub mod facet_search;
 pub mod features;
 pub mod fields;
 pub mod hash;
+pub mod hidden;
 pub mod id;
 pub mod inert;
 pub mod json;

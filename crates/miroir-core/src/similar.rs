@@ -228,8 +228,8 @@ mod tests {
         let sent: Value = serde_json::from_slice(&search.node_body(&index, &Scope::default())).expect("JSON");
         assert_eq!((&sent["limit"], &sent["attributesToRetrieve"]), (&json!(3), &json!(["n", "id"])));
         let hit = |id: &str, similarity: f64| {
-            json!({"id": id, "n": similarity, "_rankingScore": similarity,
-                "_rankingScoreDetails": {"vectorSort": {"order": 0, "similarity": similarity}}})
+            json!({"id": id, "n": similarity, "_rankingScore": similarity, "_rankingScoreDetails":
+                {"vectorSort": {"order": 0, "similarity": similarity}, "n:asc": {"order": 1, "value": 2.0}}})
         };
         let answer = |hits: Value| {
             json!({"hits": hits, "query": "", "processingTimeMs": 1, "limit": 3, "offset": 0, "estimatedTotalHits": 4,
@@ -242,5 +242,13 @@ mod tests {
         let wanted = json!({"hits": [{"n": 0.9}, {"n": 0.5}], "id": "a", "processingTimeMs": 3, "limit": 2, "offset": 0,
             "estimatedTotalHits": 7});
         assert_eq!(found, wanted);
+        // They are ranked by similarity alone, and nothing else is shown.
+        let request = SimilarRequest::from_body(br#"{"id":"a","embedder":"e","showRankingScoreDetails":true}"#)
+            .expect("readable");
+        let search = request.search(b"[1.0]", "id").expect("a search");
+        let body = merge_similar(&search, &index, &answers, 3, "a").expect("merged");
+        let found: Value = serde_json::from_slice(&body).expect("JSON");
+        let details = json!({"vectorSort": {"order": 0, "similarity": 0.5}});
+        assert_eq!(found["hits"][1]["_rankingScoreDetails"], details);
     }
 }

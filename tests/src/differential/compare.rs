@@ -2,11 +2,13 @@
 
 use serde_json::Value;
 
+use super::{Request, exceptions};
 use crate::binaries;
 use crate::client::Answer;
 
 /// What differs between any two servers: times, sizes on disk, versions, and the numbers made up for a request.
-const VARYING: [&str; 18] = [
+const VARYING: [&str; 17] = [
+    "key",
     "enqueuedAt",
     "startedAt",
     "finishedAt",
@@ -23,24 +25,27 @@ const VARYING: [&str; 18] = [
     "usedDatabaseSize",
     "rawDocumentDbSize",
     "avgDocumentSize",
-    "progressTrace",
-    "internalDatabaseSizes",
 ];
 
 /// The answer without the values of what varies (their types stay), in a form where equality means that a client cannot
-/// tell: documents in any order, the values of a facet in theirs.
-pub fn normalised(value: &Value) -> Value {
+/// tell: documents in any order unless they are sorted, the values of a facet in theirs.
+pub fn normalised(value: &Value, is_sorted: bool) -> Value {
     match value {
-        Value::Object(members) => members.iter().map(|(name, value)| (name.clone(), member(name, value))).collect(),
-        Value::Array(elements) => elements.iter().map(normalised).collect(),
+        Value::Object(members) => members
+            .iter()
+            .filter(|(name, _)| !exceptions::is_untold(name))
+            .map(|(name, value)| (name.clone(), member(name, value, is_sorted)))
+            .collect(),
+        Value::Array(elements) => elements.iter().map(|element| normalised(element, is_sorted)).collect(),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
     }
 }
 
-fn member(name: &str, value: &Value) -> Value {
+fn member(name: &str, value: &Value, is_sorted: bool) -> Value {
     match (name, value) {
         // Development nodes refuse what a server refuses, by the same code; their wording is their own.
         ("message", _) if binaries::meilisearch().is_none() => Value::from(kind(value)),
+        ("message", Value::String(text)) => Value::from(without_key(text)),
         _ if VARYING.contains(&name) => Value::from(kind(value)),
         ("facetDistribution", Value::Object(facets)) => facets
             .iter()
@@ -55,39 +60,85 @@ fn member(name: &str, value: &Value) -> Value {
                 )
             })
             .collect(),
-        ("results", Value::Array(listed))
-            if !listed.iter().any(|one| one.get("type").is_some() || one.get("primaryKey").is_some()) =>
-        {
-            let mut documents: Vec<Value> = listed.iter().map(normalised).collect();
+        ("results", Value::Array(listed)) if !is_sorted && listed.iter().all(is_document) => {
+            let mut documents: Vec<Value> = listed.iter().map(|one| normalised(one, is_sorted)).collect();
             documents.sort_by_key(|document| (document["id"].to_string(), document.to_string()));
             Value::Array(documents)
         }
-        (_, value) => normalised(value),
+        (_, value) => normalised(value, is_sorted),
     }
+}
+
+/// A message without the value of the key that it names.
+fn without_key(text: &str) -> String {
+    const DIGITS: usize = 64;
+    let is_key = |part: &str| part.len() == DIGITS && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let parts: Vec<&str> = text.split('`').map(|part| if is_key(part) { "<key>" } else { part }).collect();
+    parts.join("`")
+}
+
+/// Not a task, a batch, an index, a key or the answer to one of several searches: those have an order.
+fn is_document(listed: &Value) -> bool {
+    !["type", "primaryKey", "batchStrategy", "actions", "hits"].iter().any(|name| listed.get(name).is_some())
 }
 
 fn kind(value: &Value) -> &'static str {
     match value {
+        // What was recorded is normalised once more.
+        Value::String(text) if text == "<null>" => "<null>",
+        Value::String(text) if text == "<values>" => "<values>",
         Value::Null => "<null>",
         Value::Bool(_) | Value::Number(_) | Value::String(_) => "<value>",
         Value::Array(_) | Value::Object(_) => "<values>",
     }
 }
 
-/// How the two differ, if they do. Bodies that are no JSON are compared as text.
-pub fn difference(candidate: &Answer, reference: &Answer) -> Option<String> {
-    let parts = |answer: &Answer| {
+/// Of an answer what a client can tell.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seen {
+    /// The HTTP status.
+    pub status: u16,
+    /// The content type.
+    pub kind: String,
+    /// The body, normalised; text that is no JSON as it is.
+    pub body: Value,
+}
+
+impl Seen {
+    /// What is seen of the answer to this request.
+    pub fn of(request: &Request, answer: &Answer) -> Self {
         let kind = answer.header("content-type").unwrap_or("none").to_owned();
-        let body = if answer.body.is_null() { Value::from(answer.text.as_str()) } else { normalised(&answer.body) };
-        (answer.status, kind, body)
-    };
-    let (ours, theirs) = (parts(candidate), parts(reference));
-    (ours != theirs).then(|| {
-        let text = |(status, kind, body): (u16, String, Value)| format!("{status} {kind} {body}");
-        let (ours, theirs) = (text(ours), text(theirs));
-        let common = ours.chars().zip(theirs.chars()).take_while(|(a, b)| a == b).count();
-        format!("   candidate {}\n   reference {}", around(&ours, common), around(&theirs, common))
-    })
+        let is_sorted = exceptions::keeps_order(request);
+        let body = match &answer.body {
+            Value::Null => Value::from(answer.text.as_str()),
+            body if exceptions::is_approximate(request) => without_hits(normalised(body, is_sorted)),
+            body => normalised(body, is_sorted),
+        };
+        Self { status: answer.status, kind, body }
+    }
+
+    /// How the two differ, if they do.
+    pub fn difference(&self, reference: &Self) -> Option<String> {
+        (self != reference).then(|| {
+            let text = |seen: &Self| format!("{} {} {}", seen.status, seen.kind, seen.body);
+            let (ours, theirs) = (text(self), text(reference));
+            let common = ours.chars().zip(theirs.chars()).take_while(|(a, b)| a == b).count();
+            format!("   candidate {}\n   reference {}", around(&ours, common), around(&theirs, common))
+        })
+    }
+}
+
+/// How the two differ, if they do. Bodies that are no JSON are compared as text.
+pub fn difference(request: &Request, candidate: &Answer, reference: &Answer) -> Option<String> {
+    Seen::of(request, candidate).difference(&Seen::of(request, reference))
+}
+
+/// The number of hits in place of them.
+fn without_hits(mut body: Value) -> Value {
+    if let Some(hits) = body.get_mut("hits") {
+        *hits = hits.as_array().map_or(0, Vec::len).into();
+    }
+    body
 }
 
 /// The text near its character `at`.
@@ -107,7 +158,7 @@ mod tests {
 
     #[test]
     fn what_a_client_can_tell_counts_and_nothing_else() {
-        let same = |a: Value, b: Value| normalised(&a) == normalised(&b);
+        let same = |a: Value, b: Value| normalised(&a, false) == normalised(&b, false);
         assert!(same(json!({ "a": 1, "processingTimeMs": 3 }), json!({ "processingTimeMs": 0, "a": 1 })));
         assert!(!same(json!({ "processingTimeMs": 3 }), json!({ "processingTimeMs": null })));
         assert!(same(
@@ -115,6 +166,10 @@ mod tests {
             json!({ "results": [{ "id": 2 }, { "id": 1 }] })
         ));
         assert!(!same(json!({ "hits": [{ "id": 1 }, { "id": 2 }] }), json!({ "hits": [{ "id": 2 }, { "id": 1 }] })));
+        assert_ne!(
+            normalised(&json!({ "results": [{ "id": 1 }, { "id": 2 }] }), true),
+            normalised(&json!({ "results": [{ "id": 2 }, { "id": 1 }] }), true)
+        );
         let facets = |first: &str, second: &str| json!({ "facetDistribution": { "f": { first: 1, second: 1 } } });
         assert!(!same(facets("a", "b"), facets("b", "a")));
     }

@@ -2,9 +2,13 @@
 //! that shows where it is not.
 
 mod compare;
+mod exceptions;
 mod generate;
+mod recorded;
 mod request;
 
-pub use compare::{difference, normalised};
-pub use generate::{Generator, INDEX, documents, settings};
-pub use request::{Body, Request};
+pub use compare::{Seen, difference, normalised};
+pub use exceptions::is_comparable;
+pub use generate::{Generator, load, load_little};
+pub use recorded::Recorded;
+pub use request::{Body, Caller, Request, Server};

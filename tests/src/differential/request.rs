@@ -2,10 +2,38 @@
 
 use std::fmt;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::binaries;
 use crate::client::{Answer, Client};
+use crate::jwt;
+
+/// A server that requests are sent to. Keys are derived from its master key.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// With the master key.
+    pub client: Client,
+    /// What clients of the server call themselves its masters by.
+    pub master_key: &'static str,
+}
+
+/// Whom a request says it comes from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Caller {
+    /// The holder of the master key.
+    #[default]
+    Master,
+    /// Nobody: no header at all.
+    Nobody,
+    /// This whole header.
+    Header(&'static str),
+    /// The key of this uid, which may not exist.
+    Key(&'static str),
+    /// A token with these claims, signed by the key of this uid.
+    Token(&'static str, Value),
+}
+
+/// In a path: the value of the key whose uid follows, up to the closing brace.
+const KEY_VALUE: &str = "{key:";
 
 /// What a request carries.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,54 +57,19 @@ pub struct Request {
     pub query: Vec<(String, String)>,
     /// What is sent.
     pub body: Body,
+    /// By whom.
+    pub caller: Caller,
 }
 
 impl Request {
     /// A request without a body.
     pub fn bare(method: &'static str, path: impl Into<String>) -> Self {
-        Self { method, path: path.into(), query: Vec::new(), body: Body::None }
+        Self { method, path: path.into(), query: Vec::new(), body: Body::None, caller: Caller::Master }
     }
 
     /// A request with a JSON body.
     pub fn json(method: &'static str, path: impl Into<String>, body: Value) -> Self {
-        Self { method, path: path.into(), query: Vec::new(), body: Body::Json(body) }
-    }
-
-    /// Whether two servers can be expected to answer alike.
-    ///
-    /// Servers list documents in orders of their own: only whole lists and empty ones can be compared. And counting by
-    /// offset they stop to weigh hits against a threshold when the page is full.
-    pub fn is_comparable(&self) -> bool {
-        if binaries::meilisearch().is_none() && !self.is_known_to_development_nodes() {
-            return false;
-        }
-        let Body::Json(body) = &self.body else { return true };
-        if body.get("rankingScoreThreshold").is_some() && body.get("page").is_none() {
-            return false;
-        }
-        !self.path.ends_with("/documents/fetch")
-            || matches!(body["limit"].as_u64(), Some(0 | 1000..))
-            || !body.is_object()
-    }
-
-    /// Development nodes do what Miroir asks of nodes, with an older engine. They do not read documents as CSV, judge
-    /// what is no document, know `skipCreation`, list tasks by every filter, or count what a threshold leaves as a server
-    /// does.
-    fn is_known_to_development_nodes(&self) -> bool {
-        let is_write = self.method != "GET" && self.path.ends_with("/documents");
-        let documents = match &self.body {
-            Body::Json(Value::Array(documents)) => documents.iter().all(Value::is_object),
-            Body::Json(_) => false,
-            Body::Raw(_, kind) => *kind == "application/x-ndjson",
-            Body::None => true,
-        };
-        let threshold = matches!(&self.body, Body::Json(body) if body.get("rankingScoreThreshold").is_some());
-        let is_plain = |(name, value): &(String, String)| name == "limit" && value.parse::<u32>().is_ok();
-        let listed = self.path != "/tasks" || self.query.iter().all(is_plain);
-        let odd = |(name, value): &(String, String)| {
-            matches!(name.as_str(), "skipCreation" | "csvDelimiter") || (name == "sort" && value.is_empty())
-        };
-        (!is_write || documents) && !threshold && listed && !self.query.iter().any(odd)
+        Self { method, path: path.into(), query: Vec::new(), body: Body::Json(body), caller: Caller::Master }
     }
 
     /// Path and encoded query.
@@ -87,8 +80,26 @@ impl Request {
     }
 
     /// Sends it.
-    pub fn send(&self, client: &Client) -> Answer {
-        let target = self.target();
+    pub fn send(&self, server: &Server) -> Answer {
+        let mut target = self.target();
+        if let Some((before, rest)) = target.split_once(KEY_VALUE)
+            && let Some((uid, after)) = rest.split_once('}')
+        {
+            target = format!("{before}{}{after}", jwt::key_value(server.master_key, uid));
+        }
+        let client = &match &self.caller {
+            Caller::Master => server.client.clone(),
+            Caller::Nobody => Client::anonymous(server.client.base()),
+            Caller::Header(text) => server.client.with_header("authorization", text),
+            Caller::Key(uid) => Client::new(server.client.base(), &jwt::key_value(server.master_key, uid)),
+            Caller::Token(uid, claims) => {
+                let mut claims = claims.clone();
+                if claims.get("apiKeyUid").is_none() {
+                    claims["apiKeyUid"] = json!(uid);
+                }
+                Client::new(server.client.base(), &jwt::sign(&claims, &jwt::key_value(server.master_key, uid)))
+            }
+        };
         match &self.body {
             Body::None => client.send(self.method, &target, None, &[]),
             Body::Json(value) => client.call(self.method, &target, value),
@@ -177,6 +188,9 @@ fn encoded(text: &str) -> String {
 impl fmt::Display for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.method, self.target())?;
+        if self.caller != Caller::Master {
+            write!(f, " by {:?}", self.caller)?;
+        }
         match &self.body {
             Body::None => Ok(()),
             Body::Json(value) => write!(f, "\n   {value}"),

@@ -78,9 +78,13 @@ pub fn merge_federated(
         }
         around.push(read);
     }
-    let streams = lists.into_iter().zip(queries).map(|(nodes, query)| stream(nodes, query)).collect();
+    let streams: Vec<Stream<'_>> = lists.into_iter().zip(queries).map(|(nodes, query)| stream(nodes, query)).collect();
+    let duplicates: u64 = streams.iter().map(|stream| stream.duplicates).sum();
+    let streams = streams.into_iter().map(|stream| stream.hits).collect();
     let mut out = b"{\"hits\":[".to_vec();
-    let merged = hits_into(federation, queries, &edits, streams, &mut out)?;
+    let mut merged = hits_into(federation, queries, &edits, streams, &mut out)?;
+    // A node returns a document once, for one query: none was counted before.
+    merged.duplicates += duplicates;
     out.push(b']');
     let rest = Rest { federation, queries, answers, around: &around, merged: &merged };
     rest.write(elapsed_ms, request_uid, &mut out)?;
@@ -180,12 +184,20 @@ fn read_hits<'a>(
     Ok(by_query)
 }
 
+/// One query's hits from all nodes.
+struct Stream<'a> {
+    hits: IntoIter<Entry<'a>>,
+    /// Hits dropped because a better one of the query has their distinct value.
+    duplicates: u64,
+}
+
 /// One query's hits from all nodes, as one server would list them.
-fn stream<'a>(nodes: Vec<Vec<Entry<'a>>>, query: &FederatedQuery<'a>) -> IntoIter<Entry<'a>> {
+fn stream<'a>(nodes: Vec<Vec<Entry<'a>>>, query: &FederatedQuery<'a>) -> Stream<'a> {
     let ratio = query.request.semantic_ratio();
     let mut nodes: Vec<_> = nodes.into_iter().map(|entries| entries.into_iter().peekable()).collect();
     let mut merged = Vec::new();
     let mut taken = Taken::default();
+    let mut duplicates = 0;
     let distinct = query.request.distinct(&query.index);
     loop {
         let mut best: Option<usize> = None;
@@ -203,9 +215,11 @@ fn stream<'a>(nodes: Vec<Vec<Entry<'a>>>, query: &FederatedQuery<'a>) -> IntoIte
         // Within a query each value counts once, whatever the federation demands besides.
         if distinct.is_none_or(|path| taken.admits(path, &entry.head.distinct)) {
             merged.push(entry);
+        } else {
+            duplicates += 1;
         }
     }
-    merged.into_iter()
+    Stream { hits: merged.into_iter(), duplicates }
 }
 
 /// Appends the hits of the client's page.

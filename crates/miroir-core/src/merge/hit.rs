@@ -14,6 +14,8 @@ pub(super) struct Edits<'a> {
     keep_score: bool,
     keep_details: bool,
     keep_vectors: bool,
+    /// Similar documents are ranked by similarity alone; the search by which they are found has all the index's rules.
+    is_similar: bool,
     /// Whether what a node says about a federation is written anew.
     is_federated: bool,
     displayed: Option<&'a [String]>,
@@ -70,6 +72,7 @@ impl<'a> Edits<'a> {
         Self {
             keep_score: request.shows_score(),
             keep_details: request.shows_details(),
+            is_similar: request.left_out().is_some(),
             keep_vectors: index.displayed.is_none_or(|names| names.iter().any(|name| name == "_vectors")),
             is_federated: false,
             displayed: index.displayed,
@@ -153,6 +156,7 @@ impl<'a> Edits<'a> {
                 return Ok(match self.displayed {
                     _ if !self.keep_details => None,
                     Some(_) => Some(Part::Details(at..scanner.pos)),
+                    None if self.is_similar => Some(Part::Details(at..scanner.pos)),
                     None => Some(Part::Copy(span)),
                 });
             }
@@ -225,6 +229,9 @@ impl<'a> Edits<'a> {
         let mut first = true;
         for member in json::members(raw)? {
             let member = member?;
+            if self.is_similar && member.key != b"vectorSort" {
+                continue;
+            }
             if !std::mem::take(&mut first) {
                 out.push(b',');
             }

@@ -4,7 +4,8 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
 use super::view::{text, timestamp};
-use super::{Task, TaskPage, TaskStatus, duration};
+use super::{Task, TaskKind, TaskPage, TaskStatus, duration};
+use crate::id::TaskUid;
 
 impl Task {
     /// The JSON text of `GET /batches/{uid}`; none before the task has begun.
@@ -17,13 +18,11 @@ impl Task {
         // What never began has begun and ended when it was canceled.
         let started = self.started_at.or(self.finished_at).unwrap_or(self.enqueued_at);
         let indexes: Map<String, Value> = self.index_uid.iter().map(|uid| (uid.to_string(), json!(1))).collect();
-        let details: Value =
-            self.details.as_ref().and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_else(|| json!({}));
         let lasted = self.finished_at.and_then(|end: OffsetDateTime| duration(end - started));
         Some(json!({
             "uid": uid,
             "progress": self.progress(),
-            "details": details,
+            "details": self.batch_details(),
             "stats": {
                 "totalNbTasks": 1,
                 "status": { self.status.name(): 1 },
@@ -33,11 +32,48 @@ impl Task {
             "duration": lasted,
             "startedAt": timestamp(started),
             "finishedAt": self.finished_at.map(timestamp),
-            "batchStrategy": format!(
+            "batchStrategy": self.batch_strategy(uid),
+        }))
+    }
+
+    /// As those of the task. What is null there is not known of a batch, other than settings, where it means something.
+    fn batch_details(&self) -> Map<String, Value> {
+        let details = self.details.as_ref().and_then(|raw| serde_json::from_str(raw.get()).ok());
+        let mut details: Map<String, Value> = details.unwrap_or_default();
+        if self.kind != TaskKind::SettingsUpdate {
+            details.retain(|_, value| !value.is_null());
+        }
+        details
+    }
+
+    /// Why a server that has nothing else to do makes a batch of this task alone.
+    fn batch_strategy(&self, uid: TaskUid) -> String {
+        match self.kind {
+            TaskKind::DocumentAdditionOrUpdate | TaskKind::DocumentDeletion | TaskKind::SettingsUpdate => {
+                "batched all enqueued tasks".into()
+            }
+            TaskKind::IndexDeletion => format!("stopped after task with id {uid} because it deletes the index"),
+            TaskKind::TaskDeletion | TaskKind::SnapshotCreation | TaskKind::UpgradeDatabase => {
+                let kind = self.kind;
+                format!(
+                    "stopped after the last task of type `{kind}` because they cannot be batched with tasks of any other type."
+                )
+            }
+            TaskKind::DocumentEdition
+            | TaskKind::IndexCreation
+            | TaskKind::IndexUpdate
+            | TaskKind::IndexSwap
+            | TaskKind::TaskCancelation
+            | TaskKind::DumpCreation
+            | TaskKind::Export
+            | TaskKind::IndexCompaction
+            | TaskKind::NetworkTopologyChange
+            | TaskKind::DsrUpdate
+            | TaskKind::DsrClear => format!(
                 "created batch containing only task with id {uid} of type `{}` that cannot be batched with any other task.",
                 self.kind
             ),
-        }))
+        }
     }
 
     /// How far the nodes are; none once it has ended.

@@ -205,7 +205,7 @@ impl Content {
                 json!({"primaryKey": primary_key})
             }
             Self::Swap(pairs) => {
-                let swaps: Vec<_> = pairs.iter().map(|(a, b)| json!({"indexes": [a, b]})).collect();
+                let swaps: Vec<_> = pairs.iter().map(|(a, b)| json!({"indexes": [a, b], "rename": false})).collect();
                 json!({"swaps": swaps})
             }
             Self::Cancel { matched, filter } => {

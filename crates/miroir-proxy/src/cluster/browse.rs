@@ -156,17 +156,18 @@ impl Cluster {
     /// # Errors
     /// As Meilisearch refuses, or when shards are unavailable.
     pub async fn browse(&self, uid: &IndexUid, request: Result<BrowseRequest, Unreadable>) -> Result<Answer, Error> {
-        let index = self.find_index(uid).await?;
-        let request = match request {
-            Ok(request) => request,
-            Err(Unreadable(original)) => return Err(self.let_a_node_refuse(self.original(&index, &original)).await),
+        let asked = match &request {
+            Ok(BrowseRequest { original, .. }) | Err(Unreadable(original)) => original,
         };
-        let page = self.browse_index(&index, &request).await;
-        self.in_clients_words(page, self.original(&index, &request.original)).await
+        let index = self.index_to_read(uid, |physical| self.original(physical, asked)).await?;
+        let original = self.original(index.physical.as_str(), asked);
+        let Ok(request) = &request else { return Err(self.let_a_node_refuse(original).await) };
+        let page = self.browse_index(&index, request).await;
+        self.in_clients_words(page, original).await
     }
 
-    fn original(&self, index: &Index, original: &Original) -> Call {
-        let path = format!("/indexes/{}/documents", index.physical);
+    fn original(&self, physical: &str, original: &Original) -> Call {
+        let path = format!("/indexes/{physical}/documents");
         match original {
             Original::Query(query) => Call::get("documents", format!("{path}?{query}"), self.read_timeout()),
             Original::Body(body) => {

@@ -36,17 +36,15 @@ impl Cluster {
     /// # Errors
     /// As Meilisearch refuses, or when no replica of its shard can be asked.
     pub async fn document(&self, uid: &IndexUid, id: &str, query: &str) -> Result<Answer, Error> {
-        let index = self.find_index(uid).await?;
+        let id_of_path: String = form_urlencoded::byte_serialize(id.as_bytes()).collect();
+        let original = |physical: &str| {
+            let (id, query) = (id_of_path.replace('+', "%20"), with_question_mark(query));
+            Call::get("document", format!("/indexes/{physical}/documents/{id}{query}"), self.read_timeout())
+        };
+        let index = self.index_to_read(uid, original).await?;
         if !is_valid(id.as_bytes()) {
             // No document can have it, and any node says so, or what else is wrong with the request.
-            let id: String = form_urlencoded::byte_serialize(id.as_bytes()).collect();
-            let path = format!(
-                "/indexes/{}/documents/{}{}",
-                index.physical,
-                id.replace('+', "%20"),
-                with_question_mark(query)
-            );
-            return Err(self.let_a_node_refuse(Call::get("document", path, self.read_timeout())).await);
+            return Err(self.let_a_node_refuse(original(index.physical.as_str())).await);
         }
         let shard = shard_of(id.as_bytes(), index.shards);
         let path = format!("/indexes/{}/documents/{id}{}", index.physical, with_question_mark(query));

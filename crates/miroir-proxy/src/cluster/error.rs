@@ -7,7 +7,7 @@ use miroir_core::document::SplitError;
 use miroir_core::error::ErrorBody;
 use miroir_core::id::ShardId;
 use miroir_core::merge::MergeError;
-use miroir_core::strip;
+use miroir_core::{hidden, strip};
 use miroir_store::StoreError;
 use thiserror::Error;
 
@@ -91,9 +91,12 @@ pub enum Error {
 }
 
 impl Error {
-    /// The same, calling the index as clients do.
+    /// The same, calling the index as clients do, and not naming attributes that it does not display.
     pub fn naming(mut self, index: &Index) -> Self {
         if let Self::Refused { body, .. } = &mut self {
+            if let Some(displayed) = index.settings.displayed() {
+                body.message = hidden::message(&body.message, &body.code, &displayed);
+            }
             body.message = strip::index_name(&body.message, index.physical.as_str(), index.uid.as_str());
         }
         self

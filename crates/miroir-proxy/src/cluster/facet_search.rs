@@ -21,10 +21,11 @@ impl Cluster {
     /// As Meilisearch refuses, or when shards are unavailable.
     pub async fn facet_search(&self, uid: &IndexUid, body: Bytes, rule: Option<&[u8]>) -> Result<Answer, Error> {
         let start = Instant::now();
-        let index = self.find_index(uid).await?;
-        let path = format!("/indexes/{}/facet-search", index.physical);
         let timeout = self.read_timeout();
-        let original = Call::json("facet-search", Method::POST, path.clone(), body.clone(), timeout);
+        let path = |physical: &str| format!("/indexes/{physical}/facet-search");
+        let original = |physical: &str| Call::json("facet-search", Method::POST, path(physical), body.clone(), timeout);
+        let index = self.index_to_read(uid, original).await?;
+        let (path, original) = (path(index.physical.as_str()), original(index.physical.as_str()));
         let Ok(request) = FacetSearchRequest::from_body(&body) else {
             return Err(self.let_a_node_refuse(original).await);
         };

@@ -28,7 +28,9 @@ impl Cluster {
         start: Instant,
     ) -> Result<Answer, Error> {
         if let Some(refusal) = facets_refusal(federation, &plan.queries) {
-            return Err(Error::Invalid(refusal));
+            let original = self.original_multi_search(request);
+            let code = refusal.code.clone();
+            return Err(self.said_before(original, Error::Invalid(refusal), &code).await);
         }
         // What is not sent to nodes may still be a reason to refuse the request: a node is asked about all of it first.
         let has_unused_facets = federation.facets_by_index.iter().any(|(uid, _)| !names(&plan.queries, uid));
@@ -66,6 +68,9 @@ impl Cluster {
             Call { timeout: self.timeout_of(of_node.len()), ..self.multi_search_call(body) }
         };
         let joint = self.gather_jointly(&targets, fingerprint(&plan.queries), call).await?;
+        if let Some(refusal) = self.unused_facets_refusal(federation, &plan.queries) {
+            return Err(Error::Invalid(refusal));
+        }
         let positions: Vec<Vec<usize>> = joint.parts.iter().map(|part| asked(&part.shares)).collect();
         let answers: Vec<FederatedAnswer<'_>> = joint
             .parts
@@ -93,6 +98,22 @@ impl Cluster {
                 Err(refusal)
             }
         }
+    }
+}
+
+impl Cluster {
+    /// As [`facets_refusal`], of indexes that no query is about: a server looks at them last.
+    fn unused_facets_refusal(&self, federation: &FederationRequest, queries: &[Planned<'_>]) -> Option<ErrorBody> {
+        federation.facets_by_index.iter().filter(|(uid, _)| !names(queries, uid)).find_map(|(uid, facets)| {
+            let index = self.index(&uid.parse().ok()?).ok()?;
+            let facets: Vec<String> = serde_json::from_slice(facets.as_deref()?).ok()?;
+            let mut refusal = facet::refusal(&facets, index.settings.filterable())?;
+            refusal.message = format!(
+                "Inside `.federation.facetsByIndex.{uid}`: {}\n - Note: index `{uid}` is not used in queries",
+                refusal.message
+            );
+            Some(refusal)
+        })
     }
 }
 

@@ -15,9 +15,11 @@ impl Cluster {
     /// # Errors
     /// As Meilisearch refuses, or when shards are unavailable.
     pub async fn fields(&self, uid: &IndexUid, body: Bytes) -> Result<Answer, Error> {
-        let index = self.find_index(uid).await?;
-        let (path, timeout) = (format!("/indexes/{}/fields", index.physical), self.read_timeout());
-        let original = Call::json("fields", Method::POST, path.clone(), body.clone(), timeout);
+        let timeout = self.read_timeout();
+        let path = |physical: &str| format!("/indexes/{physical}/fields");
+        let original = |physical: &str| Call::json("fields", Method::POST, path(physical), body.clone(), timeout);
+        let index = self.index_to_read(uid, original).await?;
+        let (path, original) = (path(index.physical.as_str()), original(index.physical.as_str()));
         let Ok(request) = FieldsRequest::from_body(&body) else {
             return Err(self.let_a_node_refuse(original).await);
         };

@@ -22,6 +22,7 @@ mod keys;
 mod lanes;
 mod leftovers;
 mod lifecycle;
+mod missing;
 mod multi_search;
 mod peers;
 mod read;

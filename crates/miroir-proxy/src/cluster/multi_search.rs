@@ -13,6 +13,7 @@ use miroir_core::multi_search::{MultiSearchRequest, Query, results, write_result
 use miroir_core::scope::Scope;
 use miroir_core::search::SearchRequest;
 
+use super::missing::nowhere;
 use super::read::{JointPart, Share, Target};
 use super::search::{Facts, OverFetch, all_shards, elapsed_ms, refusal};
 use super::{Answer, Cluster, Degraded, Error, Index};
@@ -81,14 +82,31 @@ impl Cluster {
             (Some(federation), false) => Some(self.federate(&request, federation, &plan, start).await),
             (None, _) => Some(self.search_side_by_side(&plan, start).await),
         };
-        match (outcome, plan.refused) {
+        let error = match (outcome, plan.refused) {
             // Positions and lists in the text are about what nodes were sent: let a node speak of the client's own.
-            (Some(Err(refusal @ Error::Refused { .. })), _) | (None, Some(refusal)) => {
-                Err(self.reworded(original(), refusal).await)
+            (Some(Err(refusal @ Error::Refused { .. })), _) | (None, Some(refusal)) | (Some(Ok(_)), Some(refusal)) => {
+                self.reworded(original(), refusal).await
             }
-            (Some(Err(error)), _) | (Some(Ok(_)), Some(error)) => Err(error),
-            (Some(Ok(answer)), None) => Ok(answer),
-            (None, None) => Err(Error::Internal("a multi-search without an outcome".into())),
+            (Some(Err(error)), _) => error,
+            (Some(Ok(answer)), None) => return Ok(answer),
+            (None, None) => Error::Internal("a multi-search without an outcome".into()),
+        };
+        Err(self.naming_its_index(&request, error))
+    }
+
+    /// The same, calling the index of the query that it is about as clients do.
+    fn naming_its_index(&self, request: &MultiSearchRequest, error: Error) -> Error {
+        let Error::Refused { status, mut body } = error else { return error };
+        let position = body.message.strip_prefix("Inside `.queries[").and_then(|rest| rest.split_once(']'));
+        let query = position.and_then(|(position, _)| request.queries.get(position.parse::<usize>().ok()?));
+        match query.map(|query| (query, self.index(&query.uid))) {
+            Some((_, Ok(index))) => Error::Refused { status, body }.naming(&index),
+            Some((query, Err(_))) if body.code == Code::IndexNotFound.name() => {
+                let before = body.message.split("Index `").next().unwrap_or_default();
+                body.message = format!("{before}{}", Error::IndexNotFound(query.uid.to_string()));
+                Error::Refused { status, body }
+            }
+            Some(_) | None => Error::Refused { status, body },
         }
     }
 
@@ -98,9 +116,12 @@ impl Cluster {
 
     /// The client's request with the nodes' names of its indexes.
     pub(super) fn original_multi_search(&self, request: &MultiSearchRequest) -> Call {
+        let suffix = uuid::Uuid::new_v4();
         let physical = |position: usize| {
             let query = request.queries.get(position)?;
-            Some(self.index(&query.uid).ok()?.physical.to_string())
+            Some(
+                self.index(&query.uid).map_or_else(|_| nowhere(&query.uid, suffix), |index| index.physical.to_string()),
+            )
         };
         self.multi_search_call(request.renamed(physical))
     }

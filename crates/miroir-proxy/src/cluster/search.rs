@@ -32,9 +32,12 @@ impl Cluster {
         rule: Option<&[u8]>,
         over_fetch: OverFetch,
     ) -> Result<Answer, Error> {
-        let index = self.find_index(uid).await?;
-        let path = format!("/indexes/{}/search", index.physical);
-        let original = Call::json("search", Method::POST, path, body.clone(), self.read_timeout());
+        let original = |physical: &str| {
+            let path = format!("/indexes/{physical}/search");
+            Call::json("search", Method::POST, path, body.clone(), self.read_timeout())
+        };
+        let index = self.index_to_read(uid, original).await?;
+        let original = original(index.physical.as_str());
         self.search(&index, SearchRequest::from_body(&body), rule, over_fetch, original).await
     }
 
@@ -49,9 +52,10 @@ impl Cluster {
         rule: Option<&[u8]>,
         over_fetch: OverFetch,
     ) -> Result<Answer, Error> {
-        let index = self.find_index(uid).await?;
-        let path = format!("/indexes/{}/search?{query}", index.physical);
-        let original = Call::get("search", path, self.read_timeout());
+        let original =
+            |physical: &str| Call::get("search", format!("/indexes/{physical}/search?{query}"), self.read_timeout());
+        let index = self.index_to_read(uid, original).await?;
+        let original = original(index.physical.as_str());
         let pairs: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
         self.search(&index, SearchRequest::from_query(&pairs), rule, over_fetch, original).await
     }
@@ -70,9 +74,8 @@ impl Cluster {
         request.over_fetch(self.over_fetch(over_fetch));
         if let Some(refusal) = refusal(index, &request) {
             // What else is wrong with the request is said before.
-            let of_node = self.let_a_node_refuse(original).await;
-            let says_more = matches!(&of_node, Error::Refused { body, .. } if body.code != refusal.code);
-            return Err(if says_more { of_node } else { Error::Invalid(refusal) });
+            let code = refusal.code.clone();
+            return Err(self.said_before(original, Error::Invalid(refusal), &code).await);
         }
         let facts = Facts::of(index);
         let view = facts.view(index);

@@ -46,18 +46,22 @@ impl Cluster {
         over_fetch: OverFetch,
     ) -> Result<Answer, Error> {
         let start = Instant::now();
-        let index = self.find_index(uid).await?;
-        let path = format!("/indexes/{}/similar", index.physical);
         let timeout = self.read_timeout();
-        let (original, request) = match asked {
+        let original = |physical: &str| {
+            let path = format!("/indexes/{physical}/similar");
+            match &asked {
+                Similar::Query(query) => Call::get("similar", format!("{path}?{query}"), timeout),
+                Similar::Body(body) => Call::json("similar", Method::POST, path, body.clone(), timeout),
+            }
+        };
+        let index = self.index_to_read(uid, original).await?;
+        let original = original(index.physical.as_str());
+        let request = match &asked {
             Similar::Query(query) => {
                 let pairs: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-                (Call::get("similar", format!("{path}?{query}"), timeout), SimilarRequest::from_query(&pairs))
+                SimilarRequest::from_query(&pairs)
             }
-            Similar::Body(body) => {
-                let request = SimilarRequest::from_body(&body);
-                (Call::json("similar", Method::POST, path, body, timeout), request)
-            }
+            Similar::Body(body) => SimilarRequest::from_body(body),
         };
         let Ok(request) = request else { return Err(self.let_a_node_refuse(original).await) };
         if let Some(refusal) = filter_refusal(request.filter.as_deref(), Code::InvalidSimilarFilter) {
@@ -75,7 +79,9 @@ impl Cluster {
             self.near(&index, &request, &target, (primary_key, rule, self.over_fetch(over_fetch)), start).await;
         match answer {
             // Only where the document is will a node look at the rest of the request.
-            Err(refusal @ Error::Refused { .. }) => Err(self.refused_by(&target.node, original, refusal).await),
+            Err(refusal @ Error::Refused { .. }) => {
+                Err(self.refused_by(&target.node, original, refusal).await.naming(&index))
+            }
             answer => answer,
         }
     }

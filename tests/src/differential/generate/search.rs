@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Generator, INDEX};
-use crate::differential::{Body, Request};
+use super::{Generator, INDEX, OTHER, as_parameter};
+use crate::differential::Request;
 
 /// Each parameter of a search that the engine itself knows.
 const PARAMETERS: [&str; 22] = [
@@ -49,6 +49,12 @@ const PLAIN: [&str; 12] = [
 
 impl Generator {
     pub(super) fn search(&mut self) -> Request {
+        let index = if self.rng.chance(0.85) { INDEX } else { OTHER };
+        Request::json("POST", format!("/indexes/{index}/search"), Value::Object(self.search_body()))
+    }
+
+    /// A search without its index.
+    pub(super) fn search_body(&mut self) -> Map<String, Value> {
         let mut body = Map::new();
         if self.rng.chance(0.8) {
             let count = self.rng.below(4);
@@ -74,7 +80,7 @@ impl Generator {
                 body.shift_remove(other);
             }
         }
-        Request::json("POST", format!("/indexes/{INDEX}/search"), Value::Object(body))
+        body
     }
 
     pub(super) fn search_by_get(&mut self) -> Request {
@@ -82,25 +88,15 @@ impl Generator {
         for _ in 0..self.rng.below(4) {
             let name = *self.rng.pick(&PLAIN);
             let value = if self.rng.chance(0.08) { self.wrong() } else { self.parameter(name) };
-            let text = match value {
-                Value::String(text) => text,
-                Value::Array(list) if name != "filter" => {
-                    let words: Vec<String> =
-                        list.iter().map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned)).collect();
-                    words.join(",")
-                }
-                other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
-                    other.to_string()
-                }
-            };
+            let text = as_parameter(name, &value);
             if !query.iter().any(|(known, _)| known == name) {
                 query.push((name.to_owned(), text));
             }
         }
-        Request { method: "GET", path: format!("/indexes/{INDEX}/search"), query, body: Body::None }
+        Request { query, ..Request::bare("GET", format!("/indexes/{INDEX}/search")) }
     }
 
-    fn parameter(&mut self, name: &str) -> Value {
+    pub(super) fn parameter(&mut self, name: &str) -> Value {
         let lists = [json!(["*"]), json!(["id"]), json!(["title", "crew"]), json!(["nope", "price"]), json!([])];
         match name {
             "q" => {
@@ -130,7 +126,7 @@ impl Generator {
         }
     }
 
-    fn sort(&mut self) -> Value {
+    pub(super) fn sort(&mut self) -> Value {
         let sorts = [
             json!(["n:desc"]),
             json!(["price:asc"]),
@@ -146,7 +142,7 @@ impl Generator {
         self.rng.pick(&sorts).clone()
     }
 
-    fn facets(&mut self) -> Value {
+    pub(super) fn facets(&mut self) -> Value {
         let facets = [
             json!(["genre"]),
             json!(["price", "tags"]),

@@ -131,9 +131,64 @@ impl Generator {
         self.rng.pick(&settings).clone()
     }
 
+    fn swap(&mut self) -> Request {
+        let mut pairs: Vec<Value> = Vec::new();
+        for _ in 0..1 + self.rng.below(2) {
+            let names = [SCRATCH, "another", "third", "fourth", "missing"];
+            let mut pair = json!({ "indexes": [self.rng.pick(&names), self.rng.pick(&names)] });
+            match self.rng.below(12) {
+                0 => pair["rename"] = json!(true),
+                1 => pair["rename"] = self.wrong(),
+                2 => pair["indexes"] = self.wrong(),
+                3 => pair["indexes"] = json!([SCRATCH, self.wrong()]),
+                4 => pair["indexes"] = json!([SCRATCH, "another", "third"]),
+                5 => pair["unknown"] = json!(1),
+                6 => pair = self.wrong(),
+                _ => {}
+            }
+            pairs.push(pair);
+        }
+        let body = if self.rng.chance(0.1) { self.wrong() } else { Value::Array(pairs) };
+        Request::json("POST", "/swap-indexes", body)
+    }
+
+    /// Nothing is left to be canceled when each write is waited for.
+    fn task_write(&mut self) -> Request {
+        let (method, path) = *self.rng.pick(&[("POST", "/tasks/cancel"), ("DELETE", "/tasks")]);
+        let (name, value) = *self.rng.pick(&[
+            ("uids", "1,2"),
+            ("uids", "*"),
+            ("uids", "x"),
+            ("statuses", "failed"),
+            ("statuses", "nope"),
+            ("types", "indexSwap,settingsUpdate"),
+            ("indexUids", "another,third"),
+            ("indexUids", "not valid"),
+            ("beforeEnqueuedAt", "2001-01-01"),
+            ("beforeEnqueuedAt", "soon"),
+            ("canceledBy", "3"),
+            ("limit", "1"),
+            ("unknown", "1"),
+        ]);
+        let query = if self.rng.chance(0.1) { Vec::new() } else { vec![(name.to_owned(), value.to_owned())] };
+        Request { query, ..Request::bare(method, path) }
+    }
+
     pub(super) fn index_write(&mut self) -> Request {
         let name = *self.rng.pick(&[SCRATCH, "another", "third"]);
-        match self.rng.below(7) {
+        match self.rng.below(14) {
+            7..10 => self.swap(),
+            10 => Request::json(
+                "PATCH",
+                format!("/indexes/{name}"),
+                json!({ "uid": self.rng.pick(&["third", "fourth"]) }),
+            ),
+            11 => {
+                let member = *self.rng.pick(&["uid", "primaryKey", "unknown"]);
+                Request::json("PATCH", format!("/indexes/{name}"), json!({ member: self.wrong() }))
+            }
+            12 => Request::json("PATCH", format!("/indexes/{name}"), self.wrong()),
+            13 => self.task_write(),
             0..3 => Request::json("POST", "/indexes", json!({ "uid": name, "primaryKey": "id" })),
             3 => Request::json("POST", "/indexes", self.wrong()),
             4 => Request::json("PATCH", format!("/indexes/{name}"), json!({ "primaryKey": "title" })),
