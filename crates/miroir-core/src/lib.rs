@@ -22,6 +22,7 @@ pub mod multi_search;
 pub mod placement;
 pub mod quorum;
 pub mod rank;
+pub mod rules;
 pub mod scope;
 pub mod search;
 pub mod settings;

@@ -50,6 +50,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     background.spawn(until(stopped.clone(), workers::prune_tasks(cluster.clone())));
     background.spawn(until(stopped.clone(), workers::catch_up_nodes(cluster.clone())));
     background.spawn(until(stopped.clone(), cluster.clone().tell_webhooks()));
+    background.spawn(until(stopped.clone(), cluster.clone().tell_rules()));
     background.spawn(until(stopped.clone(), Settler::new(cluster.clone()).run()));
     background.spawn(until(stopped.clone(), async move {
         if let Err(error) = axum::serve(metrics_listener, metrics_router(metrics)).await {

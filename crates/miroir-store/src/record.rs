@@ -44,6 +44,8 @@ tables! {
     Leftovers = "leftovers",
     /// Experimental features, as clients want them.
     Features = "features",
+    /// Search rules.
+    Rules = "rules",
     /// Who is told of finished tasks.
     Webhooks = "webhooks",
     /// Facts about the store itself and its instance.

@@ -25,6 +25,7 @@ mod multi_search;
 mod read;
 mod rename;
 mod render;
+mod rules;
 mod search;
 mod settings;
 mod settle;
@@ -72,6 +73,7 @@ use catalog::Catalog;
 use features::FeatureRegistry;
 use lanes::Lanes;
 use leftovers::Leftovers;
+use rules::RuleRegistry;
 use stale::StaleReplicas;
 use webhooks::Webhooks;
 
@@ -114,6 +116,7 @@ pub struct Cluster {
     leftovers: Leftovers,
     features: FeatureRegistry,
     webhooks: Webhooks,
+    rules: RuleRegistry,
     lanes: Lanes,
     rotation: AtomicUsize,
     /// Randomly keyed: what it makes of the rotation is as good as random.
@@ -160,6 +163,7 @@ impl Cluster {
             leftovers: Leftovers::load(&*store).await?,
             features: FeatureRegistry::load(&*store).await?,
             webhooks: Webhooks::load(&*store, &config).await?,
+            rules: RuleRegistry::load(&*store).await?,
             topology: ArcSwap::from_pointee(topology),
             registered: Notify::new(),
             requests: Semaphore::new(config.server.max_concurrent_requests.get()),

@@ -188,6 +188,7 @@ impl Settler {
             false => Vec::new(),
         };
         self.cluster.store.commit(Batch { writes, settled, ..Batch::default() }).await?;
+        self.cluster.look_at_rules();
         self.cluster.announce(&ended);
         self.cluster.stale.learn(stale);
         Ok(true)
