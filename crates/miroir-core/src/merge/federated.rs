@@ -185,10 +185,7 @@ fn read_hits<'a>(
 
 /// Takes the pinned hits out of the nodes' lists. One server places those of all queries by position; of those that want
 /// one position, by index, by query, and in the order of rules.
-fn take_pinned<'a>(
-    lists: &mut [Vec<Vec<Entry<'a>>>],
-    queries: &[FederatedQuery<'a>],
-) -> Queue<(usize, Entry<'a>)> {
+fn take_pinned<'a>(lists: &mut [Vec<Vec<Entry<'a>>>], queries: &[FederatedQuery<'a>]) -> Queue<(usize, Entry<'a>)> {
     let mut found = Vec::new();
     for (number, (nodes, query)) in lists.iter_mut().zip(queries).enumerate() {
         if query.index.pins.is_none() {

@@ -76,9 +76,10 @@ impl Pins<'_> {
 
 fn may_hold(conditions: Option<&Conditions>, query: &str, now: OffsetDateTime) -> bool {
     let Some(conditions) = conditions else { return true };
-    let in_time = conditions.time.as_ref().is_none_or(|time| {
-        time.start.is_none_or(|start| start <= now) && time.end.is_none_or(|end| now <= end)
-    });
+    let in_time = conditions
+        .time
+        .as_ref()
+        .is_none_or(|time| time.start.is_none_or(|start| start <= now) && time.end.is_none_or(|end| now <= end));
     let fits = conditions.query.as_ref().is_none_or(|condition| {
         let asked = words(query);
         condition.is_empty.is_none_or(|is_empty| is_empty == asked.is_empty())

@@ -251,7 +251,9 @@ fn action(at: &At, value: &Value) -> Result<Action, ErrorBody> {
                 let number = inside.number(value)?;
                 let too_large = || {
                     let most = u32::MAX;
-                    inside.invalid(&format!("value: `{number}` is too large to be deserialized, maximum value authorized is `{most}`"))
+                    inside.invalid(&format!(
+                        "value: `{number}` is too large to be deserialized, maximum value authorized is `{most}`"
+                    ))
                 };
                 position = Some(u32::try_from(number).map_err(|_| too_large())?);
             }

@@ -101,7 +101,10 @@ impl RuleSet {
     /// The page of a listing that searches for no words, and how many rules it would list.
     pub fn page(&self, listing: &RuleListing) -> (Vec<Value>, usize) {
         let rules = self.by_number();
-        let listed = rules.iter().filter(|rule| listing.active.is_none_or(|active| rule.is_active() == active));
+        // As one server finds them: once a rule says whether it is active, those that do not say are neither.
+        let any_says = rules.iter().any(|rule| rule.fields.active.is_some());
+        let says = |rule: &Rule| if any_says { rule.fields.active.flatten() } else { Some(true) };
+        let listed = rules.iter().filter(|rule| listing.active.is_none_or(|active| says(rule) == Some(active)));
         let page = listed.clone().skip(listing.offset).take(listing.limit).map(|rule| rule.view()).collect();
         (page, listed.count())
     }

@@ -12,7 +12,10 @@ fn pin(id: &str, position: u32) -> Value {
 
 fn set(rules: &[(&str, Value)]) -> RuleSet {
     rules.iter().fold(RuleSet::default(), |set, (uid, rule)| {
-        set.changed(&RuleChange::Update { uid: uid.parse().expect("a uid"), rule: RulePatch::read(rule).expect("a rule") })
+        set.changed(&RuleChange::Update {
+            uid: uid.parse().expect("a uid"),
+            rule: RulePatch::read(rule).expect("a rule"),
+        })
     })
 }
 
@@ -126,12 +129,16 @@ fn pins_are_ordered_by_precedence_then_number_then_as_written() {
 
 #[test]
 fn a_document_of_several_rules_is_told_apart_by_their_conditions() {
-    let elsewhere = json!({ "selector": { "id": "1", "indexUid": "other" }, "action": { "type": "pin", "position": 0 } });
+    let elsewhere =
+        json!({ "selector": { "id": "1", "indexUid": "other" }, "action": { "type": "pin", "position": 0 } });
     let rules = set(&[
         ("a", json!({ "precedence": 1, "actions": [elsewhere] })),
         ("b", json!({ "precedence": 2, "conditions": { "query": { "words": "red hat" } }, "actions": [pin("1", 0)] })),
         ("c", json!({ "precedence": 3, "conditions": { "query": { "isEmpty": true } }, "actions": [pin("1", 0)] })),
-        ("d", json!({ "precedence": 4, "conditions": { "time": { "end": "2001-01-01T00:00:00Z" } }, "actions": [pin("1", 0)] })),
+        (
+            "d",
+            json!({ "precedence": 4, "conditions": { "time": { "end": "2001-01-01T00:00:00Z" } }, "actions": [pin("1", 0)] }),
+        ),
         ("e", json!({ "precedence": 5, "actions": [pin("1", 0), pin("1", 4)] })),
     ]);
     let of = |query| order(&rules, "i", query, "1", 0);

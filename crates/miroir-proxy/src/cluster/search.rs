@@ -148,9 +148,10 @@ impl Facts {
             max_values_per_facet: settings.max_values_per_facet(),
             max_total_hits: settings.max_total_hits(),
             ranks_by_attribute: settings.ranks_by_attribute(),
-            pins: self.rules.as_deref().and_then(|rules| {
-                Some(Pins { rules, primary_key: index.primary_key.as_deref()?, now: self.now })
-            }),
+            pins: self
+                .rules
+                .as_deref()
+                .and_then(|rules| Some(Pins { rules, primary_key: index.primary_key.as_deref()?, now: self.now })),
         }
     }
 }
