@@ -30,7 +30,8 @@ fn pin(index: &str, id: &str, position: u32) -> Value {
     json!({ "selector": { "indexUid": index, "id": id }, "action": { "type": "pin", "position": position } })
 }
 
-/// The rule on the cluster, and on the reference where that knows rules.
+/// The rule on the cluster, and on the reference where that knows rules. All have `active`: once one rule has it, one server
+/// applies none that has not.
 #[track_caller]
 fn rule(twin: &Twin, uid: &str, rule: &Value) {
     let [cluster, reference] = twin.clients();
@@ -64,7 +65,7 @@ fn ranked(twin: &Twin, index: &str) {
     twin.create(index);
     let settings = json!({ "rankingRules": ["words", "n:asc"], "filterableAttributes": ["kind"] });
     twin.configure(index, &settings);
-    let document = |n: u64| json!({ "id": n, "n": n, "kind": if n % 2 == 0 { "even" } else { "odd" }, "title": if n < 9 { "red hat" } else { "blue shoe" } });
+    let document = |n: u64| json!({ "id": n, "n": n, "kind": if n.is_multiple_of(2) { "even" } else { "odd" }, "title": if n < 9 { "red hat" } else { "blue shoe" } });
     twin.load(index, &(1..=12).map(document).collect());
 }
 
@@ -75,12 +76,12 @@ fn pins_stand_at_their_positions_once_and_push_others_back() {
     rule(
         twin,
         "pins-a",
-        &json!({ "precedence": 2, "actions": [pin(index, "7", 3), pin(index, "12", 0), pin(index, "99", 0)] }),
+        &json!({ "precedence": 2, "active": true, "actions": [pin(index, "7", 3), pin(index, "12", 0), pin(index, "99", 0)] }),
     );
     rule(
         twin,
         "pins-b",
-        &json!({ "precedence": 1, "actions": [pin(index, "3", 0), pin(index, "11", 30), pin("other", "5", 0)] }),
+        &json!({ "precedence": 1, "active": true, "actions": [pin(index, "3", 0), pin(index, "11", 30), pin("other", "5", 0)] }),
     );
     assert_eq!(found(twin, index, &json!({})), [3, 12, 1, 7, 2, 4, 5, 6, 8, 9, 10, 11]);
     assert_eq!(found(twin, index, &json!({ "limit": 3 })), [3, 12, 1]);
@@ -108,7 +109,7 @@ fn a_federation_places_pins_of_all_its_queries() {
     }
     let (twin, index) = (twin(), "fpins");
     ranked(twin, index);
-    rule(twin, "fpins-a", &json!({ "actions": [pin(index, "12", 1), pin(index, "7", 1)] }));
+    rule(twin, "fpins-a", &json!({ "active": true, "actions": [pin(index, "12", 1), pin(index, "7", 1)] }));
     for federation in [json!({}), json!({ "limit": 3 }), json!({ "offset": 1, "limit": 4 })] {
         let search = json!({ "federation": federation, "queries": [
             { "indexUid": index, "q": "red" }, { "indexUid": index, "q": "blue", "federationOptions": { "weight": 0.5 } },

@@ -196,14 +196,14 @@ proptest! {
         let rules = set(&[("a", json!({ "actions": actions }))]);
         let depth = Pins { rules: &rules, primary_key: "id", now: OffsetDateTime::UNIX_EPOCH }.depth(end);
         let mut found_pins = Vec::new();
-        let mut found_others = vec![0usize; 3];
-        for node in 0..3 {
+        let mut found_others = [0usize; 3];
+        for (node, found_others) in found_others.iter_mut().enumerate() {
             let own: Vec<(u32, usize)> = pins.iter().filter(|(_, name)| spread[*name].1 == node).copied().collect();
             let count = others.iter().filter(|of| **of == node).count();
             for hit in placed(&own, count, depth) {
                 match hit {
                     Some(name) => found_pins.push(Pinned { order: name, position: pins[name].0, hit: name }),
-                    None => found_others[node] += 1,
+                    None => *found_others += 1,
                 }
             }
         }
