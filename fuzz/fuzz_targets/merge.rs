@@ -41,6 +41,7 @@ fuzz_target!(|data: &[u8]| {
         max_values_per_facet: 2,
         max_total_hits: 3,
         ranks_by_attribute: choice & 32 != 0,
+        pins: None,
     };
     // No JSON text holds a zero byte: it parts the answers.
     let answers: Vec<&[u8]> = rest.split(|byte| *byte == 0).take(4).collect();

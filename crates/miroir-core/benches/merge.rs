@@ -47,6 +47,7 @@ fn merging(criterion: &mut Criterion) {
         max_values_per_facet: 100,
         max_total_hits: 1000,
         ranks_by_attribute: false,
+        pins: None,
     };
     let mut group = criterion.benchmark_group("merge");
     for (name, limit, document) in
@@ -73,6 +74,7 @@ fn requesting(criterion: &mut Criterion) {
         max_values_per_facet: 100,
         max_total_hits: 1000,
         ranks_by_attribute: false,
+        pins: None,
     };
     let body = br#"{"q":"lorem ipsum","filter":["size > 5",["a = 1","b = 2"]],"limit":20,"attributesToRetrieve":["id","summary"]}"#;
     criterion.bench_function("read a request and write it for 3 nodes", |bencher| {

@@ -151,6 +151,17 @@ codes! {
     InvalidTaskAfterEnqueuedAt = "invalid_task_after_enqueued_at", 400, "invalid_request";
     InvalidTaskAfterStartedAt = "invalid_task_after_started_at", 400, "invalid_request";
     InvalidTaskAfterFinishedAt = "invalid_task_after_finished_at", 400, "invalid_request";
+    DynamicSearchRuleNotFound = "dynamic_search_rule_not_found", 404, "invalid_request";
+    InvalidDynamicSearchRuleOffset = "invalid_dynamic_search_rule_offset", 400, "invalid_request";
+    InvalidDynamicSearchRuleLimit = "invalid_dynamic_search_rule_limit", 400, "invalid_request";
+    InvalidDynamicSearchRuleFilter = "invalid_dynamic_search_rule_filter", 400, "invalid_request";
+    InvalidDynamicSearchRuleFilterQuery = "invalid_dynamic_search_rule_filter_query", 400, "invalid_request";
+    InvalidDynamicSearchRuleFilterActive = "invalid_dynamic_search_rule_filter_active", 400, "invalid_request";
+    InvalidDynamicSearchRuleDescription = "invalid_dynamic_search_rule_description", 400, "invalid_request";
+    InvalidDynamicSearchRulePriority = "invalid_dynamic_search_rule_priority", 400, "invalid_request";
+    InvalidDynamicSearchRuleActive = "invalid_dynamic_search_rule_active", 400, "invalid_request";
+    InvalidDynamicSearchRuleConditions = "invalid_dynamic_search_rule_conditions", 400, "invalid_request";
+    InvalidDynamicSearchRuleActions = "invalid_dynamic_search_rule_actions", 400, "invalid_request";
     // ours
     MiroirPrimaryKeyRequired = "miroir_primary_key_required", 400, "invalid_request";
     MiroirReservedField = "miroir_reserved_field", 400, "invalid_request";

@@ -174,6 +174,7 @@ mod tests {
             max_values_per_facet: max,
             max_total_hits: 1000,
             ranks_by_attribute: false,
+            pins: None,
         };
         let request = FacetSearchRequest::from_body(body.to_string().as_bytes()).expect("readable");
         let answers: Vec<Vec<u8>> = nodes

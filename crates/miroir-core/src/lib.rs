@@ -24,6 +24,7 @@ pub mod ownership;
 pub mod placement;
 pub mod quorum;
 pub mod rank;
+pub mod rules;
 pub mod scope;
 pub mod search;
 pub mod settings;

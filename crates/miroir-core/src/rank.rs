@@ -80,6 +80,14 @@ impl<'a> Rank<'a> {
         self.rules.iter().any(|(_, rule)| *rule == Rule::Similarity(f64::NEG_INFINITY))
     }
 
+    /// The position that a rule gives to the hit.
+    pub(crate) fn pin(&self) -> Option<u32> {
+        match self.rules.first() {
+            Some((_, Rule::Pin(position))) => Some(*position as u32),
+            _ => None,
+        }
+    }
+
     /// Moves past `_rankingScoreDetails`, which starts here, and remembers what it says.
     pub(crate) fn read_details(&mut self, scanner: &mut Scanner<'a>) -> Result<(), SyntaxError> {
         if scanner.peek() != Some(b'{') {

@@ -224,6 +224,7 @@ mod tests {
             max_values_per_facet: 100,
             max_total_hits: 1000,
             ranks_by_attribute: false,
+            pins: None,
         };
         let sent: Value = serde_json::from_slice(&search.node_body(&index, &Scope::default())).expect("JSON");
         assert_eq!((&sent["limit"], &sent["attributesToRetrieve"]), (&json!(3), &json!(["n", "id"])));

@@ -52,6 +52,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     background.spawn(until(stopped.clone(), cluster.clone().keep_in_touch()));
     background.spawn(until(stopped.clone(), cluster.clone().keep_lanes()));
     background.spawn(until(stopped.clone(), cluster.clone().tell_webhooks()));
+    background.spawn(until(stopped.clone(), cluster.clone().tell_rules()));
     background.spawn(until(stopped.clone(), Settler::new(cluster.clone()).run()));
     // Leases and claims are this run's alone: one that comes after a crash must not be taken for the one before.
     let instance = Uuid::now_v7().to_string();

@@ -47,6 +47,8 @@ tables! {
     Leftovers = "leftovers",
     /// Experimental features, as clients want them.
     Features = "features",
+    /// Search rules.
+    Rules = "rules",
     /// Who is told of finished tasks.
     Webhooks = "webhooks",
     /// The instances that are alive.

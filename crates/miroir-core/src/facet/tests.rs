@@ -19,6 +19,7 @@ fn merged(nodes: &[(Value, Value, u64)], order: &BTreeMap<String, SortBy>, limit
         max_values_per_facet: limit,
         max_total_hits: 1000,
         ranks_by_attribute: false,
+        pins: None,
     };
     let mut out = Vec::new();
     write_merged(&nodes, nodes.iter().map(|node| node.candidates).sum(), &index, &mut out);
@@ -89,6 +90,7 @@ fn bounds_widen_and_keep_the_bytes_of_their_node() {
         max_values_per_facet: 9,
         max_total_hits: 9,
         ranks_by_attribute: false,
+        pins: None,
     };
     let mut out = Vec::new();
     write_merged(&[node(left.leak()), node(right.leak())], 2, &index, &mut out);
@@ -192,6 +194,7 @@ fn facets_of_several_indexes_join_by_spelling() {
         max_values_per_facet: 100,
         max_total_hits: 1000,
         ranks_by_attribute: false,
+        pins: None,
     };
     let of = |text: &'static str| {
         let node =

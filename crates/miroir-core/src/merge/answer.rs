@@ -33,6 +33,7 @@ pub(super) struct Around<'a> {
 }
 
 /// The hits not yet taken.
+#[derive(Clone)]
 pub(super) struct Hits<'a> {
     scanner: Scanner<'a>,
     /// Where the closing bracket stands.

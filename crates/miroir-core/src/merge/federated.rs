@@ -13,12 +13,14 @@ use thiserror::Error;
 use super::MergeError;
 use super::distinct::Taken;
 use super::hit::{Edits, Head};
+use super::pinned::order;
 use super::rest::{member_into, paging_into};
 use super::walk::{each_member, take_value};
 use crate::facet::{self, Facets, NodeFacets};
 use crate::json::{self, Scanner, SyntaxError};
 use crate::multi_search::FederationRequest;
 use crate::rank::{Weighted, number};
+use crate::rules::{Pinned, Queue};
 use crate::search::{IndexView, SearchRequest};
 
 /// One query of a federation.
@@ -78,11 +80,12 @@ pub fn merge_federated(
         }
         around.push(read);
     }
+    let pinned = take_pinned(&mut lists, queries);
     let streams: Vec<Stream<'_>> = lists.into_iter().zip(queries).map(|(nodes, query)| stream(nodes, query)).collect();
     let duplicates: u64 = streams.iter().map(|stream| stream.duplicates).sum();
     let streams = streams.into_iter().map(|stream| stream.hits).collect();
     let mut out = b"{\"hits\":[".to_vec();
-    let mut merged = hits_into(federation, queries, &edits, streams, &mut out)?;
+    let mut merged = hits_into(federation, queries, &edits, streams, pinned, &mut out)?;
     // A node returns a document once, for one query: none was counted before.
     merged.duplicates += duplicates;
     out.push(b']');
@@ -184,6 +187,31 @@ fn read_hits<'a>(
     Ok(by_query)
 }
 
+/// Takes the pinned hits out of the nodes' lists. One server places those of all queries by position; of those that want
+/// one position, by index, by query, and in the order of rules.
+fn take_pinned<'a>(lists: &mut [Vec<Vec<Entry<'a>>>], queries: &[FederatedQuery<'a>]) -> Queue<(usize, Entry<'a>)> {
+    let mut found = Vec::new();
+    for (number, (nodes, query)) in lists.iter_mut().zip(queries).enumerate() {
+        if query.index.pins.is_none() {
+            continue;
+        }
+        for entries in nodes {
+            let (pinned, others) =
+                std::mem::take(entries).into_iter().partition(|entry| entry.head.rank.pin().is_some());
+            *entries = others;
+            let pinned: Vec<Entry<'a>> = pinned;
+            for entry in pinned {
+                let position = entry.head.rank.pin().unwrap_or_default();
+                let order = order(query.request, &query.index, &entry.head, position);
+                found.push(((query.index.uid, number, order), position, (number, entry)));
+            }
+        }
+    }
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    let pins = found.into_iter().enumerate().map(|(order, (_, position, hit))| Pinned { order, position, hit });
+    Queue::new(pins.collect())
+}
+
 /// One query's hits from all nodes.
 struct Stream<'a> {
     hits: IntoIter<Entry<'a>>,
@@ -228,6 +256,7 @@ fn hits_into<'a>(
     queries: &[FederatedQuery<'a>],
     edits: &[Edits<'a>],
     mut streams: Vec<IntoIter<Entry<'a>>>,
+    mut pinned: Queue<(usize, Entry<'a>)>,
     out: &mut Vec<u8>,
 ) -> Result<Merged, MergeError> {
     let window = federation.paging.window(usize::MAX);
@@ -235,20 +264,26 @@ fn hits_into<'a>(
     let mut taken = Taken::default();
     let mut of_index: HashMap<&str, usize> = HashMap::new();
     let mut rank = 0;
-    while let Some(query) = best(&streams) {
-        let Some(entry) = streams.get_mut(query).and_then(Iterator::next) else { break };
+    loop {
+        let best = best(&streams);
+        let pin = if rank < window.end { pinned.at(rank, best.is_some()) } else { None };
+        let is_pinned = pin.is_some();
+        let next = pin.or_else(|| best.and_then(|query| Some((query, streams.get_mut(query)?.next()?))));
+        let Some((query, entry)) = next else { break };
         let Some((of_query, edits)) = queries.get(query).zip(edits.get(query)) else { break };
-        // No index gives more hits than it may, nor more than the page could show.
-        let given = of_index.entry(of_query.physical).or_default();
-        if *given >= window.end.min(of_query.index.max_total_hits) {
-            continue;
+        if !is_pinned {
+            // No index gives more hits than it may, nor more than the page could show.
+            let given = of_index.entry(of_query.physical).or_default();
+            if *given >= window.end.min(of_query.index.max_total_hits) {
+                continue;
+            }
+            let admits = federation.distinct.as_deref().is_none_or(|path| taken.admits(path, &entry.head.distinct));
+            if !admits {
+                merged.duplicates += 1;
+                continue;
+            }
+            *given += 1;
         }
-        let admits = federation.distinct.as_deref().is_none_or(|path| taken.admits(path, &entry.head.distinct));
-        if !admits {
-            merged.duplicates += 1;
-            continue;
-        }
-        *given += 1;
         if window.contains(&rank) {
             if rank > window.start {
                 out.push(b',');

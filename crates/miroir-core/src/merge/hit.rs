@@ -21,13 +21,15 @@ pub(super) struct Edits<'a> {
     displayed: Option<&'a [String]>,
     /// The distinct attribute, whether or not it is shown.
     pub distinct: Option<&'a str>,
-    /// Set when the distinct attribute was fetched only to be read.
+    /// The primary key, when hits may be pinned.
+    primary_key: Option<&'a str>,
+    /// Set when an attribute was fetched only to be read.
     fetched: Option<Fetched<'a>>,
 }
 
-/// The top-level member that holds an attribute the client did not ask for.
+/// The top-level members that hold attributes the client did not ask for.
 struct Fetched<'a> {
-    root: &'a str,
+    roots: Vec<&'a str>,
     /// What the client did ask for, `None` for all of it.
     asked: Vec<Cow<'a, str>>,
     formatted: Option<Vec<Cow<'a, str>>>,
@@ -53,6 +55,22 @@ pub(super) struct Head<'a> {
     parts: Vec<Part>,
     /// The raw values at the root of the distinct attribute.
     pub distinct: Vec<(&'a [u8], &'a [u8])>,
+    /// The raw value at the root of the primary key, when hits may be pinned.
+    key: Option<&'a [u8]>,
+}
+
+impl Head<'_> {
+    /// The document's id, when hits may be pinned.
+    pub fn id(&self, primary_key: &str) -> Option<String> {
+        let mut raw = self.key?;
+        for name in primary_key.split('.').skip(1) {
+            raw = json::get(raw, name).ok().flatten()?;
+        }
+        match raw.first() {
+            Some(b'"') => json::unquote(raw).map(Cow::into_owned),
+            _ => std::str::from_utf8(raw).ok().map(str::to_owned),
+        }
+    }
 }
 
 fn root_of(attribute: &str) -> &str {
@@ -61,13 +79,14 @@ fn root_of(attribute: &str) -> &str {
 
 impl<'a> Edits<'a> {
     pub fn new(request: &'a SearchRequest, index: &IndexView<'a>) -> Self {
-        let fetched = attributes::fetched_for_distinct(request, index).map(|distinct| {
+        let roots: Vec<&str> = attributes::fetched(request, index).map(root_of).collect();
+        let fetched = (!roots.is_empty()).then(|| {
             let asked = attributes::asked_for(request, index).unwrap_or_default();
             let formatted = attributes::formatted(request, index).map(|mut names| {
                 names.extend(asked.iter().cloned());
                 names
             });
-            Fetched { root: root_of(distinct), asked, formatted }
+            Fetched { roots, asked, formatted }
         });
         Self {
             keep_score: request.shows_score(),
@@ -77,6 +96,7 @@ impl<'a> Edits<'a> {
             is_federated: false,
             displayed: index.displayed,
             distinct: request.distinct(index),
+            primary_key: index.pins.map(|pins| pins.primary_key),
             fetched,
         }
     }
@@ -86,11 +106,17 @@ impl<'a> Edits<'a> {
         Self { is_federated: true, ..Self::new(request, index) }
     }
 
+    /// Whether hits may be pinned.
+    pub fn may_pin(&self) -> bool {
+        self.primary_key.is_some()
+    }
+
     /// Moves past a hit, remembering in `head` how it ranks and what of it is kept.
     pub fn read(&self, scanner: &mut Scanner<'a>, head: &mut Head<'a>) -> Result<(), SyntaxError> {
         head.rank.clear();
         head.parts.clear();
         head.distinct.clear();
+        head.key = None;
         let start = scanner.pos;
         // Whether the member before this one is the end of the last part, so that both are copied as one.
         let mut adjoins = false;
@@ -127,16 +153,21 @@ impl<'a> Edits<'a> {
     ) -> Result<Option<Part>, SyntaxError> {
         let value = take_value(scanner)?;
         let span = from..scanner.pos;
-        let Some(distinct) = self.distinct else {
+        if self.distinct.is_none() && self.primary_key.is_none() {
             return Ok(Some(Part::Copy(span)));
-        };
-        if distinct.as_bytes().starts_with(key) {
+        }
+        if self.distinct.is_some_and(|distinct| distinct.as_bytes().starts_with(key)) {
             head.distinct.push((key, value));
         }
-        let Some(fetched) = self.fetched.as_ref().filter(|fetched| fetched.root.as_bytes() == key) else {
+        if self.primary_key.is_some_and(|primary_key| root_of(primary_key).as_bytes() == key) {
+            head.key = Some(value);
+        }
+        let fetched = self.fetched.as_ref();
+        let root = fetched.and_then(|fetched| fetched.roots.iter().find(|root| root.as_bytes() == key));
+        let Some((fetched, root)) = fetched.zip(root) else {
             return Ok(Some(Part::Copy(span)));
         };
-        let shares = fetched.asked.iter().any(|name| covers(fetched.root, name));
+        let shares = fetched.asked.iter().any(|name| covers(root, name));
         Ok(shares.then_some(Part::Project(span)))
     }
 
@@ -261,11 +292,11 @@ impl<'a> Edits<'a> {
         out.extend_from_slice(b"\"_formatted\":");
         let value = out.len();
         let fetched = self.fetched.as_ref();
-        match fetched.and_then(|fetched| fetched.formatted.as_ref().map(|names| (fetched.root, names))) {
+        match fetched.and_then(|fetched| fetched.formatted.as_ref().map(|names| (&fetched.roots, names))) {
             None => {
                 json::copy_without(raw, out, |member| strip::is_our_member(member.key, member.value))?;
             }
-            Some((root, names)) => {
+            Some((roots, names)) => {
                 let mut kept = Vec::new();
                 for member in json::members(raw)? {
                     let member = member?;
@@ -275,7 +306,7 @@ impl<'a> Edits<'a> {
                         kept.push(b',');
                     }
                     let written = kept.len();
-                    if member.key == root.as_bytes() {
+                    if roots.iter().any(|root| root.as_bytes() == member.key) {
                         project_member(span, names, &mut kept)?;
                     } else if !strip::is_our_member(member.key, member.value) {
                         kept.extend_from_slice(span);

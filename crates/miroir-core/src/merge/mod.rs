@@ -8,6 +8,7 @@ mod answer;
 mod distinct;
 mod federated;
 mod hit;
+mod pinned;
 mod rest;
 pub(crate) mod walk;
 
@@ -20,8 +21,10 @@ use self::distinct::Taken;
 pub use self::federated::{FederatedAnswer, FederatedError, FederatedQuery, merge_federated};
 pub(crate) use self::hit::project;
 use self::hit::{Edits, Head};
+use self::pinned::InAnswer;
 use self::rest::Rest;
 use crate::json::{self, SyntaxError};
+use crate::rules::Queue;
 use crate::search::{IndexView, SearchRequest};
 
 /// A node's answer is not that of a search.
@@ -101,11 +104,15 @@ fn begin<'a>(
     let edits = Edits::new(request, index);
     let mut sources = Vec::with_capacity(answers.len());
     let mut around = Vec::with_capacity(answers.len());
+    let mut pinned = Vec::new();
     for (position, body) in answers.iter().enumerate() {
         let failed = |fault| MergeError { answer: position, fault };
         let body = body.as_ref();
         let answer: Answer<'_> = layout.read(body).map_err(failed)?;
         let mut source = Source { body, hits: answer.hits, head: Head::default(), live: true };
+        if index.pins.is_some() {
+            pinned::take(&mut source, &edits, position, &mut pinned).map_err(failed)?;
+        }
         source.advance(&edits).map_err(failed)?;
         sources.push(source);
         around.push(answer.around);
@@ -113,7 +120,8 @@ fn begin<'a>(
     let bytes = answers.iter().map(|body| body.as_ref().len()).max().unwrap_or_default();
     out.reserve(bytes + 1024);
     out.extend_from_slice(b"{\"hits\":[");
-    let merged = hits_into(request, index, &edits, &mut sources, out)?;
+    let pinned = pinned::queue(request, index, pinned);
+    let merged = hits_into(request, index, &edits, &mut sources, pinned, out)?;
     out.push(b']');
     Ok((merged, around))
 }
@@ -136,13 +144,16 @@ struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    /// Takes the next hit as the head.
+    /// Takes the next hit as the head. Where rules pin hits, those have been taken already.
     fn advance(&mut self, edits: &Edits<'a>) -> Result<(), SyntaxError> {
-        match self.hits.next()? {
-            Some(scanner) => edits.read(scanner, &mut self.head),
-            None => {
+        loop {
+            let Some(scanner) = self.hits.next()? else {
                 self.live = false;
-                Ok(())
+                return Ok(());
+            };
+            edits.read(scanner, &mut self.head)?;
+            if !(edits.may_pin() && self.head.rank.pin().is_some()) {
+                return Ok(());
             }
         }
     }
@@ -166,6 +177,7 @@ fn hits_into<'a>(
     index: &IndexView<'_>,
     edits: &Edits<'a>,
     sources: &mut [Source<'a>],
+    mut pinned: Queue<InAnswer<'a>>,
     out: &mut Vec<u8>,
 ) -> Result<Merged, MergeError> {
     let window = request.paging().window(index.max_total_hits);
@@ -176,7 +188,21 @@ fn hits_into<'a>(
     // With a distinct attribute all hits are taken, so that the duplicates subtracted from the total do not depend on
     // the page more than they must.
     while rank < window.end || edits.distinct.is_some() {
-        let Some(position) = best(sources, request.semantic_ratio()) else {
+        let best = best(sources, request.semantic_ratio());
+        if rank < window.end
+            && let Some(pin) = pinned.at(rank, best.is_some())
+        {
+            if window.contains(&rank) {
+                if rank > window.start {
+                    out.push(b',');
+                }
+                pin.write(edits, sources, out)?;
+                merged.semantic += usize::from(request.is_semantic_alone());
+            }
+            rank += 1;
+            continue;
+        }
+        let Some(position) = best else {
             break;
         };
         let Some(source) = sources.get_mut(position) else {

@@ -34,6 +34,7 @@ impl Fixture {
             max_values_per_facet: 100,
             max_total_hits: self.max_total_hits,
             ranks_by_attribute: false,
+            pins: None,
         };
         merge(&request, &index, answers, 7, Some("uid"))
     }
@@ -296,6 +297,7 @@ fn damage_anywhere_is_an_error_or_harmless_but_never_a_panic() {
         max_values_per_facet: 9,
         max_total_hits: 9,
         ranks_by_attribute: false,
+        pins: None,
     };
     let merged = |bytes: &[u8]| merge(&request, &index, &[bytes, whole.as_bytes()], 1, None);
     assert!(merged(whole.as_bytes()).is_ok());

@@ -1,6 +1,7 @@
 //! How the hits of several queries are to be merged.
 
 use crate::json;
+use crate::rules::Pins;
 use crate::search::{DEFAULT_LIMIT, Paging, Unreadable, last_members, read};
 
 /// The `federation` of a multi-search.
@@ -66,9 +67,18 @@ impl FederationRequest {
     }
 
     /// The `federation` for a node that is asked about some of the indexes: the head of its merged hits and the facets
-    /// of each index by itself. `name` gives the nodes' name of an index that the node is asked about.
-    pub fn node_body(&self, name: impl Fn(&str) -> Option<String>, out: &mut Vec<u8>) {
-        let depth = self.paging.window(usize::MAX).end.to_string();
+    /// of each index by itself. `name` gives the nodes' name of an index that the node is asked about, and each of so many
+    /// `queries` may have pins.
+    pub fn node_body(
+        &self,
+        name: impl Fn(&str) -> Option<String>,
+        pins: Option<Pins<'_>>,
+        queries: usize,
+        out: &mut Vec<u8>,
+    ) {
+        let end = self.paging.window(usize::MAX).end;
+        let for_pins = pins.map_or(0, |pins| pins.depth(end) - end).saturating_mul(queries);
+        let depth = end.saturating_add(for_pins).to_string();
         out.push(b'{');
         let paging = match self.paging {
             Paging::Offset { .. } => format!("\"offset\":0,\"limit\":{depth}"),

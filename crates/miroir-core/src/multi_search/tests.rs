@@ -63,7 +63,7 @@ fn nodes_are_asked_for_the_head_and_for_facets_of_their_indexes() {
     assert_eq!(federation.merge_facets.and_then(|merge| merge.max_values_per_facet), Some(3));
     let sent = |only: &'static str| {
         let mut out = Vec::new();
-        federation.node_body(|uid| (uid == only || only == "*").then(|| format!("{uid}-1")), &mut out);
+        federation.node_body(|uid| (uid == only || only == "*").then(|| format!("{uid}-1")), None, 1, &mut out);
         serde_json::from_slice::<Value>(&out).expect("JSON")
     };
     let mut wanted = json!({"offset": 0, "limit": 12, "distinct": "d", "personalize": {"userContext": "u"}});

@@ -44,7 +44,7 @@ fn crop_parts(crop: &str) -> (&str, &str) {
 /// The list for `attributesToRetrieve`; `None` for everything.
 pub(super) fn retrieved_from_nodes<'a>(request: &'a SearchRequest, index: &IndexView<'a>) -> Option<Vec<Cow<'a, str>>> {
     let mut attributes = asked_for(request, index)?;
-    attributes.extend(fetched_for_distinct(request, index).map(Cow::Borrowed));
+    attributes.extend(fetched(request, index).map(Cow::Borrowed));
     Some(attributes)
 }
 
@@ -61,11 +61,12 @@ pub(crate) fn asked_for<'a>(request: &'a SearchRequest, index: &IndexView<'a>) -
     Some(attributes)
 }
 
-/// The distinct attribute when nodes return it only because the merge has to read it.
-pub(crate) fn fetched_for_distinct<'a>(request: &'a SearchRequest, index: &IndexView<'a>) -> Option<&'a str> {
-    let distinct = request.distinct(index)?;
-    let asked = asked_for(request, index)?;
-    (!asked.iter().any(|name| covers(name, distinct))).then_some(distinct)
+/// The attributes that nodes return only because the merge has to read them.
+pub(crate) fn fetched<'a>(request: &'a SearchRequest, index: &IndexView<'a>) -> impl Iterator<Item = &'a str> {
+    let read = [request.distinct(index), index.pins.map(|pins| pins.primary_key)];
+    let asked = read.iter().any(Option::is_some).then(|| asked_for(request, index)).flatten();
+    let is_missing = move |name: &&str| asked.as_ref().is_some_and(|asked| !asked.iter().any(|one| covers(one, name)));
+    read.into_iter().flatten().filter(is_missing)
 }
 
 /// The attributes that `_formatted` holds whether or not they are retrieved; `None` for everything.

@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::rules::Pins;
+
 pub(crate) use attributes::covers;
 pub(crate) use parse::{DEFAULT_LIMIT, is_filter, last_members, read};
 pub(crate) use query::parameter_into;
@@ -48,6 +50,8 @@ pub struct IndexView<'a> {
     pub max_total_hits: usize,
     /// Whether `rankingRules` sort by an attribute of the index, as `price:asc` does.
     pub ranks_by_attribute: bool,
+    /// The rules that may pin documents; `None` while there is none.
+    pub pins: Option<Pins<'a>>,
 }
 
 impl IndexView<'_> {
@@ -198,6 +202,11 @@ impl SearchRequest {
     /// The share of semantic scores in a hybrid search.
     pub(crate) fn semantic_ratio(&self) -> f64 {
         self.semantic_ratio
+    }
+
+    /// Whether hits are found by vectors alone, so that all of them count as semantic, pinned ones too.
+    pub(crate) fn is_semantic_alone(&self) -> bool {
+        self.is_semantic && self.semantic_ratio >= 1.0
     }
 
     pub(crate) fn shows_score(&self) -> bool {

@@ -80,7 +80,8 @@ impl SearchRequest {
             return 0;
         }
         let end = window.end + usize::from(self.left_out.is_some());
-        end.saturating_mul(self.over_fetch).min(index.max_total_hits.max(end))
+        let end = end.saturating_mul(self.over_fetch).min(index.max_total_hits.max(end));
+        index.pins.map_or(end, |pins| pins.depth(end))
     }
 
     fn paging_into(&self, index: &IndexView<'_>, body: &mut Vec<u8>) {

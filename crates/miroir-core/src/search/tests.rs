@@ -19,6 +19,7 @@ fn view<'a>(
         max_values_per_facet: 100,
         max_total_hits: 1000,
         ranks_by_attribute: false,
+        pins: None,
     }
 }
 

@@ -17,7 +17,8 @@ impl Task {
         let uid = self.batch_uid()?;
         // What never began has begun and ended when it was canceled.
         let started = self.started_at.or(self.finished_at).unwrap_or(self.enqueued_at);
-        let indexes: Map<String, Value> = self.index_uid.iter().map(|uid| (uid.to_string(), json!(1))).collect();
+        let indexes: Map<String, Value> =
+            self.shown_index().map(|uid| (uid.to_owned(), json!(1))).into_iter().collect();
         let lasted = self.finished_at.and_then(|end: OffsetDateTime| duration(end - started));
         Some(json!({
             "uid": uid,

@@ -15,6 +15,7 @@ use time::OffsetDateTime;
 
 use crate::error::ErrorBody;
 use crate::id::{IndexUid, NodeId, ShardId, TaskUid};
+use crate::rules::{RULES_INDEX, RuleChange};
 
 pub use kind::{TaskKind, TaskStatus, UnknownTaskKind, UnknownTaskStatus};
 pub use query::{TaskPage, TaskQuery, TimeRange, instant};
@@ -69,6 +70,9 @@ pub struct Effects {
     /// The task ends when earlier tasks have; then readers learn new names of indexes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unveils: Option<Unveiling>,
+    /// The task changes the search rules.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rules: Option<RuleChange>,
 }
 
 /// Indexes that got new names. Writes use these at once; readers when everything has been done that was asked for before.
@@ -92,6 +96,7 @@ impl Effects {
             cancels,
             deletes_within,
             unveils,
+            rules,
         } = self;
         let nothing_kept = settings.is_none() && primary_key.is_none() && details.is_none() && unveils.is_none();
         nothing_kept
@@ -100,6 +105,7 @@ impl Effects {
             && canceler.is_none()
             && cancels.is_empty()
             && deletes_within.is_none()
+            && rules.is_none()
     }
 }
 
@@ -192,6 +198,12 @@ impl Task {
     /// The indexes that listings find it by.
     pub fn indexes(&self) -> impl Iterator<Item = &IndexUid> {
         self.index_uid.iter().chain(&self.also)
+    }
+
+    /// The index that clients see with it: a name that no client's index can have for changes of search rules.
+    pub(crate) fn shown_index(&self) -> Option<&str> {
+        let of_rules = matches!(self.kind, TaskKind::DsrUpdate | TaskKind::DsrClear);
+        if of_rules { Some(RULES_INDEX) } else { self.index_uid.as_ref().map(IndexUid::as_str) }
     }
 
     /// Its batch: every task is a batch of its own number, from the moment it starts.

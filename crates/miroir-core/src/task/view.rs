@@ -7,14 +7,14 @@ use time::{Duration, OffsetDateTime, UtcOffset};
 
 use super::{Task, TaskKind, TaskPage, TaskStatus};
 use crate::error::ErrorBody;
-use crate::id::{IndexUid, TaskUid};
+use crate::id::TaskUid;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct View<'a> {
     uid: TaskUid,
     batch_uid: Option<TaskUid>,
-    index_uid: Option<&'a IndexUid>,
+    index_uid: Option<&'a str>,
     status: TaskStatus,
     #[serde(rename = "type")]
     kind: TaskKind,
@@ -34,7 +34,7 @@ struct View<'a> {
 #[serde(rename_all = "camelCase")]
 struct Summary<'a> {
     task_uid: TaskUid,
-    index_uid: Option<&'a IndexUid>,
+    index_uid: Option<&'a str>,
     status: TaskStatus,
     #[serde(rename = "type")]
     kind: TaskKind,
@@ -62,7 +62,7 @@ impl Task {
     pub fn summary(&self) -> String {
         text(&Summary {
             task_uid: self.uid,
-            index_uid: self.index_uid.as_ref(),
+            index_uid: self.shown_index(),
             status: TaskStatus::Enqueued,
             kind: self.kind,
             enqueued_at: timestamp(self.enqueued_at),
@@ -85,7 +85,7 @@ impl<'a> From<&'a Task> for View<'a> {
         Self {
             uid: task.uid,
             batch_uid: task.batch_uid(),
-            index_uid: task.index_uid.as_ref(),
+            index_uid: task.shown_index(),
             status: task.status,
             kind: task.kind,
             canceled_by: task.canceled_by,

@@ -3,6 +3,7 @@
 pub mod embedder_settings;
 pub mod embedders;
 pub mod locale;
+pub mod rules;
 pub mod setting_values;
 pub mod settings;
 pub mod store;
@@ -17,6 +18,7 @@ use milli_core::update::IndexerConfig;
 use milli_core::{Index, ThreadPoolNoAbortBuilder};
 
 use self::embedders::Embedders;
+use self::rules::Rules;
 use self::store::{CatalogChange, Store};
 use crate::error::{ApiError, ApiResult};
 
@@ -48,6 +50,7 @@ pub struct Engine {
     dir: PathBuf,
     open: Mutex<HashMap<String, Index>>,
     embedders: Embedders,
+    rules: Rules,
 }
 
 impl Engine {
@@ -69,7 +72,8 @@ impl Engine {
             }
         }
         let embedders = Embedders::default();
-        Ok(Arc::new(Self { store, dir, open: Mutex::default(), embedders }))
+        let rules = Rules::open(data_dir);
+        Ok(Arc::new(Self { store, dir, open: Mutex::default(), embedders, rules }))
     }
 
     /// The node's own database.
@@ -80,6 +84,11 @@ impl Engine {
     /// The embedders in use.
     pub const fn embedders(&self) -> &Embedders {
         &self.embedders
+    }
+
+    /// The search rules.
+    pub const fn rules(&self) -> &Rules {
+        &self.rules
     }
 
     fn opened(&self) -> MutexGuard<'_, HashMap<String, Index>> {

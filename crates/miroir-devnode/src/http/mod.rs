@@ -5,6 +5,7 @@ mod features;
 mod indexes;
 mod payload;
 mod request;
+mod rules;
 mod search;
 mod settings;
 mod tasks;
@@ -169,6 +170,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/indexes/{uid}/fields", post(indexes::fields))
         .route("/multi-search", post(search::multi))
         .route("/experimental-features", get(features::all).patch(features::change))
+        .route("/dynamic-search-rules", post(rules::list).delete(rules::clear))
+        .route("/dynamic-search-rules/{uid}", axum::routing::patch(rules::change).delete(rules::remove))
         .route("/tasks", get(tasks::list))
         .route("/tasks/cancel", post(tasks::cancel))
         .route("/tasks/{uid}", get(tasks::one))

@@ -6,6 +6,7 @@ pub mod federated;
 pub mod filter;
 pub mod hits;
 pub mod index_fields;
+mod pinned;
 pub mod query;
 pub mod run;
 pub mod sorted;

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 
 use super::hits::HitMaker;
 use super::query::{DEFAULT_LIMIT, SearchQuery};
-use super::{facets, filter};
+use super::{facets, filter, pinned};
 use crate::engine::Engine;
 use crate::engine::locale::Locale;
 use crate::engine::setting_values::DEFAULT_MAX_TOTAL_HITS;
@@ -43,9 +43,14 @@ pub fn search(engine: &Engine, uid: &str, query: &SearchQuery) -> ApiResult<Map<
     let kind = kind(engine, &index, &rtxn, query)?;
     let (offset, limit) = window(&index, &rtxn, query)?;
     let mut search = prepared(&index, &rtxn, query, &kind)?;
-    search.offset(offset).limit(limit);
+    let pins = pinned::of(engine, uid, &index, &rtxn, query)?;
+    if pins.is_empty() {
+        search.offset(offset).limit(limit);
+    } else {
+        search.offset(0).limit(offset.saturating_add(limit).saturating_add(pins.len()));
+    }
     let in_index = |error: EngineError| ApiError::in_index(uid, error);
-    let (result, semantic_hits) = match &kind {
+    let (mut result, semantic_hits) = match &kind {
         Kind::Words => (search.execute().map_err(in_index)?, None),
         Kind::Meaning(..) => {
             let result = search.execute().map_err(in_index)?;
@@ -54,8 +59,14 @@ pub fn search(engine: &Engine, uid: &str, query: &SearchQuery) -> ApiResult<Map<
         }
         Kind::Mixed(.., ratio) => search.execute_hybrid(*ratio).map_err(in_index)?,
     };
+    let pinned = if pins.is_empty() { Vec::new() } else { pinned::place(pins, offset, limit, &mut result) };
     let SearchResult { matching_words, candidates, documents_ids, document_scores, .. } = result;
-    let hits = hits(&index, &rtxn, query, matching_words, &documents_ids, &document_scores)?;
+    let mut hits = hits(&index, &rtxn, query, matching_words, &documents_ids, &document_scores)?;
+    if query.show.show_ranking_score_details {
+        for (hit, position) in hits.iter_mut().zip(&pinned).filter_map(|(hit, pin)| Some((hit, (*pin)?))) {
+            hit["_rankingScoreDetails"] = json!({"pin": {"order": 0, "position": position}});
+        }
+    }
     let mut answer = Map::new();
     answer.insert("hits".to_owned(), Value::Array(hits));
     answer.insert("query".to_owned(), json!(query.q.as_deref().unwrap_or_default()));

@@ -57,6 +57,11 @@ pub fn apply(engine: &Engine, task: &Task) -> ApiResult<Outcome> {
         }
         Some(Content::DeleteIndex) => delete_index(engine, uid),
         Some(Content::Swap(pairs)) => swap(engine, pairs),
+        Some(Content::ChangeRule { uid, fields }) => {
+            engine.rules().change(uid, fields.as_ref())?;
+            Ok(Outcome::default())
+        }
+        Some(Content::ClearRules) => Ok(Outcome::detail("deletedDocuments", engine.rules().clear()?)),
         Some(Content::Cancel { .. }) => Err(ApiError::internal("cancelations are applied by the queue")),
     }
 }
@@ -66,15 +71,20 @@ pub fn failed_details(task: &Task) -> Vec<(&'static str, Value)> {
     let zero = |name| vec![(name, json!(0))];
     match &task.content {
         Some(Content::Documents { .. }) => zero("indexedDocuments"),
-        Some(Content::DeleteIds(_) | Content::DeleteByFilter(_) | Content::DeleteAll | Content::DeleteIndex) => {
-            zero("deletedDocuments")
-        }
+        Some(
+            Content::DeleteIds(_)
+            | Content::DeleteByFilter(_)
+            | Content::DeleteAll
+            | Content::DeleteIndex
+            | Content::ClearRules,
+        ) => zero("deletedDocuments"),
         Some(
             Content::Settings { .. }
             | Content::CreateIndex { .. }
             | Content::UpdateIndex { .. }
             | Content::Swap(_)
-            | Content::Cancel { .. },
+            | Content::Cancel { .. }
+            | Content::ChangeRule { .. },
         )
         | None => Vec::new(),
     }

@@ -64,11 +64,15 @@ pub enum Kind {
     IndexSwap,
     /// Waiting tasks taken out of the queue.
     TaskCancelation,
+    /// A search rule changed.
+    DsrUpdate,
+    /// All search rules deleted.
+    DsrClear,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::DocumentAdditionOrUpdate,
         Self::DocumentDeletion,
         Self::SettingsUpdate,
@@ -77,6 +81,8 @@ impl Kind {
         Self::IndexDeletion,
         Self::IndexSwap,
         Self::TaskCancelation,
+        Self::DsrUpdate,
+        Self::DsrClear,
     ];
 
     /// Meilisearch's name.
@@ -90,6 +96,8 @@ impl Kind {
             Self::IndexDeletion => "indexDeletion",
             Self::IndexSwap => "indexSwap",
             Self::TaskCancelation => "taskCancelation",
+            Self::DsrUpdate => "dsrUpdate",
+            Self::DsrClear => "dsrClear",
         }
     }
 }
@@ -153,6 +161,15 @@ pub enum Content {
         /// The query string.
         filter: String,
     },
+    /// Make or change a search rule; without fields, delete it.
+    ChangeRule {
+        /// Which.
+        uid: String,
+        /// What of it.
+        fields: Option<Map<String, Value>>,
+    },
+    /// Delete all search rules.
+    ClearRules,
 }
 
 impl Content {
@@ -167,6 +184,8 @@ impl Content {
             Self::DeleteIndex => Kind::IndexDeletion,
             Self::Swap(_) => Kind::IndexSwap,
             Self::Cancel { .. } => Kind::TaskCancelation,
+            Self::ChangeRule { .. } => Kind::DsrUpdate,
+            Self::ClearRules => Kind::DsrClear,
         }
     }
 
@@ -182,7 +201,7 @@ impl Content {
             Self::DeleteByFilter(filter) => {
                 json!({"providedIds": 0, "deletedDocuments": null, "originalFilter": filter.to_string()})
             }
-            Self::DeleteAll | Self::DeleteIndex => json!({"deletedDocuments": null}),
+            Self::DeleteAll | Self::DeleteIndex | Self::ClearRules => json!({"deletedDocuments": null}),
             Self::Settings { settings, .. } => {
                 let mut shown = crate::engine::settings::without_secrets(settings.clone());
                 for list in ["displayedAttributes", "searchableAttributes"] {
@@ -208,6 +227,8 @@ impl Content {
                 let swaps: Vec<_> = pairs.iter().map(|(a, b)| json!({"indexes": [a, b], "rename": false})).collect();
                 json!({"swaps": swaps})
             }
+            Self::ChangeRule { fields: Some(fields), .. } => json!({"rule": fields, "updatedRules": 1}),
+            Self::ChangeRule { fields: None, .. } => json!({"updatedRules": 1}),
             Self::Cancel { matched, filter } => {
                 json!({"matchedTasks": matched, "canceledTasks": null, "originalFilter": filter})
             }

@@ -26,6 +26,9 @@ impl Settler {
             }
             return Ok(());
         }
+        if let Some(change) = task.effects.rules.clone() {
+            return self.cluster.go_on_with_rules(task, &change).await;
+        }
         if task.kind == TaskKind::TaskDeletion {
             return self.delete_tasks(task).await;
         }

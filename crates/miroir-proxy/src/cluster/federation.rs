@@ -63,7 +63,8 @@ impl Cluster {
                 let query = of_node.iter().find(|query| query.index.uid.as_str() == uid)?;
                 Some(query.index.physical.to_string())
             };
-            federation.node_body(physical, &mut body);
+            let pins = of_node.iter().find_map(|query| query.facts.view(&query.index).pins);
+            federation.node_body(physical, pins, of_node.len(), &mut body);
             body.push(b'}');
             Call { timeout: self.timeout_of(of_node.len()), ..self.multi_search_call(body) }
         };

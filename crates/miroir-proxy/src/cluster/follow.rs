@@ -72,6 +72,9 @@ impl Cluster {
             Change::Record { table, key, version } => {
                 let Some(view) = self.view_of(table) else { return true };
                 let read = view.record(&key, version).await;
+                if table == Table::Rules {
+                    self.look_at_rules();
+                }
                 if let Err(error) = &read {
                     tracing::warn!(%error, %table, key, "a changed record cannot be read; reading everything");
                 }
@@ -114,6 +117,7 @@ impl Cluster {
             Table::Leftovers => Some(self.leftovers.follow()),
             Table::Features => Some(self.features.follow()),
             Table::Webhooks => Some(self.webhooks.follow()),
+            Table::Rules => Some(self.rules.follow()),
             Table::Peers => Some(self.peers.follow()),
             Table::NodeSettingsVersion | Table::Operations | Table::Jobs | Table::Meta => None,
         }

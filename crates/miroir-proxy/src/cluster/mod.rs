@@ -28,6 +28,7 @@ mod peers;
 mod read;
 mod rename;
 mod render;
+mod rules;
 mod search;
 mod settings;
 mod settle;
@@ -75,6 +76,7 @@ use catalog::Catalog;
 use features::FeatureRegistry;
 use lanes::{Lanes, Turn};
 use leftovers::Leftovers;
+use rules::RuleRegistry;
 use search::all_shards;
 use stale::StaleReplicas;
 use webhooks::Webhooks;
@@ -120,6 +122,7 @@ pub struct Cluster {
     leftovers: Leftovers,
     features: FeatureRegistry,
     webhooks: Webhooks,
+    rules: RuleRegistry,
     lanes: Lanes,
     rotation: AtomicUsize,
     /// Randomly keyed: what it makes of the rotation is as good as random.
@@ -171,6 +174,7 @@ impl Cluster {
             lanes: Lanes::new(store.clone(), me.clone()),
             peers: Peers::load(store.clone(), me).await?,
             topology,
+            rules: RuleRegistry::load(store.clone()).await?,
             registered: Notify::new(),
             requests: Semaphore::new(config.server.max_concurrent_requests.get()),
             rotation: AtomicUsize::new(0),

@@ -166,7 +166,7 @@ impl Cluster {
         }
         match refusal(&index, &search) {
             Some(refusal) => Err(Error::Invalid(refusal)),
-            None => Ok(Planned { facts: Facts::of(&index), index, query, search, rule }),
+            None => Ok(Planned { facts: Facts::with_rules(&index, self.active_rules()), index, query, search, rule }),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -11,8 +12,10 @@ use miroir_core::facet;
 use miroir_core::id::{IndexUid, ShardId};
 use miroir_core::inert::{SHARD_FIELD, UPDATED_AT_FIELD};
 use miroir_core::merge::merge;
+use miroir_core::rules::{Pins, RuleSet};
 use miroir_core::scope::Scope;
 use miroir_core::search::{IndexView, SearchRequest, SortBy, Unreadable};
+use time::OffsetDateTime;
 
 use super::{Answer, Cluster, Error, Index};
 use crate::node::Call;
@@ -77,7 +80,7 @@ impl Cluster {
             let code = refusal.code.clone();
             return Err(self.said_before(original, Error::Invalid(refusal), &code).await);
         }
-        let facts = Facts::of(index);
+        let facts = Facts::with_rules(index, self.active_rules());
         let view = facts.view(index);
         let path = format!("/indexes/{}/search", index.physical);
         let timeout = self.read_timeout();
@@ -115,13 +118,26 @@ impl Cluster {
 pub struct Facts {
     displayed: Option<Vec<String>>,
     sort_facet_values_by: BTreeMap<String, SortBy>,
+    rules: Option<Arc<RuleSet>>,
+    now: OffsetDateTime,
 }
 
 impl Facts {
     /// As the settings are now.
     pub fn of(index: &Index) -> Self {
         let settings = &index.settings;
-        Self { displayed: settings.displayed(), sort_facet_values_by: settings.sort_facet_values_by() }
+        Self {
+            displayed: settings.displayed(),
+            sort_facet_values_by: settings.sort_facet_values_by(),
+            rules: None,
+            now: OffsetDateTime::UNIX_EPOCH,
+        }
+    }
+
+    /// Likewise for a search, to which rules apply.
+    pub fn with_rules(index: &Index, rules: Option<Arc<RuleSet>>) -> Self {
+        let now = if rules.is_some() { OffsetDateTime::now_utc() } else { OffsetDateTime::UNIX_EPOCH };
+        Self { rules, now, ..Self::of(index) }
     }
 
     /// For a merge.
@@ -135,6 +151,10 @@ impl Facts {
             max_values_per_facet: settings.max_values_per_facet(),
             max_total_hits: settings.max_total_hits(),
             ranks_by_attribute: settings.ranks_by_attribute(),
+            pins: self
+                .rules
+                .as_deref()
+                .and_then(|rules| Some(Pins { rules, primary_key: index.primary_key.as_deref()?, now: self.now })),
         }
     }
 }

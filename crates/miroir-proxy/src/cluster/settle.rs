@@ -26,6 +26,8 @@ const PAGE: usize = 256;
 const UIDS_PER_CALL: usize = 200;
 /// Between two rounds while something moves; clients that wait for a task see its end within this.
 const BUSY: Duration = Duration::from_millis(50);
+/// Whoever owns this settles the tasks that are not of one index.
+pub(super) const CHORES: &str = "chores";
 /// Between two rounds while nothing moves.
 const QUIET: Duration = Duration::from_secs(1);
 
@@ -203,6 +205,7 @@ impl Settler {
             false => Vec::new(),
         };
         let committed = self.cluster.store.commit(Batch { writes, settled, ..Batch::default() }).await?;
+        self.cluster.look_at_rules();
         self.cluster.announce(&ended);
         self.cluster.stale.learn(stale, &committed.versions).await;
         Ok(true)
@@ -210,7 +213,7 @@ impl Settler {
 
     /// The tasks of one index are settled by one instance.
     fn owns(&self, task: &Task) -> bool {
-        self.cluster.peers.owns(task.physical.as_ref().map_or("tasks", IndexUid::as_str))
+        self.cluster.peers.owns(task.physical.as_ref().map_or(CHORES, IndexUid::as_str))
     }
 
     /// Ask each node once for all of its tasks that matter here.

@@ -4,6 +4,7 @@ pub(crate) mod admin;
 mod auth;
 mod body;
 mod documents;
+mod dynamic_search_rules;
 mod editions;
 mod error;
 mod experimental_features;
@@ -108,6 +109,11 @@ fn client_routes(cluster: Shared) -> ClientRoutes {
         .route("/keys", get(keys::list).post(keys::create))
         .route("/keys/{key}", get(keys::get).patch(keys::update).delete(keys::delete))
         .route("/experimental-features", get(experimental_features::get).patch(experimental_features::update))
+        .route("/dynamic-search-rules", post(dynamic_search_rules::list).delete(dynamic_search_rules::clear))
+        .route(
+            "/dynamic-search-rules/{uid}",
+            get(dynamic_search_rules::get).patch(dynamic_search_rules::update).delete(dynamic_search_rules::delete),
+        )
         .route("/render-template", post(render_template::render))
         .route("/webhooks", get(webhooks::list).post(webhooks::create))
         .route("/webhooks/{uuid}", get(webhooks::get).patch(webhooks::update).delete(webhooks::delete))
@@ -160,11 +166,6 @@ fn unsupported_routes(routes: ClientRoutes) -> ClientRoutes {
             get(unsupported::chat_settings).patch(unsupported::change_chat_settings).delete(unsupported::chat_settings),
         )
         .route("/chats/{workspace}/chat/completions", post(unsupported::complete_chat))
-        .route("/dynamic-search-rules", post(unsupported::list_rules).delete(unsupported::delete_rules))
-        .route(
-            "/dynamic-search-rules/{uid}",
-            get(unsupported::show_rule).patch(unsupported::change_rule).delete(unsupported::delete_rules),
-        )
 }
 
 /// The endpoint as it is served: slashes too many make no difference, as with Meilisearch. This stands before routing.

@@ -113,29 +113,6 @@ pub async fn complete_chat(State(cluster): State<Shared>, headers: HeaderMap, bo
     gated(&cluster, Feature::ChatCompletions, "using the /chats chat completions route", CHATS_REASON)
 }
 
-const RULES: &str = "Using the `/dynamic-search-rules` routes";
-const RULES_REASON: &str =
-    "Rules pin documents within the answer of one node, which answers merged from several nodes do not keep.";
-
-pub async fn list_rules(State(cluster): State<Shared>, headers: HeaderMap, body: Body) -> Refusal {
-    json_body(&headers, body).await?;
-    gated(&cluster, Feature::DynamicSearchRules, "Calling the `POST /dynamic-search-rules` route", RULES_REASON)
-}
-
-pub async fn show_rule(State(cluster): State<Shared>) -> Refusal {
-    let action = "Calling the `GET /dynamic-search-rules/{:ruleUid}` route";
-    gated(&cluster, Feature::DynamicSearchRules, action, RULES_REASON)
-}
-
-pub async fn change_rule(State(cluster): State<Shared>, headers: HeaderMap, body: Body) -> Refusal {
-    json_body(&headers, body).await?;
-    gated(&cluster, Feature::DynamicSearchRules, RULES, RULES_REASON)
-}
-
-pub async fn delete_rules(State(cluster): State<Shared>) -> Refusal {
-    gated(&cluster, Feature::DynamicSearchRules, RULES, RULES_REASON)
-}
-
 pub async fn compact_tasks(State(cluster): State<Shared>) -> Refusal {
     let reason = "Miroir's tasks are in its store and those of nodes are the nodes' own, which have to be restarted after a compaction: ask each node directly.";
     gated(&cluster, Feature::TaskQueueCompactionRoute, "Using the /tasks/compact route", reason)

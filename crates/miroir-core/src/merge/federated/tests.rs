@@ -52,6 +52,7 @@ fn merged(body: &Value, nodes: &[(Value, Vec<usize>)]) -> Value {
                 max_values_per_facet: 100,
                 max_total_hits: 4,
                 ranks_by_attribute: false,
+                pins: None,
             },
             physical: query.uid.as_str(),
             weight: query.weight,

@@ -1,0 +1,85 @@
+//! `/dynamic-search-rules`.
+
+use axum::body::Body;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use miroir_core::features::Feature;
+use miroir_core::id::IndexUid;
+use miroir_core::rules::{RuleListing, RulePatch};
+use serde_json::Value;
+
+use super::documents::only_custom_metadata;
+use super::error::Failure;
+use super::{Shared, answered, body, json};
+use crate::cluster::Error;
+
+const WRITES: &str = "Using the `/dynamic-search-rules` routes";
+
+pub async fn list(State(cluster): State<Shared>, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
+    let listing = RuleListing::read(&value(&headers, body).await?).map_err(Error::Invalid)?;
+    require(&cluster, "Calling the `POST /dynamic-search-rules` route")?;
+    Ok(json(StatusCode::OK, cluster.list_rules(&listing).await?.to_string()))
+}
+
+pub async fn get(State(cluster): State<Shared>, Path(uid): Path<String>) -> Result<Response, Failure> {
+    let uid = match rule_uid(&uid) {
+        Ok(uid) => uid,
+        Err(refusal) => return Ok(*refusal),
+    };
+    require(&cluster, "Calling the `GET /dynamic-search-rules/{:ruleUid}` route")?;
+    Ok(json(StatusCode::OK, cluster.rule(&uid)?.to_string()))
+}
+
+pub async fn update(
+    State(cluster): State<Shared>,
+    Path(uid): Path<String>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    let uid = match rule_uid(&uid) {
+        Ok(uid) => uid,
+        Err(refusal) => return Ok(*refusal),
+    };
+    let note = only_custom_metadata(query.as_deref().unwrap_or_default())?;
+    let patch = RulePatch::read(&value(&headers, body).await?).map_err(Error::Invalid)?;
+    require(&cluster, WRITES)?;
+    Ok(answered(StatusCode::ACCEPTED, cluster.change_rule(uid, patch, note).await?))
+}
+
+pub async fn delete(
+    State(cluster): State<Shared>,
+    Path(uid): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Failure> {
+    let uid = match rule_uid(&uid) {
+        Ok(uid) => uid,
+        Err(refusal) => return Ok(*refusal),
+    };
+    let note = only_custom_metadata(query.as_deref().unwrap_or_default())?;
+    require(&cluster, WRITES)?;
+    Ok(answered(StatusCode::ACCEPTED, cluster.delete_rule(uid, note).await?))
+}
+
+pub async fn clear(State(cluster): State<Shared>, RawQuery(query): RawQuery) -> Result<Response, Failure> {
+    let note = only_custom_metadata(query.as_deref().unwrap_or_default())?;
+    require(&cluster, WRITES)?;
+    Ok(answered(StatusCode::ACCEPTED, cluster.clear_rules(note).await?))
+}
+
+fn require(cluster: &Shared, action: &str) -> Result<(), Failure> {
+    Ok(cluster.require(Feature::DynamicSearchRules, action)?)
+}
+
+async fn value(headers: &HeaderMap, body: Body) -> Result<Value, Failure> {
+    let body = body::json(headers, body).await?;
+    serde_json::from_slice(&body).map_err(|error| body::malformed(&error))
+}
+
+/// A path that names no rule is, as with one server, a page that is not found, in plain text.
+fn rule_uid(text: &str) -> Result<IndexUid, Box<Response>> {
+    text.parse().map_err(|error: miroir_core::id::InvalidIndexUid| {
+        Box::new((StatusCode::NOT_FOUND, error.to_string()).into_response())
+    })
+}
