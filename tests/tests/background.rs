@@ -124,7 +124,9 @@ fn a_claimant_killed_in_mid_chunk_is_replaced_and_every_chunk_is_there_once() {
     let within = gone.elapsed();
     assert!(within < CLAIM_TTL + SLACK, "it took {within:?}");
     eventually("the job is done", BOUND, || (bench.state(&job) == JobState::Finished).then_some(()));
-    others.into_iter().for_each(end);
+    for other in others {
+        end(other);
+    }
 
     let mut chunks: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use miroir_core::id::{IndexUid, ShardId, TaskUid};
+use miroir_core::id::{IndexUid, NodeId, ShardId, TaskUid};
 use miroir_core::task::{NewTask, NodeTask, TaskKind, TaskQuery, TaskStatus, TimeRange};
 use miroir_store::{Batch, RedisOptions, RedisStore, SqliteStore, Store};
 use redis_server::Server;
@@ -69,20 +69,20 @@ fn index(n: u64) -> IndexUid {
 fn task(n: u64) -> NewTask {
     let spread = n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40;
     let kind = TaskKind::ALL[[0, 0, 0, 0, 0, 0, 2, 2, 3, 4][(spread % 10) as usize]];
-    let status = match spread % 1000 {
+    let status = match (spread / 500) % 1000 {
         0 => TaskStatus::Canceled,
         1..=30 => TaskStatus::Failed,
         _ => TaskStatus::Succeeded,
     };
     let node = |node: u64| NodeTask {
-        node: format!("meili-{node}").parse().expect("a node id"),
+        node: NodeId::new(format!("meili-{node}")),
         uid: n * 3 + node,
         shards: vec![ShardId(u32::try_from(2 * node).unwrap_or(0)), ShardId(u32::try_from(2 * node + 1).unwrap_or(0))],
         status,
         error: None,
         deleted_documents: None,
     };
-    let index = index(spread % INDEXES);
+    let index = index((spread / 10) % INDEXES);
     NewTask {
         index_uid: Some(index.clone()),
         physical: Some(index),
@@ -90,7 +90,7 @@ fn task(n: u64) -> NewTask {
         details: RawValue::from_string(r#"{"receivedDocuments":1000,"indexedDocuments":1000}"#.into()).ok(),
         started_at: Some(at(n + 1)),
         finished_at: Some(at(n + 1 + spread % 20)),
-        canceled_by: (status == TaskStatus::Canceled).then_some(TaskUid(spread % 100)),
+        canceled_by: (status == TaskStatus::Canceled).then_some(TaskUid(n % 100)),
         node_tasks: (0..3).map(node).collect(),
         ..NewTask::new(kind, at(n))
     }

@@ -254,6 +254,20 @@ async fn two_stores_number_tasks_together() {
     assert_eq!(all, (0..800).map(TaskUid).collect::<Vec<_>>());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_that_stops_waiting_loses_the_answer_and_nothing_else() {
+    let store = open(&SHARED, &options()).await;
+    for _ in 0..20 {
+        let commit = register(&*store, vec![waiting(None, 0)]);
+        let _ = timeout(Duration::ZERO, commit).await;
+    }
+    let begun = Instant::now();
+    while store.tasks(&TaskQuery::default()).await.expect("read").total < 20 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "what was begun is not done");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
 #[tokio::test]
 async fn a_newer_schema_is_refused_with_both_versions() {
     let options = options();
@@ -288,6 +302,37 @@ async fn a_password_opens_and_is_never_shown() {
     }
     let (error, text) = refusal("http://:wr0ng@host").await;
     assert!(text.contains("redis://host:6379") && !format!("{text} {error:?}").contains("wr0ng"), "{text}");
+}
+
+/// The rights that docs/operations.md names.
+#[tokio::test]
+async fn a_user_with_the_documented_rights_is_enough() {
+    let directory = tempdir();
+    let server = Server::start(directory.path(), &[], false);
+    let options = RedisOptions { prefix: "miroir:".into(), ..hasty() };
+    let page = include_str!("../../../docs/operations.md");
+    let rights = page.split('`').find(|code| code.starts_with("~miroir:*")).expect("the page names them");
+    let url = format!("redis://me:hush@127.0.0.1:{}/", server.port());
+    for rights in [rights, rights.split(" +info").next().expect("a part")] {
+        send(&server, &["ACL", "DELUSER", "me"]).await;
+        let words: Vec<&str> = ["ACL", "SETUSER", "me", "on", ">hush"].into_iter().chain(rights.split(' ')).collect();
+        send(&server, &words).await;
+        let store = RedisStore::open_with(&url, options.clone()).await.expect("a store");
+        let mut watch = store.watch();
+        let appends = vec![Append { log: "l".into(), value: "x".into() }];
+        let batch = Batch { appends, new_tasks: vec![done(Some("a"), 0)], ..Batch::default() };
+        store.commit(batch).await.expect("written");
+        assert_eq!(next(&mut watch).await, Change::Tasks);
+        assert_eq!(store.log("l", 0, 9).await.expect("read").len(), 1);
+        store.trim("l", 9).await.expect("trimmed");
+        assert!(store.acquire("s", "me", LONG).await.expect("asked").is_some());
+        assert_eq!(store.prune_tasks(at(9), 9).await.expect("pruned"), 1);
+        store.close().await;
+    }
+    send(&server, &["ACL", "SETUSER", "me", "resetkeys", "~other:*"]).await;
+    let refused = RedisStore::open_with(&url, options).await.err().expect("refused");
+    let source = refused.source().map(ToString::to_string).unwrap_or_default();
+    assert!(source.contains("does not let this user") && !source.contains("hush"), "{source}");
 }
 
 #[tokio::test]

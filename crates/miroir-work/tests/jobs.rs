@@ -202,44 +202,6 @@ async fn a_chunk_is_dropped_when_its_claim_is_lost() {
 }
 
 #[tokio::test]
-async fn stopping_drops_the_chunk_and_gives_the_claim_back() {
-    let store = store().await;
-    let id = enqueue(&store, "count", json!({ "chunks": 5, "name": "a" })).await;
-    let counts = Counts { stuck_at: Some(2), ..Counts::default() };
-    let running = worker(&store, counts.clone(), fast());
-    eventually("a chunk is under way", async || counts.begun.load(Ordering::SeqCst) == 1).await;
-    running.stop().await;
-    assert_eq!(counts.dropped.load(Ordering::SeqCst), 1);
-    let waiting = job(&store, &id).await;
-    assert_eq!((waiting.state, waiting.cursor, waiting.vanished), (JobState::Waiting, json!(2), 0));
-    assert_eq!(store.leases().await.expect("read"), []);
-
-    let running = worker(&store, Counts::default(), fast());
-    eventually("it is done", async || job(&store, &id).await.state == JobState::Finished).await;
-    assert_eq!(chunks(&store).await, ["a0", "a1", "a2", "a3", "a4"]);
-    running.stop().await;
-}
-
-#[tokio::test]
-async fn a_chunk_is_dropped_when_its_claim_is_lost() {
-    let store = store().await;
-    let id = enqueue(&store, "count", json!({ "chunks": 5, "name": "a" })).await;
-    let counts = Counts { stuck_at: Some(2), ..Counts::default() };
-    let running = worker(&store, counts.clone(), fast());
-    eventually("a chunk is under way", async || counts.begun.load(Ordering::SeqCst) == 1).await;
-    let held = store.leases().await.expect("read").remove(0).lease;
-    store.release(&held).await.expect("released");
-    let thief = store.acquire(&held.scope, "thief", BOUND).await.expect("asked");
-    // The worker may have been told that the job is free, and have been faster.
-    if thief.is_some() {
-        eventually("the chunk is dropped", async || counts.dropped.load(Ordering::SeqCst) == 1).await;
-        assert_eq!(job(&store, &id).await.state, JobState::Running, "a lost claim writes nothing");
-    }
-    assert_eq!(chunks(&store).await, ["a0", "a1"]);
-    running.stop().await;
-}
-
-#[tokio::test]
 async fn jobs_take_turns_where_there_is_one_place() {
     let store = store().await;
     let payload = |name: &str| json!({ "chunks": 30, "name": name });

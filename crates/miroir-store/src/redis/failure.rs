@@ -92,10 +92,13 @@ pub(super) fn failure(address: &str, error: &RedisError) -> StoreError {
             _ => Failure::Refused { address, message: message() },
         },
     };
-    // A script that stumbled over full memory reports it in its own words.
-    match &failure {
+    // Some releases report what a script stumbled over in words alone.
+    match failure {
         Failure::Refused { message, .. } if message.contains("OOM ") => StoreError::Full,
-        _ => failure.into(),
+        Failure::Refused { address, message } if message.contains("user executing the script can't") => {
+            Failure::Forbidden { address, message }.into()
+        }
+        other => other.into(),
     }
 }
 

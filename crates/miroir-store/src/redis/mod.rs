@@ -145,7 +145,10 @@ impl Drop for RedisStore {
 #[async_trait]
 impl Store for RedisStore {
     async fn commit(&self, batch: Batch) -> Result<Committed, StoreError> {
-        commit::commit(&self.pool, &self.clock, &self.prefix, batch).await
+        let (pool, clock, prefix) = (self.pool.clone(), self.clock.clone(), self.prefix.clone());
+        // A task of its own: what was begun is done even when the caller stops waiting.
+        let committing = tokio::spawn(async move { commit::commit(&pool, &clock, &prefix, batch).await });
+        committing.await.map_err(|_| StoreError::Closed)?
     }
 
     async fn get(&self, table: Table, key: &str) -> Result<Option<Record>, StoreError> {

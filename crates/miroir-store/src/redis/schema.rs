@@ -56,6 +56,7 @@ pub(super) async fn require_version(pool: &Pool) -> Result<(), StoreError> {
     Ok(())
 }
 
+#[allow(clippy::wildcard_enum_match_arm)] // the library's kinds of values
 fn information(info: Value) -> String {
     match info {
         Value::VerbatimString { text, .. } => text,
