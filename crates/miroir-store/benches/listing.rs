@@ -2,6 +2,7 @@
 //!
 //! A plain program rather than statistics: what counts is whether the slowest filter stays within its bound.
 
+#[allow(dead_code)] // shared with the tests, which need more of it
 #[path = "../tests/redis_server/mod.rs"]
 mod redis_server;
 
