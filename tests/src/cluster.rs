@@ -151,6 +151,12 @@ impl Cluster {
         &mut self.instances[instance]
     }
 
+    /// Another setting, by its dotted path, for orchestrators that start from now on.
+    pub fn set(&mut self, path: &str, value: Value) {
+        self.layout.overrides.push((path.to_owned(), value));
+        (0..self.instances.len()).for_each(|i| self.write_config(i));
+    }
+
     /// What the orchestrators share.
     ///
     /// # Panics

@@ -60,6 +60,11 @@ impl Instance {
         format!("http://127.0.0.1:{}", self.port)
     }
 
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// A client with the clients' key.
     pub fn client(&self) -> Client {
         Client::new(&self.address(), CLIENT_KEY)

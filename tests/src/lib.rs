@@ -17,6 +17,7 @@ pub mod dataset;
 pub mod differential;
 pub mod instance;
 pub mod jwt;
+pub mod names;
 pub mod node;
 pub mod parity;
 pub mod ports;

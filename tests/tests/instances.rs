@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use miroir_tests::{Answer, Client, Cluster, wait};
+use miroir_tests::{Answer, Client, Cluster, names, wait};
 
 const BOUND: Duration = Duration::from_secs(60);
 
@@ -104,6 +104,36 @@ fn instances_know_each_other_until_they_leave() {
     wait::eventually("it owns all shards", BOUND, || {
         (owned(&metrics(&cluster)).as_deref() == Some("miroir_owned_shards_count 16")).then_some(())
     });
+}
+
+/// The ports of the instances that one knows, its own among them.
+fn known(cluster: &Cluster, instance: usize) -> BTreeSet<u16> {
+    let peers = cluster.instance(instance).admin().get("/_miroir/peers").expect(200);
+    let peers = peers.body["peers"].as_array().cloned().unwrap_or_default();
+    let address = |peer: &Value| peer["address"].as_str().and_then(|address| address.rsplit(':').next()?.parse().ok());
+    peers.iter().filter_map(address).collect()
+}
+
+#[test]
+fn instances_are_found_by_dns_and_by_a_list_too() {
+    let mut cluster = three();
+    let ports: Vec<u16> = (0..3).map(|i| cluster.instance(i).port()).collect();
+    let of = |which: &[usize]| -> BTreeSet<u16> { which.iter().map(|i| ports[*i]).collect() };
+    wait::eventually("by the store", BOUND, || (known(&cluster, 0) == of(&[0, 1, 2])).then_some(()));
+
+    // Only who is named counts, although the store knows all.
+    let server = names::serve(vec![ports[0], ports[1]]);
+    let dns = json!({ "mode": "dns_srv", "service_name": "_http._tcp.miroir.test.", "dns_server": server });
+    cluster.set("peer_discovery", dns);
+    cluster.instance_mut(0).restart();
+    wait::eventually("by DNS", BOUND, || (known(&cluster, 0) == of(&[0, 1])).then_some(()));
+
+    let address = |i: usize| format!("http://127.0.0.1:{}", ports[i]);
+    cluster.set("peer_discovery", json!({ "mode": "static", "addresses": [address(0), address(2)] }));
+    cluster.instance_mut(1).restart();
+    wait::eventually("by a list", BOUND, || (known(&cluster, 1) == of(&[0, 1, 2])).then_some(()));
+    cluster.instance_mut(2).kill();
+    wait::eventually("who does not answer is gone", BOUND, || (known(&cluster, 1) == of(&[0, 1])).then_some(()));
 }
 
 /// What clients were told: task numbers, and the documents that go with them.

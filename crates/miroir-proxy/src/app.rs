@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::serve::ListenerExt;
-use miroir_core::config::{Config, TaskStoreConfig};
+use miroir_core::config::{Config, Secret, TaskStoreConfig};
 use miroir_store::{RedisOptions, RedisStore, SqliteStore, Store};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::cluster::{Cluster, Settler};
+use crate::cluster::{Cluster, Discovery, Settler};
 use crate::node::{Limits, NodeClient};
 use crate::telemetry::{Metrics, metrics_router};
 use crate::{http, workers};
@@ -32,7 +32,15 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let config = Arc::new(config);
     let store = open_store(&config).await?;
     let metrics = Metrics::default();
-    let cluster = Arc::new(Cluster::open(config.clone(), store.clone(), client(&config)?, metrics.clone()).await?);
+    let cluster = Arc::new(
+        Cluster::open(
+            config.clone(),
+            store.clone(),
+            client(&config, config.node_master_key.as_ref())?,
+            metrics.clone(),
+        )
+        .await?,
+    );
 
     let listener = TcpListener::bind(config.server.listen)
         .await
@@ -49,7 +57,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     background.spawn(until(stopped.clone(), workers::prune_tasks(cluster.clone())));
     background.spawn(until(stopped.clone(), workers::catch_up_nodes(cluster.clone())));
     background.spawn(until(stopped.clone(), cluster.clone().follow_store()));
-    background.spawn(until(stopped.clone(), cluster.clone().keep_in_touch()));
+    let discovery = Discovery::new(&config.peer_discovery).context("peer_discovery: names cannot be looked up")?;
+    let to_peers = client(&config, config.admin.api_key.as_ref())?;
+    background.spawn(until(stopped.clone(), cluster.clone().keep_in_touch(discovery, to_peers)));
     background.spawn(until(stopped.clone(), cluster.clone().keep_lanes()));
     background.spawn(until(stopped.clone(), cluster.clone().tell_webhooks()));
     background.spawn(until(stopped.clone(), cluster.clone().tell_rules()));
@@ -105,7 +115,7 @@ async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
     }
 }
 
-fn client(config: &Config) -> anyhow::Result<NodeClient> {
+fn client(config: &Config, key: Option<&Secret>) -> anyhow::Result<NodeClient> {
     let pool = &config.connection_pool_per_node;
     let limits = Limits {
         max_idle: pool.max_idle,
@@ -113,8 +123,8 @@ fn client(config: &Config) -> anyhow::Result<NodeClient> {
         connect_timeout: config.health.timeout,
         max_reply: MAX_REPLY_BYTES,
     };
-    let key = config.node_master_key.as_ref().map_or("", |key| key.expose());
-    NodeClient::new(key, limits).context("node_master_key: cannot stand in a header")
+    let key = key.map_or("", |key| key.expose());
+    NodeClient::new(key, limits).context("a key cannot stand in a header")
 }
 
 async fn until(stopped: watch::Receiver<bool>, work: impl Future<Output = ()>) {

@@ -7,7 +7,7 @@ use crate::placement::PlacementKind;
 use super::error::ConfigError;
 use super::typed::{Entry, Typed, join, section};
 use super::values::{
-    DegradedWrites, Environment, LogFormat, LogLevel, SelectionStrategy, StoreBackend, UnavailableShardPolicy,
+    DegradedWrites, Environment, LogFormat, LogLevel, PeerMode, SelectionStrategy, StoreBackend, UnavailableShardPolicy,
 };
 
 /// Defines a section: its keys with their meaning, type and default. Unknown keys are refused.
@@ -75,6 +75,8 @@ file!(File {
     task_registry: TaskRegistryFile = TaskRegistryFile::default();
     /// Which instance leads work that only one may do.
     leader_election: LeaderElectionFile = LeaderElectionFile::default();
+    /// How instances that share a store find each other.
+    peer_discovery: PeerDiscoveryFile = PeerDiscoveryFile::default();
     /// Health checks of the nodes.
     health: HealthFile = HealthFile::default();
     /// Reads over several nodes.
@@ -156,6 +158,19 @@ file!(LeaderElectionFile {
     lease_ttl_s: u64 = 10;
     /// Time between two renewals of a lease; at most half of `lease_ttl_s`.
     renew_interval_s: u64 = 3;
+});
+
+file!(PeerDiscoveryFile {
+    /// By what they write into the store, by DNS, or by a list. The latter two ask each other's admin API.
+    mode: PeerMode = PeerMode::Store;
+    /// The name of `dns_srv`, whose SRV records say where the instances listen.
+    service_name: String = "miroir-headless".into();
+    /// The DNS server to ask, as `10.0.0.10:53`. Empty: the system's.
+    dns_server: String = String::new();
+    /// The list of `static`, as `http://10.0.0.1:7700`; this instance may be among them.
+    addresses: Vec<String> = Vec::new();
+    /// Time between two looks at the DNS.
+    refresh_interval_s: u64 = 15;
 });
 
 file!(HealthFile {

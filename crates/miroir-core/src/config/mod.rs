@@ -25,7 +25,7 @@ use crate::topology::{Member, Shape};
 pub use error::ConfigError;
 pub use layers::ENVIRONMENT_KEYS;
 pub use values::{
-    DegradedWrites, Environment, LogFormat, LogLevel, NodeUrl, NodeUrlError, Secret, SelectionStrategy,
+    DegradedWrites, Environment, LogFormat, LogLevel, NodeUrl, NodeUrlError, PeerMode, Secret, SelectionStrategy,
     UnavailableShardPolicy,
 };
 
@@ -65,6 +65,8 @@ pub struct Config {
     pub task_registry: TaskRegistryConfig,
     /// Leases of led work.
     pub leader_election: LeaderElectionConfig,
+    /// How instances find each other.
+    pub peer_discovery: PeerDiscovery,
     /// Health checks.
     pub health: HealthConfig,
     /// Reads.
@@ -141,6 +143,27 @@ pub enum TaskStoreConfig {
     Redis {
         /// `redis://` or `rediss://`; may hold a password.
         url: Secret,
+    },
+}
+
+/// How instances that share a store find each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PeerDiscovery {
+    /// By what each writes into the store.
+    Store,
+    /// By the SRV records of a name.
+    DnsSrv {
+        /// The name.
+        service: String,
+        /// Who is asked for it; none: whom the system asks.
+        server: Option<SocketAddr>,
+        /// Between two looks.
+        refresh: Duration,
+    },
+    /// By a list.
+    Static {
+        /// `http://host:port`, without a trailing slash.
+        addresses: Vec<String>,
     },
 }
 

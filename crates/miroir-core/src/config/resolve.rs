@@ -9,14 +9,14 @@ use crate::id::{GroupId, NodeId};
 
 use super::error::ConfigError;
 use super::file::{
-    AdminFile, File, HealthFile, LeaderElectionFile, MetricsFile, NodeFile, PoolFile, ScatterFile, SelectionFile,
-    ServerFile, TaskStoreFile, TaskWebhookFile, WriteFile,
+    AdminFile, File, HealthFile, LeaderElectionFile, MetricsFile, NodeFile, PeerDiscoveryFile, PoolFile, ScatterFile,
+    SelectionFile, ServerFile, TaskStoreFile, TaskWebhookFile, WriteFile,
 };
-use super::values::{Environment, Secret, StoreBackend};
+use super::values::{Environment, PeerMode, Secret, StoreBackend};
 use super::{
     AdminConfig, AntiEntropyConfig, Config, FacetsConfig, HealthConfig, LeaderElectionConfig, LogConfig,
-    MAX_OVER_FETCH, MAX_SHARDS, MetricsConfig, NodeConfig, PoolConfig, ScatterConfig, SelectionConfig, ServerConfig,
-    TaskRegistryConfig, TaskStoreConfig, TaskWebhookConfig, VectorSearchConfig, WriteConfig,
+    MAX_OVER_FETCH, MAX_SHARDS, MetricsConfig, NodeConfig, PeerDiscovery, PoolConfig, ScatterConfig, SelectionConfig,
+    ServerConfig, TaskRegistryConfig, TaskStoreConfig, TaskWebhookConfig, VectorSearchConfig, WriteConfig,
 };
 
 /// Keys of production servers have at least this many bytes, as Meilisearch demands of its master key.
@@ -51,6 +51,7 @@ pub(super) fn resolve(file: File) -> Result<Config, ConfigError> {
         write: write(&file.write, &server)?,
         server,
         metrics,
+        peer_discovery: peer_discovery(file.peer_discovery, file.admin.enabled)?,
         admin: admin(file.admin, environment)?,
         task_store: task_store(file.task_store)?,
         task_registry: TaskRegistryConfig {
@@ -294,6 +295,45 @@ fn leader_election(file: &LeaderElectionFile) -> Result<LeaderElectionConfig, Co
         lease_ttl: Duration::from_secs(lease_ttl_s),
         renew_interval: Duration::from_secs(renew_interval_s),
     })
+}
+
+fn peer_discovery(file: PeerDiscoveryFile, admin_enabled: bool) -> Result<PeerDiscovery, ConfigError> {
+    if file.mode != PeerMode::Store && !admin_enabled {
+        let problem = format!("is {}, which asks the admin API: set admin.enabled to true", file.mode.word());
+        return Err(ConfigError::invalid("peer_discovery.mode", problem));
+    }
+    match file.mode {
+        PeerMode::Store => Ok(PeerDiscovery::Store),
+        PeerMode::DnsSrv => {
+            if file.service_name.is_empty() {
+                return Err(ConfigError::invalid("peer_discovery.service_name", "is empty; name a service"));
+            }
+            let server = match file.dns_server.as_str() {
+                "" => None,
+                text => Some(text.parse().map_err(|_| {
+                    ConfigError::invalid("peer_discovery.dns_server", "must be an address and a port, as 10.0.0.10:53")
+                })?),
+            };
+            let refresh = within("peer_discovery.refresh_interval_s", file.refresh_interval_s, 1, 3600)?;
+            Ok(PeerDiscovery::DnsSrv { service: file.service_name, server, refresh: Duration::from_secs(refresh) })
+        }
+        PeerMode::Static => {
+            if file.addresses.is_empty() {
+                return Err(ConfigError::invalid("peer_discovery.addresses", "is empty; name at least one instance"));
+            }
+            let addresses = file.addresses.into_iter().enumerate().map(|(i, text)| {
+                let path = format!("peer_discovery.addresses[{i}]");
+                let problem = "must be like http://host:port";
+                match url::Url::parse(&text) {
+                    Ok(url) if url.scheme() == "http" && url.host_str().is_some_and(|host| !host.is_empty()) => {
+                        Ok(text.trim_end_matches('/').to_owned())
+                    }
+                    Ok(_) | Err(_) => Err(ConfigError::invalid(&path, problem)),
+                }
+            });
+            Ok(PeerDiscovery::Static { addresses: addresses.collect::<Result<_, _>>()? })
+        }
+    }
 }
 
 fn is_redis_url(text: &str) -> bool {

@@ -182,6 +182,19 @@ fn impossible_values_are_refused() {
             "write: { node_timeout_ms: 30001 }",
             "write.node_timeout_ms: is 30001, must be at most server.request_timeout_ms (30000)",
         ),
+        ("peer_discovery: { mode: static }", "peer_discovery.addresses: is empty; name at least one instance"),
+        (
+            "peer_discovery: { mode: static, addresses: [\"10.0.0.1:7700\"] }",
+            "peer_discovery.addresses[0]: must be like http://host:port",
+        ),
+        (
+            "peer_discovery: { mode: dns_srv, dns_server: nobody }",
+            "peer_discovery.dns_server: must be an address and a port, as 10.0.0.10:53",
+        ),
+        (
+            "peer_discovery: { mode: dns_srv }\nadmin: { enabled: false }",
+            "peer_discovery.mode: is dns_srv, which asks the admin API: set admin.enabled to true",
+        ),
         (
             "leader_election: { lease_ttl_s: 5 }",
             "leader_election.renew_interval_s: is 3, must be at most half of leader_election.lease_ttl_s (5)",

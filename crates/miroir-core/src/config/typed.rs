@@ -6,7 +6,7 @@ use crate::placement::PlacementKind;
 
 use super::error::{ConfigError, one_line};
 use super::values::{
-    DegradedWrites, Environment, LogFormat, LogLevel, SelectionStrategy, StoreBackend, UnavailableShardPolicy,
+    DegradedWrites, Environment, LogFormat, LogLevel, PeerMode, SelectionStrategy, StoreBackend, UnavailableShardPolicy,
 };
 
 /// One line of the reference: a setting, or the head of a section.
@@ -150,6 +150,7 @@ typed_choices!(
     DegradedWrites,
     SelectionStrategy,
     StoreBackend,
+    PeerMode,
     LogLevel,
     LogFormat
 );

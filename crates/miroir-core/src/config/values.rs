@@ -188,6 +188,18 @@ choices! {
 }
 
 choices! {
+    /// How instances find each other.
+    PeerMode {
+        /// By what each writes into the shared store.
+        Store = "store",
+        /// By the SRV records of a name, as of a headless service.
+        DnsSrv = "dns_srv",
+        /// By a list of addresses.
+        Static = "static",
+    }
+}
+
+choices! {
     /// The least severe message that is logged.
     LogLevel {
         /// What needs a person.

@@ -118,8 +118,7 @@ impl Cluster {
             Table::Features => Some(self.features.follow()),
             Table::Webhooks => Some(self.webhooks.follow()),
             Table::Rules => Some(self.rules.follow()),
-            Table::Peers => Some(self.peers.follow()),
-            Table::NodeSettingsVersion | Table::Operations | Table::Jobs | Table::Meta => None,
+            Table::NodeSettingsVersion | Table::Peers | Table::Operations | Table::Jobs | Table::Meta => None,
         }
     }
 }

@@ -2,23 +2,26 @@
 //!
 //! Invariant: an instance that its peers count out has stopped accepting writes before.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use miroir_core::id::Epoch;
 use miroir_core::ownership::owner;
-use miroir_store::{Batch, Records, Store, StoreError, Table, TypedTable, View};
+use miroir_store::{Batch, Store, StoreError, Table, TypedTable};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-use super::follow::Follow;
+use super::discovery::Discovery;
 use super::{Cluster, Error};
+use crate::node::NodeClient;
 
 /// Between two heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(3);
 /// An instance that was not heard of for so long is gone.
-const GONE: Duration = Duration::from_secs(15);
+pub(super) const GONE: Duration = Duration::from_secs(15);
 /// An instance that could not be heard for so long accepts no writes.
 const ISOLATED: Duration = Duration::from_secs(10);
 
@@ -38,36 +41,34 @@ pub struct Peer {
 
 const TABLE: TypedTable<Peer> = TypedTable::new(Table::Peers);
 
+/// Who lives.
+#[derive(Default)]
+struct Living {
+    /// Of all, this instance among them, ascending.
+    ids: Vec<String>,
+    others: BTreeMap<String, Peer>,
+}
+
 /// This instance and its peers.
 pub struct Peers {
     me: String,
     store: Arc<dyn Store>,
-    /// The ids of the living, this instance among them, ascending.
-    alive: View<Peer, Vec<String>>,
+    living: ArcSwap<Living>,
     since: OffsetDateTime,
     heard: Mutex<Instant>,
 }
 
 impl Peers {
-    /// Whoever is alive, and this instance, which nobody has heard of yet.
+    /// Whoever has said to the store that it lives, and this instance, which nobody has heard of yet.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub async fn load(store: Arc<dyn Store>, me: String) -> Result<Self, StoreError> {
-        let own = me.clone();
-        let alive = move |records: &Records<Peer>| {
-            let mut ids: Vec<String> = records.keys().cloned().chain([own.clone()]).collect();
-            ids.sort();
-            ids.dedup();
-            ids
-        };
-        let alive = View::load(store.clone(), TABLE, alive).await?;
-        Ok(Self { me, store, alive, since: OffsetDateTime::now_utc(), heard: Mutex::new(Instant::now()) })
-    }
-
-    /// The peers as the store has them, for whoever follows its changes.
-    pub(super) fn follow(&self) -> &impl Follow {
-        &self.alive
+        let now = OffsetDateTime::now_utc();
+        let peers = Self { me, store, living: ArcSwap::default(), since: now, heard: Mutex::new(Instant::now()) };
+        let others = peers.in_store().await?;
+        peers.learn(others);
+        Ok(peers)
     }
 
     /// This instance's own name.
@@ -77,19 +78,17 @@ impl Peers {
 
     /// Whether this instance is the one that takes care of a thing.
     pub fn owns(&self, thing: &str) -> bool {
-        owner(thing, &self.alive.now()) == Some(self.me.as_str())
+        owner(thing, &self.living.load().ids) == Some(self.me.as_str())
     }
 
     /// The others that have said so lately, by id.
-    pub fn others(&self) -> Vec<(String, Peer)> {
-        let state = self.alive.now();
-        let others = state.records().iter().filter(|(id, _)| **id != self.me);
-        others.map(|(id, record)| (id.clone(), record.value.clone())).collect()
+    pub fn others(&self) -> BTreeMap<String, Peer> {
+        self.living.load().others.clone()
     }
 
     /// How many there are, this instance among them.
     pub fn count(&self) -> usize {
-        self.alive.now().len()
+        self.living.load().ids.len()
     }
 
     fn heard(&self) -> Duration {
@@ -107,14 +106,24 @@ impl Peers {
         }
     }
 
-    /// Tell the others that this instance lives, and learn who else does.
+    /// Tell the others that this instance lives.
     async fn beat(&self, peer: &Peer) -> Result<(), StoreError> {
         let asked = Instant::now();
         let writes = vec![TABLE.put_for(&self.me, peer, GONE)?];
         self.store.commit(Batch { writes, ..Batch::default() }).await?;
         *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = asked;
-        // Those who fell silent are gone without a word.
-        self.alive.reload().await
+        Ok(())
+    }
+
+    async fn in_store(&self) -> Result<BTreeMap<String, Peer>, StoreError> {
+        Ok(TABLE.list(&*self.store).await?.into_iter().map(|(id, record)| (id, record.value)).collect())
+    }
+
+    fn learn(&self, mut others: BTreeMap<String, Peer>) {
+        others.remove(&self.me);
+        let mut ids: Vec<String> = others.keys().cloned().chain([self.me.clone()]).collect();
+        ids.sort();
+        self.living.store(Arc::new(Living { ids, others }));
     }
 
     /// Tell the others that this instance is about to end.
@@ -140,18 +149,27 @@ impl Cluster {
         }
     }
 
-    /// Be heard, for ever.
-    pub async fn keep_in_touch(self: Arc<Self>) {
+    /// Be heard and hear, for ever. `client` asks the instances that `discovery` finds.
+    pub async fn keep_in_touch(self: Arc<Self>, mut discovery: Option<Discovery>, client: NodeClient) {
+        self.metrics.peers(self.peers.count());
         if !self.store.is_shared() {
-            self.metrics.peers(1);
             return;
         }
         let mut ticks = tokio::time::interval(HEARTBEAT);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            if let Err(error) = self.peers.beat(&self.as_peer()).await {
-                tracing::warn!(%error, silent_s = self.peers.heard().as_secs(), "the peers cannot be told that this instance lives");
+            let mut heard = self.peers.beat(&self.as_peer()).await;
+            match &mut discovery {
+                Some(discovery) => self.peers.learn(discovery.ask(&client).await),
+                None => match self.peers.in_store().await {
+                    Ok(others) => self.peers.learn(others),
+                    Err(error) => heard = heard.and(Err(error)),
+                },
+            }
+            if let Err(error) = heard {
+                let silent_s = self.peers.heard().as_secs();
+                tracing::warn!(%error, silent_s, "the peers cannot be told that this instance lives");
             }
             self.metrics.peers(self.peers.count());
         }
