@@ -109,10 +109,12 @@ impl Seen {
     pub fn of(request: &Request, answer: &Answer) -> Self {
         let kind = answer.header("content-type").unwrap_or("none").to_owned();
         let is_sorted = exceptions::keeps_order(request);
-        let body = match &answer.body {
-            Value::Null => Value::from(answer.text.as_str()),
-            body if exceptions::is_approximate(request) => without_hits(normalised(body, is_sorted)),
-            body => normalised(body, is_sorted),
+        let body = if answer.body.is_null() {
+            Value::from(answer.text.as_str())
+        } else if exceptions::is_approximate(request) {
+            without_hits(normalised(&answer.body, is_sorted))
+        } else {
+            normalised(&answer.body, is_sorted)
         };
         Self { status: answer.status, kind, body }
     }

@@ -68,12 +68,22 @@ fn is_estimate(request: &Request, body: &Value) -> bool {
     })
 }
 
-/// Whether hits may be other ones: the graph of vectors by which development nodes find them does not find each. Their
-/// number has to be the same.
+/// Whether hits may be other ones, and only their number has to be the same. The graph of vectors by which development
+/// nodes find them does not find each. And where a sort stands between relevance rules, nodes do not show the scores by
+/// which hits of several queries compare: they are made up from those of the rules.
 pub fn is_approximate(request: &Request) -> bool {
+    if matches!(&request.body, Body::Json(body) if is_federation_of_sorted(body)) {
+        return true;
+    }
     binaries::meilisearch().is_none()
         && (request.path.ends_with("/similar")
             || matches!(&request.body, Body::Json(body) if body.get("vector").is_some()))
+}
+
+fn is_federation_of_sorted(body: &Value) -> bool {
+    let queries: Vec<&Value> = body["queries"].as_array().into_iter().flatten().collect();
+    let sorts = |query: &&Value| query["sort"].as_array().is_some_and(|sort| !sort.is_empty());
+    body["federation"].is_object() && queries.len() > 1 && queries.iter().any(sorts)
 }
 
 /// Whether the order of `results` is part of the answer.

@@ -54,6 +54,7 @@ fn swapping_exchanges_documents_and_settings() {
     server.index("b", &json!({}), &json!([{"id": 2}, {"id": 3}]));
     let task = server.done(server.post("/swap-indexes", &json!([{"indexes": ["a", "b"]}])));
     assert_eq!((&task["type"], &task["indexUid"]), (&json!("indexSwap"), &Value::Null));
+    assert_eq!(task["details"], json!({"swaps": [{"indexes": ["a", "b"], "rename": false}]}));
     assert_eq!(server.get("/indexes/a/stats").ok()["numberOfDocuments"], 2);
     assert_eq!(server.get("/indexes/b/documents/1").ok()["id"], 1);
     assert_eq!(server.get("/indexes/b/settings/stop-words").ok(), json!(["the"]));

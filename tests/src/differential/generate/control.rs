@@ -151,7 +151,10 @@ impl Generator {
         let uid = *self.rng.pick(&KEYS);
         match self.rng.below(16) {
             0 => Caller::Nobody,
-            1 => Caller::Header(*self.rng.pick(&["Bearer nope", "Basic eDp4", "Bearer", "bearer x", "Bearer a.b.c"])),
+            1 => {
+                let headers = ["Bearer nope", "Basic eDp4", "Bearer", "bearer x", "Bearer a.b.c"];
+                Caller::Header(headers[self.rng.below(headers.len())])
+            }
             2..9 => Caller::Key(uid),
             _ => Caller::Token(uid, Value::Object(self.claims())),
         }
