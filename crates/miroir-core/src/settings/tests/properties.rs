@@ -124,7 +124,7 @@ proptest! {
     }
 }
 
-fn any_json() -> impl Strategy<Value = Value> {
+pub(super) fn any_json() -> impl Strategy<Value = Value> {
     let keys = vec![
         "displayedAttributes",
         "filterableAttributes",
