@@ -249,7 +249,7 @@ fn natures() -> impl Generator<Value = Vec<Nature>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(3000))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(3000)))]
 
     #[test]
     fn every_broadcast_ends_in_one_version_everywhere_or_in_the_one_before(
