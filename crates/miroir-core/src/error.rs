@@ -170,6 +170,8 @@ codes! {
     MiroirUnsupported = "miroir_unsupported", 501, "invalid_request";
     MiroirNoQuorum = "miroir_no_quorum", 503, "system";
     MiroirShardUnavailable = "miroir_shard_unavailable", 503, "system";
+    MiroirSettingsVersionStale = "miroir_settings_version_stale", 503, "system";
+    MiroirSettingsFrozen = "miroir_settings_frozen", 503, "system";
     MiroirStoreUnavailable = "miroir_store_unavailable", 503, "system";
     MiroirOverloaded = "miroir_overloaded", 503, "system";
 }

@@ -7,7 +7,8 @@ use crate::placement::PlacementKind;
 use super::error::ConfigError;
 use super::typed::{Entry, Typed, join, section};
 use super::values::{
-    DegradedWrites, Environment, LogFormat, LogLevel, PeerMode, SelectionStrategy, StoreBackend, UnavailableShardPolicy,
+    BroadcastStrategy, DegradedWrites, Environment, LogFormat, LogLevel, PeerMode, SelectionStrategy, StoreBackend,
+    UnavailableShardPolicy,
 };
 
 /// Defines a section: its keys with their meaning, type and default. Unknown keys are refused.
@@ -89,6 +90,10 @@ file!(File {
     replica_selection: SelectionFile = SelectionFile::default();
     /// Merging of facet counts.
     facets: FacetsFile = FacetsFile::default();
+    /// Bringing a change of settings to all nodes.
+    settings_broadcast: SettingsBroadcastFile = SettingsBroadcastFile::default();
+    /// Finding nodes whose settings were changed behind Miroir's back.
+    settings_drift_check: SettingsDriftCheckFile = SettingsDriftCheckFile::default();
     /// Searches by vectors.
     vector_search: VectorSearchFile = VectorSearchFile::default();
     /// Comparing replicas with one another.
@@ -232,6 +237,24 @@ file!(VectorSearchFile {
 file!(FacetsFile {
     /// Nodes return this many times `maxValuesPerFacet`, so that merged counts are exact further down.
     node_multiplier: u64 = 4;
+});
+
+file!(SettingsBroadcastFile {
+    /// All nodes at once and committed when all agree, or one node after the other.
+    strategy: BroadcastStrategy = BroadcastStrategy::TwoPhase;
+    /// How long a node may take to tell its settings once it has applied a change. Applying it may take any time.
+    verify_timeout_s: u64 = 60;
+    /// How often a node that holds other settings than the others is told again, 0 to 100.
+    max_repair_retries: u64 = 3;
+    /// Whether an index takes no more documents (503 `miroir_settings_frozen`) when a node could not be brought to hold its settings.
+    freeze_writes_on_unrepairable: bool = true;
+});
+
+file!(SettingsDriftCheckFile {
+    /// Time between two checks of a node's settings.
+    interval_s: u64 = 300;
+    /// Whether a node that holds other settings is repaired, or only counted.
+    auto_repair: bool = true;
 });
 
 file!(TaskWebhookFile {

@@ -25,8 +25,8 @@ use crate::topology::{Member, Shape};
 pub use error::ConfigError;
 pub use layers::ENVIRONMENT_KEYS;
 pub use values::{
-    DegradedWrites, Environment, LogFormat, LogLevel, NodeUrl, NodeUrlError, PeerMode, Secret, SelectionStrategy,
-    UnavailableShardPolicy,
+    BroadcastStrategy, DegradedWrites, Environment, LogFormat, LogLevel, NodeUrl, NodeUrlError, PeerMode, Secret,
+    SelectionStrategy, UnavailableShardPolicy,
 };
 
 /// The most shards an index may have.
@@ -79,6 +79,10 @@ pub struct Config {
     pub replica_selection: SelectionConfig,
     /// Facet merging.
     pub facets: FacetsConfig,
+    /// Changes of settings.
+    pub settings_broadcast: SettingsBroadcastConfig,
+    /// Checks of settings.
+    pub settings_drift_check: SettingsDriftCheckConfig,
     /// Searches by vectors.
     pub vector_search: VectorSearchConfig,
     /// Comparing replicas.
@@ -251,6 +255,28 @@ pub struct SelectionConfig {
 pub struct FacetsConfig {
     /// How many times `maxValuesPerFacet` nodes return.
     pub node_multiplier: NonZeroU32,
+}
+
+/// Changes of settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingsBroadcastConfig {
+    /// All at once, or one by one.
+    pub strategy: BroadcastStrategy,
+    /// For a node to tell its settings, once it has applied them.
+    pub verify_timeout: Duration,
+    /// How often a node is told again.
+    pub max_repair_retries: u32,
+    /// Whether an index with a node that never complied takes no documents.
+    pub freeze_writes_on_unrepairable: bool,
+}
+
+/// Checks of settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingsDriftCheckConfig {
+    /// Between two checks.
+    pub interval: Duration,
+    /// Repair, or only count.
+    pub auto_repair: bool,
 }
 
 /// A webhook of the configuration's own.

@@ -10,13 +10,14 @@ use crate::id::{GroupId, NodeId};
 use super::error::ConfigError;
 use super::file::{
     AdminFile, File, HealthFile, LeaderElectionFile, MetricsFile, NodeFile, PeerDiscoveryFile, PoolFile, ScatterFile,
-    SelectionFile, ServerFile, TaskStoreFile, TaskWebhookFile, WriteFile,
+    SelectionFile, ServerFile, SettingsBroadcastFile, TaskStoreFile, TaskWebhookFile, WriteFile,
 };
 use super::values::{Environment, PeerMode, Secret, StoreBackend};
 use super::{
     AdminConfig, AntiEntropyConfig, Config, FacetsConfig, HealthConfig, LeaderElectionConfig, LogConfig,
     MAX_OVER_FETCH, MAX_SHARDS, MetricsConfig, NodeConfig, PeerDiscovery, PoolConfig, ScatterConfig, SelectionConfig,
-    ServerConfig, TaskRegistryConfig, TaskStoreConfig, TaskWebhookConfig, VectorSearchConfig, WriteConfig,
+    ServerConfig, SettingsBroadcastConfig, SettingsDriftCheckConfig, TaskRegistryConfig, TaskStoreConfig,
+    TaskWebhookConfig, VectorSearchConfig, WriteConfig,
 };
 
 /// Keys of production servers have at least this many bytes, as Meilisearch demands of its master key.
@@ -63,6 +64,11 @@ pub(super) fn resolve(file: File) -> Result<Config, ConfigError> {
         connection_pool_per_node: pool(&file.connection_pool_per_node)?,
         replica_selection: selection(&file.replica_selection)?,
         facets: FacetsConfig { node_multiplier: count("facets.node_multiplier", file.facets.node_multiplier, 1000)? },
+        settings_broadcast: settings_broadcast(&file.settings_broadcast)?,
+        settings_drift_check: SettingsDriftCheckConfig {
+            interval: seconds("settings_drift_check.interval_s", file.settings_drift_check.interval_s)?,
+            auto_repair: file.settings_drift_check.auto_repair,
+        },
         vector_search: VectorSearchConfig {
             over_fetch_factor: count(
                 "vector_search.over_fetch_factor",
@@ -73,6 +79,17 @@ pub(super) fn resolve(file: File) -> Result<Config, ConfigError> {
         anti_entropy: AntiEntropyConfig { enabled: file.anti_entropy.enabled },
         task_webhook: task_webhook(&file.task_webhook)?,
         log: LogConfig { level: file.log.level, format: file.log.format },
+    })
+}
+
+fn settings_broadcast(file: &SettingsBroadcastFile) -> Result<SettingsBroadcastConfig, ConfigError> {
+    let path = "settings_broadcast.max_repair_retries";
+    let retries = within(path, file.max_repair_retries, 0, 100)?;
+    Ok(SettingsBroadcastConfig {
+        strategy: file.strategy,
+        verify_timeout: seconds("settings_broadcast.verify_timeout_s", file.verify_timeout_s)?,
+        max_repair_retries: u32::try_from(retries).map_err(|_| ConfigError::invalid(path, "must be from 0 to 100"))?,
+        freeze_writes_on_unrepairable: file.freeze_writes_on_unrepairable,
     })
 }
 

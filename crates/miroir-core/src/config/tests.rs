@@ -359,3 +359,25 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn broadcasts_of_settings_are_bounded() {
+    let config = load(NODES, &[], &[]).expect("valid");
+    let broadcast = &config.settings_broadcast;
+    assert_eq!((broadcast.strategy, broadcast.max_repair_retries), (BroadcastStrategy::TwoPhase, 3));
+    assert_eq!((broadcast.verify_timeout, broadcast.freeze_writes_on_unrepairable), (Duration::from_secs(60), true));
+    assert_eq!(config.settings_drift_check.interval, Duration::from_secs(300));
+    assert!(config.settings_drift_check.auto_repair);
+    for (yaml, message) in [
+        ("settings_broadcast: { strategy: all }", "settings_broadcast.strategy: expected two_phase or sequential"),
+        ("settings_broadcast: { verify_timeout_s: 0 }", "settings_broadcast.verify_timeout_s: is 0, must be from 1"),
+        (
+            "settings_broadcast: { max_repair_retries: 101 }",
+            "settings_broadcast.max_repair_retries: is 101, must be from 0 to 100",
+        ),
+        ("settings_drift_check: { interval_s: 0 }", "settings_drift_check.interval_s: is 0, must be from 1"),
+    ] {
+        let refusal = refusal(yaml);
+        assert!(refusal.starts_with(message), "{refusal}");
+    }
+}

@@ -6,7 +6,8 @@ use crate::placement::PlacementKind;
 
 use super::error::{ConfigError, one_line};
 use super::values::{
-    DegradedWrites, Environment, LogFormat, LogLevel, PeerMode, SelectionStrategy, StoreBackend, UnavailableShardPolicy,
+    BroadcastStrategy, DegradedWrites, Environment, LogFormat, LogLevel, PeerMode, SelectionStrategy, StoreBackend,
+    UnavailableShardPolicy,
 };
 
 /// One line of the reference: a setting, or the head of a section.
@@ -149,6 +150,7 @@ typed_choices!(
     UnavailableShardPolicy,
     DegradedWrites,
     SelectionStrategy,
+    BroadcastStrategy,
     StoreBackend,
     PeerMode,
     LogLevel,

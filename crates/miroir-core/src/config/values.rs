@@ -178,6 +178,16 @@ choices! {
 }
 
 choices! {
+    /// How a change of settings is brought to all nodes.
+    BroadcastStrategy {
+        /// Proposed to all nodes at once, verified, committed.
+        TwoPhase = "two_phase",
+        /// One node after the other, each verified.
+        Sequential = "sequential",
+    }
+}
+
+choices! {
     /// Where the shared state lives.
     StoreBackend {
         /// A file beside the one instance.

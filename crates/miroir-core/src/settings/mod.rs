@@ -3,10 +3,17 @@
 //! Invariant: [`strip`] takes away all that [`Settings::overlay`] adds. What a node decides (defaults, normal forms) is
 //! never decided here: the committed settings are what a node read back, stripped.
 
+pub mod broadcast;
+mod canonical;
+pub mod drift;
 mod embedders;
+mod fingerprint;
+mod floor;
 mod overlay;
 mod refuse;
+mod restore;
 mod routes;
+mod secrets;
 mod shown;
 
 use std::collections::BTreeMap;
@@ -16,9 +23,13 @@ use serde_json::{Map, Value};
 
 use crate::search::SortBy;
 
+pub use fingerprint::{Fingerprint, holds};
+pub use floor::{Floor, InvalidFloor, MIN_SETTINGS_VERSION, TooStale};
 pub use overlay::{Kept, initial, overlay, reset, strip};
 pub use refuse::Refused;
+pub use restore::{towards, undo};
 pub use routes::{GATED, Gated, SubSetting, Verb, sub_setting, unshown};
+pub use secrets::Secrets;
 pub use shown::details;
 
 /// As Meilisearch has it. Needed where nodes hold another value, and before any were read back.

@@ -2,13 +2,14 @@
 
 use std::num::NonZeroU32;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{DEFAULT_MAX_VALUES_PER_FACET, Refused, Settings, embedders, refuse, routes};
 use crate::inert::SHARD_FIELD;
 
 /// What nodes do not hold as the client set it, in normal form.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Kept {
     /// A list of names.
     displayed: Value,
@@ -65,6 +66,13 @@ impl Settings {
             (key.clone(), value)
         };
         Ok(Value::Object(patch.iter().map(member).collect()))
+    }
+
+    /// What nodes hold when they hold these settings, all of them; none before any were read back.
+    pub fn on_nodes(&self, shards: NonZeroU32, multiplier: NonZeroU32) -> Option<Value> {
+        // What was committed was not refused.
+        let all = Value::Object(self.0.clone());
+        if self.is_empty() { None } else { Self::default().overlay(&all, shards, multiplier).ok() }
     }
 
     /// What nodes do not hold, after a patch was applied that nodes accepted.

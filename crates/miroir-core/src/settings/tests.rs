@@ -1,4 +1,7 @@
+mod drift;
+mod fingerprint;
 mod properties;
+pub(in crate::settings) mod restore;
 
 use std::num::NonZeroU32;
 

@@ -7,7 +7,7 @@ use proptest::sample::select;
 use serde_json::{Map, Value, json};
 
 use super::{DEFAULT_TEMPLATE, n, our_rule, settings};
-use crate::settings::{Settings, details, initial, overlay, strip};
+use crate::settings::{Fingerprint, Settings, details, initial, overlay, strip};
 
 fn names() -> impl Strategy<Value = Vec<&'static str>> {
     vec(select(vec!["id", "title", "genre", "_geo", "a.b", "été"]), 0..5)
@@ -90,8 +90,13 @@ proptest! {
             let on_node = node["faceting"]["maxValuesPerFacet"].as_u64().expect("a number");
             prop_assert!(on_node >= client.max_values_per_facet() as u64 && on_node >= 2 * u64::from(shards));
             prop_assert_eq!(&node["filterableAttributes"][0], &our_rule());
-            prop_assert_eq!(&strip(node, &current.kept(Some(&patch))), &client);
+            let back = strip(node, &current.kept(Some(&patch)));
+            prop_assert_eq!(&back, &client);
+            prop_assert_eq!(Fingerprint::of(&Value::Object(back.0)), Fingerprint::of(&patch));
         }
+        let node = overlay(&patch, n(shards), n(times)).expect("names nothing of ours");
+        let expected = client.on_nodes(n(shards), n(times)).expect("not empty");
+        prop_assert_eq!(Fingerprint::of(&expected), Fingerprint::of(&node));
     }
 
     /// Patch after patch, nodes and client stay in step, whatever subset each patch names.
@@ -124,7 +129,7 @@ proptest! {
     }
 }
 
-fn any_json() -> impl Strategy<Value = Value> {
+pub(super) fn any_json() -> impl Strategy<Value = Value> {
     let keys = vec![
         "displayedAttributes",
         "filterableAttributes",

@@ -1,0 +1,81 @@
+//! Going back to what was committed before.
+
+use std::collections::BTreeSet;
+
+use super::decide::{Facts, Failed, Policy, Step};
+use super::record::{Part, Reason, Record, Stage};
+use crate::error::{Code, ErrorBody};
+use crate::id::NodeId;
+use crate::settings::{Fingerprint, holds, towards};
+
+/// What comes next; none when the record says it.
+///
+/// A node that may have applied anything is told what was there before even when it seems to hold it: what it was told
+/// without an answer may still be waiting in its queue, in front of what it is told now.
+pub(super) fn step(record: &mut Record, facts: &Facts, policy: &Policy) -> Option<Step> {
+    let Some(base) = record.proposal.base.clone() else {
+        // The index came into being with this change: it goes with it.
+        return Some(fail(record, policy));
+    };
+    let secrets = record.proposal.secrets.clone();
+    for (node, part) in &mut record.parts {
+        if !matches!(part.stage, Stage::Applied { .. }) || !facts.live.contains(node) {
+            continue;
+        }
+        let Some(settings) = facts.heard.settings.get(node) else {
+            part.keeps_silent(facts.now, policy);
+            continue;
+        };
+        part.silent_since = None;
+        part.fingerprint = Some(Fingerprint::of(settings));
+        if holds(&base, settings) {
+            part.stage = Stage::Verified;
+        } else {
+            part.repair = Some(towards(&base, settings, &secrets));
+            part.in_vain(facts.now, policy);
+        }
+    }
+    if record.parts.values().all(|part| !part.touched || part.stage.is_final()) {
+        return Some(fail(record, policy));
+    }
+    let due = record.due(facts, |_, part| part.touched);
+    (!due.is_empty()).then_some(Step::Send(due))
+}
+
+fn fail(record: &Record, policy: &Policy) -> Step {
+    let restored = record.nodes(|part| part.touched && part.stage == Stage::Verified);
+    let doubtful = record.nodes(in_doubt);
+    let stuck = record.nodes(|part| part.touched && refuses(&part.stage));
+    let culprits = match &record.reason {
+        Some(Reason::Unrepairable { nodes }) => nodes.clone(),
+        Some(Reason::Rejected { .. } | Reason::Canceled) | None => BTreeSet::new(),
+    };
+    let frozen = if policy.freeze_writes_on_unrepairable && record.proposal.base.is_some() {
+        culprits.union(&stuck).cloned().collect()
+    } else {
+        BTreeSet::new()
+    };
+    let error = match &record.reason {
+        Some(Reason::Rejected { error, .. }) => Some(error.clone()),
+        Some(Reason::Unrepairable { nodes }) => Some(unrepairable(nodes)),
+        Some(Reason::Canceled) | None => None,
+    };
+    Step::Fail(Box::new(Failed { error, restored, doubtful, frozen }))
+}
+
+fn in_doubt(part: &Part) -> bool {
+    part.touched && part.stage != Stage::Verified
+}
+
+fn refuses(stage: &Stage) -> bool {
+    match stage {
+        Stage::Rejected { .. } | Stage::Unrepairable => true,
+        Stage::Due { .. } | Stage::Told { .. } | Stage::Applied { .. } | Stage::Verified | Stage::LeftBehind => false,
+    }
+}
+
+fn unrepairable(nodes: &BTreeSet<NodeId>) -> ErrorBody {
+    let names: Vec<&str> = nodes.iter().map(NodeId::as_str).collect();
+    let message = format!("The settings could not be brought to hold on: {}.", names.join(", "));
+    ErrorBody::new(Code::Internal, message)
+}

@@ -1,0 +1,38 @@
+//! What came of telling nodes.
+
+use std::collections::BTreeMap;
+
+use time::OffsetDateTime;
+
+use super::decide::Policy;
+use super::record::{Record, Stage};
+use crate::error::ErrorBody;
+use crate::id::NodeId;
+
+/// What a node answered to a patch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// 202: with the number of its task.
+    Accepted(u64),
+    /// It refused the patch: any 4xx that is about the patch (not 408, not 429).
+    Refused(ErrorBody),
+    /// Anything else, also no answer: it may have accepted it.
+    Lost,
+}
+
+impl Record {
+    /// The record after [`super::Step::Send`]: what came of it is to be saved before anything else is decided.
+    #[must_use]
+    pub fn after_sending(mut self, answers: BTreeMap<NodeId, Sent>, now: OffsetDateTime, policy: &Policy) -> Self {
+        for (node, answer) in answers {
+            let Some(part) = self.parts.get_mut(&node) else { continue };
+            part.silent_since = None;
+            match answer {
+                Sent::Accepted(task) => part.stage = Stage::Told { task },
+                Sent::Refused(error) => part.stage = Stage::Rejected { error },
+                Sent::Lost => part.in_vain(now, policy),
+            }
+        }
+        self
+    }
+}
