@@ -21,12 +21,14 @@ const ATTEMPTS: usize = 64;
 /// The records of a table, by key.
 pub type Records<T> = BTreeMap<String, Typed<T>>;
 
+type Make<T, V> = Box<dyn Fn(&Records<T>) -> V + Send + Sync>;
+
 /// A table in memory, and `V`, which is made of its records.
 pub struct View<T, V> {
     table: TypedTable<T>,
     store: Arc<dyn Store>,
     state: ArcSwap<State<T, V>>,
-    make: Box<dyn Fn(&Records<T>) -> V + Send + Sync>,
+    make: Make<T, V>,
     /// Held by whoever takes from the store what memory is to have, so that it is taken in order.
     turn: tokio::sync::Mutex<()>,
 }

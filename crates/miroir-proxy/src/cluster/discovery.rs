@@ -85,12 +85,10 @@ impl Discovery {
         }
         match resolver.srv_lookup(service.as_str()).await {
             Ok(found) => {
-                let addresses = found.answers().iter().filter_map(|record| match &record.data {
-                    RData::SRV(srv) => {
-                        let host = srv.target.to_utf8();
-                        Some(format!("http://{}:{}", host.trim_end_matches('.'), srv.port))
-                    }
-                    _ => None,
+                let addresses = found.answers().iter().filter_map(|record| {
+                    let RData::SRV(srv) = &record.data else { return None };
+                    let host = srv.target.to_utf8();
+                    Some(format!("http://{}:{}", host.trim_end_matches('.'), srv.port))
                 });
                 self.addresses = addresses.take(MAX_ADDRESSES).collect();
                 self.looked = Some(Instant::now());

@@ -91,7 +91,9 @@ fn leaves<'a>(path: &str, value: &'a Value, found: &mut Vec<(String, &'a Value)>
         Value::Array(items) if !items.is_empty() => {
             items.iter().enumerate().for_each(|(i, value)| leaves(&format!("{path}/{i}"), value, found));
         }
-        _ => found.push((path.into(), value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {
+            found.push((path.into(), value));
+        }
     }
 }
 

@@ -56,23 +56,18 @@ impl Led {
     /// Decide until something is to be done, as a leader that is killed after each save and replaced.
     fn next(&mut self) -> Step {
         for _ in 0..20 {
-            match decide(&self.record, &self.facts, &self.policy) {
-                Step::Save(record) => {
-                    let saved = serde_json::to_string(&record).expect("a record can be saved");
-                    self.record = serde_json::from_str(&saved).expect("a record can be loaded");
-                    assert_eq!(self.record, *record);
-                }
-                step => return step,
-            }
+            let step = decide(&self.record, &self.facts, &self.policy);
+            let Step::Save(record) = step else { return step };
+            let saved = serde_json::to_string(&record).expect("a record can be saved");
+            self.record = serde_json::from_str(&saved).expect("a record can be loaded");
+            assert_eq!(self.record, *record);
         }
         panic!("does not come to rest: {:?}", self.record);
     }
 
     fn sends(&mut self) -> BTreeMap<NodeId, Value> {
-        match self.next() {
-            Step::Send(patches) => patches,
-            step => panic!("sends nothing: {step:?}"),
-        }
+        let Step::Send(patches) = self.next() else { panic!("sends nothing: {:?}", self.record) };
+        patches
     }
 
     fn waits(&mut self) {
@@ -80,17 +75,13 @@ impl Led {
     }
 
     fn commits(&mut self) -> Committed {
-        match self.next() {
-            Step::Commit(committed) => *committed,
-            step => panic!("does not commit: {step:?}, {:?}", self.record),
-        }
+        let Step::Commit(committed) = self.next() else { panic!("does not commit: {:?}", self.record) };
+        *committed
     }
 
     fn fails(&mut self) -> Failed {
-        match self.next() {
-            Step::Fail(failed) => *failed,
-            step => panic!("does not fail: {step:?}, {:?}", self.record),
-        }
+        let Step::Fail(failed) = self.next() else { panic!("does not fail: {:?}", self.record) };
+        *failed
     }
 
     fn answer(&mut self, answers: &[(&str, Sent)]) {
