@@ -1,5 +1,6 @@
 //! A cluster: nodes, and one orchestrator in front of them, or several that share a Redis.
 
+use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::client::Client;
 use crate::config;
+use crate::disk::SmallDisk;
 use crate::instance::Instance;
 use crate::node::{NODE_KEY, Node, START_BOUND, Scratch};
 use crate::redis::Redis;
@@ -19,6 +21,7 @@ pub struct ClusterBuilder {
     replication_factor: usize,
     shards: usize,
     instances: usize,
+    disk: Option<usize>,
     overrides: Vec<(String, Value)>,
 }
 
@@ -58,6 +61,13 @@ impl ClusterBuilder {
         self
     }
 
+    /// The orchestrator's file is on a disk of so many bytes, where this machine permits that.
+    #[must_use]
+    pub fn disk(mut self, bytes: usize) -> Self {
+        self.disk = Some(bytes);
+        self
+    }
+
     /// What a read does without a shard: `partial` or `error`.
     #[must_use]
     pub fn policy(self, policy: &str) -> Self {
@@ -84,8 +94,12 @@ impl ClusterBuilder {
         let redis = (self.instances > 1).then(|| Redis::start(scratch.path()));
         let instances = (0..self.instances).map(|i| Instance::new(i, scratch.path())).collect();
         let mut cluster = Cluster { instances, redis, nodes, layout: self, scratch };
+        std::fs::create_dir(cluster.store_dir()).unwrap_or_else(|error| panic!("a directory for the store: {error}"));
         for i in 0..cluster.instances.len() {
             cluster.write_config(i);
+            if let Some(disk) = cluster.layout.disk.and_then(|bytes| SmallDisk::at(&cluster.store_dir(), bytes)) {
+                cluster.instances[i].on(disk);
+            }
             cluster.instances[i].start();
         }
         cluster.wait_ready();
@@ -108,14 +122,23 @@ impl Cluster {
     /// Three nodes, one group, two replicas, 16 shards, one orchestrator, unless said otherwise.
     pub fn builder() -> ClusterBuilder {
         let overrides = Vec::new();
-        ClusterBuilder { nodes: 3, groups: 1, replication_factor: 2, shards: 16, instances: 1, overrides }
+        ClusterBuilder { nodes: 3, groups: 1, replication_factor: 2, shards: 16, instances: 1, disk: None, overrides }
+    }
+
+    fn store_dir(&self) -> PathBuf {
+        self.scratch.path().join("store")
+    }
+
+    /// Where the orchestrator keeps its state, unless that is in Redis.
+    pub fn store_file(&self) -> PathBuf {
+        self.store_dir().join("miroir.db")
     }
 
     fn write_config(&self, instance: usize) {
         let layout = &self.layout;
         let store = match &self.redis {
             Some(redis) => json!({ "backend": "redis", "url": redis.url() }),
-            None => json!({ "backend": "sqlite", "path": self.scratch.path().join("miroir.db") }),
+            None => json!({ "backend": "sqlite", "path": self.store_file() }),
         };
         let instance = &self.instances[instance];
         let mut file = config::base(instance.port, instance.metrics_port, &store, NODE_KEY);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::client::Client;
 use crate::config::{ADMIN_KEY, CLIENT_KEY};
+use crate::disk::SmallDisk;
 use crate::node::START_BOUND;
 use crate::process::Process;
 use crate::{binaries, ports, wait};
@@ -19,6 +20,7 @@ pub struct Instance {
     pub(crate) metrics_port: u16,
     pub(crate) config: PathBuf,
     log: PathBuf,
+    disk: Option<SmallDisk>,
 }
 
 impl Instance {
@@ -26,7 +28,17 @@ impl Instance {
     pub(crate) fn new(number: usize, directory: &Path) -> Self {
         let name = format!("miroir-{number}");
         let (config, log) = (directory.join(format!("{name}.yaml")), directory.join(format!("{name}.log")));
-        Self { name, process: None, port: ports::free(), metrics_port: ports::free(), config, log }
+        Self { name, process: None, port: ports::free(), metrics_port: ports::free(), config, log, disk: None }
+    }
+
+    /// A directory gets a disk of its own, which only the process sees.
+    pub(crate) fn on(&mut self, disk: SmallDisk) {
+        self.disk = Some(disk);
+    }
+
+    /// A file as the process sees it.
+    pub fn sees(&self, file: &Path) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root", self.pid())).join(file.strip_prefix("/").unwrap_or(file))
     }
 
     /// Starts it; it may not answer yet.
@@ -35,8 +47,10 @@ impl Instance {
     /// When the process cannot be started.
     pub fn start(&mut self) {
         let file = self.config.to_string_lossy();
-        let started =
-            binaries::proxy().and_then(|binary| Process::start(&self.name, &binary, &["--config", &file], &self.log));
+        let started = binaries::proxy().and_then(|binary| match &self.disk {
+            None => Process::start(&self.name, &binary, &["--config", &file], &self.log),
+            Some(disk) => disk.start(&self.name, &binary, &["--config", &file], &self.log),
+        });
         self.process = Some(started.unwrap_or_else(|error| panic!("orchestrator: {error:#}")));
     }
 

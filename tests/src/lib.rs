@@ -15,6 +15,7 @@ pub mod cluster;
 pub mod config;
 pub mod dataset;
 pub mod differential;
+pub mod disk;
 pub mod instance;
 pub mod jwt;
 pub mod names;

