@@ -1,5 +1,7 @@
 //! A `redis-server` of a test's own, which forgets nothing it has acknowledged.
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -46,13 +48,36 @@ impl Redis {
 
     /// The first line of what it answers to a command without spaces in its words.
     pub fn command(&self, command: &str) -> Option<String> {
-        use std::io::{BufRead, BufReader, Write};
-        let mut stream = std::net::TcpStream::connect(("127.0.0.1", self.port)).ok()?;
+        let mut line = String::new();
+        self.send(command)?.read_line(&mut line).ok()?;
+        Some(line.trim_end().to_owned())
+    }
+
+    /// The text that it answers.
+    fn reply(&self, command: &str) -> Option<String> {
+        let mut answer = self.send(command)?;
+        let mut head = String::new();
+        answer.read_line(&mut head).ok()?;
+        let mut text = vec![0; head.trim_end().strip_prefix('$')?.parse().ok()?];
+        answer.read_exact(&mut text).ok()?;
+        String::from_utf8(text).ok()
+    }
+
+    fn send(&self, command: &str) -> Option<BufReader<TcpStream>> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
         stream.write_all(format!("{command}\r\n").as_bytes()).ok()?;
-        let mut line = String::new();
-        BufReader::new(stream).read_line(&mut line).ok()?;
-        Some(line.trim_end().to_owned())
+        Some(BufReader::new(stream))
+    }
+
+    /// How many scripts it has been asked to run: every operation of the store but plain reads is one.
+    ///
+    /// # Panics
+    /// When it does not say.
+    pub fn scripts_run(&self) -> u64 {
+        let stats = self.reply("INFO commandstats").unwrap_or_default();
+        let calls = |line: &str| line.strip_prefix("cmdstat_evalsha:calls=")?.split(',').next()?.parse::<u64>().ok();
+        stats.lines().find_map(calls).unwrap_or_else(|| panic!("no statistics: {stats}"))
     }
 
     /// SIGSTOP: connections are accepted, nothing is answered.

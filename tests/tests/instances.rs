@@ -294,6 +294,21 @@ fn an_instance_that_slept_is_refused_and_then_takes_part_again() {
 }
 
 #[test]
+fn a_search_asks_the_store_nothing() {
+    const SEARCHES: u64 = 300;
+    let mut cluster = three();
+    let [client, ..] = clients(&cluster);
+    client.load("movies", &json!([{ "id": 1, "title": "Alien" }]));
+    let before = cluster.redis().scripts_run();
+    for _ in 0..SEARCHES {
+        client.search("movies", &json!({ "q": "alien" })).expect(200);
+    }
+    // Besides, there are heartbeats and looks for tasks that are not finished.
+    let scripts = cluster.redis().scripts_run() - before;
+    assert!(scripts < SEARCHES / 2, "{scripts} scripts for {SEARCHES} searches");
+}
+
+#[test]
 fn reads_go_on_without_the_store_and_writes_say_so() {
     let mut cluster = three();
     let clients = clients(&cluster);

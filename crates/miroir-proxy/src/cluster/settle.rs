@@ -14,6 +14,7 @@ use miroir_store::Batch;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
+use tokio::time::Instant;
 
 use super::stale::{Reason, StaleReplica};
 use super::write::{shards_of, stale_replica};
@@ -38,6 +39,8 @@ pub struct Settler {
     canceling: BTreeMap<TaskUid, Selection>,
     /// Tasks of nodes that these have been asked to cancel.
     asked: BTreeSet<(NodeId, u64)>,
+    /// When all tasks were counted.
+    counted: Option<Instant>,
 }
 
 /// What one look at all unfinished tasks, oldest first, has come across so far.
@@ -115,7 +118,7 @@ type Heard = BTreeMap<(NodeId, u64), TaskOfNode>;
 impl Settler {
     /// The settler of this instance.
     pub fn new(cluster: Arc<Cluster>) -> Self {
-        Self { cluster, canceling: BTreeMap::new(), asked: BTreeSet::new() }
+        Self { cluster, canceling: BTreeMap::new(), asked: BTreeSet::new(), counted: None }
     }
 
     /// Settle until told to stop; the caller drops the future.
@@ -163,9 +166,12 @@ impl Settler {
         changed |= round.met.keys().any(|uid| !round.has_seen(*uid));
         self.canceling = round.met;
         self.cancel_on_nodes(round.doomed).await;
-        let all = TaskQuery { limit: 1, ..TaskQuery::default() };
-        let size = self.cluster.store.tasks(&all).await?.total;
-        self.cluster.metrics.task_backlog(oldest, size);
+        self.cluster.metrics.task_backlog(oldest);
+        if self.counted.is_none_or(|counted| counted.elapsed() >= QUIET) {
+            self.counted = Some(Instant::now());
+            let all = TaskQuery { limit: 1, ..TaskQuery::default() };
+            self.cluster.metrics.tasks_remembered(self.cluster.store.tasks(&all).await?.total);
+        }
         Ok(changed)
     }
 

@@ -231,10 +231,14 @@ impl Metrics {
         self.0.tasks.get_or_create(&StatusLabels { status }).inc();
     }
 
-    /// What the settlement sees: the oldest unsettled task, and how many tasks are remembered.
-    pub fn task_backlog(&self, oldest: Duration, registry_size: u64) {
+    /// For how long the oldest unsettled task has been there.
+    pub fn task_backlog(&self, oldest: Duration) {
         self.0.task_processing_age.set(oldest.as_secs_f64());
-        self.0.task_registry_size.set(registry_size as i64);
+    }
+
+    /// How many tasks there are.
+    pub fn tasks_remembered(&self, tasks: u64) {
+        self.0.task_registry_size.set(tasks as i64);
     }
 
     /// Document bodies held right now.
