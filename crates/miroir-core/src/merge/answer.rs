@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use super::rest::Timed;
 use super::walk::{at_most, each_member, take_value};
 use crate::json::{Scanner, SyntaxError};
 
@@ -133,6 +134,11 @@ fn read_from_front(body: &[u8]) -> Result<Answer<'_>, SyntaxError> {
 }
 
 impl<'a> Around<'a> {
+    /// Where the node spent its time, if it says.
+    pub fn timed(&self) -> Option<Timed<'a>> {
+        self.performance.map(|details| Timed { elapsed_ms: self.elapsed_ms, details })
+    }
+
     fn read_member(&mut self, scanner: &mut Scanner<'a>, key: &'a [u8], start: usize) -> Result<(), SyntaxError> {
         let raw = take_value(scanner)?;
         match key {

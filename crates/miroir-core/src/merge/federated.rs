@@ -14,7 +14,7 @@ use super::MergeError;
 use super::distinct::Taken;
 use super::hit::{Edits, Head};
 use super::pinned::order;
-use super::rest::{member_into, paging_into};
+use super::rest::{Timed, member_into, paging_into, performance_into};
 use super::walk::{each_member, take_value};
 use crate::facet::{self, Facets, NodeFacets};
 use crate::json::{self, Scanner, SyntaxError};
@@ -103,6 +103,7 @@ struct Around<'a> {
     query_vectors: Option<&'a [u8]>,
     is_semantic: bool,
     has_request_uid: bool,
+    performance: Option<Timed<'a>>,
 }
 
 /// A hit on its way.
@@ -123,6 +124,7 @@ struct Merged {
 
 fn read_answer<'a>(answer: &FederatedAnswer<'a>) -> Result<Around<'a>, SyntaxError> {
     let mut around = Around::default();
+    let (mut elapsed_ms, mut performance) = (0, None);
     let mut scanner = Scanner::new(answer.body, 0);
     if std::str::from_utf8(answer.body).is_err() {
         return scanner.error("an answer that is not UTF-8");
@@ -137,10 +139,13 @@ fn read_answer<'a>(answer: &FederatedAnswer<'a>) -> Result<Around<'a>, SyntaxErr
             b"queryVectors" => around.query_vectors = Some(raw),
             b"semanticHitCount" => around.is_semantic = true,
             b"requestUid" => around.has_request_uid = true,
+            b"processingTimeMs" => elapsed_ms = number(raw).map_or(0, |elapsed_ms| elapsed_ms as u64),
+            b"performanceDetails" => performance = Some(raw),
             _ => {}
         }
         Ok(())
     })?;
+    around.performance = performance.map(|details| Timed { elapsed_ms, details });
     if around.total.is_none() {
         return scanner.error("an answer without a total");
     }
@@ -351,6 +356,7 @@ impl<'a> Rest<'a, '_> {
         if self.around.iter().any(|answer| answer.is_semantic) {
             member_into("semanticHitCount", self.merged.semantic, out);
         }
+        performance_into(self.around.iter().filter_map(|answer| answer.performance), out);
         out.push(b'}');
         Ok(())
     }

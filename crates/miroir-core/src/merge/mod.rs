@@ -73,7 +73,7 @@ pub fn merge_similar(
     let (merged, around) = begin(request, index, answers, &mut out)?;
     let sum = around.iter().fold(0u64, |sum, answer| sum.saturating_add(answer.total.unwrap_or_default()));
     similar_tail(request, id, sum.saturating_sub(merged.duplicates), elapsed_ms, &mut out);
-    rest::performance_into(&around, &mut out);
+    rest::performance_into(around.iter().filter_map(Around::timed), &mut out);
     out.push(b'}');
     Ok(out)
 }

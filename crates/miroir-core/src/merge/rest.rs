@@ -47,7 +47,7 @@ impl Rest<'_> {
         if self.around.iter().any(|answer| answer.is_semantic) {
             member_into("semanticHitCount", self.merged.semantic as u64, out);
         }
-        performance_into(self.around, out);
+        performance_into(self.around.iter().filter_map(Around::timed), out);
         for member in self.around.first().map(|answer| answer.unknown.as_slice()).unwrap_or_default() {
             let names_ours = memchr::memmem::find(member, strip::PREFIX.as_bytes()).is_some();
             if !names_ours {
@@ -101,12 +101,19 @@ impl Rest<'_> {
 }
 
 /// Appends where the node that took longest spent its time: that is what the client waited for.
-pub(super) fn performance_into(around: &[Around<'_>], out: &mut Vec<u8>) {
-    let told = around.iter().filter_map(|answer| Some((answer.elapsed_ms, answer.performance?)));
-    if let Some((_, details)) = told.max_by_key(|(elapsed_ms, _)| *elapsed_ms) {
+pub(super) fn performance_into<'a>(told: impl Iterator<Item = Timed<'a>>, out: &mut Vec<u8>) {
+    if let Some(slowest) = told.max_by_key(|node| node.elapsed_ms) {
         out.extend_from_slice(b",\"performanceDetails\":");
-        out.extend_from_slice(details);
+        out.extend_from_slice(slowest.details);
     }
+}
+
+/// Where a node spent its time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Timed<'a> {
+    pub elapsed_ms: u64,
+    /// As the node wrote it.
+    pub details: &'a [u8],
 }
 
 /// Appends `,"name":number`.

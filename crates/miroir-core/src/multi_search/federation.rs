@@ -15,6 +15,8 @@ pub struct FederationRequest {
     pub merge_facets: Option<MergeFacets>,
     /// Each value of this attribute is returned once.
     pub distinct: Option<String>,
+    /// Whether to tell where the time went.
+    shows_performance: bool,
     /// `"key":value` of what Miroir does not interpret.
     others: Vec<Vec<u8>>,
 }
@@ -35,6 +37,7 @@ impl FederationRequest {
             facets_by_index: Vec::new(),
             merge_facets: None,
             distinct: None,
+            shows_performance: false,
             others: Vec::new(),
         };
         for (name, member) in last_members(raw)? {
@@ -52,8 +55,7 @@ impl FederationRequest {
                         request.facets_by_index.push((uid.into_owned(), facets));
                     }
                 }
-                // Times of nodes are not shown.
-                "showPerformanceDetails" => drop(read::<bool>(value)?),
+                "showPerformanceDetails" => request.shows_performance = read(value)?,
                 _ => request.others.push(json::at_most(raw, member.span.start, member.span.end).to_vec()),
             }
         }
@@ -100,6 +102,9 @@ impl FederationRequest {
         }
         if has_facets {
             out.push(b'}');
+        }
+        if self.shows_performance {
+            out.extend_from_slice(b",\"showPerformanceDetails\":true");
         }
         for member in &self.others {
             out.push(b',');

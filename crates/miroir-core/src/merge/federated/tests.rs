@@ -118,6 +118,22 @@ fn a_distinct_value_is_returned_once_and_counted_once() {
 }
 
 #[test]
+fn the_performance_details_are_those_of_the_slowest_node() {
+    let node = |ms: u64| {
+        let details = json!({"processingTimeMs": ms, "performanceDetails": {"total": format!("{ms}.00ms")}});
+        (answer(&[], 0, &details), vec![0])
+    };
+    let body = json!({"queries": [{"indexUid": "a"}], "federation": {"showPerformanceDetails": true}});
+    let answer = merged(&body, &[node(2), node(9), node(4)]);
+    assert_eq!(answer["performanceDetails"], json!({"total": "9.00ms"}));
+    let asked = MultiSearchRequest::from_body(body.to_string().as_bytes()).expect("readable").federation;
+    let mut told = Vec::new();
+    asked.expect("a federation").node_body(|uid| Some(uid.to_owned()), None, 1, &mut told);
+    let told: Value = serde_json::from_slice(&told).expect("JSON");
+    assert_eq!(told["showPerformanceDetails"], true, "{told}");
+}
+
+#[test]
 fn no_index_gives_more_than_its_most_hits() {
     let body = json!({"queries": [{"indexUid": "a"}, {"indexUid": "b"}], "federation": {}});
     let hits: Vec<Value> = (0..7).map(|n| hit(n, usize::from(n == 6), 1.0 - n as f64 / 10.0, &json!({}))).collect();
