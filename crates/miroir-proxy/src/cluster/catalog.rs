@@ -1,11 +1,11 @@
 //! The catalog: which indexes there are. The store is its truth; a view in memory answers every request.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use miroir_core::id::IndexUid;
-use miroir_core::settings::Settings;
+use miroir_core::id::{IndexUid, NodeId};
+use miroir_core::settings::{Secrets, Settings};
 use miroir_store::{Batch, Committed, Edit, Records, Store, StoreError, Table, TypedTable, View};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -36,6 +36,22 @@ pub struct Index {
     pub earlier: Vec<EarlierName>,
     /// As committed: what the nodes read back, without the overlay.
     pub settings: Settings,
+    /// How often a change of settings was committed; 0: never, the index has those that it came with.
+    #[serde(default)]
+    pub settings_version: u64,
+    /// Keys of embedding services, which nodes and clients show only the beginning of.
+    #[serde(default, skip_serializing_if = "Secrets::is_empty")]
+    pub secrets: Secrets,
+    /// The nodes that have not shown to hold the committed settings, and the version that they were last seen at; 0:
+    /// never, or they may hold anything. They are not read from. All other nodes are at the committed version.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub behind: BTreeMap<NodeId, u64>,
+    /// Nodes may be at other settings than the committed ones, because a change is on its way to them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub changing: bool,
+    /// The nodes that did not comply with a change of settings: until they are repaired, no documents are taken.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub frozen: BTreeSet<NodeId>,
 }
 
 /// A name that readers still know an index by.
@@ -48,6 +64,32 @@ pub struct EarlierName {
 }
 
 impl Index {
+    /// An index that has just been asked for.
+    pub fn new(uid: IndexUid, physical: IndexUid, primary_key: Option<String>, shards: NonZeroU32) -> Self {
+        let now = OffsetDateTime::now_utc();
+        Self {
+            uid,
+            physical,
+            primary_key,
+            shards,
+            created_at: now,
+            updated_at: now,
+            ready: false,
+            earlier: Vec::new(),
+            settings: Settings::default(),
+            settings_version: 0,
+            secrets: Secrets::default(),
+            behind: BTreeMap::new(),
+            changing: false,
+            frozen: BTreeSet::new(),
+        }
+    }
+
+    /// The version of the settings that a node has shown to hold.
+    pub fn settings_version_on(&self, node: &NodeId) -> u64 {
+        self.behind.get(node).copied().unwrap_or(self.settings_version)
+    }
+
     /// As readers know it.
     fn shown(self: &Arc<Self>) -> Arc<Self> {
         match self.earlier.first() {

@@ -34,6 +34,7 @@ pub struct Part {
 /// The health of replicas as one request sees it, with the nodes that have failed it.
 struct View<'a> {
     cluster: &'a Cluster,
+    index: &'a Index,
     stale: BTreeSet<(ShardId, NodeId)>,
     failed: BTreeSet<NodeId>,
     weights: Weights,
@@ -41,7 +42,8 @@ struct View<'a> {
 
 impl Replicas for View<'_> {
     fn freshness(&self, shard: ShardId, node: &NodeId) -> Option<Freshness> {
-        if self.failed.contains(node) || !self.cluster.is_live(node) {
+        let ranks_otherwise = self.index.behind.contains_key(node);
+        if ranks_otherwise || self.failed.contains(node) || !self.cluster.is_live(node) {
             return None;
         }
         let is_stale = !self.stale.is_empty() && self.stale.contains(&(shard, node.clone()));
@@ -191,8 +193,9 @@ impl Cluster {
         self.conclude(targets.len(), parts, refusals, degraded).map_err(named)
     }
 
-    fn view(&self, index: &Index) -> View<'_> {
-        View { cluster: self, stale: self.stale.of(&index.physical), failed: BTreeSet::new(), weights: self.weights() }
+    fn view<'a>(&'a self, index: &'a Index) -> View<'a> {
+        let stale = self.stale.of(&index.physical);
+        View { cluster: self, index, stale, failed: BTreeSet::new(), weights: self.weights() }
     }
 
     fn plan(
