@@ -163,6 +163,12 @@ impl Catalog {
         self.0.now().writers.values().find(|index| index.physical == *physical).cloned()
     }
 
+    /// An index as it is now that was read before, whatever its name is by now.
+    pub fn now(&self, before: &Index) -> Option<Arc<Index>> {
+        let same_name = self.read(&before.uid).filter(|index| index.physical == before.physical);
+        same_name.or_else(|| self.by_physical(&before.physical))
+    }
+
     /// All indexes that reads know, by uid.
     pub fn ready(&self) -> Vec<Arc<Index>> {
         self.0.now().readers.values().cloned().collect()

@@ -36,6 +36,7 @@ mod settle;
 mod similar;
 mod stale;
 mod stats;
+mod versions;
 mod webhooks;
 mod write;
 
@@ -55,6 +56,7 @@ pub use search::OverFetch;
 pub use settle::Settler;
 pub use similar::Similar;
 pub use stale::StaleReplica;
+pub use versions::SettingsSeen;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
@@ -88,7 +90,7 @@ use webhooks::Webhooks;
 pub struct Answer {
     /// JSON.
     pub body: Bytes,
-    /// For `X-Miroir-Degraded`.
+    /// For `X-Miroir-Degraded` and the headers about settings.
     pub degraded: Degraded,
 }
 
@@ -367,7 +369,13 @@ impl Cluster {
 
     /// Any node that answers, for questions that any node can answer; different ones in turn.
     fn any_live_node(&self) -> Option<&Arc<Node>> {
-        let live: Vec<&Arc<Node>> = self.nodes.values().filter(|n| n.health.state() != NodeState::Failed).collect();
+        self.any_live_node_but(&BTreeSet::new())
+    }
+
+    /// The same, none of these.
+    fn any_live_node_but(&self, others: &BTreeSet<NodeId>) -> Option<&Arc<Node>> {
+        let usable = |node: &&Arc<Node>| node.health.state() != NodeState::Failed && !others.contains(&node.member.id);
+        let live: Vec<&Arc<Node>> = self.nodes.values().filter(usable).collect();
         let turn = self.rotation.fetch_add(1, Ordering::Relaxed);
         live.get(turn % live.len().max(1)).copied()
     }

@@ -7,6 +7,7 @@ use miroir_core::auth::Refusal;
 use miroir_core::document::SplitError;
 use miroir_core::error::{Code, ErrorBody};
 use miroir_core::id::InvalidIndexUid;
+use miroir_core::settings::InvalidFloor;
 
 use super::json;
 use crate::cluster::Error;
@@ -69,6 +70,12 @@ impl From<Error> for Failure {
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         Self::of(refusal.body())
+    }
+}
+
+impl From<InvalidFloor> for Failure {
+    fn from(error: InvalidFloor) -> Self {
+        Self::of(error.body())
     }
 }
 
