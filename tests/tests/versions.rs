@@ -57,13 +57,12 @@ fn reads_tell_the_version_and_heed_a_floor() {
     let cluster = Cluster::builder().start();
     let client = cluster.client();
     client.create("films", "id");
-    client.load("films", &films(20));
+    client.load("films", &with_vectors(20));
     for (read, answer) in reads(&client, "films") {
         assert_eq!(answer.header(VERSION), None, "{read}: nothing was committed");
     }
     client.configure("films", &settings());
     client.configure("films", &json!({ "synonyms": { "rocket": ["spaceship"] } }));
-    client.load("films", &with_vectors(20));
     for (read, answer) in reads(&client, "films") {
         assert_eq!(answer.status, 200, "{read}: {}", answer.text);
         assert_eq!(answer.header(VERSION), Some("2"), "{read}");

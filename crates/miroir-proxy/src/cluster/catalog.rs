@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use miroir_core::id::{IndexUid, NodeId};
 use miroir_core::settings::{Secrets, Settings};
-use miroir_store::{Batch, Committed, Edit, Records, Store, StoreError, Table, TypedTable, View};
+use miroir_store::{Batch, Committed, Edit, Fence, Records, Store, StoreError, Table, TypedTable, View};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -221,6 +221,68 @@ impl Catalog {
             Ok::<_, StoreError>((Edit::put(next.uid.as_str(), next.clone()), Some(next)))
         };
         self.0.change(plan).await.map(|(index, _)| index)
+    }
+
+    /// A node has read back the settings that were committed as this version: it is read, and holds up no writes. Returns
+    /// false when they are not those of the index any more.
+    ///
+    /// # Errors
+    /// When the store cannot be written; then nothing changed.
+    pub async fn caught_up(
+        &self,
+        physical: &IndexUid,
+        node: &NodeId,
+        version: u64,
+        fence: Option<Fence>,
+    ) -> Result<bool, StoreError> {
+        let change = |index: &mut Index| {
+            index.behind.remove(node);
+            index.frozen.remove(node);
+        };
+        self.change_at(physical, version, fence, change).await
+    }
+
+    /// A node does not hold the settings that were committed as this version, and nobody knows what it holds: it is not
+    /// read. Returns false when they are not those of the index any more.
+    ///
+    /// # Errors
+    /// When the store cannot be written; then nothing changed.
+    pub async fn mistrust(
+        &self,
+        physical: &IndexUid,
+        node: &NodeId,
+        version: u64,
+        fence: Option<Fence>,
+    ) -> Result<bool, StoreError> {
+        let change = |index: &mut Index| {
+            index.behind.insert(node.clone(), 0);
+        };
+        self.change_at(physical, version, fence, change).await
+    }
+
+    /// Change an index whose settings are of this version, and are not about to change.
+    async fn change_at(
+        &self,
+        physical: &IndexUid,
+        version: u64,
+        fence: Option<Fence>,
+        change: impl Fn(&mut Index) + Send,
+    ) -> Result<bool, StoreError> {
+        let with = Batch { fences: fence.into_iter().collect(), ..Batch::default() };
+        let plan = |records: &Records<Arc<Index>>| {
+            let current = by_physical(records, physical);
+            let Some(current) = current.filter(|index| index.settings_version == version && !index.changing) else {
+                return Ok((Edit::nothing(), false));
+            };
+            let mut next = Index::clone(current);
+            change(&mut next);
+            if next == **current {
+                return Ok((Edit::nothing(), true));
+            }
+            let next = Arc::new(next);
+            Ok::<_, StoreError>((Edit::put(next.uid.as_str(), next.clone()).with(with.clone()), true))
+        };
+        self.0.change(plan).await.map(|(done, _)| done)
     }
 
     /// Give indexes new names, all at once and together with the rest of the batch. Readers keep the old ones until

@@ -11,6 +11,7 @@ mod compact;
 mod degraded;
 mod discovery;
 mod document;
+mod drift;
 mod edit;
 mod error;
 mod facet_search;
@@ -45,6 +46,7 @@ pub use catalog::Index;
 pub use degraded::Degraded;
 pub use discovery::Discovery;
 pub use document::Deletion;
+pub use drift::Pair;
 pub use edit::Edition;
 pub use error::Error;
 pub use ingest::{Ingest, IngestBudget, Reserved};
@@ -77,6 +79,7 @@ use tokio::sync::{Notify, Semaphore};
 use crate::node::{Health, Node, NodeClient, NodeState, Weights};
 use crate::telemetry::Metrics;
 use catalog::Catalog;
+use drift::Drifted;
 use features::FeatureRegistry;
 use lanes::{Lanes, Turn};
 use leftovers::Leftovers;
@@ -127,6 +130,7 @@ pub struct Cluster {
     features: FeatureRegistry,
     webhooks: Webhooks,
     rules: RuleRegistry,
+    drifted: Drifted,
     lanes: Lanes,
     rotation: AtomicUsize,
     /// Randomly keyed: what it makes of the rotation is as good as random.
@@ -179,6 +183,7 @@ impl Cluster {
             peers: Peers::load(store.clone(), me).await?,
             topology,
             rules: RuleRegistry::load(store.clone()).await?,
+            drifted: Drifted::default(),
             registered: Notify::new(),
             requests: Semaphore::new(config.server.max_concurrent_requests.get()),
             rotation: AtomicUsize::new(0),

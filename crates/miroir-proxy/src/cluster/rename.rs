@@ -166,7 +166,7 @@ impl Cluster {
     }
 
     /// Tasks of these indexes are under way, of this kind or of any.
-    async fn is_busy(&self, uids: &[IndexUid], kind: Option<TaskKind>) -> Result<bool, Error> {
+    pub(super) async fn is_busy(&self, uids: &[IndexUid], kind: Option<TaskKind>) -> Result<bool, Error> {
         let query = TaskQuery {
             statuses: Some([TaskStatus::Enqueued, TaskStatus::Processing].into()),
             kinds: kind.map(|kind| [kind].into()),

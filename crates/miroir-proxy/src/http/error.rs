@@ -50,6 +50,7 @@ impl From<Error> for Failure {
             Error::Documents(error) => Self::from(error),
             Error::NoQuorum { .. } => Self::new(Code::MiroirNoQuorum, text),
             Error::ShardUnavailable { .. } => Self::new(Code::MiroirShardUnavailable, text),
+            Error::NotHeld { .. } => Self::new(Code::MiroirSettingsVersionStale, text),
             Error::Store(source) => {
                 tracing::error!(error = %source, "the store failed");
                 Self::new(Code::MiroirStoreUnavailable, "The store is unavailable; nothing was acknowledged.")

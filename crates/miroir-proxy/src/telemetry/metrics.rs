@@ -90,6 +90,8 @@ struct Inner {
     owned_shards: Gauge,
     queue_depth: Family<JobTypeLabels, Gauge>,
     leader: Family<ScopeLabels, Gauge>,
+    settings_hash_mismatch: Counter,
+    settings_drift_repair: Counter,
 }
 
 impl Default for Metrics {
@@ -117,6 +119,8 @@ impl Default for Metrics {
             owned_shards: Gauge::default(),
             queue_depth: Family::default(),
             leader: Family::default(),
+            settings_hash_mismatch: Counter::default(),
+            settings_drift_repair: Counter::default(),
         };
         Self(Arc::new(inner.registered()))
     }
@@ -146,6 +150,9 @@ impl Inner {
         r.register("scatter_retries", "Node requests repeated on another replica", self.scatter_retries.clone());
         r.register("ingest_bytes_in_flight", "Bytes of document bodies held", self.ingest_bytes.clone());
         r.register("background_queue_depth", "Jobs that are not done", self.queue_depth.clone());
+        let (mismatch, repair) = (self.settings_hash_mismatch.clone(), self.settings_drift_repair.clone());
+        r.register("settings_hash_mismatch", "Nodes found with other settings than expected", mismatch);
+        r.register("settings_drift_repair", "Nodes with changed settings that were repaired", repair);
         r.register("leader", "Scopes of this kind that this instance leads", self.leader.clone());
         self
     }
@@ -235,6 +242,16 @@ impl Metrics {
     pub fn task_backlog(&self, oldest: Duration, registry_size: u64) {
         self.0.task_processing_age.set(oldest.as_secs_f64());
         self.0.task_registry_size.set(registry_size as i64);
+    }
+
+    /// A node was found with other settings than it should have.
+    pub fn settings_mismatch(&self) {
+        self.0.settings_hash_mismatch.inc();
+    }
+
+    /// A node that somebody else had changed was brought back to the committed settings.
+    pub fn settings_repaired(&self) {
+        self.0.settings_drift_repair.inc();
     }
 
     /// Document bodies held right now.
