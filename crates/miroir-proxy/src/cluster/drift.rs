@@ -136,7 +136,7 @@ impl Cluster {
     }
 
     fn note_drift(&self, index: &Index, node: &NodeId) {
-        self.metrics.settings_mismatch();
+        self.metrics.settings_mismatches(1);
         let (index, version) = (&index.uid, index.settings_version);
         tracing::warn!(%node, %index, version, "a node holds other settings than were committed");
     }

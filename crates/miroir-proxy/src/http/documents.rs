@@ -150,7 +150,7 @@ pub async fn get(
     RawQuery(query): RawQuery,
 ) -> Result<Response, Failure> {
     let uid = index_uid(&uid)?;
-    Ok(answered(StatusCode::OK, cluster.document(&uid, &id, query.as_deref().unwrap_or_default(), floor).await?))
+    Ok(answered(StatusCode::OK, cluster.document(&uid, &id, query.as_deref().unwrap_or_default(), floor?).await?))
 }
 
 pub async fn list(
@@ -161,7 +161,7 @@ pub async fn list(
 ) -> Result<Response, Failure> {
     let uid = index_uid(&uid)?;
     let request = BrowseRequest::from_query(query.as_deref().unwrap_or_default());
-    Ok(answered(StatusCode::OK, cluster.browse(&uid, request, floor).await?))
+    Ok(answered(StatusCode::OK, cluster.browse(&uid, request, floor?).await?))
 }
 
 pub async fn fetch(
@@ -173,7 +173,7 @@ pub async fn fetch(
 ) -> Result<Response, Failure> {
     let uid = index_uid(&uid)?;
     let body = body::json(&headers, body).await?;
-    Ok(answered(StatusCode::OK, cluster.browse(&uid, BrowseRequest::from_body(body), floor).await?))
+    Ok(answered(StatusCode::OK, cluster.browse(&uid, BrowseRequest::from_body(body), floor?).await?))
 }
 
 pub async fn delete(

@@ -118,7 +118,7 @@ pub async fn fields(
 ) -> Result<Response, Failure> {
     let uid = index_uid(&uid)?;
     let body = body::json(&headers, body).await?;
-    Ok(answered(StatusCode::OK, cluster.fields(&uid, body, floor).await?))
+    Ok(answered(StatusCode::OK, cluster.fields(&uid, body, floor?).await?))
 }
 
 pub(super) fn members(body: &[u8], known: &[&str]) -> Result<Map<String, Value>, Failure> {

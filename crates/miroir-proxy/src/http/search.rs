@@ -54,7 +54,7 @@ pub async fn post(
     let body = body::json(&headers, body).await?;
     Ok(answered(
         StatusCode::OK,
-        cluster.search_body(&uid, body, rule(&grant, &uid).as_deref(), over_fetch(&headers)?, floor).await?,
+        cluster.search_body(&uid, body, rule(&grant, &uid).as_deref(), over_fetch(&headers)?, floor?).await?,
     ))
 }
 
@@ -70,7 +70,7 @@ pub async fn get(
     let (query, over_fetch) = (query.unwrap_or_default(), over_fetch(&headers)?);
     Ok(answered(
         StatusCode::OK,
-        cluster.search_query(&uid, &query, rule(&grant, &uid).as_deref(), over_fetch, floor).await?,
+        cluster.search_query(&uid, &query, rule(&grant, &uid).as_deref(), over_fetch, floor?).await?,
     ))
 }
 
@@ -84,7 +84,7 @@ pub async fn facets(
 ) -> Result<Response, Failure> {
     let uid = index_uid(&uid)?;
     let body = body::json(&headers, body).await?;
-    Ok(answered(StatusCode::OK, cluster.facet_search(&uid, body, rule(&grant, &uid).as_deref(), floor).await?))
+    Ok(answered(StatusCode::OK, cluster.facet_search(&uid, body, rule(&grant, &uid).as_deref(), floor?).await?))
 }
 
 pub async fn multi(
@@ -99,7 +99,7 @@ pub async fn multi(
         true => Ok(rule(&grant, uid).map(Bytes::from)),
         false => Err(Error::Refused { status: 403, body: foreign_index() }),
     };
-    Ok(answered(StatusCode::OK, cluster.multi_search(body, rules, over_fetch(&headers)?, floor).await?))
+    Ok(answered(StatusCode::OK, cluster.multi_search(body, rules, over_fetch(&headers)?, floor?).await?))
 }
 
 pub async fn similar_by_body(
@@ -114,7 +114,9 @@ pub async fn similar_by_body(
     let body = body::json(&headers, body).await?;
     Ok(answered(
         StatusCode::OK,
-        cluster.similar(&uid, Similar::Body(body), rule(&grant, &uid).as_deref(), over_fetch(&headers)?, floor).await?,
+        cluster
+            .similar(&uid, Similar::Body(body), rule(&grant, &uid).as_deref(), over_fetch(&headers)?, floor?)
+            .await?,
     ))
 }
 
@@ -128,5 +130,5 @@ pub async fn similar_by_query(
 ) -> Result<Response, Failure> {
     let uid = index_uid(&uid)?;
     let (query, over_fetch) = (Similar::Query(query.unwrap_or_default()), over_fetch(&headers)?);
-    Ok(answered(StatusCode::OK, cluster.similar(&uid, query, rule(&grant, &uid).as_deref(), over_fetch, floor).await?))
+    Ok(answered(StatusCode::OK, cluster.similar(&uid, query, rule(&grant, &uid).as_deref(), over_fetch, floor?).await?))
 }

@@ -1,11 +1,12 @@
 //! Versions of settings in headers: the one that a read demands, and the one that it was answered at.
 
+use std::convert::Infallible;
+
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use miroir_core::settings::{Floor, InvalidFloor, MIN_SETTINGS_VERSION};
 
-use super::error::Failure;
 use crate::cluster::SettingsSeen;
 
 /// `X-Miroir-Settings-Version`.
@@ -13,14 +14,15 @@ const VERSION: HeaderName = HeaderName::from_static("x-miroir-settings-version")
 /// `X-Miroir-Settings-Inconsistent`.
 const INCONSISTENT: HeaderName = HeaderName::from_static("x-miroir-settings-inconsistent");
 
-/// What `X-Miroir-Min-Settings-Version` of a request demands; without it, nothing.
-pub struct AtLeast(pub Floor);
+/// What `X-Miroir-Min-Settings-Version` of a request demands; without it, nothing. A fault in it is told by whoever reads it,
+/// after the body has arrived.
+pub struct AtLeast(pub Result<Floor, InvalidFloor>);
 
 impl<S: Sync> FromRequestParts<S> for AtLeast {
-    type Rejection = Failure;
+    type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
-        Ok(Self(floor(&parts.headers)?))
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(floor(&parts.headers)))
     }
 }
 

@@ -90,8 +90,8 @@ struct Inner {
     owned_shards: Gauge,
     queue_depth: Family<JobTypeLabels, Gauge>,
     leader: Family<ScopeLabels, Gauge>,
-    settings_hash_mismatch: Counter,
-    settings_drift_repair: Counter,
+    settings_mismatches: Counter,
+    settings_repairs: Counter,
 }
 
 impl Default for Metrics {
@@ -119,8 +119,8 @@ impl Default for Metrics {
             owned_shards: Gauge::default(),
             queue_depth: Family::default(),
             leader: Family::default(),
-            settings_hash_mismatch: Counter::default(),
-            settings_drift_repair: Counter::default(),
+            settings_mismatches: Counter::default(),
+            settings_repairs: Counter::default(),
         };
         Self(Arc::new(inner.registered()))
     }
@@ -150,7 +150,7 @@ impl Inner {
         r.register("scatter_retries", "Node requests repeated on another replica", self.scatter_retries.clone());
         r.register("ingest_bytes_in_flight", "Bytes of document bodies held", self.ingest_bytes.clone());
         r.register("background_queue_depth", "Jobs that are not done", self.queue_depth.clone());
-        let (mismatch, repair) = (self.settings_hash_mismatch.clone(), self.settings_drift_repair.clone());
+        let (mismatch, repair) = (self.settings_mismatches.clone(), self.settings_repairs.clone());
         r.register("settings_hash_mismatch", "Nodes found with other settings than expected", mismatch);
         r.register("settings_drift_repair", "Nodes with changed settings that were repaired", repair);
         r.register("leader", "Scopes of this kind that this instance leads", self.leader.clone());
@@ -244,14 +244,14 @@ impl Metrics {
         self.0.task_registry_size.set(registry_size as i64);
     }
 
-    /// A node was found with other settings than it should have.
-    pub fn settings_mismatch(&self) {
-        self.0.settings_hash_mismatch.inc();
+    /// So many more nodes read back something else.
+    pub fn settings_mismatches(&self, more: u32) {
+        self.0.settings_mismatches.inc_by(more.into());
     }
 
     /// A node that somebody else had changed was brought back to the committed settings.
     pub fn settings_repaired(&self) {
-        self.0.settings_drift_repair.inc();
+        self.0.settings_repairs.inc();
     }
 
     /// Document bodies held right now.
