@@ -134,7 +134,7 @@ fn asked(cluster: &Cluster, node: usize, operation: &str) -> u64 {
 
 #[test]
 fn a_node_that_missed_a_change_is_not_read_before_it_holds_it() {
-    let mut cluster = Cluster::builder().nodes(2).rf(2).set("replica_selection.strategy", json!("round_robin")).start();
+    let mut cluster = Cluster::builder().nodes(2).rf(2).set("replica_selection.strategy", json!("random")).start();
     let client = cluster.client();
     client.create("films", "id");
     client.load("films", &films(20));
@@ -349,6 +349,7 @@ fn an_answer_is_by_one_set_of_rules_or_says_that_it_may_not_be() {
         assert!(changes > 3, "{changes} changes");
     });
     let (searches, flagged) = (searches.into_inner(), flagged.into_inner());
+    println!("{searches} searches, {flagged} of them doubtful");
     assert!(searches > 200 && flagged > 0 && flagged < searches, "{flagged} of {searches} were said to be doubtful");
 }
 
