@@ -107,13 +107,13 @@ impl Cluster {
     /// When the node does not answer, or the store cannot be written.
     pub async fn check_drift(&self, before: &Index, node: &NodeId) -> Result<(), Error> {
         let Some(index) = self.catalog.now(before) else { return Ok(()) };
-        match self.look(&index, node, &self.read_settings(&index, node).await?) {
+        match self.look(&index, node, &self.settings_of_node(&index, node).await?) {
             Drift::None | Drift::Wait | Drift::CatchUp => return Ok(()),
             Drift::Record(_) | Drift::Repair | Drift::Report => {}
         }
         // A change may be on its way that this instance has not heard of; in the turn there is none.
         let Some((turn, index)) = self.turn_of(&index.physical).await? else { return Ok(()) };
-        let read = self.read_settings(&index, node).await?;
+        let read = self.settings_of_node(&index, node).await?;
         match self.look_closely(&index, node, &read).await? {
             Drift::None | Drift::Wait | Drift::CatchUp => Ok(()),
             Drift::Record(version) => {
@@ -206,7 +206,7 @@ impl Cluster {
 
     async fn approach(&self, physical: &IndexUid, node: &NodeId) -> Result<Approach, Error> {
         let Some((turn, index)) = self.turn_of(physical).await? else { return Ok(Approach::Holds) };
-        let read = self.read_settings(&index, node).await?;
+        let read = self.settings_of_node(&index, node).await?;
         match self.look_closely(&index, node, &read).await? {
             Drift::Wait => Err(not_held(node, "a change of settings is under way")),
             Drift::None | Drift::Record(_) => self.record(&turn, &index, node).await,
@@ -217,7 +217,7 @@ impl Cluster {
     /// Whether it holds the settings now.
     async fn approach_no_more(&self, physical: &IndexUid, node: &NodeId) -> Result<bool, Error> {
         let Some((turn, index)) = self.turn_of(physical).await? else { return Ok(true) };
-        let read = self.read_settings(&index, node).await?;
+        let read = self.settings_of_node(&index, node).await?;
         match self.look_closely(&index, node, &read).await? {
             Drift::None | Drift::Record(_) => Ok(matches!(self.record(&turn, &index, node).await?, Approach::Holds)),
             Drift::Wait | Drift::CatchUp | Drift::Repair | Drift::Report => Ok(false),
@@ -297,7 +297,7 @@ impl Cluster {
         self.node(id).ok_or_else(|| not_held(id, "it is not a member"))
     }
 
-    async fn read_settings(&self, index: &Index, id: &NodeId) -> Result<Value, Error> {
+    async fn settings_of_node(&self, index: &Index, id: &NodeId) -> Result<Value, Error> {
         let path = format!("/indexes/{}/settings", index.physical);
         let call = Call::get("settings_check", path, self.read_timeout());
         let reply = self.known(id)?.call(call).await.map_err(|error| not_held(id, error))?;
