@@ -56,6 +56,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     background.spawn(until(stopped.clone(), workers::watch_health(cluster.clone())));
     background.spawn(until(stopped.clone(), workers::prune_tasks(cluster.clone())));
     background.spawn(until(stopped.clone(), workers::catch_up_nodes(cluster.clone())));
+    background.spawn(until(stopped.clone(), workers::catch_up_settings(cluster.clone())));
+    background.spawn(until(stopped.clone(), workers::check_settings(cluster.clone())));
     background.spawn(until(stopped.clone(), cluster.clone().follow_store()));
     let discovery = Discovery::new(&config.peer_discovery).context("peer_discovery: names cannot be looked up")?;
     let to_peers = client(&config, config.admin.api_key.as_ref())?;

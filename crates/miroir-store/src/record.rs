@@ -37,8 +37,6 @@ tables! {
     Topology = "topology",
     /// Replicas that missed a write.
     StaleReplicas = "stale_replicas",
-    /// Which settings version each (index, node) was last verified at.
-    NodeSettingsVersion = "node_settings_version",
     /// The phases of led work.
     Operations = "operations",
     /// API keys, by their uid; their values are derived and never stored.

@@ -1,6 +1,7 @@
 //! Browsing documents page by page, over a covering set.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Method;
@@ -10,6 +11,7 @@ use miroir_core::hash::shard_of;
 use miroir_core::id::{IndexUid, ShardId};
 use miroir_core::inert::{SHARD_FIELD, decode_shard, shard_filter};
 use miroir_core::search::sort_expressions;
+use miroir_core::settings::Floor;
 use miroir_core::{json, strip};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -17,6 +19,7 @@ use serde_json::{Map, Value};
 
 use super::read::Gathered;
 use super::search::all_shards;
+use super::versions::Reading;
 use super::{Answer, Cluster, Degraded, Error, Index};
 use crate::node::Call;
 
@@ -155,11 +158,16 @@ impl Cluster {
     ///
     /// # Errors
     /// As Meilisearch refuses, or when shards are unavailable.
-    pub async fn browse(&self, uid: &IndexUid, request: Result<BrowseRequest, Unreadable>) -> Result<Answer, Error> {
+    pub async fn browse(
+        &self,
+        uid: &IndexUid,
+        request: Result<BrowseRequest, Unreadable>,
+        floor: Floor,
+    ) -> Result<Answer, Error> {
         let asked = match &request {
             Ok(BrowseRequest { original, .. }) | Err(Unreadable(original)) => original,
         };
-        let index = self.index_to_read(uid, |physical| self.original(physical, asked)).await?;
+        let index = self.index_to_read(uid, floor, |physical| self.original(physical, asked)).await?;
         let original = self.original(index.physical.as_str(), asked);
         let Ok(request) = &request else { return Err(self.let_a_node_refuse(original).await) };
         let page = self.browse_index(&index, request).await;
@@ -176,7 +184,7 @@ impl Cluster {
         }
     }
 
-    async fn browse_index(&self, index: &Index, request: &BrowseRequest) -> Result<Answer, Error> {
+    async fn browse_index(&self, index: &Reading, request: &BrowseRequest) -> Result<Answer, Error> {
         let filter = request.filter.clone().filter(|filter| !filter.is_null());
         if !request.sort.is_empty() {
             return self.browse_sorted(index, request, &request.sort, filter.as_ref()).await;
@@ -207,7 +215,7 @@ impl Cluster {
     /// Documents by id: at most as many as there are ids, so that all of them are fetched and the page is cut here.
     async fn browse_ids(
         &self,
-        index: &Index,
+        index: &Reading,
         request: &BrowseRequest,
         ids: &RawValue,
         filter: Option<&Value>,
@@ -227,7 +235,7 @@ impl Cluster {
     /// Documents per shard that match a filter, ascending by shard.
     async fn count(
         &self,
-        index: &Index,
+        index: &Reading,
         shards: &[ShardId],
         filter: Option<&Value>,
     ) -> Result<(Vec<(ShardId, u64)>, Degraded), Error> {
@@ -255,14 +263,14 @@ impl Cluster {
     }
 
     /// Documents of an index, each counted once.
-    pub(super) async fn count_documents(&self, index: &Index) -> Result<u64, Error> {
-        let (counts, _) = self.count(index, &all_shards(index), None).await?;
+    pub(super) async fn count_documents(&self, index: &Arc<Index>) -> Result<u64, Error> {
+        let (counts, _) = self.count(&Reading::of(index.clone()), &all_shards(index), None).await?;
         Ok(counts.iter().map(|(_, count)| count).sum())
     }
 
     async fn fetch(
         &self,
-        index: &Index,
+        index: &Reading,
         request: &BrowseRequest,
         filter: Option<&Value>,
         fetch: &Fetch,

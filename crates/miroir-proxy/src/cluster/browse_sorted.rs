@@ -10,7 +10,8 @@ use serde_json::Value;
 
 use super::browse::{BrowseRequest, Fetch, fetch_body, page, shards_of_ids};
 use super::search::all_shards;
-use super::{Answer, Cluster, Error, Index};
+use super::versions::Reading;
+use super::{Answer, Cluster, Error};
 use crate::node::Call;
 
 impl Cluster {
@@ -20,7 +21,7 @@ impl Cluster {
     /// As Meilisearch refuses, or when shards are unavailable.
     pub(super) async fn browse_sorted(
         &self,
-        index: &Index,
+        index: &Reading,
         request: &BrowseRequest,
         sort: &[String],
         filter: Option<&Value>,

@@ -1,12 +1,12 @@
 //! The catalog: which indexes there are. The store is its truth; a view in memory answers every request.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use miroir_core::id::IndexUid;
-use miroir_core::settings::Settings;
-use miroir_store::{Batch, Committed, Edit, Records, Store, StoreError, Table, TypedTable, View};
+use miroir_core::id::{IndexUid, NodeId};
+use miroir_core::settings::{Secrets, Settings};
+use miroir_store::{Batch, Committed, Edit, Fence, Records, Store, StoreError, Table, TypedTable, View};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -36,6 +36,22 @@ pub struct Index {
     pub earlier: Vec<EarlierName>,
     /// As committed: what the nodes read back, without the overlay.
     pub settings: Settings,
+    /// How often a change of settings was committed; 0: never, the index has those that it came with.
+    #[serde(default)]
+    pub settings_version: u64,
+    /// Keys of embedding services, which nodes and clients show only the beginning of.
+    #[serde(default, skip_serializing_if = "Secrets::is_empty")]
+    pub secrets: Secrets,
+    /// The nodes that have not shown to hold the committed settings, and the version that they were last seen at; 0:
+    /// never, or they may hold anything. They are not read from. All other nodes are at the committed version.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub behind: BTreeMap<NodeId, u64>,
+    /// Nodes may be at other settings than the committed ones, because a change is on its way to them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub changing: bool,
+    /// The nodes that did not comply with a change of settings: until they are repaired, no documents are taken.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub frozen: BTreeSet<NodeId>,
 }
 
 /// A name that readers still know an index by.
@@ -48,6 +64,32 @@ pub struct EarlierName {
 }
 
 impl Index {
+    /// An index that has just been asked for.
+    pub fn new(uid: IndexUid, physical: IndexUid, primary_key: Option<String>, shards: NonZeroU32) -> Self {
+        let now = OffsetDateTime::now_utc();
+        Self {
+            uid,
+            physical,
+            primary_key,
+            shards,
+            created_at: now,
+            updated_at: now,
+            ready: false,
+            earlier: Vec::new(),
+            settings: Settings::default(),
+            settings_version: 0,
+            secrets: Secrets::default(),
+            behind: BTreeMap::new(),
+            changing: false,
+            frozen: BTreeSet::new(),
+        }
+    }
+
+    /// The version of the settings that a node has shown to hold.
+    pub fn settings_version_on(&self, node: &NodeId) -> u64 {
+        self.behind.get(node).copied().unwrap_or(self.settings_version)
+    }
+
     /// As readers know it.
     fn shown(self: &Arc<Self>) -> Arc<Self> {
         match self.earlier.first() {
@@ -121,6 +163,12 @@ impl Catalog {
         self.0.now().writers.values().find(|index| index.physical == *physical).cloned()
     }
 
+    /// An index as it is now that was read before, whatever its name is by now.
+    pub fn now(&self, before: &Index) -> Option<Arc<Index>> {
+        let same_name = self.read(&before.uid).filter(|index| index.physical == before.physical);
+        same_name.or_else(|| self.by_physical(&before.physical))
+    }
+
     /// All indexes that reads know, by uid.
     pub fn ready(&self) -> Vec<Arc<Index>> {
         self.0.now().readers.values().cloned().collect()
@@ -173,6 +221,68 @@ impl Catalog {
             Ok::<_, StoreError>((Edit::put(next.uid.as_str(), next.clone()), Some(next)))
         };
         self.0.change(plan).await.map(|(index, _)| index)
+    }
+
+    /// A node has read back the settings that were committed as this version: it is read, and holds up no writes. Returns
+    /// false when they are not those of the index any more.
+    ///
+    /// # Errors
+    /// When the store cannot be written; then nothing changed.
+    pub async fn caught_up(
+        &self,
+        physical: &IndexUid,
+        node: &NodeId,
+        version: u64,
+        fence: Option<Fence>,
+    ) -> Result<bool, StoreError> {
+        let change = |index: &mut Index| {
+            index.behind.remove(node);
+            index.frozen.remove(node);
+        };
+        self.change_at(physical, version, fence, change).await
+    }
+
+    /// A node does not hold the settings that were committed as this version, and nobody knows what it holds: it is not
+    /// read. Returns false when they are not those of the index any more.
+    ///
+    /// # Errors
+    /// When the store cannot be written; then nothing changed.
+    pub async fn mistrust(
+        &self,
+        physical: &IndexUid,
+        node: &NodeId,
+        version: u64,
+        fence: Option<Fence>,
+    ) -> Result<bool, StoreError> {
+        let change = |index: &mut Index| {
+            index.behind.insert(node.clone(), 0);
+        };
+        self.change_at(physical, version, fence, change).await
+    }
+
+    /// Change an index whose settings are of this version, and are not about to change.
+    async fn change_at(
+        &self,
+        physical: &IndexUid,
+        version: u64,
+        fence: Option<Fence>,
+        change: impl Fn(&mut Index) + Send,
+    ) -> Result<bool, StoreError> {
+        let with = Batch { fences: fence.into_iter().collect(), ..Batch::default() };
+        let plan = |records: &Records<Arc<Index>>| {
+            let current = by_physical(records, physical);
+            let Some(current) = current.filter(|index| index.settings_version == version && !index.changing) else {
+                return Ok((Edit::nothing(), false));
+            };
+            let mut next = Index::clone(current);
+            change(&mut next);
+            if next == **current {
+                return Ok((Edit::nothing(), true));
+            }
+            let next = Arc::new(next);
+            Ok::<_, StoreError>((Edit::put(next.uid.as_str(), next.clone()).with(with.clone()), true))
+        };
+        self.0.change(plan).await.map(|(done, _)| done)
     }
 
     /// Give indexes new names, all at once and together with the rest of the batch. Readers keep the old ones until

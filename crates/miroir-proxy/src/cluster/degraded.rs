@@ -1,12 +1,13 @@
-//! The value of `X-Miroir-Degraded`: full redundancy was not met, and where.
+//! The value of `X-Miroir-Degraded`: full redundancy was not met, and where. And what else headers say of an answer.
 
 use std::collections::BTreeSet;
 
 use miroir_core::id::{GroupId, ShardId};
 
+use super::SettingsSeen;
 use super::error::list;
 
-/// What was missing. Empty: nothing, and no header is sent.
+/// What was missing. Empty: nothing, and no header is sent. With it, the settings under which a read was answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Degraded {
     /// Groups that do not hold a write.
@@ -15,6 +16,8 @@ pub struct Degraded {
     pub shards: BTreeSet<ShardId>,
     /// Shards that a possibly outdated replica answered for.
     pub stale: BTreeSet<ShardId>,
+    /// For `X-Miroir-Settings-Version` and its like; writes say nothing.
+    pub settings: SettingsSeen,
 }
 
 impl Degraded {
@@ -39,6 +42,7 @@ impl Degraded {
         self.groups.extend(other.groups);
         self.shards.extend(other.shards);
         self.stale.extend(other.stale);
+        self.settings = self.settings.and(other.settings);
         self
     }
 }
@@ -54,6 +58,7 @@ mod tests {
             groups: [GroupId(1)].into(),
             shards: [ShardId(7), ShardId(3)].into(),
             stale: [ShardId(5)].into(),
+            ..Degraded::default()
         };
         assert_eq!(degraded.header().as_deref(), Some("groups=1;shards=3,7;stale=5"));
     }

@@ -9,6 +9,7 @@ use miroir_core::document::id::is_valid;
 use miroir_core::document::route_ids;
 use miroir_core::hash::shard_of;
 use miroir_core::id::{IndexUid, NodeId, ShardId};
+use miroir_core::settings::Floor;
 use miroir_core::strip;
 use miroir_core::task::{Effects, TaskKind};
 use serde_json::json;
@@ -35,13 +36,13 @@ impl Cluster {
     ///
     /// # Errors
     /// As Meilisearch refuses, or when no replica of its shard can be asked.
-    pub async fn document(&self, uid: &IndexUid, id: &str, query: &str) -> Result<Answer, Error> {
+    pub async fn document(&self, uid: &IndexUid, id: &str, query: &str, floor: Floor) -> Result<Answer, Error> {
         let id_of_path: String = form_urlencoded::byte_serialize(id.as_bytes()).collect();
         let original = |physical: &str| {
             let (id, query) = (id_of_path.replace('+', "%20"), with_question_mark(query));
             Call::get("document", format!("/indexes/{physical}/documents/{id}{query}"), self.read_timeout())
         };
-        let index = self.index_to_read(uid, original).await?;
+        let index = self.index_to_read(uid, floor, original).await?;
         if !is_valid(id.as_bytes()) {
             // No document can have it, and any node says so, or what else is wrong with the request.
             return Err(self.let_a_node_refuse(original(index.physical.as_str())).await);

@@ -45,6 +45,14 @@ pub enum Error {
         /// The shards concerned.
         shards: BTreeSet<ShardId>,
     },
+    /// A node does not come to hold the committed settings of an index.
+    #[error("Node `{node}` does not hold the committed settings: {why}.")]
+    NotHeld {
+        /// Who.
+        node: String,
+        /// Why not.
+        why: String,
+    },
     /// The store did not take or give what it should.
     #[error("the store is unavailable")]
     Store(#[from] StoreError),

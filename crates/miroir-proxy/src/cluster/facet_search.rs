@@ -8,6 +8,7 @@ use miroir_core::error::{Code, ErrorBody};
 use miroir_core::facet_search::FacetSearchRequest;
 use miroir_core::id::IndexUid;
 use miroir_core::scope::Scope;
+use miroir_core::settings::Floor;
 use miroir_core::strip;
 
 use super::search::{Facts, all_shards, elapsed_ms, filter_refusal};
@@ -19,12 +20,18 @@ impl Cluster {
     ///
     /// # Errors
     /// As Meilisearch refuses, or when shards are unavailable.
-    pub async fn facet_search(&self, uid: &IndexUid, body: Bytes, rule: Option<&[u8]>) -> Result<Answer, Error> {
+    pub async fn facet_search(
+        &self,
+        uid: &IndexUid,
+        body: Bytes,
+        rule: Option<&[u8]>,
+        floor: Floor,
+    ) -> Result<Answer, Error> {
         let start = Instant::now();
         let timeout = self.read_timeout();
         let path = |physical: &str| format!("/indexes/{physical}/facet-search");
         let original = |physical: &str| Call::json("facet-search", Method::POST, path(physical), body.clone(), timeout);
-        let index = self.index_to_read(uid, original).await?;
+        let index = self.index_to_read(uid, floor, original).await?;
         let (path, original) = (path(index.physical.as_str()), original(index.physical.as_str()));
         let Ok(request) = FacetSearchRequest::from_body(&body) else {
             return Err(self.let_a_node_refuse(original).await);

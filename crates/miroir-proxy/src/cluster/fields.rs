@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::Method;
 use miroir_core::fields::FieldsRequest;
 use miroir_core::id::IndexUid;
+use miroir_core::settings::Floor;
 
 use super::search::all_shards;
 use super::{Answer, Cluster, Error};
@@ -14,11 +15,11 @@ impl Cluster {
     ///
     /// # Errors
     /// As Meilisearch refuses, or when shards are unavailable.
-    pub async fn fields(&self, uid: &IndexUid, body: Bytes) -> Result<Answer, Error> {
+    pub async fn fields(&self, uid: &IndexUid, body: Bytes, floor: Floor) -> Result<Answer, Error> {
         let timeout = self.read_timeout();
         let path = |physical: &str| format!("/indexes/{physical}/fields");
         let original = |physical: &str| Call::json("fields", Method::POST, path(physical), body.clone(), timeout);
-        let index = self.index_to_read(uid, original).await?;
+        let index = self.index_to_read(uid, floor, original).await?;
         let (path, original) = (path(index.physical.as_str()), original(index.physical.as_str()));
         let Ok(request) = FieldsRequest::from_body(&body) else {
             return Err(self.let_a_node_refuse(original).await);

@@ -6,11 +6,10 @@ use std::sync::Arc;
 use http::Method;
 use miroir_core::error::Code;
 use miroir_core::id::{IndexUid, ShardId};
-use miroir_core::settings::{Settings, initial};
+use miroir_core::settings::initial;
 use miroir_core::task::{Effects, TaskKind};
 use miroir_store::{Batch, Fence};
 use serde_json::json;
-use time::OffsetDateTime;
 
 use super::lanes::Turn;
 use super::search::all_shards;
@@ -64,18 +63,7 @@ impl Cluster {
             let shards = (0..self.config.shards.get()).map(ShardId).collect();
             return Err(Error::NoQuorum { shards });
         }
-        let now = OffsetDateTime::now_utc();
-        let index = Index {
-            uid: uid.clone(),
-            physical: self.free_physical(uid),
-            primary_key,
-            shards: self.config.shards,
-            created_at: now,
-            updated_at: now,
-            ready: false,
-            earlier: Vec::new(),
-            settings: Settings::default(),
-        };
+        let index = Index::new(uid.clone(), self.free_physical(uid), primary_key, self.config.shards);
         self.ensure_placement(index.shards).await?;
         let with = Batch { fences: turn.fence().into_iter().collect(), ..Batch::default() };
         let (index, inserted) = self.catalog.insert(index, with).await?;

@@ -1,30 +1,31 @@
 //! Reads of an index that is not there. A server says first what is wrong with the request itself, and that the index is
 //! missing only of one that it could have answered.
 
-use std::sync::Arc;
-
 use miroir_core::error::Code;
 use miroir_core::id::IndexUid;
+use miroir_core::settings::Floor;
 use uuid::Uuid;
 
-use super::{Cluster, Error, Index};
+use super::versions::Reading;
+use super::{Cluster, Error};
 use crate::node::Call;
 
 impl Cluster {
     /// The index of a read; `request` gives the client's request for an index of the name given.
     ///
     /// # Errors
-    /// What a server says of the request, or [`Error::IndexNotFound`].
+    /// What a server says of the request, or [`Error::IndexNotFound`]; as [`Cluster::begin_read`].
     pub(super) async fn index_to_read(
         &self,
         uid: &IndexUid,
+        floor: Floor,
         request: impl FnOnce(&str) -> Call,
-    ) -> Result<Arc<Index>, Error> {
+    ) -> Result<Reading, Error> {
         match self.find_index(uid).await {
             Err(missing) => {
                 Err(self.said_before(request(&nowhere(uid, Uuid::new_v4())), missing, Code::IndexNotFound.name()).await)
             }
-            found => found,
+            Ok(index) => self.begin_read(index, floor).await,
         }
     }
 

@@ -11,6 +11,7 @@ mod compact;
 mod degraded;
 mod discovery;
 mod document;
+mod drift;
 mod edit;
 mod error;
 mod facet_search;
@@ -36,6 +37,7 @@ mod settle;
 mod similar;
 mod stale;
 mod stats;
+mod versions;
 mod webhooks;
 mod write;
 
@@ -44,6 +46,7 @@ pub use catalog::Index;
 pub use degraded::Degraded;
 pub use discovery::Discovery;
 pub use document::Deletion;
+pub use drift::Pair;
 pub use edit::Edition;
 pub use error::Error;
 pub use ingest::{Ingest, IngestBudget, Reserved};
@@ -55,6 +58,7 @@ pub use search::OverFetch;
 pub use settle::Settler;
 pub use similar::Similar;
 pub use stale::StaleReplica;
+pub use versions::SettingsSeen;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
@@ -75,6 +79,7 @@ use tokio::sync::{Notify, Semaphore};
 use crate::node::{Health, Node, NodeClient, NodeState, Weights};
 use crate::telemetry::Metrics;
 use catalog::Catalog;
+use drift::Drifted;
 use features::FeatureRegistry;
 use lanes::{Lanes, Turn};
 use leftovers::Leftovers;
@@ -88,7 +93,7 @@ use webhooks::Webhooks;
 pub struct Answer {
     /// JSON.
     pub body: Bytes,
-    /// For `X-Miroir-Degraded`.
+    /// For `X-Miroir-Degraded` and the headers about settings.
     pub degraded: Degraded,
 }
 
@@ -125,6 +130,7 @@ pub struct Cluster {
     features: FeatureRegistry,
     webhooks: Webhooks,
     rules: RuleRegistry,
+    drifted: Drifted,
     lanes: Lanes,
     rotation: AtomicUsize,
     /// Randomly keyed: what it makes of the rotation is as good as random.
@@ -177,6 +183,7 @@ impl Cluster {
             peers: Peers::load(store.clone(), me).await?,
             topology,
             rules: RuleRegistry::load(store.clone()).await?,
+            drifted: Drifted::default(),
             registered: Notify::new(),
             requests: Semaphore::new(config.server.max_concurrent_requests.get()),
             rotation: AtomicUsize::new(0),
@@ -367,7 +374,13 @@ impl Cluster {
 
     /// Any node that answers, for questions that any node can answer; different ones in turn.
     fn any_live_node(&self) -> Option<&Arc<Node>> {
-        let live: Vec<&Arc<Node>> = self.nodes.values().filter(|n| n.health.state() != NodeState::Failed).collect();
+        self.any_live_node_but(&BTreeSet::new())
+    }
+
+    /// The same, none of these.
+    fn any_live_node_but(&self, others: &BTreeSet<NodeId>) -> Option<&Arc<Node>> {
+        let usable = |node: &&Arc<Node>| node.health.state() != NodeState::Failed && !others.contains(&node.member.id);
+        let live: Vec<&Arc<Node>> = self.nodes.values().filter(usable).collect();
         let turn = self.rotation.fetch_add(1, Ordering::Relaxed);
         live.get(turn % live.len().max(1)).copied()
     }

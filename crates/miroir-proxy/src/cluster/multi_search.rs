@@ -1,6 +1,6 @@
 //! Multi-search: all queries planned together, each node asked once for all that it answers.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -12,11 +12,13 @@ use miroir_core::merge::merge;
 use miroir_core::multi_search::{MultiSearchRequest, Query, results, write_results};
 use miroir_core::scope::Scope;
 use miroir_core::search::SearchRequest;
+use miroir_core::settings::Floor;
 
 use super::missing::nowhere;
 use super::read::{JointPart, Share, Target};
 use super::search::{Facts, OverFetch, all_shards, elapsed_ms, refusal};
-use super::{Answer, Cluster, Degraded, Error, Index};
+use super::versions::Reading;
+use super::{Answer, Cluster, Degraded, Error};
 use crate::node::Call;
 
 /// Queries that go to a node in one request; it answers them one after the other.
@@ -30,7 +32,7 @@ pub type Rule<'a> = &'a (dyn Fn(&IndexUid) -> Result<Option<Bytes>, Error> + Syn
 /// A query that can be asked.
 pub(super) struct Planned<'a> {
     /// Its index.
-    pub index: Arc<Index>,
+    pub index: Reading,
     /// As the client sent it.
     pub query: &'a Query,
     /// As it is asked and merged.
@@ -61,17 +63,23 @@ impl Cluster {
     ///
     /// # Errors
     /// As Meilisearch refuses, naming the first query at fault, or when shards are unavailable.
-    pub async fn multi_search(&self, body: Bytes, rule: Rule<'_>, over_fetch: OverFetch) -> Result<Answer, Error> {
+    pub async fn multi_search(
+        &self,
+        body: Bytes,
+        rule: Rule<'_>,
+        over_fetch: OverFetch,
+        floor: Floor,
+    ) -> Result<Answer, Error> {
         let start = Instant::now();
         let Ok(request) = MultiSearchRequest::from_body(&body) else {
             return Err(self.let_a_node_refuse(self.multi_search_call(body)).await);
         };
-        // Through another instance they may have come a moment ago.
-        for query in request.queries.iter().filter(|query| self.index(&query.uid).is_err()) {
-            // What is missing is told where it is asked for.
-            let _ = self.find_index(&query.uid).await;
-        }
-        let mut plan = self.plan_queries(&request, rule)?;
+        // Rights come before anything else, for all queries.
+        let rules: Vec<Option<Bytes>> = (request.queries.iter().enumerate())
+            .map(|(position, query)| rule(&query.uid).map_err(|error| inside(position, error)))
+            .collect::<Result<_, _>>()?;
+        let readings = self.begin_reads(&request, floor).await?;
+        let mut plan = self.plan_queries(&request, rules, readings);
         for query in &mut plan.queries {
             query.search.over_fetch(self.over_fetch(over_fetch));
         }
@@ -126,18 +134,40 @@ impl Cluster {
         self.multi_search_call(request.renamed(physical))
     }
 
-    fn plan_queries<'a>(&self, request: &'a MultiSearchRequest, rule: Rule<'_>) -> Result<Plan<'a>, Error> {
-        // Rights come before anything else, for all queries.
-        let rules = request
-            .queries
-            .iter()
-            .enumerate()
-            .map(|(position, query)| rule(&query.uid).map_err(|error| inside(position, error)));
-        let rules: Vec<Option<Bytes>> = rules.collect::<Result<_, _>>()?;
+    /// The index of each query, once for all queries of it; what is missing is told where it is asked for.
+    async fn begin_reads(
+        &self,
+        request: &MultiSearchRequest,
+        floor: Floor,
+    ) -> Result<Vec<Result<Reading, Error>>, Error> {
+        let mut known: BTreeMap<&IndexUid, Reading> = BTreeMap::new();
+        let mut readings = Vec::with_capacity(request.queries.len());
+        for uid in request.queries.iter().map(|query| &query.uid) {
+            if !known.contains_key(uid) {
+                // Through another instance it may have come a moment ago.
+                match self.find_index(uid).await {
+                    Ok(index) => drop(known.insert(uid, self.begin_read(index, floor).await?)),
+                    Err(missing) => {
+                        readings.push(Err(missing));
+                        continue;
+                    }
+                }
+            }
+            readings.push(known.get(uid).cloned().ok_or_else(|| Error::IndexNotFound(uid.to_string())));
+        }
+        Ok(readings)
+    }
+
+    fn plan_queries<'a>(
+        &self,
+        request: &'a MultiSearchRequest,
+        rules: Vec<Option<Bytes>>,
+        readings: Vec<Result<Reading, Error>>,
+    ) -> Plan<'a> {
         let mut plan = Plan { queries: Vec::with_capacity(rules.len()), refused: None };
         let distinct = request.federation.as_ref().and_then(|federation| federation.distinct.as_deref());
-        for ((position, query), rule) in request.queries.iter().enumerate().zip(rules) {
-            match self.plan_query(query, request.federation.is_some(), distinct, rule) {
+        for (((position, query), rule), index) in request.queries.iter().enumerate().zip(rules).zip(readings) {
+            match self.plan_query(query, index, request.federation.is_some(), distinct, rule) {
                 Ok(planned) => plan.queries.push(planned),
                 Err(error) => {
                     plan.refused = Some(inside(position, error));
@@ -145,12 +175,13 @@ impl Cluster {
                 }
             }
         }
-        Ok(plan)
+        plan
     }
 
     fn plan_query<'a>(
         &self,
         query: &'a Query,
+        index: Result<Reading, Error>,
         is_federated: bool,
         distinct: Option<&str>,
         rule: Option<Bytes>,
@@ -159,7 +190,7 @@ impl Cluster {
             let message = "Using `federationOptions` is not allowed in a non-federated search.\n - Hint: remove `federationOptions` from the query or add `federation` to the request.";
             return Err(Error::Invalid(ErrorBody::new(Code::InvalidMultiSearchFederationOptions, message)));
         }
-        let index = self.index(&query.uid)?;
+        let index = index?;
         let mut search = query.search.clone();
         if let Some(distinct) = distinct.filter(|_| search.own_distinct().is_none()) {
             search.demand_distinct(distinct);

@@ -12,8 +12,9 @@ use miroir_core::inert::shard_filter;
 use miroir_core::strip;
 use miroir_core::topology::Topology;
 
+use super::versions::Reading;
 use super::{Cluster, Degraded, Error, Index};
-use crate::node::{Call, NodeError, Reply, Weights};
+use crate::node::{Call, Node, NodeError, Reply, Weights};
 
 /// What a read got.
 pub struct Gathered {
@@ -34,14 +35,24 @@ pub struct Part {
 /// The health of replicas as one request sees it, with the nodes that have failed it.
 struct View<'a> {
     cluster: &'a Cluster,
+    index: &'a Reading,
     stale: BTreeSet<(ShardId, NodeId)>,
     failed: BTreeSet<NodeId>,
     weights: Weights,
 }
 
+impl View<'_> {
+    /// Whether the node could be asked if it were not below the floor of the read.
+    fn is_held_back(&self, node: &NodeId) -> bool {
+        let below = self.index.floor().leaves_out(Some(self.index.settings_version_on(node)));
+        below && !self.failed.contains(node) && self.cluster.is_live(node)
+    }
+}
+
 impl Replicas for View<'_> {
     fn freshness(&self, shard: ShardId, node: &NodeId) -> Option<Freshness> {
-        if self.failed.contains(node) || !self.cluster.is_live(node) {
+        let ranks_otherwise = self.index.behind.contains_key(node);
+        if ranks_otherwise || self.failed.contains(node) || !self.cluster.is_live(node) {
             return None;
         }
         let is_stale = !self.stale.is_empty() && self.stale.contains(&(shard, node.clone()));
@@ -56,7 +67,7 @@ impl Replicas for View<'_> {
 /// What a read wants of one index.
 pub struct Target<'a> {
     /// Which index.
-    pub index: &'a Index,
+    pub index: &'a Reading,
     /// Ascending.
     pub shards: Vec<ShardId>,
 }
@@ -107,7 +118,7 @@ impl Cluster {
     /// As [`Cluster::gather_jointly`].
     pub async fn gather(
         &self,
-        index: &Index,
+        index: &Reading,
         shards: &[ShardId],
         fingerprint: u64,
         call: impl Fn(&Assignment, Option<&str>) -> Call,
@@ -131,7 +142,8 @@ impl Cluster {
     ///
     /// # Errors
     /// [`Error::Refused`] when nodes refused the request; [`Error::ShardUnavailable`] when shards are missing and the
-    /// policy is `error`, or when nothing at all could be answered for a target.
+    /// policy is `error`, or when nothing at all could be answered for a target; a refusal when only nodes below the floor
+    /// of a read are left for a shard.
     pub async fn gather_jointly(
         &self,
         targets: &[Target<'_>],
@@ -147,13 +159,12 @@ impl Cluster {
         let (group, preference) = self.choose(&topology, fingerprint);
         while open.iter().any(|shards| !shards.is_empty()) {
             let mut by_node: BTreeMap<NodeId, Vec<Share>> = BTreeMap::new();
-            for (position, target) in targets.iter().enumerate() {
-                let (Some(view), Some(shards)) = (views.get(position), open.get_mut(position)) else { continue };
-                let shards = std::mem::take(shards);
+            for (position, (view, open)) in views.iter().zip(&mut open).enumerate() {
+                let shards = std::mem::take(open);
                 if shards.is_empty() {
                     continue;
                 }
-                let plan = self.plan(&topology, target.index, view, group, &shards, preference)?;
+                let plan = self.plan(&topology, view, group, &shards, preference)?;
                 degraded.shards.extend(&plan.missing);
                 degraded.stale.extend(&plan.stale);
                 for assignment in plan.assignments {
@@ -187,29 +198,35 @@ impl Cluster {
             }
             open.iter_mut().for_each(|shards| shards.sort_unstable());
         }
+        for target in targets {
+            degraded.settings = degraded.settings.and(self.settings_seen(target.index));
+        }
         let named = |error: Error| targets.iter().fold(error, |error, target| error.naming(target.index));
         self.conclude(targets.len(), parts, refusals, degraded).map_err(named)
     }
 
-    fn view(&self, index: &Index) -> View<'_> {
-        View { cluster: self, stale: self.stale.of(&index.physical), failed: BTreeSet::new(), weights: self.weights() }
+    fn view<'a>(&'a self, index: &'a Reading) -> View<'a> {
+        let stale = self.stale.of(&index.physical);
+        View { cluster: self, index, stale, failed: BTreeSet::new(), weights: self.weights() }
     }
 
     fn plan(
         &self,
         topology: &Topology,
-        index: &Index,
         view: &View<'_>,
         group: GroupId,
         shards: &[ShardId],
         preference: Preference,
     ) -> Result<Plan, Error> {
+        let index = view.index;
         let placements = topology
             .placements(index.shards)
             .ok_or_else(|| Error::Internal(format!("no placement for {} shards", index.shards)))?;
         let allow_stale = self.config.scatter.unavailable_shard_policy == UnavailableShardPolicy::Partial;
         let wanted = Wanted { placements, group, shards, preference, allow_stale };
-        Ok(cover::plan(&wanted, view))
+        let plan = cover::plan(&wanted, view);
+        let mut replicas = plan.missing.iter().flat_map(|shard| placements.values().flat_map(|p| p.replicas(*shard)));
+        if replicas.any(|node| view.is_held_back(node)) { Err(index.too_stale()) } else { Ok(plan) }
     }
 
     async fn ask(&self, node: &NodeId, call: Call) -> Result<Reply, NodeError> {
@@ -266,7 +283,7 @@ impl Cluster {
     /// Let any node answer a request that we cannot read ourselves, so that the client gets Meilisearch's own words.
     pub(super) async fn let_a_node_refuse(&self, call: Call) -> Error {
         for _ in 0..self.nodes.len().max(1) {
-            let Some(node) = self.any_live_node() else { break };
+            let Some(node) = self.node_to_refuse() else { break };
             match node.call(call.clone()).await {
                 Ok(reply) if reply.status >= 400 && reply.status < 500 => {
                     let index = self.index_of_path(&call.path);
@@ -279,6 +296,13 @@ impl Cluster {
             }
         }
         Error::ShardUnavailable { shards: BTreeSet::new() }
+    }
+
+    /// Any node that answers; one that holds the settings of all indexes as long as there is one, since refusals are about
+    /// settings, too.
+    fn node_to_refuse(&self) -> Option<&Arc<Node>> {
+        let behind: BTreeSet<NodeId> = self.indexes().iter().flat_map(|index| index.behind.keys().cloned()).collect();
+        self.any_live_node_but(&behind).or_else(|| self.any_live_node())
     }
 
     /// The index that a request to a node is about, as readers know it.

@@ -4,6 +4,8 @@
 //! as with one server, which does one task after the other: so an index that is still being filled is not swapped in
 //! before it is full. When nothing is under way the task ends at once.
 
+use std::sync::Arc;
+
 use http::Method;
 use miroir_core::error::Code;
 use miroir_core::id::IndexUid;
@@ -72,7 +74,7 @@ impl Cluster {
         }
     }
 
-    async fn has_or_awaits_documents(&self, index: &Index) -> Result<bool, Error> {
+    async fn has_or_awaits_documents(&self, index: &Arc<Index>) -> Result<bool, Error> {
         // The first documents fix the key, also while their task is under way.
         let filling = index.primary_key.is_some()
             && self.is_busy(std::slice::from_ref(&index.uid), Some(TaskKind::DocumentAdditionOrUpdate)).await?;
@@ -164,7 +166,7 @@ impl Cluster {
     }
 
     /// Tasks of these indexes are under way, of this kind or of any.
-    async fn is_busy(&self, uids: &[IndexUid], kind: Option<TaskKind>) -> Result<bool, Error> {
+    pub(super) async fn is_busy(&self, uids: &[IndexUid], kind: Option<TaskKind>) -> Result<bool, Error> {
         let query = TaskQuery {
             statuses: Some([TaskStatus::Enqueued, TaskStatus::Processing].into()),
             kinds: kind.map(|kind| [kind].into()),

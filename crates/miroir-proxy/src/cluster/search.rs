@@ -15,8 +15,10 @@ use miroir_core::merge::merge;
 use miroir_core::rules::{Pins, RuleSet};
 use miroir_core::scope::Scope;
 use miroir_core::search::{IndexView, SearchRequest, SortBy, Unreadable};
+use miroir_core::settings::Floor;
 use time::OffsetDateTime;
 
+use super::versions::Reading;
 use super::{Answer, Cluster, Error, Index};
 use crate::node::Call;
 
@@ -34,12 +36,13 @@ impl Cluster {
         body: Bytes,
         rule: Option<&[u8]>,
         over_fetch: OverFetch,
+        floor: Floor,
     ) -> Result<Answer, Error> {
         let original = |physical: &str| {
             let path = format!("/indexes/{physical}/search");
             Call::json("search", Method::POST, path, body.clone(), self.read_timeout())
         };
-        let index = self.index_to_read(uid, original).await?;
+        let index = self.index_to_read(uid, floor, original).await?;
         let original = original(index.physical.as_str());
         self.search(&index, SearchRequest::from_body(&body), rule, over_fetch, original).await
     }
@@ -54,10 +57,11 @@ impl Cluster {
         query: &str,
         rule: Option<&[u8]>,
         over_fetch: OverFetch,
+        floor: Floor,
     ) -> Result<Answer, Error> {
         let original =
             |physical: &str| Call::get("search", format!("/indexes/{physical}/search?{query}"), self.read_timeout());
-        let index = self.index_to_read(uid, original).await?;
+        let index = self.index_to_read(uid, floor, original).await?;
         let original = original(index.physical.as_str());
         let pairs: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
         self.search(&index, SearchRequest::from_query(&pairs), rule, over_fetch, original).await
@@ -66,7 +70,7 @@ impl Cluster {
     /// A search confined to what `rule`, a raw JSON filter, lets the client see.
     async fn search(
         &self,
-        index: &Index,
+        index: &Reading,
         request: Result<SearchRequest, Unreadable>,
         rule: Option<&[u8]>,
         over_fetch: OverFetch,

@@ -1,18 +1,17 @@
 //! Settings: sent to every node with the overlay, read back, committed to the catalog.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use http::Method;
 use miroir_core::id::{IndexUid, NodeId};
-use miroir_core::settings::{GATED, Settings, details, reset, strip};
+use miroir_core::settings::{GATED, Settings, details, holds, reset, strip};
 use miroir_core::task::{Effects, TaskKind};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::lanes::Turn;
 use super::search::all_shards;
-use super::stale::Reason;
-use super::write::{Accepted, Change, Step, raw, shards_of, stale_replica};
+use super::write::{Accepted, Change, Step, raw};
 use super::{Cluster, Error, Index};
 use crate::node::Call;
 
@@ -110,7 +109,7 @@ impl Cluster {
     }
 
     /// Read the settings back from the nodes that applied them and commit what they agree on. A node that reads back
-    /// something else is not to be read from.
+    /// something else, or nothing, is not to be read from.
     ///
     /// Returns false when no node could be asked: try again later.
     ///
@@ -136,29 +135,23 @@ impl Cluster {
             }
         }
         let Some(agreed) = most_common(&read) else { return Ok(false) };
-        self.distrust_dissenters(index, &read, &agreed).await?;
+        let agreeing: BTreeSet<NodeId> =
+            read.iter().filter(|(_, settings)| holds(&agreed, settings)).map(|(node, _)| node.clone()).collect();
         let patch: Option<Value> = patch.and_then(|patch| serde_json::from_str(patch.get()).ok());
         let kept = index.settings.kept(patch.as_ref());
         let committed = strip(agreed, &kept);
         self.catalog
             .update(&index.physical, |index| {
+                for node in self.nodes.keys().filter(|node| !agreeing.contains(*node)) {
+                    index.behind.entry(node.clone()).or_insert(index.settings_version);
+                }
+                index.behind.retain(|node, _| !agreeing.contains(node));
                 index.settings.clone_from(&committed);
+                index.settings_version += u64::from(patch.is_some());
                 index.updated_at = time::OffsetDateTime::now_utc();
             })
             .await?;
         Ok(true)
-    }
-
-    async fn distrust_dissenters(&self, index: &Index, read: &[(NodeId, Value)], agreed: &Value) -> Result<(), Error> {
-        let topology = self.topology();
-        let Some(placements) = topology.placements(index.shards) else { return Ok(()) };
-        for (node, value) in read.iter().filter(|(_, value)| value != agreed) {
-            tracing::error!(%node, index = %index.uid, settings = %value, "a node reads back other settings");
-            let shards = shards_of(placements, node);
-            let stale = shards.into_iter().map(|s| stale_replica(index, s, node.clone(), Reason::FailedTask));
-            self.record_stale(stale.collect()).await?;
-        }
-        Ok(())
     }
 
     /// The settings of an index as clients see them.

@@ -10,12 +10,14 @@ use miroir_core::id::{IndexUid, NodeId, ShardId};
 use miroir_core::inert::shard_filter;
 use miroir_core::merge::{merge_similar, nothing_similar};
 use miroir_core::scope::Scope;
+use miroir_core::settings::Floor;
 use miroir_core::similar::{SimilarRequest, vector_of};
 use serde_json::{Value, json};
 
 use super::read::refused;
 use super::search::{Facts, OverFetch, all_shards, elapsed_ms, filter_refusal};
-use super::{Answer, Cluster, Degraded, Error, Index};
+use super::versions::Reading;
+use super::{Answer, Cluster, Degraded, Error};
 use crate::node::Call;
 
 /// How the client asked.
@@ -44,6 +46,7 @@ impl Cluster {
         asked: Similar,
         rule: Option<&[u8]>,
         over_fetch: OverFetch,
+        floor: Floor,
     ) -> Result<Answer, Error> {
         let start = Instant::now();
         let timeout = self.read_timeout();
@@ -54,7 +57,7 @@ impl Cluster {
                 Similar::Body(body) => Call::json("similar", Method::POST, path, body.clone(), timeout),
             }
         };
-        let index = self.index_to_read(uid, original).await?;
+        let index = self.index_to_read(uid, floor, original).await?;
         let original = original(index.physical.as_str());
         let request = match &asked {
             Similar::Query(query) => {
@@ -88,7 +91,7 @@ impl Cluster {
 
     async fn near(
         &self,
-        index: &Index,
+        index: &Reading,
         request: &SimilarRequest,
         target: &Target,
         (primary_key, rule, over_fetch): (&str, Option<&[u8]>, usize),
@@ -118,7 +121,7 @@ impl Cluster {
     }
 
     /// The document of this id with its vectors, if the client may see it.
-    async fn target(&self, index: &Index, id: &str, rule: Option<&[u8]>) -> Result<Option<Target>, Error> {
+    async fn target(&self, index: &Reading, id: &str, rule: Option<&[u8]>) -> Result<Option<Target>, Error> {
         let shard = shard_of(id.as_bytes(), index.shards);
         let (path, timeout) = (format!("/indexes/{}/documents/fetch", index.physical), self.read_timeout());
         let gathered = self
@@ -140,7 +143,7 @@ impl Cluster {
     /// How many documents but the target the client's filter finds.
     async fn count_others(
         &self,
-        index: &Index,
+        index: &Reading,
         request: &SimilarRequest,
         rule: Option<&[u8]>,
     ) -> Result<(u64, Degraded), Error> {

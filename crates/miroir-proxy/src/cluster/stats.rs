@@ -1,6 +1,7 @@
 //! Statistics: documents counted once, without anything of ours.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures_util::future::join_all;
 use miroir_core::auth::Grant;
@@ -92,7 +93,7 @@ impl Cluster {
         }
     }
 
-    async fn stats_of(&self, index: &Index, wanted: StatsQuery) -> Result<IndexStats, Error> {
+    async fn stats_of(&self, index: &Arc<Index>, wanted: StatsQuery) -> Result<IndexStats, Error> {
         let documents = self.count_documents(index).await?;
         let told = self.told_by_nodes(index, wanted).await;
         // Each document is told once per replica that answered: scaled to what there is.
@@ -127,7 +128,10 @@ impl Cluster {
     async fn told_by_nodes(&self, index: &Index, wanted: StatsQuery) -> BTreeMap<NodeId, StatsOfNode> {
         let stale = self.stale.of(&index.physical);
         let live = self.nodes.values().filter(|node| {
-            node.health.state().is_live() && !stale.iter().any(|(_, stale_node)| *stale_node == node.member.id)
+            let id = &node.member.id;
+            node.health.state().is_live()
+                && !index.behind.contains_key(id)
+                && !stale.iter().any(|(_, stale_node)| stale_node == id)
         });
         let internal = if wanted.show_internal_sizes { "?showInternalDatabaseSizes=true" } else { "" };
         let path = format!("/indexes/{}/stats{internal}", index.physical);

@@ -11,6 +11,7 @@ use miroir_core::document::Format;
 use miroir_core::error::Code;
 
 use super::error::Failure;
+use super::versions::AtLeast;
 use super::{Shared, answered, body, index_uid};
 use crate::cluster::{BrowseRequest, Deletion, Ingest};
 
@@ -144,32 +145,35 @@ fn csv_delimiter(text: Option<&str>) -> Result<u8, Failure> {
 
 pub async fn get(
     State(cluster): State<Shared>,
+    AtLeast(floor): AtLeast,
     Path((uid, id)): Path<(String, String)>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Failure> {
     let uid = index_uid(&uid)?;
-    Ok(answered(StatusCode::OK, cluster.document(&uid, &id, query.as_deref().unwrap_or_default()).await?))
+    Ok(answered(StatusCode::OK, cluster.document(&uid, &id, query.as_deref().unwrap_or_default(), floor?).await?))
 }
 
 pub async fn list(
     State(cluster): State<Shared>,
+    AtLeast(floor): AtLeast,
     Path(uid): Path<String>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Failure> {
     let uid = index_uid(&uid)?;
     let request = BrowseRequest::from_query(query.as_deref().unwrap_or_default());
-    Ok(answered(StatusCode::OK, cluster.browse(&uid, request).await?))
+    Ok(answered(StatusCode::OK, cluster.browse(&uid, request, floor?).await?))
 }
 
 pub async fn fetch(
     State(cluster): State<Shared>,
+    AtLeast(floor): AtLeast,
     Path(uid): Path<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
     let uid = index_uid(&uid)?;
     let body = body::json(&headers, body).await?;
-    Ok(answered(StatusCode::OK, cluster.browse(&uid, BrowseRequest::from_body(body)).await?))
+    Ok(answered(StatusCode::OK, cluster.browse(&uid, BrowseRequest::from_body(body), floor?).await?))
 }
 
 pub async fn delete(

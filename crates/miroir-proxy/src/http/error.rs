@@ -7,6 +7,7 @@ use miroir_core::auth::Refusal;
 use miroir_core::document::SplitError;
 use miroir_core::error::{Code, ErrorBody};
 use miroir_core::id::InvalidIndexUid;
+use miroir_core::settings::InvalidFloor;
 
 use super::json;
 use crate::cluster::Error;
@@ -49,6 +50,7 @@ impl From<Error> for Failure {
             Error::Documents(error) => Self::from(error),
             Error::NoQuorum { .. } => Self::new(Code::MiroirNoQuorum, text),
             Error::ShardUnavailable { .. } => Self::new(Code::MiroirShardUnavailable, text),
+            Error::NotHeld { .. } => Self::new(Code::MiroirSettingsVersionStale, text),
             Error::Store(source) => {
                 tracing::error!(error = %source, "the store failed");
                 Self::new(Code::MiroirStoreUnavailable, "The store is unavailable; nothing was acknowledged.")
@@ -69,6 +71,12 @@ impl From<Error> for Failure {
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         Self::of(refusal.body())
+    }
+}
+
+impl From<InvalidFloor> for Failure {
+    fn from(error: InvalidFloor) -> Self {
+        Self::of(error.body())
     }
 }
 

@@ -15,6 +15,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::error::Failure;
 use super::page::{Page, PageCodes};
+use super::versions::AtLeast;
 use super::{Shared, answered, body, index_uid, json};
 use crate::cluster::Index;
 
@@ -110,13 +111,14 @@ pub async fn stats(
 
 pub async fn fields(
     State(cluster): State<Shared>,
+    AtLeast(floor): AtLeast,
     Path(uid): Path<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
     let uid = index_uid(&uid)?;
     let body = body::json(&headers, body).await?;
-    Ok(answered(StatusCode::OK, cluster.fields(&uid, body).await?))
+    Ok(answered(StatusCode::OK, cluster.fields(&uid, body, floor?).await?))
 }
 
 pub(super) fn members(body: &[u8], known: &[&str]) -> Result<Map<String, Value>, Failure> {

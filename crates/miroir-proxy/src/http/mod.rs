@@ -19,6 +19,7 @@ mod settings;
 mod swap_indexes;
 mod tasks;
 mod unsupported;
+mod versions;
 mod webhooks;
 mod work;
 
@@ -196,6 +197,7 @@ fn answered(status: StatusCode, answer: Answer) -> Response {
     if let Some(degraded) = answer.degraded.header().and_then(|text| HeaderValue::try_from(text).ok()) {
         response.headers_mut().insert(DEGRADED, degraded);
     }
+    versions::tell(&answer.degraded.settings, response.headers_mut());
     response
 }
 

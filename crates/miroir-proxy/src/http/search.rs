@@ -14,6 +14,7 @@ use miroir_core::error::{Code, ErrorBody};
 use miroir_core::id::IndexUid;
 
 use super::error::Failure;
+use super::versions::AtLeast;
 use super::{Shared, answered, body, index_uid};
 use crate::cluster::{Error, OverFetch, Rule, Similar};
 
@@ -44,6 +45,7 @@ fn foreign_index() -> ErrorBody {
 pub async fn post(
     State(cluster): State<Shared>,
     Extension(grant): Extension<Grant>,
+    AtLeast(floor): AtLeast,
     Path(uid): Path<String>,
     headers: HeaderMap,
     body: Body,
@@ -52,37 +54,43 @@ pub async fn post(
     let body = body::json(&headers, body).await?;
     Ok(answered(
         StatusCode::OK,
-        cluster.search_body(&uid, body, rule(&grant, &uid).as_deref(), over_fetch(&headers)?).await?,
+        cluster.search_body(&uid, body, rule(&grant, &uid).as_deref(), over_fetch(&headers)?, floor?).await?,
     ))
 }
 
 pub async fn get(
     State(cluster): State<Shared>,
     Extension(grant): Extension<Grant>,
+    AtLeast(floor): AtLeast,
     Path(uid): Path<String>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let uid = index_uid(&uid)?;
     let (query, over_fetch) = (query.unwrap_or_default(), over_fetch(&headers)?);
-    Ok(answered(StatusCode::OK, cluster.search_query(&uid, &query, rule(&grant, &uid).as_deref(), over_fetch).await?))
+    Ok(answered(
+        StatusCode::OK,
+        cluster.search_query(&uid, &query, rule(&grant, &uid).as_deref(), over_fetch, floor?).await?,
+    ))
 }
 
 pub async fn facets(
     State(cluster): State<Shared>,
     Extension(grant): Extension<Grant>,
+    AtLeast(floor): AtLeast,
     Path(uid): Path<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
     let uid = index_uid(&uid)?;
     let body = body::json(&headers, body).await?;
-    Ok(answered(StatusCode::OK, cluster.facet_search(&uid, body, rule(&grant, &uid).as_deref()).await?))
+    Ok(answered(StatusCode::OK, cluster.facet_search(&uid, body, rule(&grant, &uid).as_deref(), floor?).await?))
 }
 
 pub async fn multi(
     State(cluster): State<Shared>,
     Extension(grant): Extension<Grant>,
+    AtLeast(floor): AtLeast,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
@@ -91,12 +99,13 @@ pub async fn multi(
         true => Ok(rule(&grant, uid).map(Bytes::from)),
         false => Err(Error::Refused { status: 403, body: foreign_index() }),
     };
-    Ok(answered(StatusCode::OK, cluster.multi_search(body, rules, over_fetch(&headers)?).await?))
+    Ok(answered(StatusCode::OK, cluster.multi_search(body, rules, over_fetch(&headers)?, floor?).await?))
 }
 
 pub async fn similar_by_body(
     State(cluster): State<Shared>,
     Extension(grant): Extension<Grant>,
+    AtLeast(floor): AtLeast,
     Path(uid): Path<String>,
     headers: HeaderMap,
     body: Body,
@@ -105,18 +114,21 @@ pub async fn similar_by_body(
     let body = body::json(&headers, body).await?;
     Ok(answered(
         StatusCode::OK,
-        cluster.similar(&uid, Similar::Body(body), rule(&grant, &uid).as_deref(), over_fetch(&headers)?).await?,
+        cluster
+            .similar(&uid, Similar::Body(body), rule(&grant, &uid).as_deref(), over_fetch(&headers)?, floor?)
+            .await?,
     ))
 }
 
 pub async fn similar_by_query(
     State(cluster): State<Shared>,
     Extension(grant): Extension<Grant>,
+    AtLeast(floor): AtLeast,
     Path(uid): Path<String>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let uid = index_uid(&uid)?;
     let (query, over_fetch) = (Similar::Query(query.unwrap_or_default()), over_fetch(&headers)?);
-    Ok(answered(StatusCode::OK, cluster.similar(&uid, query, rule(&grant, &uid).as_deref(), over_fetch).await?))
+    Ok(answered(StatusCode::OK, cluster.similar(&uid, query, rule(&grant, &uid).as_deref(), over_fetch, floor?).await?))
 }

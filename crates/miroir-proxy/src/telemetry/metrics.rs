@@ -90,6 +90,8 @@ struct Inner {
     owned_shards: Gauge,
     queue_depth: Family<JobTypeLabels, Gauge>,
     leader: Family<ScopeLabels, Gauge>,
+    settings_mismatches: Counter,
+    settings_repairs: Counter,
 }
 
 impl Default for Metrics {
@@ -117,6 +119,8 @@ impl Default for Metrics {
             owned_shards: Gauge::default(),
             queue_depth: Family::default(),
             leader: Family::default(),
+            settings_mismatches: Counter::default(),
+            settings_repairs: Counter::default(),
         };
         Self(Arc::new(inner.registered()))
     }
@@ -146,6 +150,9 @@ impl Inner {
         r.register("scatter_retries", "Node requests repeated on another replica", self.scatter_retries.clone());
         r.register("ingest_bytes_in_flight", "Bytes of document bodies held", self.ingest_bytes.clone());
         r.register("background_queue_depth", "Jobs that are not done", self.queue_depth.clone());
+        let (mismatch, repair) = (self.settings_mismatches.clone(), self.settings_repairs.clone());
+        r.register("settings_hash_mismatch", "Nodes found with other settings than expected", mismatch);
+        r.register("settings_drift_repair", "Nodes with changed settings that were repaired", repair);
         r.register("leader", "Scopes of this kind that this instance leads", self.leader.clone());
         self
     }
@@ -239,6 +246,16 @@ impl Metrics {
     /// How many tasks there are.
     pub fn tasks_remembered(&self, tasks: u64) {
         self.0.task_registry_size.set(tasks as i64);
+    }
+
+    /// So many more nodes read back something else.
+    pub fn settings_mismatches(&self, more: u32) {
+        self.0.settings_mismatches.inc_by(more.into());
+    }
+
+    /// A node that somebody else had changed was brought back to the committed settings.
+    pub fn settings_repaired(&self) {
+        self.0.settings_repairs.inc();
     }
 
     /// Document bodies held right now.

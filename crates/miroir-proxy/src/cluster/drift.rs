@@ -1,0 +1,337 @@
+//! Nodes that do not hold the committed settings: those that missed a change, and those that somebody else changed. They
+//! are found, brought up to date, and read again.
+//!
+//! Invariant: a node is taken for one that holds the committed settings only after it has read them back, in the turn of the
+//! index, so that no change can begin between the reading and the record of it.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::Method;
+use miroir_core::id::{IndexUid, NodeId, ShardId};
+use miroir_core::settings::drift::{Drift, Pair as Facts, check};
+use miroir_core::settings::towards;
+use miroir_core::task::{TaskKind, TaskStatus};
+use miroir_work::Backoff;
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::sync::Notify;
+
+use super::lanes::Turn;
+use super::write::shards_of;
+use super::{Cluster, Error, Index};
+use crate::node::{Call, Node};
+
+/// Between two looks at a node's task.
+const LOOK: Backoff = Backoff { from: Duration::from_millis(20), to: Duration::from_secs(1) };
+/// Between two attempts to bring a node to the committed settings.
+const AGAIN: Backoff = Backoff { from: Duration::from_millis(250), to: Duration::from_secs(5) };
+
+/// An index, as nodes call it, on a node.
+pub type Pair = (IndexUid, NodeId);
+
+/// The pairs that somebody else changed, until they are repaired.
+#[derive(Default)]
+pub struct Drifted {
+    pairs: Mutex<BTreeSet<Pair>>,
+    found: Notify,
+}
+
+impl Drifted {
+    fn add(&self, pair: Pair) {
+        self.pairs.lock().unwrap_or_else(PoisonError::into_inner).insert(pair);
+        self.found.notify_one();
+    }
+
+    fn remove(&self, pair: &Pair) -> bool {
+        self.pairs.lock().unwrap_or_else(PoisonError::into_inner).remove(pair)
+    }
+
+    fn all(&self) -> BTreeSet<Pair> {
+        self.pairs.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// How near a node came to the committed settings in one step.
+enum Approach {
+    /// It holds them, and is recorded as such.
+    Holds,
+    /// Others were committed in this moment.
+    Overtaken,
+    /// It was sent what it needs to hold those of this version, and does it in this task.
+    Told { version: u64, task: u64 },
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Enqueued {
+    task_uid: u64,
+}
+
+#[derive(Deserialize)]
+struct TaskOfNode {
+    status: TaskStatus,
+    error: Option<Value>,
+}
+
+fn not_held(node: &NodeId, why: impl ToString) -> Error {
+    Error::NotHeld { node: node.to_string(), why: why.to_string() }
+}
+
+impl Cluster {
+    /// Whether this instance takes care of the settings of an index on a node.
+    pub fn owns_settings(&self, physical: &IndexUid, node: &NodeId) -> bool {
+        self.peers.owns(&format!("settings/{physical}/{node}"))
+    }
+
+    /// Wait until drift is found.
+    pub async fn drift_found(&self) {
+        self.drifted.found.notified().await;
+    }
+
+    /// The nodes that can be brought to the settings of an index now, as far as this instance takes care of them.
+    pub fn pairs_behind(&self) -> BTreeSet<Pair> {
+        let mut pairs = self.drifted.all();
+        for index in self.indexes().iter().filter(|index| !index.changing) {
+            let owned = index.behind.keys().filter(|node| self.owns_settings(&index.physical, node));
+            pairs.extend(owned.map(|node| (index.physical.clone(), node.clone())));
+        }
+        pairs.retain(|(_, node)| self.is_live(node));
+        pairs
+    }
+
+    /// Look whether a node holds the settings of an index, and note it when it does not: who is behind is brought up to date.
+    ///
+    /// # Errors
+    /// When the node does not answer, or the store cannot be written.
+    pub async fn check_drift(&self, before: &Index, node: &NodeId) -> Result<(), Error> {
+        let Some(index) = self.catalog.now(before) else { return Ok(()) };
+        match self.look(&index, node, &self.settings_of_node(&index, node).await?) {
+            Drift::None | Drift::Wait | Drift::CatchUp => return Ok(()),
+            Drift::Record(_) | Drift::Repair | Drift::Report => {}
+        }
+        // A change may be on its way that this instance has not heard of; in the turn there is none.
+        let Some((turn, index)) = self.turn_of(&index.physical).await? else { return Ok(()) };
+        let read = self.settings_of_node(&index, node).await?;
+        match self.look_closely(&index, node, &read).await? {
+            Drift::None | Drift::Wait | Drift::CatchUp => Ok(()),
+            Drift::Record(version) => {
+                self.catalog.caught_up(&index.physical, node, version, turn.fence()).await?;
+                Ok(())
+            }
+            Drift::Report => {
+                self.note_drift(&index, node);
+                Ok(())
+            }
+            Drift::Repair => {
+                self.note_drift(&index, node);
+                if self.can_do_without(&index, node) {
+                    self.catalog.mistrust(&index.physical, node, index.settings_version, turn.fence()).await?;
+                }
+                self.drifted.add((index.physical.clone(), node.clone()));
+                Ok(())
+            }
+        }
+    }
+
+    fn note_drift(&self, index: &Index, node: &NodeId) {
+        self.metrics.settings_mismatches(1);
+        let (index, version) = (&index.uid, index.settings_version);
+        tracing::warn!(%node, %index, version, "a node holds other settings than were committed");
+    }
+
+    /// Whether other nodes can answer for all that this one holds of an index.
+    fn can_do_without(&self, index: &Index, node: &NodeId) -> bool {
+        let topology = self.topology();
+        let Some(groups) = topology.placements(index.shards) else { return false };
+        let stale = self.stale.of(&index.physical);
+        let usable = |shard: ShardId, other: &NodeId| {
+            let trusted = !index.behind.contains_key(other) && !stale.contains(&(shard, other.clone()));
+            other != node && trusted && self.is_live(other)
+        };
+        let others = |shard: ShardId| groups.values().flat_map(move |placement| placement.replicas(shard));
+        shards_of(groups, node).into_iter().all(|shard| others(shard).any(|other| usable(shard, other)))
+    }
+
+    /// Bring a node to the committed settings of an index, whatever it holds now, and read from it again. Waits for the
+    /// node's task for as long as the node lives.
+    ///
+    /// # Errors
+    /// [`Error::NotHeld`] when it does not come to hold them, or a change of settings is under way; as [`Lanes::turn`]; when
+    /// the store cannot be written.
+    ///
+    /// [`Lanes::turn`]: super::lanes::Lanes::turn
+    pub async fn bring_up_to_date(&self, index: &Index, node: &NodeId) -> Result<(), Error> {
+        let mut told = None;
+        let mut attempts = 0;
+        loop {
+            let (version, task) = match self.approach(&index.physical, node).await? {
+                Approach::Holds => return Ok(()),
+                Approach::Overtaken => continue,
+                Approach::Told { version, task } => (version, task),
+            };
+            if told.replace(version) != Some(version) {
+                attempts = 0;
+            }
+            attempts += 1;
+            let ended = self.end_of(node, task).await;
+            if attempts > self.config.settings_broadcast.max_repair_retries {
+                // What it holds after the last attempt is what counts.
+                return match self.approach_no_more(&index.physical, node).await? {
+                    true => Ok(()),
+                    false => Err(ended.err().unwrap_or_else(|| not_held(node, "it reads something else back"))),
+                };
+            }
+            if let Err(error) = ended {
+                tracing::debug!(%node, index = %index.uid, %error, "a node did not take settings; trying again");
+                tokio::time::sleep(AGAIN.after(attempts)).await;
+            }
+        }
+    }
+
+    /// The same, of a pair from [`Cluster::pairs_behind`].
+    ///
+    /// # Errors
+    /// As [`Cluster::bring_up_to_date`].
+    pub async fn catch_up_pair(&self, pair: &Pair) -> Result<(), Error> {
+        match self.catalog.by_physical(&pair.0) {
+            Some(index) => self.bring_up_to_date(&index, &pair.1).await,
+            None => {
+                self.drifted.remove(pair);
+                Ok(())
+            }
+        }
+    }
+
+    async fn approach(&self, physical: &IndexUid, node: &NodeId) -> Result<Approach, Error> {
+        let Some((turn, index)) = self.turn_of(physical).await? else { return Ok(Approach::Holds) };
+        let read = self.settings_of_node(&index, node).await?;
+        match self.look_closely(&index, node, &read).await? {
+            Drift::Wait => Err(not_held(node, "a change of settings is under way")),
+            Drift::None | Drift::Record(_) => self.record(&turn, &index, node).await,
+            Drift::CatchUp | Drift::Repair | Drift::Report => self.send_difference(&index, node, &read).await,
+        }
+    }
+
+    /// Whether it holds the settings now.
+    async fn approach_no_more(&self, physical: &IndexUid, node: &NodeId) -> Result<bool, Error> {
+        let Some((turn, index)) = self.turn_of(physical).await? else { return Ok(true) };
+        let read = self.settings_of_node(&index, node).await?;
+        match self.look_closely(&index, node, &read).await? {
+            Drift::None | Drift::Record(_) => Ok(matches!(self.record(&turn, &index, node).await?, Approach::Holds)),
+            Drift::Wait | Drift::CatchUp | Drift::Repair | Drift::Report => Ok(false),
+        }
+    }
+
+    /// The node has read back what was committed.
+    async fn record(&self, turn: &Turn, index: &Index, node: &NodeId) -> Result<Approach, Error> {
+        let version = index.settings_version;
+        if !self.catalog.caught_up(&index.physical, node, version, turn.fence()).await? {
+            return Ok(Approach::Overtaken);
+        }
+        if self.drifted.remove(&(index.physical.clone(), node.clone())) {
+            self.metrics.settings_repaired();
+        }
+        tracing::info!(%node, index = %index.uid, version, "a node holds the committed settings");
+        Ok(Approach::Holds)
+    }
+
+    /// The caller has the turn, and the node has shown that the index is there: it is not made anew by this.
+    async fn send_difference(&self, index: &Index, node: &NodeId, read: &Value) -> Result<Approach, Error> {
+        let committed = self.settings_on_nodes(index);
+        let committed = committed.ok_or_else(|| not_held(node, "no settings were ever committed"))?;
+        let patch = towards(&committed, read, &index.secrets).to_string().into_bytes();
+        let path = format!("/indexes/{}/settings", index.physical);
+        let call = Call::json("settings_repair", Method::PATCH, path, patch, self.read_timeout());
+        let reply = self.known(node)?.call(call).await.map_err(|error| not_held(node, error))?;
+        let enqueued = serde_json::from_slice::<Enqueued>(&reply.body).ok().filter(|_| reply.status == 202);
+        let enqueued = enqueued.ok_or_else(|| {
+            not_held(node, format!("{} to a change: {}", reply.status, String::from_utf8_lossy(&reply.body)))
+        })?;
+        Ok(Approach::Told { version: index.settings_version, task: enqueued.task_uid })
+    }
+
+    /// Wait for a node's task for as long as the node lives: it may have to index everything anew.
+    async fn end_of(&self, id: &NodeId, task: u64) -> Result<(), Error> {
+        let node = self.known(id)?;
+        let mut looks = 0_u32;
+        loop {
+            looks = looks.saturating_add(1);
+            tokio::time::sleep(LOOK.after(looks)).await;
+            if !self.is_live(id) {
+                return Err(not_held(id, "it does not answer"));
+            }
+            let Ok(reply) = node.call(Call::get("tasks", format!("/tasks/{task}"), self.read_timeout())).await else {
+                continue;
+            };
+            let told = serde_json::from_slice::<TaskOfNode>(&reply.body).ok().filter(|_| reply.status == 200);
+            match told {
+                Some(TaskOfNode { status: TaskStatus::Succeeded, .. }) => return Ok(()),
+                Some(TaskOfNode { status: TaskStatus::Enqueued | TaskStatus::Processing, .. }) => {}
+                Some(TaskOfNode { status: TaskStatus::Failed | TaskStatus::Canceled, error }) => {
+                    let error = error.map_or_else(|| "canceled".to_owned(), |error| error.to_string());
+                    return Err(not_held(id, format!("its task {task} did not succeed: {error}")));
+                }
+                None => return Err(not_held(id, format!("{} to a question about task {task}", reply.status))),
+            }
+        }
+    }
+
+    /// The turn of an index, whatever its name is by now, and the index as the store has it. None: it is gone.
+    async fn turn_of(&self, physical: &IndexUid) -> Result<Option<(Turn, Arc<Index>)>, Error> {
+        loop {
+            let Some(known) = self.catalog.by_physical(physical) else { return Ok(None) };
+            let turn = self.turn(&known.uid).await?;
+            if self.store.is_shared() {
+                self.catalog.refresh(&known.uid).await?;
+            }
+            match self.catalog.by_physical(physical) {
+                Some(index) if index.uid == known.uid => return Ok(Some((turn, index))),
+                Some(_) | None => {}
+            }
+        }
+    }
+
+    fn known(&self, id: &NodeId) -> Result<&Arc<Node>, Error> {
+        self.node(id).ok_or_else(|| not_held(id, "it is not a member"))
+    }
+
+    async fn settings_of_node(&self, index: &Index, id: &NodeId) -> Result<Value, Error> {
+        let path = format!("/indexes/{}/settings", index.physical);
+        let call = Call::get("settings_check", path, self.read_timeout());
+        let reply = self.known(id)?.call(call).await.map_err(|error| not_held(id, error))?;
+        let read = serde_json::from_slice(&reply.body).ok().filter(|_| reply.status == 200);
+        read.ok_or_else(|| {
+            not_held(id, format!("{} to a question: {}", reply.status, String::from_utf8_lossy(&reply.body)))
+        })
+    }
+
+    /// What nodes hold that hold the committed settings.
+    fn settings_on_nodes(&self, index: &Index) -> Option<Value> {
+        index.settings.on_nodes(index.shards, self.config.facets.node_multiplier)
+    }
+
+    fn look(&self, index: &Index, node: &NodeId, read: &Value) -> Drift {
+        let committed = self.settings_on_nodes(index);
+        check(&Facts {
+            committed: committed.as_ref(),
+            version: index.settings_version,
+            recorded: (!index.behind.contains_key(node)).then_some(index.settings_version),
+            read,
+            broadcast: index.changing,
+            auto_repair: self.config.settings_drift_check.auto_repair,
+        })
+    }
+
+    /// The same, and as long as the task of a change has not ended there is something to wait for. The caller has the turn.
+    async fn look_closely(&self, index: &Index, node: &NodeId, read: &Value) -> Result<Drift, Error> {
+        match self.look(index, node, read) {
+            calm @ (Drift::None | Drift::Wait) => Ok(calm),
+            other @ (Drift::Record(_) | Drift::CatchUp | Drift::Repair | Drift::Report) => {
+                let busy = self.is_busy(std::slice::from_ref(&index.uid), Some(TaskKind::SettingsUpdate)).await?;
+                Ok(if busy { Drift::Wait } else { other })
+            }
+        }
+    }
+}
