@@ -15,6 +15,7 @@ pub mod cluster;
 pub mod config;
 pub mod dataset;
 pub mod differential;
+pub mod faults;
 pub mod instance;
 pub mod jwt;
 pub mod names;
@@ -34,6 +35,7 @@ pub mod wait;
 
 pub use client::{Answer, Client};
 pub use cluster::{Cluster, ClusterBuilder};
+pub use faults::{Fault, Faults};
 pub use instance::Instance;
 pub use node::Node;
 pub use rng::Rng;
