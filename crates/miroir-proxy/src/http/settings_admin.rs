@@ -19,10 +19,9 @@ pub async fn repair(State(cluster): State<Shared>, Path(uid): Path<String>) -> R
     let nodes: Vec<Value> = repaired
         .iter()
         .map(|(node, outcome)| {
-            let (outcome, error) = match serde_json::to_value(outcome).unwrap_or_default() {
-                Value::Object(failed) => ("failed".into(), failed.get("failed").and_then(|f| f.get("error")).cloned()),
-                outcome => (outcome, None),
-            };
+            let outcome = serde_json::to_value(outcome).unwrap_or_default();
+            let error = outcome.pointer("/failed/error").cloned();
+            let outcome = if outcome.is_object() { "failed".into() } else { outcome };
             json!({ "node": node, "outcome": outcome, "error": error })
         })
         .collect();

@@ -81,7 +81,7 @@ fn read_back(record: &mut Record, facts: &Facts, policy: &Policy) {
     }
     let applied = record.nodes(|part| matches!(part.stage, Stage::Applied { .. }));
     let read = |node: &NodeId| facts.heard.settings.get(node);
-    let readings = || applied.iter().filter_map(|node| read(node));
+    let readings = || applied.iter().filter_map(&read);
     let secrets = record.proposal.secrets.after(&record.proposal.patch);
     match &record.agreed {
         None if !applied.is_empty() && readings().count() == applied.len() => {

@@ -254,10 +254,8 @@ impl Line {
 
 /// Tasks of one index end in the order in which they were asked for.
 fn in_order(step: LineStep, facts: &LineFacts) -> LineStep {
-    match step {
-        LineStep::Conclude(_) if facts.earlier_open => LineStep::Look,
-        step => step,
-    }
+    let ends = matches!(step, LineStep::Conclude(_));
+    if ends && facts.earlier_open { LineStep::Look } else { step }
 }
 
 /// The patch that brings an index into being: what every index has on nodes, and the change over it.

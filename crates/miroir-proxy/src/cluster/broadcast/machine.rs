@@ -75,10 +75,8 @@ pub(super) fn subject(scope: &str) -> Result<IndexUid, NotActed> {
 }
 
 pub(super) fn not_acted(error: Error) -> NotActed {
-    match error {
-        Error::Store(source) => NotActed(source.to_string()),
-        error => NotActed(error.to_string()),
-    }
+    // What the store said is for operators.
+    if let Error::Store(source) = error { NotActed(source.to_string()) } else { NotActed(error.to_string()) }
 }
 
 impl Seen {

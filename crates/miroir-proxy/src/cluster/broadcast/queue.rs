@@ -68,12 +68,14 @@ impl Cluster {
             if !(400..500).contains(&reply.status) {
                 continue;
             }
-            return match refused(&reply) {
-                Error::Refused { body, .. } if body.code == "invalid_index_uid" => Ok(()),
-                // It says nothing about the settings.
-                Error::Refused { status: 401 | 403 | 408 | 429, .. } => continue,
-                refusal => Err(refusal.naming(index)),
-            };
+            let refusal = refused(&reply);
+            if matches!(&refusal, Error::Refused { body, .. } if body.code == "invalid_index_uid") {
+                return Ok(());
+            }
+            // These say nothing about the settings.
+            if !matches!(reply.status, 401 | 403 | 408 | 429) {
+                return Err(refusal.naming(index));
+            }
         }
         Err(Error::NoQuorum { shards: all_shards(index).into_iter().collect() })
     }

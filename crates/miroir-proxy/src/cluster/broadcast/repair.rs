@@ -24,7 +24,8 @@ const LOOK: std::time::Duration = std::time::Duration::from_millis(50);
 #[serde(rename_all = "camelCase")]
 pub enum Repaired {
     /// It has read back the committed settings.
-    Repaired,
+    #[serde(rename = "repaired")]
+    Done,
     /// It does not answer; it is brought up to date when it is back.
     Unreachable,
     /// It has no such index.
@@ -138,6 +139,6 @@ impl Cluster {
         };
         self.catalog.amend(&index.physical, index.created_at, write, Batch::default()).await?;
         let now = self.catalog.by_physical(&index.physical).filter(|now| at(now));
-        Ok(if now.is_some() { Repaired::Repaired } else { Repaired::Overtaken })
+        Ok(if now.is_some() { Repaired::Done } else { Repaired::Overtaken })
     }
 }
