@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::client::Client;
 use crate::config;
 use crate::disk::SmallDisk;
+use crate::faults::Faults;
 use crate::instance::Instance;
 use crate::node::{NODE_KEY, Node, START_BOUND, Scratch};
 use crate::redis::Redis;
@@ -22,10 +23,18 @@ pub struct ClusterBuilder {
     shards: usize,
     instances: usize,
     disk: Option<usize>,
+    faults: bool,
     overrides: Vec<(String, Value)>,
 }
 
 impl ClusterBuilder {
+    /// With a relay in front of every node that can spoil requests.
+    #[must_use]
+    pub fn faults(mut self) -> Self {
+        self.faults = true;
+        self
+    }
+
     /// Nodes altogether, spread evenly over the groups.
     #[must_use]
     pub fn nodes(mut self, nodes: usize) -> Self {
@@ -93,7 +102,9 @@ impl ClusterBuilder {
         }
         let redis = (self.instances > 1).then(|| Redis::start(scratch.path()));
         let instances = (0..self.instances).map(|i| Instance::new(i, scratch.path())).collect();
-        let mut cluster = Cluster { instances, redis, nodes, layout: self, scratch };
+        let socket = |node: &Node| node.address().trim_start_matches("http://").to_owned();
+        let faults = nodes.iter().filter(|_| self.faults).map(|node| Faults::before(socket(node))).collect();
+        let mut cluster = Cluster { instances, redis, nodes, faults, layout: self, scratch };
         std::fs::create_dir(cluster.store_dir()).unwrap_or_else(|error| panic!("a directory for the store: {error}"));
         for i in 0..cluster.instances.len() {
             cluster.write_config(i);
@@ -113,6 +124,7 @@ pub struct Cluster {
     instances: Vec<Instance>,
     redis: Option<Redis>,
     nodes: Vec<Node>,
+    faults: Vec<Faults>,
     layout: ClusterBuilder,
     // Last, so that the processes are gone before their files.
     scratch: Scratch,
@@ -122,7 +134,16 @@ impl Cluster {
     /// Three nodes, one group, two replicas, 16 shards, one orchestrator, unless said otherwise.
     pub fn builder() -> ClusterBuilder {
         let overrides = Vec::new();
-        ClusterBuilder { nodes: 3, groups: 1, replication_factor: 2, shards: 16, instances: 1, disk: None, overrides }
+        ClusterBuilder {
+            nodes: 3,
+            groups: 1,
+            replication_factor: 2,
+            shards: 16,
+            instances: 1,
+            faults: false,
+            disk: None,
+            overrides,
+        }
     }
 
     fn store_dir(&self) -> PathBuf {
@@ -145,7 +166,7 @@ impl Cluster {
         file["shards"] = json!(layout.shards);
         file["replication_factor"] = json!(layout.replication_factor);
         file["replica_groups"] = json!(layout.groups);
-        let member = |(i, node): (usize, &Node)| json!({ "id": format!("node-{i}"), "address": node.address(), "replica_group": i * layout.groups / layout.nodes });
+        let member = |(i, node): (usize, &Node)| json!({ "id": format!("node-{i}"), "address": self.faults.get(i).map_or_else(|| node.address(), Faults::address), "replica_group": i * layout.groups / layout.nodes });
         file["nodes"] = self.nodes.iter().enumerate().map(member).collect();
         for (path, value) in &layout.overrides {
             config::set(&mut file, path, value.clone());
@@ -216,6 +237,14 @@ impl Cluster {
     /// A client of one node, past the orchestrator.
     pub fn node_client(&self, node: usize) -> Client {
         self.nodes[node].client()
+    }
+
+    /// What spoils the requests to one node.
+    ///
+    /// # Panics
+    /// When the cluster was not built with faults.
+    pub fn faults(&self, node: usize) -> &Faults {
+        &self.faults[node]
     }
 
     /// The nodes.

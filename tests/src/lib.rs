@@ -16,6 +16,7 @@ pub mod config;
 pub mod dataset;
 pub mod differential;
 pub mod disk;
+pub mod faults;
 pub mod instance;
 pub mod jwt;
 pub mod names;
@@ -35,6 +36,7 @@ pub mod wait;
 
 pub use client::{Answer, Client};
 pub use cluster::{Cluster, ClusterBuilder};
+pub use faults::{Fault, Faults};
 pub use instance::Instance;
 pub use node::Node;
 pub use rng::Rng;

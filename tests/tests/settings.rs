@@ -34,7 +34,7 @@ fn what_is_read_back_is_what_one_server_shows() {
 fn every_setting_has_its_own_route() {
     let twin = Twin::shared();
     twin.create("routes");
-    let routes: [(&str, &str, Value); 17] = [
+    let routes: [(&str, &str, Value); 20] = [
         ("PUT", "displayed-attributes", json!(["a"])),
         ("PUT", "searchable-attributes", json!(["a", "b"])),
         ("PUT", "filterable-attributes", json!(["a", "b"])),
@@ -49,6 +49,9 @@ fn every_setting_has_its_own_route() {
         ("PUT", "proximity-precision", json!("byAttribute")),
         ("PUT", "search-cutoff-ms", json!(700)),
         ("PUT", "prefix-search", json!("disabled")),
+        ("PUT", "localized-attributes", json!([{ "attributePatterns": ["a*"], "locales": ["fra"] }])),
+        ("PUT", "facet-search", json!(false)),
+        ("PATCH", "embedders", json!({ "own": { "source": "userProvided", "dimensions": 3 } })),
         ("PATCH", "typo-tolerance", json!({ "enabled": false })),
         ("PATCH", "faceting", json!({ "maxValuesPerFacet": 9 })),
         ("PATCH", "pagination", json!({ "maxTotalHits": 9 })),

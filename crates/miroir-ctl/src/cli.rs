@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::{config, task};
+use crate::commands::{config, settings, task};
 
 /// Looks at and operates a Miroir cluster.
 ///
@@ -59,12 +59,32 @@ pub enum Command {
     Leases,
     /// Queued work: what is done, by whom, and what went wrong.
     Jobs,
+    /// Settings of an index on its nodes.
+    #[command(subcommand)]
+    Settings(SettingsCommand),
     /// Tasks.
     #[command(subcommand)]
     Task(TaskCommand),
     /// Configuration files.
     #[command(subcommand)]
     Config(ConfigCommand),
+}
+
+/// Commands about settings.
+#[derive(Debug, Subcommand)]
+pub enum SettingsCommand {
+    /// How a change of settings stands, and what each node holds. Exits with 1 when the index takes no documents.
+    Status {
+        /// The index.
+        #[arg(value_parser = settings::parse_uid)]
+        uid: String,
+    },
+    /// Bring nodes that are behind to the committed settings. Exits with 1 when one could not be.
+    Repair {
+        /// The index.
+        #[arg(value_parser = settings::parse_uid)]
+        uid: String,
+    },
 }
 
 /// Commands about tasks.

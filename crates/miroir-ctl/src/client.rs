@@ -10,6 +10,7 @@ use crate::credentials;
 use crate::failure::Failure;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
+const LONG: Duration = Duration::from_secs(600);
 /// The largest answer that is read; a topology of 1024 nodes is far smaller.
 const MAX_ANSWER_BYTES: u64 = 64 * 1024 * 1024;
 
@@ -50,7 +51,23 @@ impl Client {
         if let Some(key) = &self.key {
             request = request.header("Authorization", format!("Bearer {key}"));
         }
-        let mut response = request.call().map_err(|error| self.transport(&error))?;
+        self.read(request.call())
+    }
+
+    /// POST to a path under `/_miroir`, without a body; anything but 200 is a refusal in Miroir's own words. What is done
+    /// takes its time.
+    pub fn post(&self, path: &str) -> Result<Value, Failure> {
+        let request = self.agent.post(format!("{}/_miroir{path}", self.url));
+        let mut request = request.config().timeout_global(Some(LONG)).build();
+        if let Some(key) = &self.key {
+            request = request.header("Authorization", format!("Bearer {key}"));
+        }
+        let answer = self.read(request.send_empty())?;
+        if answer.status == 200 { Ok(answer.body) } else { Err(self.refusal(answer)) }
+    }
+
+    fn read(&self, answered: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<Answer, Failure> {
+        let mut response = answered.map_err(|error| self.transport(&error))?;
         let status = response.status().as_u16();
         let bytes = response.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_vec();
         let bytes = bytes.map_err(|error| self.transport(&error))?;

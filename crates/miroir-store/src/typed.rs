@@ -35,6 +35,11 @@ impl<T> TypedTable<T> {
         Self { table, of: PhantomData }
     }
 
+    /// Which table it is.
+    pub(crate) const fn table(&self) -> Table {
+        self.table
+    }
+
     /// Delete, if it is there at all.
     pub fn delete(&self, key: &str) -> Write {
         Write::Delete { table: self.table, key: key.into() }

@@ -119,7 +119,8 @@ where
     /// Change records. `plan` sees them and says what they are to be; it is asked again when somebody else was faster.
     ///
     /// # Errors
-    /// What `plan` refuses; [`StoreError::Conflict`] when others were always faster; else as [`Store::commit`]: then
+    /// What `plan` refuses; [`StoreError::Conflict`] when others were always faster, or when it is about a record of
+    /// another table; else as [`Store::commit`]: then
     /// memory is as before, and follows if the store was written after all.
     pub async fn change<R, E: From<StoreError>>(
         &self,
@@ -132,7 +133,8 @@ where
             let (edit, result) = plan(&state.records)?;
             match self.try_change(&state.records, edit).await {
                 Ok(committed) => return Ok((result, committed)),
-                Err((StoreError::Conflict { .. }, keys)) if lost < ATTEMPTS => {
+                // A conflict about something else of the batch is for whoever wants it.
+                Err((StoreError::Conflict { table, .. }, keys)) if table == self.table.table() && lost < ATTEMPTS => {
                     lost += 1;
                     for key in keys {
                         let found = self.table.get(&*self.store, &key).await?;

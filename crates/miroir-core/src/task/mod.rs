@@ -47,9 +47,9 @@ pub struct NodeTask {
 pub struct Effects {
     /// The index exists for clients from then on; a failed creation takes it out of the catalog.
     pub creates_index: bool,
-    /// The client's settings patch to commit, as the JSON text of one object.
+    /// The task is a change of settings, which ends together with its broadcast.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub settings: Option<Box<RawValue>>,
+    pub broadcast: Option<BroadcastTask>,
     /// The primary key that the index has from then on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub primary_key: Option<String>,
@@ -75,6 +75,16 @@ pub struct Effects {
     pub rules: Option<RuleChange>,
 }
 
+/// What ties a task to a broadcast of settings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BroadcastTask {
+    /// The change bears the same.
+    pub token: String,
+    /// The version of the settings from then on, when the task has succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
+}
+
 /// Indexes that got new names. Writes use these at once; readers when everything has been done that was asked for before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unveiling {
@@ -88,7 +98,7 @@ impl Effects {
     fn is_none(&self) -> bool {
         let Self {
             creates_index,
-            settings,
+            broadcast,
             primary_key,
             details,
             counts_deletions,
@@ -98,7 +108,7 @@ impl Effects {
             unveils,
             rules,
         } = self;
-        let nothing_kept = settings.is_none() && primary_key.is_none() && details.is_none() && unveils.is_none();
+        let nothing_kept = broadcast.is_none() && primary_key.is_none() && details.is_none() && unveils.is_none();
         nothing_kept
             && !creates_index
             && !counts_deletions

@@ -106,10 +106,10 @@ fn durations_have_three_six_or_nine_decimals() {
 #[test]
 fn a_task_survives_json_and_old_records_have_no_effects() {
     let mut new = task();
-    new.effects.settings = to_raw_value(&json!({"b": 1.0, "a": 12345678901234567890_u64})).ok();
+    new.effects.details = to_raw_value(&json!({"b": 1.0, "a": 12345678901234567890_u64})).ok();
     let text = serde_json::to_string(&new.numbered(TaskUid(3))).expect("JSON");
     let back: Task = serde_json::from_str(&text).expect("own text");
-    assert_eq!(back.effects.settings.as_ref().map(|raw| raw.get()), Some(r#"{"b":1.0,"a":12345678901234567890}"#));
+    assert_eq!(back.effects.details.as_ref().map(|raw| raw.get()), Some(r#"{"b":1.0,"a":12345678901234567890}"#));
     assert_eq!(serde_json::to_string(&back).expect("JSON"), text);
 
     let plain = serde_json::to_string(&task().numbered(TaskUid(3))).expect("JSON");

@@ -4,11 +4,12 @@ pub mod config;
 pub mod jobs;
 pub mod leases;
 pub mod peers;
+pub mod settings;
 pub mod status;
 pub mod task;
 pub mod topology;
 
-use crate::cli::{Cli, Command, ConfigCommand, TaskCommand};
+use crate::cli::{Cli, Command, ConfigCommand, SettingsCommand, TaskCommand};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::Report;
@@ -23,6 +24,8 @@ pub fn run(cli: &Cli) -> Result<Report, Failure> {
         Command::Peers => peers::run(&client()?, output),
         Command::Leases => leases::run(&client()?, output),
         Command::Jobs => jobs::run(&client()?, output),
+        Command::Settings(SettingsCommand::Status { uid }) => settings::status(&client()?, uid, output),
+        Command::Settings(SettingsCommand::Repair { uid }) => settings::repair(&client()?, uid, output),
         Command::Task(TaskCommand::Show { uid }) => task::show(&client()?, *uid, output),
         Command::Config(ConfigCommand::Check { file, overrides }) => config::check(file, overrides, output),
     }

@@ -33,7 +33,6 @@ pub async fn one(State(app): Shared, Path(uid): Path<String>, setting: &'static 
 
 /// `PATCH /settings`
 pub async fn change_all(State(app): Shared, Path(uid): Path<String>, request: Request) -> Answer {
-    check_uid(&uid)?;
     let settings = match request::json(request).await? {
         Value::Object(settings) => settings,
         other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => {
@@ -42,6 +41,8 @@ pub async fn change_all(State(app): Shared, Path(uid): Path<String>, request: Re
         }
     };
     settings::check(&settings)?;
+    // The body comes first: Miroir has settings judged by naming no index.
+    check_uid(&uid)?;
     app.enqueue(Some(uid), Content::Settings { settings, creates_index: true }).await
 }
 
@@ -61,9 +62,9 @@ pub async fn change(
     request: Request,
     setting: &'static Setting,
 ) -> Answer {
-    check_uid(&uid)?;
     let value = request::json(request).await?;
     let settings = single(setting, value)?;
+    check_uid(&uid)?;
     app.enqueue(Some(uid), Content::Settings { settings, creates_index: true }).await
 }
 

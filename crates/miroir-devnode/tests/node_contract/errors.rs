@@ -99,6 +99,14 @@ fn each_document_parameter_has_its_code() {
 }
 
 #[test]
+fn settings_are_judged_before_the_name_of_their_index() {
+    let server = Server::start();
+    let path = "/indexes/no%20index/settings";
+    assert_eq!(server.patch(path, &json!({"rankingRules": ["nope"]})).error(), (400, "invalid_settings_ranking_rules"));
+    assert_eq!(server.patch(path, &json!({"stopWords": ["a"]})).error(), (400, "invalid_index_uid"));
+}
+
+#[test]
 fn bodies_must_be_what_they_say() {
     let server = Server::start();
     let authorization = format!("Bearer {KEY}");

@@ -71,5 +71,6 @@ impl Cluster {
 
 /// What the catalog has carried out already is not undone: deletions of indexes, and new names.
 fn can_be_canceled(task: &Task) -> bool {
-    !task.node_tasks.is_empty() && task.kind != TaskKind::IndexDeletion && task.effects.unveils.is_none()
+    let done_elsewhere = !task.node_tasks.is_empty() || task.effects.broadcast.is_some();
+    done_elsewhere && task.kind != TaskKind::IndexDeletion && task.effects.unveils.is_none()
 }

@@ -192,7 +192,7 @@ impl Catalog {
     ///
     /// # Errors
     /// When the store cannot be written; then nothing changed.
-    pub async fn insert(&self, index: Index, with: Batch) -> Result<(Arc<Index>, bool), StoreError> {
+    pub async fn insert(&self, index: Index, with: Batch) -> Result<(Arc<Index>, bool, Committed), StoreError> {
         let index = Arc::new(index);
         let plan = |records: &Records<Arc<Index>>| match records.get(index.uid.as_str()) {
             Some(known) => Ok((Edit::nothing(), (known.value.clone(), false))),
@@ -201,7 +201,7 @@ impl Catalog {
                 Ok::<_, StoreError>((edit, (index.clone(), true)))
             }
         };
-        self.0.change(plan).await.map(|(inserted, _)| inserted)
+        self.0.change(plan).await.map(|((index, inserted), committed)| (index, inserted, committed))
     }
 
     /// Change the index that is called this on the nodes, whatever its name is by now. Returns what is there now.
@@ -283,6 +283,42 @@ impl Catalog {
             Ok::<_, StoreError>((Edit::put(next.uid.as_str(), next.clone()).with(with.clone()), true))
         };
         self.0.change(plan).await.map(|(done, _)| done)
+    }
+
+    /// Change the index that is called this on the nodes and was asked for then, together with the rest of the batch,
+    /// which is written also when there is no such index any more.
+    ///
+    /// # Errors
+    /// When the store cannot be written; then nothing changed.
+    pub async fn amend(
+        &self,
+        physical: &IndexUid,
+        born: OffsetDateTime,
+        change: impl Fn(&mut Index) + Send,
+        with: Batch,
+    ) -> Result<Committed, StoreError> {
+        let plan = |records: &Records<Arc<Index>>| {
+            let current = by_physical(records, physical).filter(|index| index.created_at == born);
+            let edit = current.map_or_else(Edit::nothing, |current| {
+                let mut next = Index::clone(current);
+                change(&mut next);
+                Edit::put(current.uid.as_str(), Arc::new(next))
+            });
+            Ok::<_, StoreError>((edit.with(with.clone()), ()))
+        };
+        self.0.change(plan).await.map(|((), committed)| committed)
+    }
+
+    /// Learn what other instances made of the index that is called this on the nodes.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn refresh_physical(&self, physical: &IndexUid) -> Result<(), StoreError> {
+        if let Some(known) = self.by_physical(physical) {
+            self.refresh(&known.uid).await?;
+        }
+        // It came, or got another name, through another instance.
+        if self.by_physical(physical).is_none() { self.0.reload().await } else { Ok(()) }
     }
 
     /// Give indexes new names, all at once and together with the rest of the batch. Readers keep the old ones until

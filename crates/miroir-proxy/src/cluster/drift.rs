@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::Method;
 use miroir_core::id::{IndexUid, NodeId, ShardId};
 use miroir_core::settings::drift::{Drift, Pair as Facts, check};
 use miroir_core::settings::towards;
@@ -94,7 +93,8 @@ impl Cluster {
     pub fn pairs_behind(&self) -> BTreeSet<Pair> {
         let mut pairs = self.drifted.all();
         for index in self.indexes().iter().filter(|index| !index.changing) {
-            let owned = index.behind.keys().filter(|node| self.owns_settings(&index.physical, node));
+            let frozen = index.frozen.iter().filter(|_| self.config.settings_drift_check.auto_repair);
+            let owned = index.behind.keys().chain(frozen).filter(|node| self.owns_settings(&index.physical, node));
             pairs.extend(owned.map(|node| (index.physical.clone(), node.clone())));
         }
         pairs.retain(|(_, node)| self.is_live(node));
@@ -241,9 +241,7 @@ impl Cluster {
     async fn send_difference(&self, index: &Index, node: &NodeId, read: &Value) -> Result<Approach, Error> {
         let committed = self.settings_on_nodes(index);
         let committed = committed.ok_or_else(|| not_held(node, "no settings were ever committed"))?;
-        let patch = towards(&committed, read, &index.secrets).to_string().into_bytes();
-        let path = format!("/indexes/{}/settings", index.physical);
-        let call = Call::json("settings_repair", Method::PATCH, path, patch, self.read_timeout());
+        let call = self.settings_call(index, &towards(&committed, read, &index.secrets));
         let reply = self.known(node)?.call(call).await.map_err(|error| not_held(node, error))?;
         let enqueued = serde_json::from_slice::<Enqueued>(&reply.body).ok().filter(|_| reply.status == 202);
         let enqueued = enqueued.ok_or_else(|| {

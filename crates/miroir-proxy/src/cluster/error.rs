@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use miroir_core::document::SplitError;
 use miroir_core::error::ErrorBody;
-use miroir_core::id::ShardId;
+use miroir_core::id::{NodeId, ShardId};
 use miroir_core::merge::MergeError;
 use miroir_core::{hidden, strip};
 use miroir_store::StoreError;
@@ -38,6 +38,17 @@ pub enum Error {
     NoQuorum {
         /// The shards concerned.
         shards: BTreeSet<ShardId>,
+    },
+    /// Nodes did not comply with a change of the index's settings: until they are repaired it takes no documents.
+    #[error(
+        "The index `{uid}` takes no documents because its settings could not be brought to hold on: {}. They can be repaired by POST /_miroir/indexes/{uid}/settings/repair.",
+        names(.nodes)
+    )]
+    Frozen {
+        /// As clients call it.
+        uid: String,
+        /// Which ones.
+        nodes: BTreeSet<NodeId>,
     },
     /// A read could not be answered for these shards.
     #[error("No replica can answer for shards {}.", list(.shards))]
@@ -109,6 +120,10 @@ impl Error {
         }
         self
     }
+}
+
+fn names(nodes: &BTreeSet<NodeId>) -> String {
+    nodes.iter().map(NodeId::as_str).collect::<Vec<_>>().join(", ")
 }
 
 /// `3,7`, as headers and messages name shards.

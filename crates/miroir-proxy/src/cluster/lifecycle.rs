@@ -59,16 +59,22 @@ impl Cluster {
         if let Some(index) = self.catalog.get(uid) {
             return Ok((index, None));
         }
+        let index = self.new_index(uid, primary_key).await?;
+        let with = Batch { fences: turn.fence().into_iter().collect(), ..Batch::default() };
+        let (index, inserted, _) = self.catalog.insert(index, with).await?;
+        let steps = inserted.then(|| self.creation_steps(&index));
+        Ok((index, steps))
+    }
+
+    /// An index that can come into being; the catalog does not have it yet.
+    pub(super) async fn new_index(&self, uid: &IndexUid, primary_key: Option<String>) -> Result<Index, Error> {
         if !self.nodes.values().any(|node| node.health.state().is_live()) {
             let shards = (0..self.config.shards.get()).map(ShardId).collect();
             return Err(Error::NoQuorum { shards });
         }
         let index = Index::new(uid.clone(), self.free_physical(uid), primary_key, self.config.shards);
         self.ensure_placement(index.shards).await?;
-        let with = Batch { fences: turn.fence().into_iter().collect(), ..Batch::default() };
-        let (index, inserted) = self.catalog.insert(index, with).await?;
-        let steps = inserted.then(|| self.creation_steps(&index));
-        Ok((index, steps))
+        Ok(index)
     }
 
     fn creation_steps(&self, index: &Index) -> Vec<Step> {
@@ -125,6 +131,11 @@ impl Cluster {
     /// Take an index out of the catalog, and what is known of its replicas with it, in one step. From then on it is a
     /// leftover, until every node was told to delete it.
     pub(super) async fn forget_index(&self, index: &Index, fence: Option<Fence>) -> Result<(), Error> {
+        self.forget_index_with(index, Batch { fences: fence.into_iter().collect(), ..Batch::default() }).await
+    }
+
+    /// As [`Cluster::forget_index`], together with the rest of the batch.
+    pub(super) async fn forget_index_with(&self, index: &Index, mut with: Batch) -> Result<(), Error> {
         let physical = &index.physical;
         let members = self.nodes.keys().cloned().collect();
         let mut writes = vec![self.leftovers.write(physical, &members)?];
@@ -132,7 +143,8 @@ impl Cluster {
         let had_stale = writes.len() > 1;
         // The name must not be given away before memory knows that it is a leftover's.
         let _in_hand = self.leftovers.take_in_hand(physical);
-        let with = Batch { fences: fence.into_iter().collect(), writes, ..Batch::default() };
+        writes.append(&mut with.writes);
+        with.writes = writes;
         let committed = self.catalog.remove(physical, with).await?;
         if let Some(Some(version)) = committed.versions.first() {
             self.leftovers.learn(physical, members, *version).await;

@@ -2,6 +2,7 @@
 //!
 //! Reads and writes decide in `miroir_core` and act here: one file per verb.
 
+mod broadcast;
 mod browse;
 mod browse_sorted;
 mod cancel;
@@ -41,6 +42,7 @@ mod versions;
 mod webhooks;
 mod write;
 
+pub use broadcast::Broadcasting;
 pub use browse::BrowseRequest;
 pub use catalog::Index;
 pub use degraded::Degraded;

@@ -1,17 +1,15 @@
-//! Settings: sent to every node with the overlay, read back, committed to the catalog.
+//! Settings as clients see them; those of new indexes are read back from the nodes. Changes are broadcasts.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use http::Method;
 use miroir_core::id::{IndexUid, NodeId};
-use miroir_core::settings::{GATED, Settings, details, holds, reset, strip};
-use miroir_core::task::{Effects, TaskKind};
-use serde_json::value::RawValue;
+use miroir_core::settings::broadcast::Wish;
+use miroir_core::settings::{Settings, holds, strip};
+use miroir_core::task::{Task, TaskStatus};
 use serde_json::{Value, json};
 
-use super::lanes::Turn;
-use super::search::all_shards;
-use super::write::{Accepted, Change, Step, raw};
+use super::write::Accepted;
 use super::{Cluster, Error, Index};
 use crate::node::Call;
 
@@ -20,107 +18,33 @@ impl Cluster {
     /// into being if the client may create it; if not, that is a task that fails.
     ///
     /// # Errors
-    /// As [`Cluster::change`]; settings that the overlay cannot carry are refused.
+    /// As [`Cluster::change_settings`].
     pub async fn update_settings(&self, uid: &IndexUid, patch: Value, may_create: bool) -> Result<Accepted, Error> {
-        let turn = self.turn(uid).await?;
-        let known = self.catalog.get(uid);
-        let (shards, current) = match &known {
-            Some(index) => (index.shards, index.settings.clone()),
-            None => (self.config.shards, Settings::default()),
-        };
-        let for_nodes = current
-            .overlay(&patch, shards, self.config.facets.node_multiplier)
-            .map_err(|error| Error::Invalid(error.body()))?;
-        if known.is_none() && !may_create {
-            return self.decline_settings(&turn, uid, raw(&details(&patch))).await;
-        }
-        let (index, creation) = self.index_for_write(&turn, uid, None).await?;
-        let raw_patch = serde_json::value::to_raw_value(&patch).map_err(|e| Error::Internal(e.to_string()))?;
-        self.send_settings(&turn, &index, creation, raw_patch, &for_nodes).await
+        self.change_settings(uid, Wish::Patch(patch), may_create).await
     }
 
-    /// `DELETE /settings` and its parts: one setting, or everything, back to its default.
+    /// `DELETE /settings` and its parts: one setting, or everything, back to its default. That does not create an index:
+    /// an unknown one is a task that fails.
     ///
     /// # Errors
-    /// As [`Cluster::change`]; resetting does not create an index: an unknown one is a task that fails.
+    /// As [`Cluster::change_settings`].
     pub async fn reset_settings(&self, uid: &IndexUid, key: Option<&str>) -> Result<Accepted, Error> {
-        let turn = self.turn(uid).await?;
-        let Some(index) = self.catalog.get(uid) else {
-            return self.decline_settings(&turn, uid, None).await;
+        let known = self.catalog.get(uid).is_some();
+        let wish = match key {
+            Some(key) if known => Wish::Patch(json!({ key: null })),
+            Some(_) | None => Wish::Reset,
         };
-        let patch = match key {
-            Some(key) => json!({ key: null }),
-            None => reset(&index.settings),
-        };
-        let for_nodes = index
-            .settings
-            .overlay(&patch, index.shards, self.config.facets.node_multiplier)
-            .map_err(|error| Error::Invalid(error.body()))?;
-        let mut shown = patch;
-        if let (None, Some(all)) = (key, shown.as_object_mut()) {
-            // Whether or not nodes know them now, they are at their defaults.
-            for gated in GATED {
-                all.entry(gated.key).or_insert(Value::Null);
-            }
-        }
-        let shown = serde_json::value::to_raw_value(&shown).map_err(|e| Error::Internal(e.to_string()))?;
-        self.send_settings(&turn, &index, None, shown, &for_nodes).await
+        self.change_settings(uid, wish, false).await
     }
 
-    /// The index does not exist and must not come into being: a task that fails.
-    async fn decline_settings(
-        &self,
-        turn: &Turn,
-        uid: &IndexUid,
-        details: Option<Box<RawValue>>,
-    ) -> Result<Accepted, Error> {
-        let change = Change::new(turn, uid, TaskKind::SettingsUpdate).without_index();
-        self.conclude_at_once(Change { details, ..change }).await
-    }
-
-    async fn send_settings(
-        &self,
-        turn: &Turn,
-        index: &Index,
-        creation: Option<Vec<Step>>,
-        patch: Box<RawValue>,
-        for_nodes: &Value,
-    ) -> Result<Accepted, Error> {
-        let path = format!("/indexes/{}/settings", index.physical);
-        let body = for_nodes.to_string().into_bytes();
-        let call = Call::json("settings", Method::PATCH, path, body, self.write_timeout());
-        let creates_index = creation.is_some();
-        let mut steps = creation.unwrap_or_default();
-        steps.push(Step { call, shards: Vec::new() });
-        let shown = serde_json::from_str(patch.get()).ok().and_then(|patch| raw(&details(&patch)));
-        let topology = self.ensure_placement(index.shards).await?;
-        let change = Change {
-            details: shown,
-            effects: Effects { creates_index, settings: Some(patch), ..Effects::default() },
-            touched: all_shards(index),
-            parts: self.on_every_node(&topology, &steps),
-            ..Change::new(turn, &index.uid, TaskKind::SettingsUpdate)
-        };
-        let result = self.change(index, change).await;
-        if result.is_err() && creates_index {
-            self.forget_index(index, turn.fence()).await?;
-        }
-        result
-    }
-
-    /// Read the settings back from the nodes that applied them and commit what they agree on. A node that reads back
-    /// something else, or nothing, is not to be read from.
+    /// Read the settings of a new index back from the nodes that made it, and take what they agree on for its settings.
+    /// A node that reads back something else, or nothing, is not to be read from.
     ///
     /// Returns false when no node could be asked: try again later.
     ///
     /// # Errors
     /// When the store cannot be written.
-    pub(super) async fn commit_settings(
-        &self,
-        index: &Index,
-        nodes: &[NodeId],
-        patch: Option<&RawValue>,
-    ) -> Result<bool, Error> {
+    pub(super) async fn adopt_settings(&self, index: &Index, nodes: &[NodeId]) -> Result<bool, Error> {
         let mut read: Vec<(NodeId, Value)> = Vec::new();
         for id in nodes {
             let Some(node) = self.node(id) else { continue };
@@ -137,17 +61,14 @@ impl Cluster {
         let Some(agreed) = most_common(&read) else { return Ok(false) };
         let agreeing: BTreeSet<NodeId> =
             read.iter().filter(|(_, settings)| holds(&agreed, settings)).map(|(node, _)| node.clone()).collect();
-        let patch: Option<Value> = patch.and_then(|patch| serde_json::from_str(patch.get()).ok());
-        let kept = index.settings.kept(patch.as_ref());
-        let committed = strip(agreed, &kept);
+        let settings = strip(agreed, &index.settings.kept(None));
         self.catalog
             .update(&index.physical, |index| {
                 for node in self.nodes.keys().filter(|node| !agreeing.contains(*node)) {
                     index.behind.entry(node.clone()).or_insert(index.settings_version);
                 }
                 index.behind.retain(|node, _| !agreeing.contains(node));
-                index.settings.clone_from(&committed);
-                index.settings_version += u64::from(patch.is_some());
+                index.settings.clone_from(&settings);
                 index.updated_at = time::OffsetDateTime::now_utc();
             })
             .await?;
@@ -159,7 +80,40 @@ impl Cluster {
     /// # Errors
     /// [`Error::IndexNotFound`].
     pub async fn settings(&self, uid: &IndexUid) -> Result<Settings, Error> {
-        Ok(self.find_index(uid).await?.settings.clone())
+        Ok(self.fresh_index(uid).await?.settings.clone())
+    }
+
+    /// An index as it is now, whoever changed it last.
+    ///
+    /// # Errors
+    /// [`Error::IndexNotFound`].
+    pub async fn fresh_index(&self, uid: &IndexUid) -> Result<Arc<Index>, Error> {
+        if self.store.is_shared()
+            && let Err(error) = self.catalog.refresh(uid).await
+        {
+            tracing::debug!(%error, "memory has to do");
+        }
+        self.find_index(uid).await
+    }
+
+    /// Know what the end of a task changed, before a client is told that it has ended.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn catch_up_with(&self, task: &Task) -> Result<(), Error> {
+        let version = task.effects.broadcast.as_ref().and_then(|broadcast| broadcast.version);
+        let (Some(version), Some(physical)) = (version, &task.physical) else { return Ok(()) };
+        if task.status != TaskStatus::Succeeded || !self.store.is_shared() {
+            return Ok(());
+        }
+        match self.catalog.by_physical(physical) {
+            Some(index) if index.settings_version >= version => Ok(()),
+            Some(index) => Ok(self.catalog.refresh(&index.uid).await?),
+            None => match &task.index_uid {
+                Some(uid) => Ok(self.catalog.refresh(uid).await?),
+                None => Ok(()),
+            },
+        }
     }
 }
 

@@ -54,6 +54,8 @@ pub(super) struct Round {
     met: BTreeMap<TaskUid, Selection>,
     /// The indexes of tasks that are not finished.
     pub(super) busy: BTreeSet<IndexUid>,
+    /// The first change of settings that is not finished, by the index on the nodes.
+    broadcasts: BTreeMap<IndexUid, TaskUid>,
     /// Tasks of nodes that are to be canceled.
     doomed: BTreeSet<(NodeId, u64)>,
 }
@@ -81,10 +83,20 @@ impl Round {
         self.busy.extend(task.physical.iter().chain(unveils).cloned());
     }
 
-    /// A task that another instance settles.
+    /// A task that somebody else settles.
     fn take_note_of(&mut self, task: &Task) {
         self.canceler(task);
         self.keep_busy(task);
+        if let (Some(_), Some(physical)) = (&task.effects.broadcast, &task.physical) {
+            let first = self.broadcasts.entry(physical.clone()).or_insert(task.uid);
+            *first = task.uid.min(*first);
+        }
+    }
+
+    /// An earlier change of the index's settings has not ended: whoever waits for the task relies on that, too.
+    fn is_held_up(&self, task: &Task) -> bool {
+        let first = task.physical.as_ref().and_then(|physical| self.broadcasts.get(physical));
+        first.is_some_and(|first| *first < task.uid)
     }
 }
 
@@ -176,7 +188,9 @@ impl Settler {
     }
 
     async fn settle_page(&self, tasks: Vec<Task>, round: &mut Round) -> Result<bool, Error> {
-        let (tasks, others): (Vec<Task>, Vec<Task>) = tasks.into_iter().partition(|task| self.owns(task));
+        // Changes of settings end with their broadcasts.
+        let ours = |task: &Task| task.effects.broadcast.is_none() && self.owns(task);
+        let (tasks, others): (Vec<Task>, Vec<Task>) = tasks.into_iter().partition(ours);
         for task in &others {
             round.take_note_of(task);
         }
@@ -280,6 +294,7 @@ impl Settler {
         match settle(&task.node_tasks, |node| !self.cluster.is_live(node)) {
             Settlement::Enqueued => {}
             Settlement::Processing => task.status = TaskStatus::Processing,
+            Settlement::Final { .. } if round.is_held_up(task) => task.status = TaskStatus::Processing,
             Settlement::Final { status, error, stale: missed } => {
                 if !self.apply_effects(task, status).await? {
                     task.status = TaskStatus::Processing;
@@ -354,12 +369,8 @@ impl Settler {
                 return Ok(true);
             }
         }
-        if effects.creates_index || (effects.settings.is_some() && succeeded) {
-            let nodes = succeeded_nodes(task);
-            let patch = effects.settings.as_deref().filter(|_| succeeded);
-            if !cluster.commit_settings(&index, &nodes, patch).await? {
-                return Ok(false);
-            }
+        if effects.creates_index && !cluster.adopt_settings(&index, &succeeded_nodes(task)).await? {
+            return Ok(false);
         }
         let primary_key = effects.primary_key.clone().filter(|_| succeeded);
         cluster
@@ -471,4 +482,30 @@ fn with_deletions(task: &Task) -> Option<Box<RawValue>> {
     }
     details.insert("deletedDocuments".into(), deleted.into());
     serde_json::value::to_raw_value(&details).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use miroir_core::task::{BroadcastTask, NewTask};
+
+    use super::*;
+
+    fn task(uid: u64, index: &str, broadcast: bool) -> Task {
+        let mut task = NewTask::new(TaskKind::SettingsUpdate, OffsetDateTime::UNIX_EPOCH).numbered(TaskUid(uid));
+        task.physical = index.parse().ok();
+        task.effects.broadcast = broadcast.then(|| BroadcastTask { token: uid.to_string(), version: None });
+        task
+    }
+
+    #[test]
+    fn what_comes_after_a_change_of_settings_ends_after_it() {
+        let mut round = Round::default();
+        for noted in [task(7, "a", true), task(5, "a", true), task(3, "a", false), task(4, "b", false)] {
+            round.take_note_of(&noted);
+        }
+        let held: Vec<u64> = (0..10).filter(|uid| round.is_held_up(&task(*uid, "a", false))).collect();
+        assert_eq!(held, [6, 7, 8, 9]);
+        assert!(!round.is_held_up(&task(9, "b", false)));
+        assert!(!round.is_held_up(&NewTask::new(TaskKind::IndexSwap, OffsetDateTime::UNIX_EPOCH).numbered(TaskUid(9))));
+    }
 }

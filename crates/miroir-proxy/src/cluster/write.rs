@@ -12,7 +12,7 @@ use miroir_core::id::{IndexUid, NodeId, ShardId};
 use miroir_core::quorum::{self, Answer as ReplicaAnswer, Verdict};
 use miroir_core::task::{Effects, NewTask, NodeTask, TaskKind, TaskStatus};
 use miroir_core::topology::{GroupPlacements, Topology};
-use miroir_store::{Batch, Fence};
+use miroir_store::{Batch, Fence, Write};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
@@ -47,6 +47,8 @@ pub struct Change {
     pub fences: Vec<Fence>,
     /// Names that change with the registration of the task.
     pub renamings: Vec<Renaming>,
+    /// What is recorded together with the task.
+    pub writes: Vec<Write>,
     /// The shards it touches.
     pub touched: Vec<ShardId>,
     /// What every node has to do.
@@ -71,6 +73,7 @@ impl Change {
             custom_metadata: None,
             fences: Vec::new(),
             renamings: Vec::new(),
+            writes: Vec::new(),
             touched: Vec::new(),
             parts: Vec::new(),
         }
@@ -107,18 +110,35 @@ pub struct Step {
 }
 
 /// How a node took its part.
-struct Outcome {
-    node: NodeId,
-    answer: ReplicaAnswer,
-    tasks: Vec<NodeTask>,
-    refusal: Option<Reply>,
+pub struct Outcome {
+    /// Who.
+    pub node: NodeId,
+    /// What it amounts to.
+    pub answer: ReplicaAnswer,
+    /// What it accepted.
+    pub tasks: Vec<NodeTask>,
+    /// What it did not want.
+    pub refusal: Option<Reply>,
+    /// Something may have arrived.
+    pub reached: bool,
 }
 
 /// What was sent, and what came of it.
-struct Sent {
-    at: OffsetDateTime,
-    node_tasks: Vec<NodeTask>,
-    stale: Vec<StaleReplica>,
+pub struct Sent {
+    /// Before any node has seen it.
+    pub at: OffsetDateTime,
+    /// What nodes accepted.
+    pub node_tasks: Vec<NodeTask>,
+    /// What they missed.
+    pub stale: Vec<StaleReplica>,
+}
+
+/// What the answers amount to.
+pub struct Weighed {
+    /// Whether it holds.
+    pub verdict: Verdict,
+    /// The replicas that missed it.
+    pub stale: Vec<StaleReplica>,
 }
 
 /// What a node answers to a write.
@@ -159,24 +179,16 @@ impl Cluster {
     /// As [`Cluster::change`].
     pub(super) async fn change_on(&self, index: &Index, change: Change) -> Result<(Accepted, BTreeSet<NodeId>), Error> {
         self.peers.require_heard()?;
-        let topology = self.topology();
-        let placements = topology
-            .placements(index.shards)
-            .ok_or_else(|| Error::Internal(format!("no placement for {} shards", index.shards)))?;
+        if changes_documents(change.kind) && !index.frozen.is_empty() {
+            return Err(Error::Frozen { uid: index.uid.to_string(), nodes: index.frozen.clone() });
+        }
         // Before any node has seen it: nothing starts before it was enqueued.
         let at = OffsetDateTime::now_utc();
         let outcomes = join_all(change.parts.iter().map(|part| self.carry_out(part))).await;
         if let Some(refusal) = unanimous_refusal(&outcomes) {
             return Err(refused(refusal).naming(index));
         }
-        let answers: BTreeMap<&NodeId, ReplicaAnswer> = outcomes.iter().map(|o| (&o.node, o.answer)).collect();
-        let answer = |node: &NodeId| answers.get(node).copied().unwrap_or(ReplicaAnswer::Missed);
-        let touched = || change.touched.iter().copied();
-        let verdict = quorum::weigh(placements, touched(), |_, node| answer(node) == ReplicaAnswer::Accepted);
-        let known = self.stale.of(&index.physical);
-        let fresh = |shard, node: &NodeId| !known.contains(&(shard, node.clone()));
-        let missed = quorum::stale_after(placements, touched(), |_, node| answer(node), fresh);
-        let stale = missed.into_iter().map(|(s, n)| stale_replica(index, s, n, Reason::MissedWrite)).collect();
+        let Weighed { verdict, stale } = self.weigh(index, &change.touched, &outcomes)?;
         match self.judge(verdict) {
             Ok(degraded) => {
                 let accepted = outcomes.iter().filter(|o| o.answer == ReplicaAnswer::Accepted);
@@ -197,6 +209,23 @@ impl Cluster {
         }
     }
 
+    /// Weigh the answers of nodes to a change that touches these shards.
+    pub(super) fn weigh(&self, index: &Index, touched: &[ShardId], outcomes: &[Outcome]) -> Result<Weighed, Error> {
+        let topology = self.topology();
+        let placements = topology
+            .placements(index.shards)
+            .ok_or_else(|| Error::Internal(format!("no placement for {} shards", index.shards)))?;
+        let answers: BTreeMap<&NodeId, ReplicaAnswer> = outcomes.iter().map(|o| (&o.node, o.answer)).collect();
+        let answer = |node: &NodeId| answers.get(node).copied().unwrap_or(ReplicaAnswer::Missed);
+        let touched = || touched.iter().copied();
+        let verdict = quorum::weigh(placements, touched(), |_, node| answer(node) == ReplicaAnswer::Accepted);
+        let known = self.stale.of(&index.physical);
+        let fresh = |shard, node: &NodeId| !known.contains(&(shard, node.clone()));
+        let missed = quorum::stale_after(placements, touched(), |_, node| answer(node), fresh);
+        let stale = missed.into_iter().map(|(s, n)| stale_replica(index, s, n, Reason::MissedWrite)).collect();
+        Ok(Weighed { verdict, stale })
+    }
+
     fn judge(&self, verdict: Verdict) -> Result<Degraded, Error> {
         match verdict {
             Verdict::Held => Ok(Degraded::default()),
@@ -210,17 +239,20 @@ impl Cluster {
         }
     }
 
-    async fn carry_out(&self, part: &NodePart) -> Outcome {
+    /// Have a node do its part.
+    pub(super) async fn carry_out(&self, part: &NodePart) -> Outcome {
         let mut outcome = Outcome {
             node: part.node.clone(),
             answer: ReplicaAnswer::Accepted,
             tasks: Vec::with_capacity(part.steps.len()),
             refusal: None,
+            reached: false,
         };
         for step in &part.steps {
             let (answer, reply) = match self.send_write(&part.node, step.call.clone()).await {
                 Ok(reply) if reply.status == 202 => match serde_json::from_slice::<EnqueuedOnNode>(&reply.body) {
                     Ok(enqueued) => {
+                        outcome.reached = true;
                         outcome.tasks.push(NodeTask {
                             node: part.node.clone(),
                             uid: enqueued.task_uid,
@@ -234,7 +266,10 @@ impl Cluster {
                     Err(_) => (ReplicaAnswer::Ambiguous, Some(reply)),
                 },
                 Ok(reply) => (ReplicaAnswer::Missed, Some(reply)),
-                Err(error) if error.is_connect() => (ReplicaAnswer::Missed, None),
+                Err(error) if error.is_connect() => {
+                    outcome.answer = ReplicaAnswer::Missed;
+                    break;
+                }
                 Err(error) => {
                     tracing::warn!(node = %part.node, %error, "a node's answer to a write was lost");
                     (ReplicaAnswer::Ambiguous, None)
@@ -244,6 +279,7 @@ impl Cluster {
                 let body = String::from_utf8_lossy(&reply.body);
                 tracing::warn!(node = %part.node, status = reply.status, %body, "a node did not accept a write");
             }
+            outcome.reached = true;
             outcome.answer = answer;
             outcome.refusal = reply.filter(|reply| (400..500).contains(&reply.status));
             break;
@@ -262,7 +298,8 @@ impl Cluster {
         }
     }
 
-    async fn register(
+    /// Record a change, and answer.
+    pub(super) async fn register(
         &self,
         mut change: Change,
         index: Option<&Index>,
@@ -272,7 +309,8 @@ impl Cluster {
     ) -> Result<Accepted, Error> {
         self.peers.require_heard()?;
         let (renamings, fences) = (std::mem::take(&mut change.renamings), std::mem::take(&mut change.fences));
-        let (writes, stale) = self.stale.writes(std::mem::take(&mut sent.stale))?;
+        let (mut writes, stale) = self.stale.writes(std::mem::take(&mut sent.stale))?;
+        writes.append(&mut change.writes);
         let task = new_task(change, index, &sent, status);
         let batch = Batch { fences, writes, new_tasks: vec![task.clone()], ..Batch::default() };
         let committed = match renamings.as_slice() {
@@ -314,6 +352,10 @@ impl Cluster {
     }
 }
 
+fn changes_documents(kind: TaskKind) -> bool {
+    matches!(kind, TaskKind::DocumentAdditionOrUpdate | TaskKind::DocumentEdition | TaskKind::DocumentDeletion)
+}
+
 /// A change as a task.
 fn new_task(change: Change, index: Option<&Index>, sent: &Sent, status: TaskStatus) -> NewTask {
     let ended = status.is_final().then_some(sent.at);
@@ -348,7 +390,7 @@ pub fn stale_replica(index: &Index, shard: ShardId, node: NodeId, reason: Reason
 }
 
 /// Every node that was reached refused, with the same code, and none took any part.
-fn unanimous_refusal(outcomes: &[Outcome]) -> Option<&Reply> {
+pub fn unanimous_refusal(outcomes: &[Outcome]) -> Option<&Reply> {
     let code = |reply: &Reply| serde_json::from_slice::<ErrorBody>(&reply.body).map(|body| body.code).ok();
     let mut refusals = outcomes.iter().filter_map(|outcome| outcome.refusal.as_ref());
     let first = refusals.next()?;

@@ -49,6 +49,7 @@ impl From<Error> for Failure {
             Error::Invalid(body) => Self::of(body),
             Error::Documents(error) => Self::from(error),
             Error::NoQuorum { .. } => Self::new(Code::MiroirNoQuorum, text),
+            Error::Frozen { .. } => Self::new(Code::MiroirSettingsFrozen, text),
             Error::ShardUnavailable { .. } => Self::new(Code::MiroirShardUnavailable, text),
             Error::NotHeld { .. } => Self::new(Code::MiroirSettingsVersionStale, text),
             Error::Store(source) => {

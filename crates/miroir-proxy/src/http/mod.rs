@@ -16,6 +16,7 @@ mod render_template;
 mod search;
 mod server_info;
 mod settings;
+mod settings_admin;
 mod swap_indexes;
 mod tasks;
 mod unsupported;
@@ -132,6 +133,8 @@ fn router(cluster: Shared) -> Router {
         .route("/_miroir/leases", get(work::leases))
         .route("/_miroir/jobs", get(work::jobs))
         .route("/_miroir/tasks/{uid}", get(admin::task))
+        .route("/_miroir/indexes/{uid}/settings/status", get(settings_admin::status))
+        .route("/_miroir/indexes/{uid}/settings/repair", post(settings_admin::repair))
         .route_layer(from_fn_with_state(cluster.clone(), auth::admin));
     let open = Router::new()
         .route("/", get(server_info::running))

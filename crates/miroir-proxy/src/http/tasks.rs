@@ -139,5 +139,8 @@ pub(super) fn number(what: &str, text: &str, code: Code) -> Result<TaskUid, Fail
 pub async fn find(cluster: &Shared, grant: &Grant, uid: TaskUid) -> Result<Task, Failure> {
     let found = cluster.store.task(uid).await.map_err(Error::from)?;
     let found = found.filter(|task| may_see(grant, task));
+    if let Some(task) = &found {
+        cluster.catch_up_with(task).await?;
+    }
     found.ok_or_else(|| Failure::new(Code::TaskNotFound, format!("Task `{uid}` not found.")))
 }

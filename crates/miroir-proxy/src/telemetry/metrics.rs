@@ -1,6 +1,8 @@
-//! The metrics, all of them, each with its help text. Label sets are bounded: no name of a client's choice.
+//! The metrics, all of them, each with its help text. Label sets are bounded: of names of a client's choice, only those
+//! of indexes that exist.
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use miroir_core::id::NodeId;
@@ -55,6 +57,11 @@ struct ScopeLabels {
     scope: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct IndexLabels {
+    index: String,
+}
+
 const LATENCY_BUCKETS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 const FAN_OUT_BUCKETS: [f64; 8] = [1.0, 2.0, 3.0, 4.0, 8.0, 16.0, 32.0, 64.0];
@@ -92,6 +99,11 @@ struct Inner {
     leader: Family<ScopeLabels, Gauge>,
     settings_mismatches: Counter,
     settings_repairs: Counter,
+    settings_phase: Gauge,
+    settings_unrepairable: Counter,
+    settings_frozen: Gauge,
+    settings_version: Family<IndexLabels, Gauge>,
+    settings_versions: Mutex<BTreeSet<String>>,
 }
 
 impl Default for Metrics {
@@ -121,6 +133,11 @@ impl Default for Metrics {
             leader: Family::default(),
             settings_mismatches: Counter::default(),
             settings_repairs: Counter::default(),
+            settings_phase: Gauge::default(),
+            settings_unrepairable: Counter::default(),
+            settings_frozen: Gauge::default(),
+            settings_version: Family::default(),
+            settings_versions: Mutex::default(),
         };
         Self(Arc::new(inner.registered()))
     }
@@ -154,6 +171,12 @@ impl Inner {
         r.register("settings_hash_mismatch", "Nodes found with other settings than expected", mismatch);
         r.register("settings_drift_repair", "Nodes with changed settings that were repaired", repair);
         r.register("leader", "Scopes of this kind that this instance leads", self.leader.clone());
+        let phase = "Furthest broadcast led here: 0 none, 1 propose, 2 verify, 3 commit, 4 going back";
+        r.register("settings_broadcast_phase", phase, self.settings_phase.clone());
+        let unrepairable = "Changes of settings that a node never complied with: alert";
+        r.register("settings_unrepairable", unrepairable, self.settings_unrepairable.clone());
+        r.register("settings_frozen_indexes", "Indexes that take no documents: alert", self.settings_frozen.clone());
+        r.register("settings_version", "Committed version of the index's settings", self.settings_version.clone());
         self
     }
 }
@@ -256,6 +279,30 @@ impl Metrics {
     /// A node that somebody else had changed was brought back to the committed settings.
     pub fn settings_repaired(&self) {
         self.0.settings_repairs.inc();
+    }
+
+    /// How far broadcasts of settings are.
+    pub fn settings_phase(&self, phase: i64) {
+        self.0.settings_phase.set(phase);
+    }
+
+    /// A node never complied.
+    pub fn settings_unrepairable(&self) {
+        self.0.settings_unrepairable.inc();
+    }
+
+    /// The settings of all indexes: how many are frozen, and the versions. Indexes that are not named are gone.
+    pub fn settings<'a>(&self, frozen: usize, versions: impl IntoIterator<Item = (&'a str, u64)>) {
+        self.0.settings_frozen.set(frozen as i64);
+        let now: BTreeMap<&str, u64> = versions.into_iter().collect();
+        let mut shown = self.0.settings_versions.lock().unwrap_or_else(PoisonError::into_inner);
+        for gone in shown.iter().filter(|uid| !now.contains_key(uid.as_str())) {
+            self.0.settings_version.remove(&IndexLabels { index: gone.clone() });
+        }
+        for (uid, version) in &now {
+            self.0.settings_version.get_or_create(&IndexLabels { index: (*uid).to_owned() }).set(*version as i64);
+        }
+        *shown = now.into_keys().map(str::to_owned).collect();
     }
 
     /// Document bodies held right now.

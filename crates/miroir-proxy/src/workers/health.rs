@@ -28,6 +28,9 @@ pub async fn watch_health(cluster: Arc<Cluster>) {
             let live = node.health.state().is_live();
             cluster.metrics.node_state(&node.member.id, live, replicas_on(&topology, node, &cluster));
         }
+        let indexes = cluster.indexes();
+        let frozen = indexes.iter().filter(|index| !index.frozen.is_empty()).count();
+        cluster.metrics.settings(frozen, indexes.iter().map(|index| (index.uid.as_str(), index.settings_version)));
         cluster.metrics.owned_shards(cluster.owned_shards());
         let shards = f64::from(cluster.config.shards.get());
         let covered = 1.0 - cluster.uncovered_shards() as f64 / shards;

@@ -123,11 +123,26 @@ impl<M: Machine> Driver<M> {
         false
     }
 
-    async fn save(&self, lead: &Leadership, loaded: Loaded<M>, next: Next<M::Record>) -> Result<Round, Failed> {
-        let operation = Operation { record: next.record, ..loaded.value };
-        let mut batch = next.effects;
-        batch.writes.push(operation::table().put_if(&self.scope, &operation, Some(loaded.version))?);
-        self.commit(lead, batch, Round::Saved).await
+    async fn save(&self, lead: &Leadership, mut loaded: Loaded<M>, mut next: Next<M::Record>) -> Result<Round, Failed> {
+        loop {
+            let Operation { id, started_at, record: before } = loaded.value;
+            let operation = Operation { id, started_at, record: next.record };
+            let mut batch = next.effects.clone();
+            batch.writes.push(operation::table().put_if(&self.scope, &operation, Some(loaded.version))?);
+            match self.commit(lead, batch, Round::Saved).await? {
+                Round::Overtaken => {}
+                round @ (Round::Saved | Round::Waits(_) | Round::Over) => return Ok(round),
+            }
+            let stored: Option<Loaded<M>> = operation::load(&*self.store, &self.scope).await?;
+            let Some(stored) = stored.filter(|stored| stored.value.id == operation.id) else {
+                return Ok(Round::Overtaken);
+            };
+            let made = Next { record: operation.record, effects: next.effects };
+            let Some(rebased) = self.machine.rebase(&before, &stored.value.record, made) else {
+                return Ok(Round::Overtaken);
+            };
+            (loaded, next) = (stored, rebased);
+        }
     }
 
     async fn finish(&self, lead: &Leadership, loaded: &Loaded<M>, effects: Batch) -> Result<Round, Failed> {
@@ -140,7 +155,7 @@ impl<M: Machine> Driver<M> {
         batch.fences.push(lead.fence());
         match self.store.commit(batch).await {
             Ok(_) => Ok(then),
-            // An earlier save of ours was written although it seemed not to be.
+            // Others added to it, or an earlier save of ours was written although it seemed not to be.
             Err(StoreError::Conflict { table: Table::Operations, key }) if key == self.scope => Ok(Round::Overtaken),
             Err(error) => Err(error.into()),
         }

@@ -43,6 +43,17 @@ pub trait Machine: Send + Sync + 'static {
         action: Self::Action,
     ) -> Result<Next<Self::Record>, NotActed>;
 
+    /// What is to be saved when others have added to the record in the meantime: `next`, which was made of `before`, over
+    /// what is `stored` now. None: it is no longer what is to be saved, and is decided upon anew.
+    fn rebase(
+        &self,
+        _before: &Self::Record,
+        _stored: &Self::Record,
+        _next: Next<Self::Record>,
+    ) -> Option<Next<Self::Record>> {
+        None
+    }
+
     /// Whether a waiting operation is to be looked at again because of this. Changes of the operation itself always are.
     fn concerns(&self, _scope: &str, _change: &Change) -> bool {
         false

@@ -1,7 +1,7 @@
 //! Operations as they are stored: the machine's record, and what the operator wants of it.
 //!
-//! The record is written by the leader alone, so that a leader loses nothing to an operator's wish; a wish is a record
-//! of its own, beside it.
+//! The record is written by the leader, and by others only as far as its machine can bear it: each writes it if it is
+//! still what it has read. An operator's wish, which concerns all kinds, is a record of its own, beside it.
 
 use miroir_store::{Batch, Store, StoreError, Table, Typed, TypedTable, Write};
 use serde::de::DeserializeOwned;
@@ -26,6 +26,13 @@ pub struct Operation<R> {
     pub started_at: OffsetDateTime,
     /// Where it stands.
     pub record: R,
+}
+
+impl<R> Operation<R> {
+    /// One that begins now.
+    pub fn new(record: R) -> Self {
+        Self { id: Uuid::now_v7().to_string(), started_at: OffsetDateTime::now_utc(), record }
+    }
 }
 
 /// What the operator wants of an operation.
@@ -64,8 +71,15 @@ pub(super) fn scope_of<M: Machine>(subject: Option<&str>) -> String {
 /// # Errors
 /// When the record cannot be written as JSON.
 pub fn start<M: Machine>(subject: Option<&str>, record: M::Record) -> Result<Write, StoreError> {
-    let operation = Operation { id: Uuid::now_v7().to_string(), started_at: OffsetDateTime::now_utc(), record };
-    table().put_if(&scope_of::<M>(subject), &operation, None)
+    start_with::<M>(subject, &Operation::new(record))
+}
+
+/// As [`start`], for whoever goes on with the operation.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_with<M: Machine>(subject: Option<&str>, operation: &Operation<M::Record>) -> Result<Write, StoreError> {
+    table().put_if(&scope_of::<M>(subject), operation, None)
 }
 
 /// The operation under way, if there is one, and what the operator wants of it.
@@ -80,6 +94,37 @@ pub async fn find<M: Machine>(
     let Some(found) = load::<M::Record>(store, &scope).await? else { return Ok(None) };
     let intent = wanted(store, &scope, &found.value.id).await?;
     Ok(Some((found.value, intent)))
+}
+
+/// The operation under way as it is stored, if there is one, for whoever adds to it.
+///
+/// # Errors
+/// Why the store cannot be read.
+pub async fn stored<M: Machine>(
+    store: &dyn Store,
+    subject: Option<&str>,
+) -> Result<Option<Typed<Operation<M::Record>>>, StoreError> {
+    load(store, &scope_of::<M>(subject)).await
+}
+
+/// Replace the operation that is stored at this version: commit the write, perhaps together with other things. Its
+/// machine has to bear that others write it, see [`Machine::rebase`].
+///
+/// The commit is a [`StoreError::Conflict`] when it is at another version by then.
+///
+/// # Errors
+/// When the record cannot be written as JSON.
+pub fn replace<M: Machine>(
+    subject: Option<&str>,
+    operation: &Operation<M::Record>,
+    version: u64,
+) -> Result<Write, StoreError> {
+    table().put_if(&scope_of::<M>(subject), operation, Some(version))
+}
+
+/// Take the operation that is stored at this version back, as if it had never been started.
+pub fn withdraw<M: Machine>(subject: Option<&str>, version: u64) -> [Write; 2] {
+    end(&scope_of::<M>(subject), version)
 }
 
 /// Say what the operator wants of the operation under way. False: there is none.

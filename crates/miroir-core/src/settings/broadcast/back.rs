@@ -42,7 +42,18 @@ pub(super) fn step(record: &mut Record, facts: &Facts, policy: &Policy) -> Optio
     (!due.is_empty()).then_some(Step::Send(due))
 }
 
+impl Record {
+    /// Why the change does not hold, and what is known of the nodes so far.
+    pub fn failed(&self, policy: &Policy) -> Failed {
+        outcome(self, policy)
+    }
+}
+
 fn fail(record: &Record, policy: &Policy) -> Step {
+    Step::Fail(Box::new(outcome(record, policy)))
+}
+
+fn outcome(record: &Record, policy: &Policy) -> Failed {
     let restored = record.nodes(|part| part.touched && part.stage == Stage::Verified);
     let doubtful = record.nodes(in_doubt);
     let stuck = record.nodes(|part| part.touched && refuses(&part.stage));
@@ -60,7 +71,7 @@ fn fail(record: &Record, policy: &Policy) -> Step {
         Some(Reason::Unrepairable { nodes }) => Some(unrepairable(nodes)),
         Some(Reason::Canceled) | None => None,
     };
-    Step::Fail(Box::new(Failed { error, restored, doubtful, frozen }))
+    Failed { error, restored, doubtful, frozen }
 }
 
 fn in_doubt(part: &Part) -> bool {

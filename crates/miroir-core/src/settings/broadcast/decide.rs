@@ -91,7 +91,7 @@ pub struct Committed {
 }
 
 /// A change that does not hold.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Failed {
     /// Why; none when it was canceled.
     pub error: Option<ErrorBody>,
@@ -108,7 +108,7 @@ pub fn decide(record: &Record, facts: &Facts, policy: &Policy) -> Step {
     let mut next = record.clone();
     next.listen(facts, policy);
     let step = match next.phase {
-        Phase::Propose | Phase::Verify if facts.cancel => {
+        Phase::Propose | Phase::Verify | Phase::Commit if facts.cancel => {
             next.turn_back(Reason::Canceled, facts.now);
             None
         }

@@ -19,11 +19,13 @@ mod agree;
 mod back;
 mod decide;
 mod forward;
+mod line;
 mod record;
 mod sent;
 #[cfg(test)]
 mod tests;
 
 pub use decide::{Committed, Facts, Failed, Policy, Step, decide};
-pub use record::{Heard, Phase, Proposal, Question, Record, Stage, Strategy, TaskReport};
+pub use line::{Change, Head, Line, LineFacts, LineStep, Outcome, Pending, Presence, Wish, creating};
+pub use record::{Heard, Part, Phase, Proposal, Question, Record, Stage, Strategy, TaskReport};
 pub use sent::Sent;

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 
 use crate::config::BroadcastStrategy;
 use crate::error::ErrorBody;
-use crate::id::{NodeId, TaskUid};
+use crate::id::NodeId;
 use crate::settings::{Fingerprint, Kept, Secrets};
 use crate::task::TaskStatus;
 
@@ -49,8 +49,6 @@ pub enum Phase {
 /// What is to be changed, and from what.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Proposal {
-    /// The task that clients see.
-    pub task: TaskUid,
     /// The change as nodes get it: a patch, with the overlay.
     pub patch: Value,
     /// What nodes will not hold of the settings as clients will see them.
@@ -200,6 +198,14 @@ impl Record {
         Self { proposal, strategy, phase: Phase::Propose, parts, agreed: None, reason: None }
     }
 
+    /// As it stands when nobody knows what became of it, and nobody was promised anything: nodes are to be put back.
+    #[must_use]
+    pub fn abandoned(mut self, now: OffsetDateTime) -> Self {
+        self.parts.values_mut().for_each(|part| part.touched = true);
+        self.turn_back(Reason::Canceled, now);
+        self
+    }
+
     /// Where it stands.
     pub fn phase(&self) -> Phase {
         self.phase
@@ -208,6 +214,11 @@ impl Record {
     /// Every node's part.
     pub fn parts(&self) -> &BTreeMap<NodeId, Part> {
         &self.parts
+    }
+
+    /// How often nodes were told again because they had not done as told.
+    pub fn mismatches(&self) -> u32 {
+        self.parts.values().filter(|part| part.repair.is_some()).map(|part| part.attempts).sum()
     }
 
     /// The version that it leads to.

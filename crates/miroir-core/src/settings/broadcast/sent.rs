@@ -21,6 +21,13 @@ pub enum Sent {
 }
 
 impl Record {
+    /// The record after these nodes were sent the change without it having been saved before that they would be.
+    #[must_use]
+    pub fn told(mut self, answers: BTreeMap<NodeId, Sent>, now: OffsetDateTime, policy: &Policy) -> Self {
+        self.parts.iter_mut().filter(|(node, _)| answers.contains_key(*node)).for_each(|(_, part)| part.touched = true);
+        self.after_sending(answers, now, policy)
+    }
+
     /// The record after [`super::Step::Send`]: what came of it is to be saved before anything else is decided.
     #[must_use]
     pub fn after_sending(mut self, answers: BTreeMap<NodeId, Sent>, now: OffsetDateTime, policy: &Policy) -> Self {

@@ -1,2 +1,3 @@
+mod line;
 mod model;
 mod steps;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use crate::error::{Code, ErrorBody};
-use crate::id::{NodeId, TaskUid};
+use crate::id::NodeId;
 use crate::settings::broadcast::{
     Committed, Facts, Failed, Heard, Policy, Proposal, Question, Record, Sent, Step, Strategy, TaskReport, decide,
 };
@@ -128,7 +128,6 @@ impl World {
 
     fn record(&self, strategy: Strategy) -> Record {
         let proposal = Proposal {
-            task: TaskUid(1),
             patch: change(),
             kept: Settings::default().kept(None),
             base: Some(base()),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use crate::error::{Code, ErrorBody};
-use crate::id::{NodeId, TaskUid};
+use crate::id::NodeId;
 use crate::settings::broadcast::{
     Committed, Facts, Failed, Heard, Phase, Policy, Proposal, Question, Record, Sent, Stage, Step, Strategy,
     TaskReport, decide,
@@ -40,7 +40,6 @@ struct Led {
 impl Led {
     fn new(nodes: &[&str], strategy: Strategy) -> Self {
         let proposal = Proposal {
-            task: TaskUid(1),
             patch: json!({"stopWords": ["new"]}),
             kept: Settings::default().kept(None),
             base: Some(base()),

@@ -1,0 +1,116 @@
+//! `miroir-ctl settings`: how a change of an index's settings stands on each node, and repairing nodes.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::cli::Output;
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::output::{Report, json, table};
+
+/// `GET /_miroir/indexes/{uid}/settings/status`.
+#[derive(Debug, Deserialize)]
+struct Status {
+    version: u64,
+    broadcast: Option<Broadcast>,
+    frozen: Vec<String>,
+    nodes: Vec<Node>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Broadcast {
+    phase: String,
+    waiting: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Node {
+    node: String,
+    live: bool,
+    version: u64,
+    current: bool,
+    stage: Option<String>,
+    task: Option<u64>,
+    fingerprint: Option<String>,
+}
+
+/// `POST /_miroir/indexes/{uid}/settings/repair`.
+#[derive(Debug, Deserialize)]
+struct Repair {
+    frozen: Vec<String>,
+    nodes: Vec<Repaired>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Repaired {
+    node: String,
+    outcome: String,
+    error: Option<String>,
+}
+
+/// An index uid: nothing that would be another path.
+pub fn parse_uid(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if !text.is_empty() && text.chars().all(fits) {
+        Ok(text.into())
+    } else {
+        Err("expected the uid of an index".into())
+    }
+}
+
+/// `settings status`: bad when the index takes no documents.
+pub fn status(client: &Client, uid: &str, output: Output) -> Result<Report, Failure> {
+    let value: Value = client.get(&format!("/indexes/{uid}/settings/status"))?;
+    let status = Status::deserialize(&value).map_err(|error| client.misshapen("the settings", &error))?;
+    let text = match output {
+        Output::Json => json(&value),
+        Output::Table => print(&status),
+    };
+    Ok(Report { text, good: status.frozen.is_empty() })
+}
+
+fn print(status: &Status) -> String {
+    let broadcast = status.broadcast.as_ref().map_or("none".into(), |broadcast| match broadcast.waiting {
+        0 => broadcast.phase.clone(),
+        waiting => format!("{} ({waiting} more waiting)", broadcast.phase),
+    });
+    let frozen = match status.frozen.as_slice() {
+        [] => String::new(),
+        nodes => format!("frozen     because of {}: see miroir-ctl settings repair\n", nodes.join(", ")),
+    };
+    let rows: Vec<Vec<String>> = status
+        .nodes
+        .iter()
+        .map(|node| {
+            let held = match (node.current, node.live) {
+                (true, true) => "current",
+                (true, false) => "current, not live",
+                (false, true) => "behind",
+                (false, false) => "behind, not live",
+            };
+            let task = node.task.map_or_else(String::new, |task| task.to_string());
+            let fingerprint = node.fingerprint.as_deref().and_then(|text| text.get(..12)).unwrap_or_default();
+            let stage = node.stage.clone().unwrap_or_default();
+            vec![node.node.clone(), node.version.to_string(), held.into(), stage, task, fingerprint.into()]
+        })
+        .collect();
+    let nodes = table(&["node", "version", "settings", "stage", "task", "fingerprint"], &rows);
+    format!("version    {}\nbroadcast  {broadcast}\n{frozen}\n{nodes}", status.version)
+}
+
+/// `settings repair`: bad when a node could not be repaired.
+pub fn repair(client: &Client, uid: &str, output: Output) -> Result<Report, Failure> {
+    let value: Value = client.post(&format!("/indexes/{uid}/settings/repair"))?;
+    let repair = Repair::deserialize(&value).map_err(|error| client.misshapen("the repair", &error))?;
+    let good = repair.frozen.is_empty() && repair.nodes.iter().all(|node| node.outcome == "repaired");
+    let text = match output {
+        Output::Json => json(&value),
+        Output::Table if repair.nodes.is_empty() => "Every node holds the committed settings.\n".into(),
+        Output::Table => {
+            let row =
+                |node: &Repaired| vec![node.node.clone(), node.outcome.clone(), node.error.clone().unwrap_or_default()];
+            table(&["node", "outcome", "error"], &repair.nodes.iter().map(row).collect::<Vec<_>>())
+        }
+    };
+    Ok(Report { text, good })
+}

@@ -1,0 +1,79 @@
+//! Telling nodes, and beginning what waited.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::join_all;
+use miroir_core::id::NodeId;
+use miroir_core::settings::broadcast::{Change, Failed, Line, Outcome, Record, Sent};
+use miroir_store::Batch;
+use miroir_work::led::Leadership;
+use serde_json::Value;
+use time::OffsetDateTime;
+
+use super::super::{Error, Index};
+use super::machine::{Broadcasting, Ending};
+use super::sent;
+
+impl Broadcasting {
+    /// Tell nodes, in the turn of the index: what nodes are told reaches all of them in one order with its other changes.
+    pub(super) async fn send(
+        &self,
+        _lead: &Leadership,
+        line: &Line,
+        index: &Index,
+        patches: &BTreeMap<NodeId, Value>,
+    ) -> Result<Line, Error> {
+        let Some(change) = &line.current else { return Ok(line.clone()) };
+        let _turn = self.cluster.turn(&index.uid).await?;
+        let now = self.cluster.catalog.by_physical(&index.physical);
+        if now.is_none_or(|now| now.created_at != index.created_at || now.uid != index.uid) {
+            // A node would make an index that was deleted anew.
+            return Ok(line.clone());
+        }
+        let told =
+            patches.iter().map(|(node, patch)| async move { (node.clone(), self.tell(index, node, patch).await) });
+        let answers: BTreeMap<NodeId, Sent> = join_all(told).await.into_iter().collect();
+        let record =
+            change.record.clone().after_sending(answers, OffsetDateTime::now_utc(), &self.cluster.broadcast_policy());
+        Ok(Line { current: Some(Change { record, ..change.clone() }), queue: line.queue.clone() })
+    }
+
+    async fn tell(&self, index: &Index, node: &NodeId, patch: &Value) -> Sent {
+        let Some(known) = self.cluster.node(node) else { return Sent::Lost };
+        let answer = sent(known.call(self.cluster.settings_call(index, patch)).await);
+        tracing::info!(index = %index.physical, %node, ?answer, "a node was told settings");
+        answer
+    }
+
+    /// The first of the queue is under way from now on; nodes are told next.
+    pub(super) async fn begin(
+        &self,
+        lead: &Leadership,
+        line: &Line,
+        index: &Index,
+        ending: Ending,
+    ) -> Result<Line, Error> {
+        let Some(pending) = line.queue.front() else { return Ok(line.clone()) };
+        let cluster = &self.cluster;
+        let proposal = match cluster.proposal(index, &pending.wish) {
+            Ok(proposal) => proposal,
+            // Over the settings that were committed since, it is about what is ours.
+            Err(Error::Invalid(error)) => {
+                let failed = Failed { error: Some(error), ..Failed::default() };
+                return self.conclude(lead, line, Outcome::Fail(Box::new(failed)), ending).await;
+            }
+            Err(error) => return Err(error),
+        };
+        let with = Batch { fences: vec![lead.fence()], ..Batch::default() };
+        let changing = |index: &mut Index| index.changing = true;
+        cluster.catalog.amend(&index.physical, index.created_at, changing, with).await?;
+        let change = Change {
+            token: Some(pending.token.clone()),
+            born: pending.born,
+            creates_index: false,
+            reserved_until: None,
+            record: Record::new(proposal, cluster.broadcast_strategy(), cluster.nodes.keys().cloned()),
+        };
+        Ok(Line { current: Some(change), ..line.rest() })
+    }
+}

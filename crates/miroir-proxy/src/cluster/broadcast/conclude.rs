@@ -1,0 +1,192 @@
+//! How a change ends: the catalog and the task, in one step.
+//!
+//! Invariant: a change is concluded once. Its task ends in the same step, and what has an ended task is not concluded.
+
+use std::collections::BTreeSet;
+
+use miroir_core::id::NodeId;
+use miroir_core::settings::broadcast::{Committed, Failed, Head, Line, Outcome};
+use miroir_core::task::{Task, TaskStatus};
+use miroir_store::Batch;
+use miroir_work::led::Leadership;
+use time::OffsetDateTime;
+
+use super::super::settle::finish;
+use super::super::{Error, Index};
+use super::machine::{Broadcasting, Ending, subject};
+
+impl Broadcasting {
+    /// End the change whose turn it is. Returns what is left of the line.
+    pub(super) async fn conclude(
+        &self,
+        lead: &Leadership,
+        line: &Line,
+        outcome: Outcome,
+        ending: Ending,
+    ) -> Result<Line, Error> {
+        let cluster = &self.cluster;
+        let rest = line.rest();
+        let Some(head) = line.head() else { return Ok(rest) };
+        let physical = subject(lead.scope()).map_err(|error| Error::Internal(error.to_string()))?;
+        let task = ending.task.map(|mut task| {
+            self.traces.with(lead.scope(), head.token(), |trace| trace.complete(&mut task));
+            task.effects.canceler = task.effects.canceler.or(ending.canceler);
+            end(&mut task, &outcome);
+            task
+        });
+        let with = Batch { fences: vec![lead.fence()], settled: task.iter().cloned().collect(), ..Batch::default() };
+        match (&outcome, head, &ending.index) {
+            // Without its settings there is no index.
+            (Outcome::Fail(_), Head::Current(change), Some(index)) if change.creates_index => {
+                cluster.forget_index_with(index, with).await?;
+            }
+            (outcome, head, _) => {
+                let members: BTreeSet<NodeId> = cluster.nodes.keys().cloned().collect();
+                let changing = !rest.queue.is_empty();
+                let write = |index: &mut Index| {
+                    write(index, outcome, &members);
+                    index.changing = changing;
+                };
+                cluster.catalog.amend(&physical, head.born(), write, with).await?;
+            }
+        }
+        self.traces.end(lead.scope());
+        self.tell_operators(physical.as_str(), &outcome, task.as_ref());
+        // What was held up by it may end now.
+        cluster.registered.notify_one();
+        cluster.announce(&task);
+        Ok(rest)
+    }
+
+    fn tell_operators(&self, index: &str, outcome: &Outcome, task: Option<&Task>) {
+        let task = task.map(|task| task.uid.to_string()).unwrap_or_default();
+        match outcome {
+            Outcome::Commit(committed) => {
+                tracing::info!(index, task, version = committed.version, "settings committed");
+            }
+            Outcome::Fail(failed) => {
+                let Failed { error, doubtful, frozen, .. } = &**failed;
+                let error = error.as_ref().map_or("canceled", |error| error.message.as_str());
+                if frozen.is_empty() {
+                    tracing::warn!(index, task, error, ?doubtful, "settings not changed");
+                } else {
+                    self.cluster.metrics.settings_unrepairable();
+                    tracing::error!(
+                        index,
+                        task,
+                        error,
+                        ?doubtful,
+                        ?frozen,
+                        "settings unrepairable: no documents are taken"
+                    );
+                }
+            }
+            Outcome::Canceled => tracing::info!(index, task, "settings not changed: canceled"),
+            Outcome::Moot => tracing::info!(index, task, "the index of changed settings is gone"),
+        }
+    }
+}
+
+/// The end of the task.
+fn end(task: &mut Task, outcome: &Outcome) {
+    match outcome {
+        Outcome::Commit(committed) => {
+            if let Some(broadcast) = &mut task.effects.broadcast {
+                broadcast.version = Some(committed.version);
+            }
+            finish(task, TaskStatus::Succeeded, None);
+        }
+        Outcome::Moot => finish(task, TaskStatus::Succeeded, None),
+        Outcome::Canceled => finish(task, TaskStatus::Canceled, None),
+        Outcome::Fail(failed) => match &failed.error {
+            Some(error) => finish(task, TaskStatus::Failed, Some(error.clone())),
+            None => finish(task, TaskStatus::Canceled, None),
+        },
+    }
+}
+
+/// What the catalog says of the index from then on.
+fn write(index: &mut Index, outcome: &Outcome, members: &BTreeSet<NodeId>) {
+    match outcome {
+        Outcome::Commit(committed) => commit(index, committed, members),
+        Outcome::Fail(failed) => fail(index, failed),
+        Outcome::Canceled | Outcome::Moot => {}
+    }
+}
+
+fn commit(index: &mut Index, committed: &Committed, members: &BTreeSet<NodeId>) {
+    if index.settings_version >= committed.version {
+        return;
+    }
+    for node in members.difference(&committed.nodes) {
+        index.behind.entry(node.clone()).or_insert(index.settings_version);
+    }
+    index.behind.retain(|node, _| !committed.nodes.contains(node));
+    index.frozen.retain(|node| !committed.nodes.contains(node));
+    index.settings.clone_from(&committed.settings);
+    index.secrets.clone_from(&committed.secrets);
+    index.settings_version = committed.version;
+    index.ready = true;
+    index.updated_at = OffsetDateTime::now_utc();
+}
+
+fn fail(index: &mut Index, failed: &Failed) {
+    // Of settings that were never read back nobody can say whether a node holds them.
+    if !index.settings.is_empty() {
+        index.behind.extend(failed.doubtful.iter().map(|node| (node.clone(), 0)));
+    }
+    index.behind.retain(|node, _| !failed.restored.contains(node));
+    index.frozen.retain(|node| !failed.restored.contains(node));
+    index.frozen.extend(failed.frozen.iter().cloned());
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use miroir_core::settings::{Secrets, Settings};
+
+    use super::*;
+
+    fn nodes(names: &[&str]) -> BTreeSet<NodeId> {
+        names.iter().map(|name| NodeId::new(*name)).collect()
+    }
+
+    fn index() -> Index {
+        let uid: miroir_core::id::IndexUid = "movies".parse().expect("a uid");
+        let settings: Settings = serde_json::from_str(r#"{"stopWords": []}"#).expect("settings");
+        let mut index = Index::new(uid.clone(), uid, None, NonZeroU32::MIN);
+        (index.settings, index.settings_version, index.ready) = (settings, 4, true);
+        index.behind = [(NodeId::new("c"), 2)].into();
+        index.frozen = nodes(&["b", "c"]);
+        index
+    }
+
+    fn committed(version: u64) -> Outcome {
+        let settings: Settings = serde_json::from_str(r#"{"stopWords": ["a"]}"#).expect("settings");
+        let nodes = nodes(&["a", "c"]);
+        Outcome::Commit(Box::new(Committed { version, settings, secrets: Secrets::default(), nodes }))
+    }
+
+    #[test]
+    fn who_was_not_verified_stays_at_its_version() {
+        let (mut index, members) = (index(), nodes(&["a", "b", "c"]));
+        write(&mut index, &committed(5), &members);
+        assert_eq!(index.settings_version, 5);
+        assert_eq!(index.behind, [(NodeId::new("b"), 4)].into());
+        assert_eq!(index.frozen, nodes(&["b"]));
+        let before = index.clone();
+        write(&mut index, &committed(5), &members);
+        assert_eq!(index, before, "once");
+    }
+
+    #[test]
+    fn who_is_in_doubt_is_at_no_version_and_who_was_restored_is_at_the_former() {
+        let mut index = index();
+        let failed =
+            Failed { doubtful: nodes(&["a"]), restored: nodes(&["b", "c"]), frozen: nodes(&["a"]), error: None };
+        write(&mut index, &Outcome::Fail(Box::new(failed)), &nodes(&["a", "b", "c"]));
+        assert_eq!((index.settings_version, index.behind), (4, [(NodeId::new("a"), 0)].into()));
+        assert_eq!(index.frozen, nodes(&["a"]));
+    }
+}

@@ -1,0 +1,83 @@
+//! Changes of settings: told to every node, verified on every node, committed once.
+//!
+//! What comes next is decided by `core::settings::broadcast`. Here a change is begun by whoever is asked for it (`begin`),
+//! or put into the line behind another one (`queue`), and driven from there by one instance (`machine`): it asks nodes
+//! (`observe`), tells them (`act`) and writes down how the change ends (`conclude`).
+
+mod act;
+mod begin;
+mod conclude;
+mod machine;
+mod observe;
+mod queue;
+mod repair;
+mod status;
+mod trace;
+
+pub use machine::Broadcasting;
+
+use miroir_core::settings::broadcast::{Policy, Proposal, Sent, Strategy, Wish};
+use miroir_store::{StoreError, Table};
+use serde::Deserialize;
+
+use super::{Cluster, Error, Index};
+use crate::node::{Call, NodeError, Reply};
+
+/// What a node answers when it has taken a change.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Enqueued {
+    task_uid: u64,
+}
+
+impl Cluster {
+    /// What the configuration says of broadcasts.
+    fn broadcast_policy(&self) -> Policy {
+        Policy::from(&self.config.settings_broadcast)
+    }
+
+    /// How a change is made.
+    fn broadcast_strategy(&self) -> Strategy {
+        Strategy::from(self.config.settings_broadcast.strategy)
+    }
+
+    /// What a client's wish means for the nodes, as the index is now.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when it is about what is ours.
+    fn proposal(&self, index: &Index, wish: &Wish) -> Result<Proposal, Error> {
+        let patch = wish.patch(&index.settings);
+        let multiplier = self.config.facets.node_multiplier;
+        let for_nodes = index.settings.overlay(&patch, index.shards, multiplier);
+        Ok(Proposal {
+            patch: for_nodes.map_err(|error| Error::Invalid(error.body()))?,
+            kept: index.settings.kept(Some(&patch)),
+            base: index.settings.on_nodes(index.shards, multiplier),
+            base_version: index.settings_version,
+            secrets: index.secrets.clone(),
+        })
+    }
+
+    /// The request that tells a node.
+    pub(super) fn settings_call(&self, index: &Index, patch: &serde_json::Value) -> Call {
+        let path = format!("/indexes/{}/settings", index.physical);
+        Call::json("settings", http::Method::PATCH, path, patch.to_string().into_bytes(), self.write_timeout())
+    }
+}
+
+/// What a node's answer means. A refusal is about the change only when the node understood who speaks, and had time.
+fn sent(answer: Result<Reply, NodeError>) -> Sent {
+    let Ok(reply) = answer else { return Sent::Lost };
+    match reply.status {
+        202 => serde_json::from_slice::<Enqueued>(&reply.body)
+            .map_or(Sent::Lost, |enqueued| Sent::Accepted(enqueued.task_uid)),
+        401 | 403 | 408 | 429 => Sent::Lost,
+        400..500 => serde_json::from_slice(&reply.body).map_or(Sent::Lost, Sent::Refused),
+        _ => Sent::Lost,
+    }
+}
+
+/// The line is no longer as it was read: somebody was faster.
+fn was_overtaken(error: &Error) -> bool {
+    matches!(error, Error::Store(StoreError::Conflict { table: Table::Operations, .. }))
+}

@@ -1,0 +1,246 @@
+//! What the next decision about a line needs to know.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use miroir_core::error::ErrorBody;
+use miroir_core::id::{IndexUid, NodeId, TaskUid};
+use miroir_core::settings::broadcast::{Facts, Head, Heard, Line, LineFacts, Phase, Presence, Question, TaskReport};
+use miroir_core::task::{NodeTask, Task, TaskKind, TaskQuery, TaskStatus};
+use miroir_work::led::NotActed;
+use serde::Deserialize;
+use serde_json::Value;
+use time::OffsetDateTime;
+
+use super::super::Error;
+use super::machine::{Broadcasting, Seen, not_acted, subject};
+use super::trace::number;
+use crate::node::Call;
+
+/// Tasks looked at together.
+const PAGE: usize = 256;
+
+/// What a node says of tasks.
+#[derive(Deserialize)]
+struct TasksOfNode {
+    results: Vec<TaskOfNode>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TaskOfNode {
+    uid: u64,
+    status: TaskStatus,
+    error: Option<ErrorBody>,
+    #[serde(with = "time::serde::rfc3339::option", default)]
+    started_at: Option<OffsetDateTime>,
+}
+
+impl Broadcasting {
+    pub(super) async fn look(&self, scope: &str, line: &Line) -> Result<Seen, NotActed> {
+        let physical = subject(scope)?;
+        self.look_at(scope, &physical, line).await.map_err(not_acted)
+    }
+
+    async fn look_at(&self, scope: &str, physical: &IndexUid, line: &Line) -> Result<Seen, Error> {
+        let cluster = &self.cluster;
+        let live: BTreeSet<NodeId> = cluster.nodes.keys().filter(|node| cluster.is_live(node)).cloned().collect();
+        let token = line.head().and_then(|head| head.token().map(str::to_owned));
+        if cluster.store.is_shared() {
+            cluster.catalog.refresh_physical(physical).await?;
+        }
+        let born = line.head().map(|head| head.born());
+        let index = cluster.catalog.by_physical(physical).filter(|index| Some(index.created_at) == born);
+        let presence = match &index {
+            None => Presence::Gone,
+            Some(index) if !index.ready => Presence::Growing,
+            Some(_) => Presence::Ready,
+        };
+        let task = match &token {
+            Some(token) => self.task(scope, token).await?,
+            None => None,
+        };
+        let canceler = match &task {
+            Some(task) => self.canceler(task.uid).await?,
+            None => None,
+        };
+        let (heard, phase) = match line.head() {
+            Some(Head::Current(change)) if change.reserved_until.is_none() => {
+                let questions = change.record.questions(&live);
+                (self.ask(scope, token.as_deref(), physical, &questions).await, Some(change.record.phase()))
+            }
+            Some(Head::Current(_) | Head::Pending(_)) | None => (Heard::default(), None),
+        };
+        let about_to_end = match phase {
+            Some(Phase::Propose | Phase::Verify) => presence == Presence::Gone,
+            Some(Phase::Commit | Phase::GoingBack) | None => true,
+        };
+        let earlier_open = match &task {
+            Some(task) if about_to_end => self.earlier_open(physical, task.uid).await?,
+            Some(_) | None => false,
+        };
+        let ended = token.is_some() && task.is_none();
+        self.note(scope, token.as_deref(), line);
+        let (begun, age) = self.traces.with(scope, token.as_deref(), |trace| (trace.started_at.is_some(), trace.age()));
+        let broadcast = Facts { now: OffsetDateTime::now_utc(), live, heard, cancel: canceler.is_some() };
+        let facts = LineFacts { broadcast, index: presence, ended, earlier_open };
+        Ok(Seen { facts, index, task, canceler, begun, age })
+    }
+
+    /// What operators see.
+    fn note(&self, scope: &str, token: Option<&str>, line: &Line) {
+        let more = self.traces.with(scope, token, |trace| {
+            let record = line.current.as_ref().map(|change| &change.record);
+            trace.phase = record.map(|record| record.phase());
+            let mismatches = record.map_or(0, |record| record.mismatches());
+            let more = mismatches.saturating_sub(trace.mismatches);
+            trace.mismatches = trace.mismatches.max(mismatches);
+            more
+        });
+        self.cluster.metrics.settings_mismatches(more);
+        self.cluster.metrics.settings_phase(self.traces.phase().map_or(0, number));
+    }
+
+    /// The task that bears this token; none: it has ended. It was registered together with the change.
+    async fn task(&self, scope: &str, token: &str) -> Result<Option<Task>, Error> {
+        let known = self.traces.with(scope, Some(token), |trace| trace.task);
+        let found = match known {
+            Some(uid) => self.cluster.store.task(uid).await?,
+            None => self.find(token).await?,
+        };
+        if let Some(task) = &found {
+            self.traces.with(scope, Some(token), |trace| trace.task = Some(task.uid));
+        }
+        Ok(found.filter(|task| !task.status.is_final()))
+    }
+
+    async fn find(&self, token: &str) -> Result<Option<Task>, Error> {
+        let unfinished = TaskQuery {
+            statuses: Some([TaskStatus::Enqueued, TaskStatus::Processing].into()),
+            kinds: Some([TaskKind::SettingsUpdate].into()),
+            limit: PAGE,
+            ..TaskQuery::default()
+        };
+        let bears = |task: &Task| task.effects.broadcast.as_ref().is_some_and(|broadcast| broadcast.token == token);
+        let mut from = None;
+        loop {
+            let page = self.cluster.store.tasks(&TaskQuery { from, ..unfinished.clone() }).await?;
+            if let Some(found) = page.tasks.into_iter().find(bears) {
+                return Ok(Some(found));
+            }
+            let Some(next) = page.next else { return Ok(None) };
+            from = Some(next);
+        }
+    }
+
+    /// The unfinished cancelation that is about this task; the first.
+    async fn canceler(&self, uid: TaskUid) -> Result<Option<TaskUid>, Error> {
+        let cancelations = TaskQuery {
+            statuses: Some([TaskStatus::Enqueued, TaskStatus::Processing].into()),
+            kinds: Some([TaskKind::TaskCancelation].into()),
+            limit: PAGE,
+            reverse: true,
+            ..TaskQuery::default()
+        };
+        let open = self.cluster.store.tasks(&cancelations).await?;
+        Ok(open.tasks.into_iter().find(|task| task.effects.cancels.contains(uid)).map(|task| task.uid))
+    }
+
+    /// Whether tasks of the index have not ended that were asked for before this one.
+    async fn earlier_open(&self, physical: &IndexUid, uid: TaskUid) -> Result<bool, Error> {
+        let mut after = None;
+        loop {
+            let page = self.cluster.store.unsettled_tasks(after, PAGE).await?;
+            if page.iter().any(|task| task.uid < uid && task.physical.as_ref() == Some(physical)) {
+                return Ok(true);
+            }
+            match page.last() {
+                Some(last) if last.uid < uid && page.len() == PAGE => after = Some(last.uid),
+                Some(_) | None => return Ok(false),
+            }
+        }
+    }
+
+    /// Ask nodes, each once for all of its tasks.
+    async fn ask(&self, scope: &str, token: Option<&str>, physical: &IndexUid, questions: &[Question]) -> Heard {
+        let mut tasks: BTreeMap<&NodeId, Vec<u64>> = BTreeMap::new();
+        let mut settings: Vec<&NodeId> = Vec::new();
+        for question in questions {
+            match question {
+                Question::Task(node, uid) => tasks.entry(node).or_default().push(*uid),
+                Question::Settings(node) => settings.push(node),
+            }
+        }
+        let reported = join_all(tasks.iter().map(|(node, uids)| self.tasks_of(node, uids)));
+        let read = join_all(settings.into_iter().map(|node| self.settings_of(node, physical)));
+        let (reported, read) = futures_util::future::join(reported, read).await;
+        let mut heard = Heard::default();
+        for (node, asked, told) in reported.into_iter().flatten() {
+            self.traces.with(scope, token, |trace| {
+                for task in &told {
+                    let began = [trace.started_at, task.started_at].into_iter().flatten().min();
+                    trace.started_at = began;
+                    trace.node_tasks.insert((node.clone(), task.uid), node_task(&node, task));
+                }
+            });
+            let mut known: BTreeMap<u64, TaskReport> =
+                told.into_iter().map(|task| (task.uid, TaskReport::Known(task.status, task.error))).collect();
+            for uid in asked {
+                let report = known.remove(&uid).unwrap_or(TaskReport::Unknown);
+                heard.tasks.insert((node.clone(), uid), report);
+            }
+        }
+        heard.settings = read.into_iter().flatten().collect();
+        heard
+    }
+
+    async fn tasks_of(&self, node: &NodeId, uids: &[u64]) -> Option<(NodeId, Vec<u64>, Vec<TaskOfNode>)> {
+        let list = uids.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
+        let path = format!("/tasks?limit={}&uids={list}", uids.len());
+        let told: TasksOfNode = self.get(node, "tasks", path).await?;
+        Some((node.clone(), uids.to_vec(), told.results))
+    }
+
+    async fn settings_of(&self, node: &NodeId, physical: &IndexUid) -> Option<(NodeId, Value)> {
+        let settings: Value = self.get(node, "settings", format!("/indexes/{physical}/settings")).await?;
+        Some((node.clone(), settings))
+    }
+
+    async fn get<T: for<'de> Deserialize<'de>>(
+        &self,
+        node: &NodeId,
+        operation: &'static str,
+        path: String,
+    ) -> Option<T> {
+        let known: &Arc<_> = self.cluster.node(node)?;
+        match known.call(Call::get(operation, path, self.cluster.read_timeout())).await {
+            Ok(reply) if reply.status == 200 => match serde_json::from_slice(&reply.body) {
+                Ok(value) => Some(value),
+                Err(error) => {
+                    tracing::warn!(%node, operation, %error, "a node's answer cannot be read");
+                    None
+                }
+            },
+            Ok(reply) => {
+                tracing::warn!(%node, operation, status = reply.status, "a node does not tell what it was asked");
+                None
+            }
+            Err(error) => {
+                tracing::debug!(%node, operation, %error, "a node does not tell what it was asked");
+                None
+            }
+        }
+    }
+}
+
+fn node_task(node: &NodeId, told: &TaskOfNode) -> NodeTask {
+    NodeTask {
+        node: node.clone(),
+        uid: told.uid,
+        shards: Vec::new(),
+        status: told.status,
+        error: told.error.clone(),
+        deleted_documents: None,
+    }
+}

@@ -1,0 +1,82 @@
+//! Changes that wait in the line behind another one.
+
+use std::collections::BTreeSet;
+
+use http::Method;
+use miroir_core::settings::broadcast::{Line, Pending, Wish};
+use miroir_core::task::TaskStatus;
+use miroir_store::Typed;
+use miroir_work::led::{self, Operation};
+use serde_json::Value;
+use time::OffsetDateTime;
+
+use super::super::lanes::Turn;
+use super::super::read::refused;
+use super::super::search::all_shards;
+use super::super::write::{Accepted, Change, Sent};
+use super::super::{Cluster, Degraded, Error, Index};
+use super::Broadcasting;
+use crate::node::Call;
+
+/// Changes of one index that may wait.
+const QUEUE: usize = 256;
+/// Not a uid: what is sent to this index is read, and then refused.
+const NO_INDEX: &str = "/indexes/no%20index/settings";
+
+impl Cluster {
+    /// Put a change into the line. It has a task at once; nodes are told when its turn has come.
+    pub(super) async fn line_up(
+        &self,
+        turn: &Turn,
+        index: &Index,
+        wish: &Wish,
+        stored: Option<Typed<Operation<Line>>>,
+    ) -> Result<Accepted, Error> {
+        let at = OffsetDateTime::now_utc();
+        self.check_settings(index, &self.proposal(index, wish)?.patch).await?;
+        let token = uuid::Uuid::new_v4().simple().to_string();
+        let pending = Pending { token: token.clone(), born: index.created_at, wish: wish.clone() };
+        let subject = Some(index.physical.as_str());
+        let write = match stored {
+            None => led::start::<Broadcasting>(subject, Line { current: None, queue: [pending].into() })?,
+            Some(Typed { version, value: mut operation, .. }) => {
+                if operation.record.queue.len() >= QUEUE {
+                    return Err(Error::Overloaded("changes of the settings of this index"));
+                }
+                // It is our turn: whoever reserved the line has lost it, or is gone.
+                let current = operation.record.current.take();
+                operation.record.current = current.map(|change| match change.reserved_until {
+                    Some(_) => change.taken_over(at),
+                    None => change,
+                });
+                operation.record.queue.push_back(pending);
+                led::replace::<Broadcasting>(subject, &operation, version)?
+            }
+        };
+        let change = Change { writes: vec![write], ..self.task_of_change(turn, index, wish, token) };
+        let sent = Sent { at, node_tasks: Vec::new(), stale: Vec::new() };
+        self.register(change, Some(index), sent, TaskStatus::Enqueued, Degraded::default()).await
+    }
+
+    /// Let a node judge a change without applying it: what is malformed is refused at once, in its own words.
+    async fn check_settings(&self, index: &Index, patch: &Value) -> Result<(), Error> {
+        let mut asked = BTreeSet::new();
+        while let Some(node) = self.any_live_node().filter(|node| asked.insert(&node.member.id)) {
+            let body = patch.to_string().into_bytes();
+            let call = Call::json("settings", Method::PATCH, NO_INDEX, body, self.read_timeout());
+            let Ok(reply) = node.call(call).await else { continue };
+            if !(400..500).contains(&reply.status) {
+                continue;
+            }
+            let refusal = refused(&reply);
+            if matches!(&refusal, Error::Refused { body, .. } if body.code == "invalid_index_uid") {
+                return Ok(());
+            }
+            // These say nothing about the settings.
+            if !matches!(reply.status, 401 | 403 | 408 | 429) {
+                return Err(refusal.naming(index));
+            }
+        }
+        Err(Error::NoQuorum { shards: all_shards(index).into_iter().collect() })
+    }
+}

@@ -1,0 +1,163 @@
+//! A node that does not do as it is told: a relay in front of a real one that spoils chosen requests.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde_json::Value;
+
+use crate::raw::{Connection, RawAnswer, request};
+
+/// What becomes of a request.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// The node never sees it; this status, and the body of an error, are answered.
+    Answer(u16, Value),
+    /// The node never sees it, and the connection breaks.
+    Drop,
+    /// The node answers, and the connection breaks before the answer.
+    Swallow,
+    /// The node gets this in place of the body.
+    Replace(Value),
+}
+
+#[derive(Clone, Debug)]
+struct Rule {
+    method: String,
+    path: String,
+    left: usize,
+    fault: Fault,
+}
+
+#[derive(Debug, Default)]
+struct Rules {
+    rules: Vec<Rule>,
+    struck: usize,
+}
+
+/// The relay. It ends with the process.
+#[derive(Clone, Debug)]
+pub struct Faults {
+    port: u16,
+    rules: Arc<Mutex<Rules>>,
+}
+
+impl Faults {
+    /// A relay to `host:port` that spoils nothing yet.
+    ///
+    /// # Panics
+    /// When no port is free.
+    pub fn before(node: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("its address").port();
+        let rules: Arc<Mutex<Rules>> = Arc::default();
+        let known = rules.clone();
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let (node, rules) = (node.clone(), known.clone());
+                // A connection that breaks is what both sides are made for.
+                std::thread::spawn(move || relay(client, &node, &rules));
+            }
+        });
+        Self { port, rules }
+    }
+
+    /// `http://host:port`.
+    pub fn address(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    fn rules(&self) -> MutexGuard<'_, Rules> {
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Spoil the next requests of this method whose path and query contain this text, so many times.
+    pub fn spoil(&self, method: &str, path: &str, times: usize, fault: Fault) {
+        self.rules().rules.push(Rule { method: method.into(), path: path.into(), left: times, fault });
+    }
+
+    /// Spoil nothing any more.
+    pub fn mend(&self) {
+        self.rules().rules.clear();
+    }
+
+    /// Requests spoiled so far.
+    pub fn struck(&self) -> usize {
+        self.rules().struck
+    }
+}
+
+impl Rules {
+    fn strike(&mut self, method: &str, path: &str) -> Option<Fault> {
+        let fits = |rule: &&mut Rule| rule.left > 0 && rule.method == method && path.contains(&rule.path);
+        let rule = self.rules.iter_mut().find(fits)?;
+        rule.left -= 1;
+        self.struck += 1;
+        Some(rule.fault.clone())
+    }
+}
+
+struct Asked {
+    method: String,
+    path: String,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+fn relay(client: TcpStream, node: &str, rules: &Mutex<Rules>) -> io::Result<()> {
+    client.set_nodelay(true)?;
+    let mut writer = client.try_clone()?;
+    let mut reader = BufReader::new(client);
+    while let Some(asked) = read(&mut reader)? {
+        let fault = rules.lock().unwrap_or_else(PoisonError::into_inner).strike(&asked.method, &asked.path);
+        let answer = match fault {
+            None => forward(node, &asked, &asked.body)?,
+            Some(Fault::Replace(body)) => forward(node, &asked, body.to_string().as_bytes())?,
+            Some(Fault::Answer(status, body)) => {
+                let headers = vec![("content-type".into(), "application/json".into())];
+                RawAnswer { status, headers, body: body.to_string().into_bytes() }
+            }
+            Some(Fault::Drop) => return Ok(()),
+            Some(Fault::Swallow) => return forward(node, &asked, &asked.body).map(drop),
+        };
+        let kind = answer.header("content-type").unwrap_or("application/json");
+        let head = format!(
+            "HTTP/1.1 {} Relayed\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n",
+            answer.status,
+            answer.body.len()
+        );
+        writer.write_all(&[head.as_bytes(), answer.body.as_slice()].concat())?;
+    }
+    Ok(())
+}
+
+fn forward(node: &str, asked: &Asked, body: &[u8]) -> io::Result<RawAnswer> {
+    let headers: Vec<(&str, &str)> =
+        asked.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    Connection::open(node)?.exchange(&request(&asked.method, &asked.path, &headers, body))
+}
+
+/// The next request; none: the client has gone.
+fn read(reader: &mut impl BufRead) -> io::Result<Option<Asked>> {
+    let mut line = String::new();
+    if reader.read_line(&mut line)? == 0 {
+        return Ok(None);
+    }
+    let mut words = line.split_whitespace().map(str::to_owned);
+    let (Some(method), Some(path)) = (words.next(), words.next()) else { return Ok(None) };
+    let (mut headers, mut length) = (Vec::new(), 0);
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        let Some((name, value)) = line.trim_end().split_once(':') else { break };
+        let (name, value) = (name.to_ascii_lowercase(), value.trim().to_owned());
+        match name.as_str() {
+            "content-length" => length = value.parse().map_err(io::Error::other)?,
+            "host" | "connection" => {}
+            _ => headers.push((name, value)),
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    Ok(Some(Asked { method, path, headers, body }))
+}
