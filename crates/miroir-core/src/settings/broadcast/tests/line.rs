@@ -45,10 +45,8 @@ fn line(current: Option<Change>, queue: &[&str]) -> Line {
 }
 
 fn saved(step: LineStep) -> Line {
-    match step {
-        LineStep::Save(line) => *line,
-        step => panic!("saves nothing: {step:?}"),
-    }
+    let LineStep::Save(line) = step else { panic!("saves nothing: {step:?}") };
+    *line
 }
 
 #[test]
