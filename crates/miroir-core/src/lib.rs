@@ -7,6 +7,7 @@ pub mod auth;
 pub mod browse;
 pub mod config;
 pub mod cover;
+pub mod digest;
 pub mod document;
 pub mod error;
 pub mod facet;
