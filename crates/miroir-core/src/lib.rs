@@ -20,6 +20,7 @@ pub mod id;
 pub mod inert;
 pub mod json;
 pub mod merge;
+pub mod mirror;
 pub mod multi_search;
 pub mod ownership;
 pub mod placement;

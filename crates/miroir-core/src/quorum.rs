@@ -104,6 +104,47 @@ pub fn stale_after(
     stale
 }
 
+/// What a write's answers amount to while some replicas are stale.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Whether the client may be told that its write holds.
+    pub verdict: Verdict,
+    /// Those to be known as stale, or to have missed one write more, before the client is answered.
+    pub stale: Vec<(ShardId, NodeId)>,
+}
+
+/// Weigh the answers, and find who is stale after them.
+///
+/// Only what a fresh replica accepted counts. A stale one takes the write as well, but should it alone hold this write
+/// while others alone hold earlier ones, then no replica would hold all that was acknowledged, and updates that were
+/// merged into different documents could not be brought together.
+///
+/// Invariant: a shard that had a fresh replica has one, and every fresh replica holds every write that was acknowledged.
+pub fn conclude(
+    placements: &GroupPlacements,
+    touched: impl IntoIterator<Item = ShardId> + Clone,
+    answer: impl Fn(ShardId, &NodeId) -> Answer,
+    fresh: impl Fn(ShardId, &NodeId) -> bool,
+) -> Outcome {
+    let counts = |shard: ShardId, node: &NodeId| answer(shard, node) == Answer::Accepted && fresh(shard, node);
+    let verdict = weigh(placements, touched.clone(), counts);
+    let mut stale = Vec::new();
+    for shard in touched {
+        let replicas: Vec<&NodeId> = placements.values().flat_map(|p| p.replicas(shard)).collect();
+        let held = replicas.iter().any(|node| counts(shard, node));
+        let certain = replicas.iter().any(|node| fresh(shard, node) && answer(shard, node) == Answer::Missed);
+        let suspect = |node: &NodeId| fresh(shard, node) && answer(shard, node) == Answer::Ambiguous;
+        let keep = replicas.iter().find(|node| !held && !certain && suspect(node)).copied();
+        let missed = |node: &&NodeId| match answer(shard, node) {
+            Answer::Accepted => false,
+            Answer::Missed => held,
+            Answer::Ambiguous => Some(*node) != keep,
+        };
+        stale.extend(replicas.iter().copied().filter(missed).map(|node| (shard, node.clone())));
+    }
+    Outcome { verdict, stale }
+}
+
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroU32;
@@ -198,6 +239,38 @@ mod tests {
             more[extra] = true;
             let after = weigh(&placements, all(), |s, n| more[slot(s, n)]);
             prop_assert!(rank(&after) >= rank(&before), "{before:?} -> {after:?}");
+        }
+    }
+
+    #[test]
+    fn what_only_a_stale_replica_accepted_is_not_acknowledged() {
+        let placements = groups(&[2], 2);
+        let (stale, down) = (NodeId::new("g0n0"), NodeId::new("g0n1"));
+        let answer = |_, n: &NodeId| if *n == down { Answer::Missed } else { Answer::Accepted };
+        let outcome = conclude(&placements, [ShardId(2)], answer, |_, n| *n != stale);
+        assert_eq!(outcome.verdict, Verdict::Lost { shards: BTreeSet::from([ShardId(2)]) });
+        assert_eq!(outcome.stale, vec![], "the one that is away holds everything that was acknowledged");
+    }
+
+    fn any_answer() -> impl Strategy<Value = Answer> {
+        prop_oneof![Just(Answer::Accepted), Just(Answer::Missed), Just(Answer::Ambiguous)]
+    }
+
+    proptest! {
+        #[test]
+        fn a_fresh_replica_stays_and_whoever_is_fresh_holds_what_was_acknowledged(
+            answers in proptest::collection::vec((any_answer(), any::<bool>()), 5),
+        ) {
+            let placements = groups(&[3, 2], 3);
+            let nodes: Vec<NodeId> = placements.values().flat_map(|p| p.replicas(ShardId(0))).cloned().collect();
+            let of = |node: &NodeId| answers[nodes.iter().position(|n| n == node).expect("placed")];
+            let outcome = conclude(&placements, [ShardId(0)], |_, n| of(n).0, |_, n| of(n).1);
+            let still = |node: &&NodeId| of(node).1 && !outcome.stale.contains(&(ShardId(0), (*node).clone()));
+            let had = nodes.iter().any(|node| of(node).1);
+            prop_assert_eq!(nodes.iter().filter(still).count() > 0, had);
+            if !matches!(outcome.verdict, Verdict::Lost { .. }) {
+                prop_assert!(nodes.iter().filter(still).all(|node| of(node).0 == Answer::Accepted));
+            }
         }
     }
 }
