@@ -3,6 +3,7 @@
 //! Where a document goes, which nodes cover a query, how two hits compare, whether a write
 //! reached quorum: each is a pure function here, named after its concept.
 
+pub mod anti_entropy;
 pub mod auth;
 pub mod browse;
 pub mod config;
@@ -26,6 +27,7 @@ pub mod ownership;
 pub mod placement;
 pub mod quorum;
 pub mod rank;
+pub mod recovery;
 pub mod rules;
 pub mod scope;
 pub mod search;
@@ -37,4 +39,5 @@ pub mod stats;
 pub mod strip;
 pub mod task;
 pub mod topology;
+pub mod transition;
 pub mod webhook;

@@ -113,15 +113,21 @@ pub struct Outcome {
     pub stale: Vec<(ShardId, NodeId)>,
 }
 
-/// Weigh the answers, and find who is stale after them.
+/// Weigh the answers, and find who is stale after them. `also`: nodes that take the writes of a shard besides its
+/// replicas, because they are to become one or have just been one.
 ///
 /// Only what a fresh replica accepted counts. A stale one takes the write as well, but should it alone hold this write
 /// while others alone hold earlier ones, then no replica would hold all that was acknowledged, and updates that were
 /// merged into different documents could not be brought together.
 ///
-/// Invariant: a shard that had a fresh replica has one, and every fresh replica holds every write that was acknowledged.
+/// A replica that is stale already, or is not yet one, is named again whenever it may now hold something else than the
+/// fresh ones do, be it a write that was not acknowledged: whoever mirrors it has to know.
+///
+/// Invariant: a shard that had a fresh replica has one; every fresh replica holds every write that was acknowledged; and
+/// who is not named, and was equal to the fresh replicas before, is so after.
 pub fn conclude(
     placements: &GroupPlacements,
+    also: impl Fn(ShardId) -> Vec<NodeId>,
     touched: impl IntoIterator<Item = ShardId> + Clone,
     answer: impl Fn(ShardId, &NodeId) -> Answer,
     fresh: impl Fn(ShardId, &NodeId) -> bool,
@@ -131,16 +137,27 @@ pub fn conclude(
     let mut stale = Vec::new();
     for shard in touched {
         let replicas: Vec<&NodeId> = placements.values().flat_map(|p| p.replicas(shard)).collect();
-        let held = replicas.iter().any(|node| counts(shard, node));
-        let certain = replicas.iter().any(|node| fresh(shard, node) && answer(shard, node) == Answer::Missed);
-        let suspect = |node: &NodeId| fresh(shard, node) && answer(shard, node) == Answer::Ambiguous;
-        let keep = replicas.iter().find(|node| !held && !certain && suspect(node)).copied();
-        let missed = |node: &&NodeId| match answer(shard, node) {
+        let besides: Vec<NodeId> = also(shard).into_iter().filter(|node| !replicas.contains(&node)).collect();
+        let everyone = || replicas.iter().copied().chain(&besides);
+        // Without a fresh replica those that take its writes besides are all that is left to compare with.
+        let placed = replicas.iter().any(|node| fresh(shard, node));
+        let is_trusted = |node: &NodeId| fresh(shard, node) && (!placed || replicas.contains(&node));
+        let (trusted, others): (Vec<&NodeId>, Vec<&NodeId>) = everyone().partition(|node| is_trusted(node));
+        let any = |wanted: Answer| trusted.iter().copied().find(|node| answer(shard, node) == wanted);
+        let held = any(Answer::Accepted).is_some();
+        let keep = if held || any(Answer::Missed).is_some() { None } else { any(Answer::Ambiguous) };
+        let fell_behind = |node: &&NodeId| match answer(shard, node) {
             Answer::Accepted => false,
             Answer::Missed => held,
             Answer::Ambiguous => Some(*node) != keep,
         };
-        stale.extend(replicas.iter().copied().filter(missed).map(|node| (shard, node.clone())));
+        let differs = |node: &&NodeId| match answer(shard, node) {
+            Answer::Accepted => !held,
+            Answer::Missed => held || keep.is_some(),
+            Answer::Ambiguous => true,
+        };
+        stale.extend(trusted.iter().copied().filter(fell_behind).map(|node| (shard, node.clone())));
+        stale.extend(others.iter().copied().filter(differs).map(|node| (shard, node.clone())));
     }
     Outcome { verdict, stale }
 }
@@ -247,9 +264,10 @@ mod tests {
         let placements = groups(&[2], 2);
         let (stale, down) = (NodeId::new("g0n0"), NodeId::new("g0n1"));
         let answer = |_, n: &NodeId| if *n == down { Answer::Missed } else { Answer::Accepted };
-        let outcome = conclude(&placements, [ShardId(2)], answer, |_, n| *n != stale);
+        let outcome = conclude(&placements, |_| vec![], [ShardId(2)], answer, |_, n| *n != stale);
         assert_eq!(outcome.verdict, Verdict::Lost { shards: BTreeSet::from([ShardId(2)]) });
-        assert_eq!(outcome.stale, vec![], "the one that is away holds everything that was acknowledged");
+        // The one that is away holds everything that was acknowledged; the other one now holds more than that.
+        assert_eq!(outcome.stale, vec![(ShardId(2), stale)]);
     }
 
     fn any_answer() -> impl Strategy<Value = Answer> {
@@ -264,11 +282,15 @@ mod tests {
             let placements = groups(&[3, 2], 3);
             let nodes: Vec<NodeId> = placements.values().flat_map(|p| p.replicas(ShardId(0))).cloned().collect();
             let of = |node: &NodeId| answers[nodes.iter().position(|n| n == node).expect("placed")];
-            let outcome = conclude(&placements, [ShardId(0)], |_, n| of(n).0, |_, n| of(n).1);
+            let outcome = conclude(&placements, |_| vec![], [ShardId(0)], |_, n| of(n).0, |_, n| of(n).1);
             let still = |node: &&NodeId| of(node).1 && !outcome.stale.contains(&(ShardId(0), (*node).clone()));
             let had = nodes.iter().any(|node| of(node).1);
             prop_assert_eq!(nodes.iter().filter(still).count() > 0, had);
-            if !matches!(outcome.verdict, Verdict::Lost { .. }) {
+            let lost = matches!(outcome.verdict, Verdict::Lost { .. });
+            for node in nodes.iter().filter(|node| !of(node).1 && of(node).0 == Answer::Accepted) {
+                prop_assert_eq!(outcome.stale.contains(&(ShardId(0), node.clone())), lost, "it holds what others do not");
+            }
+            if !lost {
                 prop_assert!(nodes.iter().filter(still).all(|node| of(node).0 == Answer::Accepted));
             }
         }

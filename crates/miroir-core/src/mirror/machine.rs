@@ -100,6 +100,9 @@ pub enum Event {
 
 /// After a failure.
 pub(super) const BACKOFF_MS: u64 = 500;
+/// A target with less than one document of so many is copied as if it had none.
+const NEARLY_EMPTY: u64 = 4;
+
 /// A mirror at work.
 #[derive(Clone, Debug)]
 pub struct Mirror {
@@ -276,14 +279,12 @@ impl Mirror {
             return;
         }
         if self.record.stage == Stage::Begin {
-            self.record.stage = match (&self.source, target) {
-                (Some(source), 0) => Stage::Copy(source.clone(), Paging::default()),
-                (Some(_) | None, _) => Stage::Compare(Depth::Stamps),
-            };
-            if target == 0 {
-                self.work = Work::Begin;
-                return;
-            }
+            // A target that has little has what clients wrote since it takes their writes: all is copied over it.
+            let copied = self.source.clone().filter(|_| target <= source / NEARLY_EMPTY);
+            let compared = Stage::Compare(Depth::Stamps);
+            self.record.stage = copied.map_or(compared, |source| Stage::Copy(source, Paging::default()));
+            self.work = Work::Begin;
+            return;
         }
         let few = target.max(source) <= self.policy.listed_ids as u64;
         self.work = match few {

@@ -26,7 +26,7 @@ pub fn run(seed: u64) -> Result<Seen, String> {
         // Half of the time clients never stop before everything is healed.
         world.clients = turn < busy || (constant && !world.stale.is_empty());
         if turn > busy && world.stale.is_empty() && world.writing.is_none() {
-            conclude(&mut world)?;
+            conclude(&world)?;
             seen.acknowledged =
                 world.history.values().flatten().filter(|(_, acknowledged)| *acknowledged).count() as u64;
             return Ok(seen);
@@ -40,11 +40,14 @@ pub fn run(seed: u64) -> Result<Seen, String> {
     ))
 }
 
-fn step(world: &mut World, mirrors: &mut BTreeMap<Replica, Running>, seen: &mut Seen) -> Result<(), String> {
+pub fn step(world: &mut World, mirrors: &mut BTreeMap<Replica, Running>, seen: &mut Seen) -> Result<(), String> {
     match world.rng.below(8) {
         0 | 1 => world.tick(),
         2 | 3 => world.write(),
         _ => heal(world, mirrors, seen)?,
+    }
+    if world.rng.one_in(10) {
+        world.read()?;
     }
     if world.rng.one_in(40) {
         fresh_replicas_hold_what_was_acknowledged(world)?;
@@ -52,7 +55,7 @@ fn step(world: &mut World, mirrors: &mut BTreeMap<Replica, Running>, seen: &mut 
     Ok(())
 }
 
-fn heal(world: &mut World, mirrors: &mut BTreeMap<Replica, Running>, seen: &mut Seen) -> Result<(), String> {
+pub fn heal(world: &mut World, mirrors: &mut BTreeMap<Replica, Running>, seen: &mut Seen) -> Result<(), String> {
     let replicas: Vec<Replica> = world.stale.keys().cloned().collect();
     let Some(replica) = world.rng.pick(&replicas).cloned() else { return Ok(()) };
     let crash = world.fate(60);
@@ -94,7 +97,7 @@ pub fn fresh_replicas_hold_what_was_acknowledged(world: &World) -> Result<(), St
     for id in world.history.keys() {
         let shard = world.shard_of(id);
         let allowed = world.allowed(id);
-        for node in world.fresh(shard) {
+        for node in world.readable(shard) {
             let doc = drained[&node].get(id).cloned();
             if !allowed.contains(&doc) {
                 let history = &world.history[id];
@@ -106,7 +109,7 @@ pub fn fresh_replicas_hold_what_was_acknowledged(world: &World) -> Result<(), St
 }
 
 /// Nobody writes, nothing is stale: all replicas are equal.
-fn conclude(world: &mut World) -> Result<(), String> {
+pub fn conclude(world: &World) -> Result<(), String> {
     fresh_replicas_hold_what_was_acknowledged(world)?;
     for shard in world.all_shards() {
         let of = |node| -> BTreeMap<_, _> { world.nodes[node].drained().of(shard).cloned().collect() };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use miroir_core::digest::{Copied, Depth};
+use miroir_core::digest::Depth;
 use miroir_core::id::{IndexUid, NodeId};
 use miroir_core::mirror::{Done, Event, Facts, Failure, Mirror, Policy, Record, Scope, Step, Subject};
 
@@ -134,6 +134,7 @@ impl Running {
         let (step, mark) = self.pending.take()?;
         match self.answer(world, replica, &step, mark) {
             Some(event) => {
+                crate::trace(|| format!("{} {replica:?}: {step:?} -> {event:?}", world.now));
                 let facts = self.facts(world);
                 self.mirror.heard(event, &facts);
                 if world.rng.one_in(2) {

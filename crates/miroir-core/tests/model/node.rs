@@ -150,6 +150,14 @@ impl Node {
         self.queue.clear();
     }
 
+    /// Nothing of a shard is left.
+    pub fn forget(&mut self, shard: ShardId) {
+        let op = Op::Clear(shard);
+        for slot in &mut self.slots {
+            *slot = slot.take().and_then(|(id, doc)| Some((id.clone(), op.on(&id, self.shards, Some(doc))?)));
+        }
+    }
+
     /// A disk from before; the numbers of tasks go on.
     pub fn restore(&mut self, before: &Self) {
         self.slots = before.slots.clone();

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 
+use miroir_core::cover::{Freshness, Preference, Replicas, Wanted, plan};
 use miroir_core::hash::shard_of;
 use miroir_core::id::{GroupId, NodeId, ShardId};
-use miroir_core::placement::{PlacementKind, place};
+use miroir_core::placement::PlacementKind;
 use miroir_core::quorum::{Answer, Verdict, conclude};
-use miroir_core::topology::GroupPlacements;
+use miroir_core::topology::{Member, Shape, Topology};
 
 use crate::node::{Doc, Node, Op};
 use crate::rng::Rng;
@@ -28,6 +29,8 @@ pub struct Writing {
     under_way: Vec<NodeId>,
     /// Its place in the history of each of its documents.
     entries: Vec<(String, usize)>,
+    /// What the instance acts on that makes it.
+    pub view: Topology,
 }
 
 #[derive(Clone, Debug)]
@@ -36,7 +39,10 @@ pub struct World {
     pub now: u64,
     pub shards: NonZeroU32,
     pub nodes: BTreeMap<NodeId, Node>,
-    pub placements: GroupPlacements,
+    /// As the store has it.
+    pub topology: Topology,
+    /// As each instance acts on it.
+    pub views: Vec<Topology>,
     /// What each stale replica missed so far, as a number that never repeats.
     pub stale: BTreeMap<Replica, u64>,
     pub misses: u64,
@@ -65,14 +71,15 @@ impl World {
         let shards = NonZeroU32::new(1 + rng.below(3) as u32).expect("not zero");
         let groups = 1 + rng.below(2) as u32;
         let copies = NonZeroU32::new(1 + rng.below(3) as u32).expect("not zero");
-        let mut placements = GroupPlacements::new();
-        let mut nodes = BTreeMap::new();
+        let mut members = Vec::new();
         for group in 0..groups {
             let count = 1 + rng.below(3);
-            let members: Vec<NodeId> = (0..count).map(|n| NodeId::new(format!("g{group}n{n}"))).collect();
-            nodes.extend(members.iter().map(|id| (id.clone(), Node::new(shards))));
-            placements.insert(GroupId(group), place(PlacementKind::Balanced, None, &members, shards, copies));
+            members.extend((0..count).map(|n| member(&format!("g{group}n{n}"), GroupId(group))));
         }
+        let nodes = members.iter().map(|member| (member.id.clone(), Node::new(shards))).collect();
+        let shape = Shape { members, replication_factor: copies, placement: PlacementKind::Balanced };
+        let topology = Topology::new(shape).with_placement(shards).expect("the first one");
+        let views = vec![topology.clone(); 2];
         let ids = 4 + rng.below(20);
         let clients = true;
         Self {
@@ -80,7 +87,8 @@ impl World {
             now: 1_000_000,
             shards,
             nodes,
-            placements,
+            topology,
+            views,
             stale: BTreeMap::new(),
             misses: 0,
             flying: Vec::new(),
@@ -111,16 +119,28 @@ impl World {
     }
 
     pub fn replicas(&self, shard: ShardId) -> Vec<NodeId> {
-        self.placements.values().flat_map(|placement| placement.replicas(shard)).cloned().collect()
+        self.replicas_in(&self.topology, shard)
+    }
+
+    pub fn replicas_in(&self, topology: &Topology, shard: ShardId) -> Vec<NodeId> {
+        let placements = topology.placements(self.shards).into_iter().flatten();
+        placements.flat_map(|(_, placement)| placement.replicas(shard)).cloned().collect()
     }
 
     pub fn is_fresh(&self, shard: ShardId, node: &NodeId) -> bool {
         !self.stale.contains_key(&(shard, node.clone()))
     }
 
-    /// Fresh replicas, whether they answer or not.
+    /// Those that hold every write, whether they answer or not.
     pub fn fresh(&self, shard: ShardId) -> Vec<NodeId> {
-        self.replicas(shard).into_iter().filter(|node| self.is_fresh(shard, node)).collect()
+        self.writers(&self.topology, shard).into_iter().filter(|node| self.is_fresh(shard, node)).collect()
+    }
+
+    /// Those that any instance may read from.
+    pub fn readable(&self, shard: ShardId) -> BTreeSet<NodeId> {
+        let views = self.views.iter().chain([&self.topology]);
+        let replicas = views.flat_map(|view| self.replicas_in(view, shard));
+        replicas.filter(|node| self.is_fresh(shard, node)).collect()
     }
 
     pub fn is_up(&self, node: &NodeId) -> bool {
@@ -138,6 +158,7 @@ impl World {
         let due: Vec<usize> = (0..self.flying.len()).rev().filter(|at| self.flying[*at].0 <= self.now).collect();
         for at in due {
             let (_, node, op) = self.flying.remove(at);
+            crate::trace(|| format!("{} {node}: late {op:?}", self.now));
             if let Some(node) = self.nodes.get_mut(&node).filter(|node| node.up) {
                 node.accept(op);
             }
@@ -161,7 +182,12 @@ impl World {
             self.toggle(&id);
         }
         if !self.faults {
-            self.nodes.values_mut().for_each(|node| node.up = true);
+            for id in ids.iter().filter(|id| !self.nodes[*id].up).cloned().collect::<Vec<_>>() {
+                self.toggle(&id);
+            }
+        }
+        if self.rng.one_in(3) {
+            self.catch_up();
         }
     }
 
@@ -169,9 +195,12 @@ impl World {
     fn toggle(&mut self, id: &NodeId) {
         let up = self.is_up(id);
         let shards: Vec<ShardId> =
-            self.all_shards().into_iter().filter(|shard| self.replicas(*shard).contains(id)).collect();
-        let elsewhere = shards.iter().all(|shard| self.fresh(*shard).iter().any(|node| node != id));
-        let loses_disk = !up && elsewhere && self.rng.one_in(4);
+            self.all_shards().into_iter().filter(|shard| self.writers(&self.topology, *shard).contains(id)).collect();
+        // Somewhere that is read and not about to be left.
+        let kept = |shard: &ShardId| self.replicas(*shard).iter().any(|node| node != id && self.is_fresh(*shard, node));
+        let elsewhere = shards.iter().all(kept);
+        let holds = self.topology.clone();
+        let loses_disk = !up && self.faults && elsewhere && self.rng.one_in(4);
         if loses_disk {
             // Found by what a returning node is checked for, before anything counts on it.
             for shard in shards {
@@ -179,6 +208,7 @@ impl World {
             }
         }
         let empty = self.rng.one_in(2);
+        crate::trace(|| format!("{} {id} was up: {up}; loses its disk: {loses_disk}, empty: {empty}", self.now));
         let Some(node) = self.nodes.get_mut(id) else { return };
         node.up = !up;
         if loses_disk && empty {
@@ -187,6 +217,19 @@ impl World {
             if let Some(before) = self.backups.get(id) {
                 node.restore(before);
             }
+        }
+        if !up {
+            self.relieve(id, &holds);
+        }
+    }
+
+    /// A node that comes back is relieved of what it should not hold before it counts.
+    fn relieve(&mut self, id: &NodeId, holds: &Topology) {
+        let besides = |shard: &ShardId| holds.besides().iter().any(|other| other.shard == *shard && other.node == *id);
+        let belongs = |shard: &ShardId| self.replicas_in(holds, *shard).contains(id) || besides(shard);
+        let not_placed: Vec<ShardId> = self.all_shards().into_iter().filter(|shard| !belongs(shard)).collect();
+        if let Some(node) = self.nodes.get_mut(id) {
+            not_placed.into_iter().for_each(|shard| node.forget(shard));
         }
     }
 
@@ -206,6 +249,7 @@ impl World {
     }
 
     fn begin_write(&mut self) -> Writing {
+        let view = self.rng.pick(&self.views).cloned().unwrap_or_else(|| self.topology.clone());
         let id = format!("d{}", self.rng.below(self.ids));
         let shard = self.shard_of(&id);
         self.stamp = self.now.max(self.stamp + 1);
@@ -232,16 +276,63 @@ impl World {
             (id, history.len() - 1)
         });
         let entries = entries.collect();
-        let mut pending = self.writers(shard);
+        let mut pending = self.writers(&view, shard);
         for at in (1..pending.len()).rev() {
             pending.swap(at, self.rng.below(at as u64 + 1) as usize);
         }
-        Writing { op, shard, pending, answers: BTreeMap::new(), under_way: Vec::new(), entries }
+        Writing { op, shard, pending, answers: BTreeMap::new(), under_way: Vec::new(), entries, view }
     }
 
     /// Who takes the writes of a shard.
-    pub fn writers(&self, shard: ShardId) -> Vec<NodeId> {
-        self.replicas(shard)
+    pub fn writers(&self, topology: &Topology, shard: ShardId) -> Vec<NodeId> {
+        let mut nodes = self.replicas_in(topology, shard);
+        let besides: Vec<NodeId> =
+            topology.also_writes(self.shards, shard).filter(|node| !nodes.contains(node)).cloned().collect();
+        nodes.extend(besides);
+        nodes
+    }
+
+    /// An instance learns what the store says, unless a write of its own is under way.
+    pub fn catch_up(&mut self) {
+        let at = self.rng.below(self.views.len() as u64) as usize;
+        if let Some(view) = self.views.get_mut(at) {
+            *view = self.topology.clone();
+        }
+    }
+
+    /// All instances act on the epoch, and nothing that was begun on an older one is under way.
+    pub fn acknowledged(&self) -> bool {
+        let epoch = self.topology.epoch;
+        let old_write = self.writing.as_ref().is_some_and(|writing| writing.view.epoch != epoch);
+        !old_write && self.views.iter().all(|view| view.epoch == epoch)
+    }
+
+    /// Promise 2: what an instance reads holds each document once, and nothing is missing that could be read.
+    pub fn read(&mut self) -> Result<(), String> {
+        let Some(view) = self.rng.pick(&self.views).cloned() else { return Ok(()) };
+        let Some(placements) = view.placements(self.shards) else { return Ok(()) };
+        let shards = self.all_shards();
+        let (turn, groups) = (self.rng.number(), placements.keys().copied().collect::<Vec<_>>());
+        let Some(group) = self.rng.pick(&groups).copied() else { return Err("nobody holds anything".into()) };
+        let preference = Preference::new(&crate::selection(), turn, turn, turn);
+        let wanted = Wanted { placements, group, shards: &shards, preference, allow_stale: false };
+        let plan = plan(&wanted, &Health { world: self, view: &view });
+        let mut seen = BTreeSet::new();
+        for part in &plan.assignments {
+            for (id, _) in self.nodes[&part.node].all() {
+                let asked = !part.needs_filter || part.shards.contains(&self.shard_of(id));
+                if asked && !seen.insert(id.clone()) {
+                    return Err(format!("{id} is counted twice: {plan:?}"));
+                }
+            }
+        }
+        let readable = |shard: &ShardId| {
+            self.replicas_in(&view, *shard).iter().any(|node| self.is_up(node) && self.is_fresh(*shard, node))
+        };
+        match plan.missing.iter().find(|shard| readable(shard)) {
+            Some(shard) => Err(format!("shard {shard} is missing: {plan:?}")),
+            None => Ok(()),
+        }
     }
 
     fn send(&mut self, writing: &mut Writing, id: &NodeId) {
@@ -265,9 +356,11 @@ impl World {
     }
 
     fn record(&mut self, writing: Writing) {
-        let Writing { op, shard, answers, under_way, entries, .. } = writing;
+        let Writing { op, shard, answers, under_way, entries, view, .. } = writing;
         let answer = |_, node: &NodeId| answers.get(node).copied().unwrap_or(Answer::Missed);
-        let outcome = conclude(&self.placements, [shard], answer, |shard, node| self.is_fresh(shard, node));
+        let Some(placements) = view.placements(self.shards) else { return };
+        let also = |shard| view.also_writes(self.shards, shard).cloned().collect();
+        let outcome = conclude(placements, also, [shard], answer, |shard, node| self.is_fresh(shard, node));
         for (shard, node) in &outcome.stale {
             self.mark_stale(*shard, node.clone());
         }
@@ -301,5 +394,30 @@ impl World {
             states = if *acknowledged { after } else { states.union(&after).cloned().collect() };
         }
         states
+    }
+}
+
+pub fn member(id: &str, group: GroupId) -> Member {
+    Member { id: NodeId::new(id), address: format!("http://{id}:7700"), group }
+}
+
+/// What an instance knows of replicas.
+struct Health<'a> {
+    world: &'a World,
+    view: &'a Topology,
+}
+
+impl Replicas for Health<'_> {
+    fn freshness(&self, shard: ShardId, node: &NodeId) -> Option<Freshness> {
+        let level = if self.world.is_fresh(shard, node) { Freshness::Fresh } else { Freshness::Stale };
+        Some(level).filter(|_| self.world.is_up(node))
+    }
+
+    fn cost(&self, _: &NodeId) -> f64 {
+        1.0
+    }
+
+    fn may_hold_more(&self, node: &NodeId) -> bool {
+        self.view.may_hold_more(self.world.shards, node)
     }
 }
