@@ -119,6 +119,14 @@ impl Topology {
         self.besides.iter().filter(wanted).map(|other| &other.node)
     }
 
+    /// Whether a node takes the writes of a shard. Only such a node is mirrored to, whatever the list of stale replicas
+    /// says: a write that was begun before it ceased to may have put it there.
+    pub fn takes_writes(&self, shards: NonZeroU32, shard: ShardId, node: &NodeId) -> bool {
+        let placed = || self.placements.get(&shards).into_iter().flat_map(BTreeMap::values);
+        placed().any(|placement| placement.replicas(shard).contains(node))
+            || self.also_writes(shards, shard).any(|other| other == node)
+    }
+
     /// What nodes hold besides the replicas that they are placed for. Everything else that a node holds is a leftover.
     pub fn besides(&self) -> &[Besides] {
         &self.besides

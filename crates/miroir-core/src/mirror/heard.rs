@@ -46,13 +46,7 @@ impl Mirror {
                     false => self.restart_after(facts.now, BACKOFF_MS),
                 }
             }
-            Event::TooLarge if self.page > 1 => {
-                self.page /= 2;
-                if let Work::Mend(mend, _) = &mut self.work {
-                    mend.put_back();
-                }
-            }
-            Event::TooLarge => self.fail(Failure::TooLarge),
+            Event::TooLarge => self.too_large(),
             Event::Fenced => self.fenced(facts),
             Event::FenceLost => self.fence_lost(),
             Event::Failed(node) => {
@@ -63,6 +57,19 @@ impl Mirror {
                 }
                 self.restart_after(facts.now, BACKOFF_MS);
             }
+        }
+    }
+
+    /// Ask for less; the window is not taken, and is asked for again.
+    fn too_large(&mut self) {
+        let listing = matches!(self.work, Work::Fold(_) | Work::Dig(_)) && self.depth() == Depth::Stamps;
+        let page = if listing { &mut self.listed } else { &mut self.page };
+        if *page <= 1 {
+            return self.fail(Failure::TooLarge);
+        }
+        *page /= 2;
+        if let Work::Mend(mend, _) = &mut self.work {
+            mend.put_back();
         }
     }
 

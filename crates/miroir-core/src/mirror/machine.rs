@@ -117,8 +117,10 @@ pub struct Mirror {
     /// Requests of this mirror, or of one before it, may arrive until then.
     pub(super) quiet_at: u64,
     pub(super) not_before: u64,
-    /// Documents of a page.
+    /// Documents of a page, whole.
     pub(super) page: u64,
+    /// Documents of a page, ids and stamps.
+    pub(super) listed: u64,
     pub(super) rejections: u32,
     /// The window that was asked for last.
     pub(super) window: Window,
@@ -149,6 +151,7 @@ impl Mirror {
             quiet_at: if record.stage == Stage::Begin { now } else { now.saturating_add(linger) },
             not_before: now,
             page: policy.page_documents.clamp(1, 100),
+            listed: policy.page_documents.max(1),
             rejections: 0,
             window: Window { offset: 0, limit: 0 },
             record,
@@ -315,7 +318,7 @@ impl Mirror {
     fn read(&mut self, side: Side, source: NodeId, paging: &Paging) -> Step {
         let depth = self.depth();
         self.window = paging.window(match depth {
-            Depth::Stamps => self.policy.page_documents,
+            Depth::Stamps => self.listed,
             Depth::Content => self.page,
         });
         let node = match side {

@@ -33,6 +33,8 @@ mod mend;
 mod paging;
 mod record;
 mod round;
+#[cfg(test)]
+mod tests;
 mod throttle;
 
 pub use machine::{Event, Facts, Mirror, Step};

@@ -38,7 +38,7 @@ pub struct ExpectedIndex {
     pub primary_key: Option<String>,
     /// The committed version of its settings.
     pub settings_version: u64,
-    /// The shards that the node is placed for, each with what a fresh replica holds; none: there is no other that is
+    /// The shards whose writes the node takes, each with what a fresh replica holds; none: there is no other that is
     /// fresh and answers.
     pub shards: BTreeMap<ShardId, Option<Measure>>,
     /// Of those, the ones it is known as stale for.
@@ -143,7 +143,7 @@ pub struct PlanForIndex {
     pub settings: bool,
     /// Its replicas that are stale from now on.
     pub mirror: BTreeMap<ShardId, Why>,
-    /// Documents of shards that the node is not placed for.
+    /// Shards to be deleted before it counts: it takes none of their writes.
     pub leftovers: BTreeSet<ShardId>,
 }
 

@@ -48,7 +48,7 @@ pub struct Effects {
     pub topology: Option<Topology>,
     /// Known as stale from now on, for all indexes with so many shards.
     pub stale: Vec<Replica>,
-    /// No replicas any more: nothing is said of them.
+    /// No replicas any more, and nobody writes to them: they are off the list of stale replicas.
     pub forget: Vec<Replica>,
     /// Written only if none of these is stale for any index.
     pub require_fresh: Vec<Replica>,
@@ -125,9 +125,10 @@ fn prepare(record: &Record, facts: &Facts) -> Step {
 
 fn advance(record: &Record, facts: &Facts) -> Step {
     let mut next = record.clone();
-    note_cleaned(&mut next, facts);
+    let forget = note_cleaned(&mut next, facts);
     if next != *record {
-        return Step::Save(Box::new(next), Box::default());
+        // Not before: a write that was begun on an older epoch may have put them on the list again.
+        return Step::Save(Box::new(next), Box::new(Effects { forget, ..Effects::default() }));
     }
     if !facts.acknowledged {
         return work(record, facts, Waiting::Epoch);
@@ -145,7 +146,7 @@ fn advance(record: &Record, facts: &Facts) -> Step {
 }
 
 /// What was deleted is done with; also on nodes that will not come back as members that hold anything.
-fn note_cleaned(record: &mut Record, facts: &Facts) {
+fn note_cleaned(record: &mut Record, facts: &Facts) -> Vec<Replica> {
     let settled = facts.acknowledged;
     let leaving = match &record.change {
         Change::RemoveNode { node } | Change::Drain { node } => BTreeSet::from([node.clone()]),
@@ -155,11 +156,12 @@ fn note_cleaned(record: &mut Record, facts: &Facts) {
         }
         Change::AddNode { .. } | Change::AddGroup { .. } | Change::Undrain { .. } => BTreeSet::new(),
     };
-    // Nothing else is left to do. A node that comes back is relieved of leftovers before it counts.
+    // Nothing else is left to do. A node that comes back is relieved of all that it takes no writes of before it counts.
     let last = record.moves.iter().all(|moving| match moving.state {
         MoveState::Planned | MoveState::Waiting | MoveState::Copying | MoveState::Switched => false,
         MoveState::Left | MoveState::Abandoned | MoveState::Cleaned => true,
     });
+    let mut forget = Vec::new();
     for moving in &mut record.moves {
         let left = to_clean(moving).filter(|_| settled);
         let Some(left) = left else {
@@ -172,8 +174,10 @@ fn note_cleaned(record: &mut Record, facts: &Facts) {
         let unreachable = !facts.live.contains(&left.node) && (last || leaving.contains(&left.node));
         if facts.cleaned.contains(&left) || unreachable {
             moving.state = MoveState::Cleaned;
+            forget.push(left);
         }
     }
+    forget
 }
 
 /// What a move leaves behind where nobody reads or writes it, once the epoch is acknowledged.
@@ -204,10 +208,7 @@ fn next_epoch(record: &Record, facts: &Facts) -> Option<Step> {
         facts.intent == Intent::Run && !cancel && (record.at_once().is_none() || record.moves.iter().all(copied));
     for moving in &mut next.moves {
         moving.state = match moving.state {
-            MoveState::Planned | MoveState::Waiting | MoveState::Copying if cancel => {
-                effects.forget.extend(moving.target());
-                MoveState::Abandoned
-            }
+            MoveState::Planned | MoveState::Waiting | MoveState::Copying if cancel => MoveState::Abandoned,
             MoveState::Planned if facts.intent == Intent::Run => {
                 effects.stale.extend(moving.target());
                 MoveState::Waiting
@@ -218,7 +219,6 @@ fn next_epoch(record: &Record, facts: &Facts) -> Option<Step> {
             }
             MoveState::Switched if heir(moving).is_some() => {
                 effects.require_fresh.extend(heir(moving));
-                effects.forget.extend(moving.source());
                 MoveState::Left
             }
             state @ (MoveState::Planned

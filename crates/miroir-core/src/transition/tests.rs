@@ -129,10 +129,11 @@ fn a_fourth_node_takes_a_quarter_and_gives_it_back() {
         let share = (shards * copies / 4) as usize;
         assert!(world.loads(shards, 0).iter().all(|load| (share..=share + 1).contains(load)));
         let (_, back) = world.change(Change::Drain { node: node("d") });
-        assert_eq!(back, mirrored);
+        // An exchange may be needed where all with room hold the shard already.
+        assert!(back as f64 <= 1.1 * quarter, "{back} of {quarter}");
         assert_eq!(world.topology.shape.members.len(), 4);
         let (_, again) = world.change(Change::Undrain { node: node("d") });
-        assert_eq!(again, mirrored);
+        assert!(again as f64 <= 1.1 * quarter, "{again} of {quarter}");
         let (finished, _) = world.change(Change::RemoveNode { node: node("d") });
         assert_eq!(finished.gone, BTreeSet::from([node("d")]));
         assert_eq!(world.topology.shape.members.len(), 3);
@@ -220,9 +221,11 @@ fn nothing_goes_on_while_an_instance_acts_on_an_older_epoch_or_the_operator_paus
 fn a_replica_does_not_go_while_those_that_stay_are_stale() {
     let mut world = World::new(topology(&[("a", 0), ("b", 0)], 2, 2));
     let mut record = begin(&world.topology, Change::Drain { node: node("b") }, false, &All).expect("all is well");
-    let Step::Save(next, effects) = decide(&record, &world.facts(&record)) else { panic!("an epoch") };
-    world.save(*effects);
-    record = *next;
+    for _ in 0..2 {
+        let Step::Save(next, effects) = decide(&record, &world.facts(&record)) else { panic!("an epoch") };
+        world.save(*effects);
+        record = *next;
+    }
     for shard in [ShardId(0), ShardId(1)] {
         world.stale.insert(Replica { shards: count(2), shard, node: node("a") });
     }

@@ -114,19 +114,18 @@ impl Running {
             if world.now < self.wake {
                 return None;
             }
-            match self.mirror.next(&facts) {
-                Step::Wait(pause) => {
-                    assert!(pause > Duration::ZERO, "it would be asked for ever");
-                    self.wake = world.now + u64::try_from(pause.as_millis()).expect("short");
-                }
+            let step = self.mirror.next(&facts);
+            if let Step::Wait(pause) = step {
+                assert!(pause > Duration::ZERO, "it would be asked for ever");
+                self.wake = world.now + u64::try_from(pause.as_millis()).expect("short");
+            } else if let Step::Done(done) = step {
                 // Other things happen before it is written down.
-                Step::Done(_) if world.rng.one_in(2) => return None,
-                Step::Done(done) => return Some(Ended::Equal(done)),
-                Step::GiveUp(failure) => return Some(Ended::Failed(failure)),
-                step => {
-                    let mark = world.nodes.get(&replica.1).map_or(0, crate::node::Node::next_task);
-                    self.pending = Some((step, mark));
-                }
+                return Some(Ended::Equal(done)).filter(|_| world.rng.one_in(2));
+            } else if let Step::GiveUp(failure) = step {
+                return Some(Ended::Failed(failure));
+            } else {
+                let mark = world.nodes.get(&replica.1).map_or(0, crate::node::Node::next_task);
+                self.pending = Some((step, mark));
             }
             self.release(world, replica);
             return None;

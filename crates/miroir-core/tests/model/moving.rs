@@ -71,12 +71,13 @@ pub fn run(seed: u64) -> Result<Seen, String> {
             0 => lead(&mut world, &mut leader, &mut mirrors, &mut seen)?,
             _ => healing::step(&mut world, &mut mirrors, &mut healed)?,
         }
-        mirrors.retain(|replica, running| {
-            let wanted = world.stale.contains_key(replica);
+        mirrors.retain(|replica, _| {
+            let (shard, node) = replica;
+            let takes_writes = world.topology.takes_writes(world.shards, *shard, node);
+            let wanted = takes_writes && world.stale.contains_key(replica);
             if !wanted && world.fence.as_ref() == Some(replica) {
                 world.fence = None;
             }
-            let _ = running;
             wanted
         });
     }
@@ -233,8 +234,6 @@ fn save(
     }
     for Replica { shard, node, .. } in effects.forget {
         world.stale.remove(&(shard, node));
-        // Requests of a mirror that was given up arrive before anything is deleted for good.
-        leader.quiet_at = world.now + LINGER;
     }
     let moved = |record: &Record| record.moves.iter().filter(|moving| !moving.state.reads_old()).count();
     seen.moved += moved(&next).saturating_sub(moved(record)) as u64;
@@ -244,6 +243,8 @@ fn save(
     });
     if let Some(topology) = effects.topology {
         world.topology = topology;
+        // Requests of a mirror that was given up arrive before anything is deleted for good.
+        leader.quiet_at = world.now + LINGER;
     }
     assert!(next.phase == Phase::Moving, "it is saved only when it moves");
     let text = serde_json::to_string(&next).map_err(|error| error.to_string())?;

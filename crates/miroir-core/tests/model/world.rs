@@ -225,7 +225,7 @@ impl World {
 
     /// A node that comes back is relieved of what it should not hold before it counts.
     fn relieve(&mut self, id: &NodeId, holds: &Topology) {
-        let besides = |shard: &ShardId| holds.besides().iter().any(|other| other.shard == *shard && other.node == *id);
+        let besides = |shard: &ShardId| holds.also_writes(self.shards, *shard).any(|other| other == id);
         let belongs = |shard: &ShardId| self.replicas_in(holds, *shard).contains(id) || besides(shard);
         let not_placed: Vec<ShardId> = self.all_shards().into_iter().filter(|shard| !belongs(shard)).collect();
         if let Some(node) = self.nodes.get_mut(id) {
