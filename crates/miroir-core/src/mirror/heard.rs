@@ -18,7 +18,7 @@ impl Mirror {
         match event {
             Event::Drained => {
                 if let Work::Count { drained, .. } = &mut self.work {
-                    *drained = true;
+                    *drained += 1;
                 }
             }
             Event::Counted(count) => match &mut self.work {

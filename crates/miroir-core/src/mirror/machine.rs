@@ -36,8 +36,8 @@ pub struct Facts {
 pub enum Step {
     /// Nothing for so long. Nothing is told.
     Wait(Duration),
-    /// Wait until the target has done everything that it has accepted by now: [`Event::Drained`].
-    Drain,
+    /// Wait until a node has done everything that it has accepted by now: [`Event::Drained`].
+    Drain(NodeId),
     /// Count the documents of the shard on a node: [`Event::Counted`].
     Count(NodeId),
     /// List the shard's documents: [`Event::Page`].
@@ -74,7 +74,7 @@ pub enum Step {
 /// What came of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The target has done what it had accepted.
+    /// The node has done what it had accepted.
     Drained,
     /// So many documents.
     Counted(u64),
@@ -129,7 +129,7 @@ pub struct Mirror {
 #[derive(Clone, Debug)]
 pub(super) enum Work {
     Begin,
-    Count { target: Option<u64>, drained: bool },
+    Count { drained: u8, target: Option<u64> },
     Copy { paging: Paging, put: Vec<String>, tasks: VecDeque<u64> },
     Fold(Box<Fold>),
     Dig(Box<Dig>),
@@ -201,7 +201,8 @@ impl Mirror {
                 self.begin(facts);
                 None
             }
-            Work::Count { drained: false, .. } => Some(Step::Drain),
+            Work::Count { drained: 0, .. } => Some(Step::Drain(self.record.subject.target.clone())),
+            Work::Count { drained: 1, .. } => Some(Step::Drain(source)),
             Work::Count { target: None, .. } => Some(Step::Count(self.record.subject.target.clone())),
             Work::Count { target: Some(_), .. } => Some(Step::Count(source)),
             Work::Copy { .. } => self.copy(source),
@@ -269,7 +270,7 @@ impl Mirror {
                 self.record.stage = Stage::Compare(Depth::Stamps);
                 Work::Begin
             }
-            (Stage::Begin | Stage::Compare(_), _) => Work::Count { target: None, drained: false },
+            (Stage::Begin | Stage::Compare(_), _) => Work::Count { drained: 0, target: None },
         };
     }
 

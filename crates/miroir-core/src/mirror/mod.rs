@@ -21,9 +21,11 @@
 //! 4. A request whose answer was lost may still arrive. Until that is impossible no round is the last.
 //! 5. A write that the target missed makes a round worthless. Whoever runs the mirror takes the target off the list of
 //!    stale replicas only if the list says of it what it said when the last round began ([`Done::misses`]).
+//! 6. Writes that the target missed before may still wait on the source: it shows what the target shows, and will not for
+//!    long. A round therefore looks at the source only when that has done all that it had accepted when the round began.
 //!
 //! Invariant: [`Step::Done`] is reached only by a round, at the depth of content, in which every document of either side
-//! was seen equal under 1 to 5, or was not there from its beginning to its end. The latter are equal as well: they were
+//! was seen equal under 1 to 6, or was not there from its beginning to its end. The latter are equal as well: they were
 //! deleted or created by writes that both sides were handed during the round.
 
 mod compare;

@@ -51,7 +51,7 @@ impl Pair {
             version: Version { content: version.content.filter(|_| depth == Depth::Content), ..*version },
         };
         match step {
-            Step::Drain => Event::Drained,
+            Step::Drain(_) => Event::Drained,
             Step::Count(node) => Event::Counted(self.nodes[node].len() as u64),
             Step::Read { node, window, depth } => {
                 let page = self.nodes[node].iter().skip(window.offset as usize).take(window.limit as usize);
@@ -203,7 +203,7 @@ fn pages_shrink_until_they_fit() {
             pair.answer(step)
         }
         Step::Wait(_)
-        | Step::Drain
+        | Step::Drain(_)
         | Step::Count(_)
         | Step::Fetch { .. }
         | Step::Put(_)

@@ -81,6 +81,8 @@ pub enum Waiting {
     Epoch,
     /// The operator.
     Paused,
+    /// Replicas that would have to be fresh, and are healed elsewhere.
+    Replicas,
     /// Nodes that do not answer.
     Nodes(BTreeSet<NodeId>),
 }
@@ -142,7 +144,8 @@ fn advance(record: &Record, facts: &Facts) -> Step {
     if facts.intent == Intent::Run && !record.canceled && begin_copying(&mut next, facts) {
         return Step::Save(Box::new(next), Box::default());
     }
-    work(record, facts, Waiting::Paused)
+    let why = if facts.intent == Intent::Pause { Waiting::Paused } else { Waiting::Replicas };
+    work(record, facts, why)
 }
 
 /// What was deleted is done with; also on nodes that will not come back as members that hold anything.

@@ -13,6 +13,7 @@ pub struct Seen {
     pub crashed: u64,
     pub outrun: u64,
     pub acknowledged: u64,
+    pub repaired: u64,
 }
 
 pub fn run(seed: u64) -> Result<Seen, String> {
@@ -26,7 +27,7 @@ pub fn run(seed: u64) -> Result<Seen, String> {
         // Half of the time clients never stop before everything is healed.
         world.clients = turn < busy || (constant && !world.stale.is_empty());
         if turn > busy && world.stale.is_empty() && world.writing.is_none() {
-            conclude(&world)?;
+            seen.repaired = conclude(&mut world)?;
             seen.acknowledged =
                 world.history.values().flatten().filter(|(_, acknowledged)| *acknowledged).count() as u64;
             return Ok(seen);
@@ -109,8 +110,17 @@ pub fn fresh_replicas_hold_what_was_acknowledged(world: &World) -> Result<(), St
     Ok(())
 }
 
-/// Nobody writes, nothing is stale: all replicas are equal.
-pub fn conclude(world: &World) -> Result<(), String> {
+/// Nobody writes, nothing is stale: after a pass of anti-entropy all replicas are equal. If no instance has died within a
+/// write there was nothing to repair.
+pub fn conclude(world: &mut World) -> Result<u64, String> {
+    fresh_replicas_hold_what_was_acknowledged(world)?;
+    let repaired = crate::repair::pass(world)?;
+    if repaired > 0 && !world.died_within_a_write {
+        return Err(format!("{repaired} documents were different, and nobody knew"));
+    }
+    if crate::repair::pass(world)? > 0 {
+        return Err("a second pass found something".into());
+    }
     fresh_replicas_hold_what_was_acknowledged(world)?;
     for shard in world.all_shards() {
         let of = |node| -> BTreeMap<_, _> { world.nodes[node].drained().of(shard).cloned().collect() };
@@ -123,5 +133,5 @@ pub fn conclude(world: &World) -> Result<(), String> {
             }
         }
     }
-    Ok(())
+    Ok(repaired)
 }

@@ -7,6 +7,7 @@ mod healing;
 mod mirrors;
 mod moving;
 mod node;
+mod repair;
 mod rng;
 mod world;
 
@@ -64,11 +65,13 @@ fn stale_replicas_are_healed_while_clients_write() {
         total.crashed += seen.crashed;
         total.outrun += seen.outrun;
         total.acknowledged += seen.acknowledged;
+        total.repaired += seen.repaired;
     });
     println!("{total:?}");
     if std::env::var("MIROIR_MODEL_SEED").is_err() {
         // A checker that comes across nothing checks nothing.
         assert!(total.healed > 100 && total.fenced > 0 && total.crashed > 0 && total.outrun > 0, "{total:?}");
+        assert!(total.repaired > 0, "{total:?}");
     }
 }
 

@@ -91,7 +91,7 @@ impl Running {
             )),
             Step::Delete(ids) => Some(Op::Remove(ids)),
             Step::Wait(_)
-            | Step::Drain
+            | Step::Drain(_)
             | Step::Count(_)
             | Step::Read { .. }
             | Step::Fetch { .. }
@@ -124,7 +124,8 @@ impl Running {
             } else if let Step::GiveUp(failure) = step {
                 return Some(Ended::Failed(failure));
             } else {
-                let mark = world.nodes.get(&replica.1).map_or(0, crate::node::Node::next_task);
+                let drained = if let Step::Drain(node) = &step { node } else { &replica.1 };
+                let mark = world.nodes.get(drained).map_or(0, crate::node::Node::next_task);
                 self.pending = Some((step, mark));
             }
             self.release(world, replica);
@@ -159,7 +160,7 @@ impl Running {
         let failed = |node: &NodeId| Some(Event::Failed(node.clone()));
         match step {
             Step::Wait(_) | Step::Done(_) | Step::GiveUp(_) => None,
-            Step::Drain => self.when_done(world, target, mark, Event::Drained),
+            Step::Drain(node) => self.when_done(world, node, mark, Event::Drained),
             Step::Await(tasks) => {
                 let last = tasks.iter().max().map_or(0, |task| task + 1);
                 self.when_done(world, target, last, Event::Finished)

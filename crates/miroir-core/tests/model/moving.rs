@@ -62,7 +62,7 @@ pub fn run(seed: u64) -> Result<Seen, String> {
             while !world.acknowledged() {
                 world.catch_up();
             }
-            healing::conclude(&world)?;
+            healing::conclude(&mut world)?;
             shares_are_even(&world)?;
             seen.outrun = healed.outrun;
             return Ok(seen);

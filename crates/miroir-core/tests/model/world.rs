@@ -60,6 +60,9 @@ pub struct World {
     pub faults: bool,
     pub clients: bool,
     pub stamp: u64,
+    /// A write may have reached some replicas and not others, without anybody knowing.
+    pub died_within_a_write: bool,
+    mortal: bool,
     /// Disks as they were.
     backups: BTreeMap<NodeId, Node>,
     ids: u64,
@@ -81,7 +84,7 @@ impl World {
         let topology = Topology::new(shape).with_placement(shards).expect("the first one");
         let views = vec![topology.clone(); 2];
         let ids = 4 + rng.below(20);
-        let clients = true;
+        let (clients, mortal) = (true, rng.one_in(3));
         Self {
             rng,
             now: 1_000_000,
@@ -100,6 +103,8 @@ impl World {
             faults: true,
             clients,
             stamp: 0,
+            died_within_a_write: false,
+            mortal,
             backups: BTreeMap::new(),
             ids,
         }
@@ -229,6 +234,8 @@ impl World {
         let belongs = |shard: &ShardId| self.replicas_in(holds, *shard).contains(id) || besides(shard);
         let not_placed: Vec<ShardId> = self.all_shards().into_iter().filter(|shard| !belongs(shard)).collect();
         if let Some(node) = self.nodes.get_mut(id) {
+            // What it had accepted comes first.
+            *node = node.drained();
             not_placed.into_iter().for_each(|shard| node.forget(shard));
         }
     }
@@ -239,6 +246,8 @@ impl World {
             None if self.fence.is_none() && self.clients => self.writing = Some(self.begin_write()),
             None => {}
             Some(mut writing) => match writing.pending.pop() {
+                // The instance dies: nothing is recorded, and nobody is answered.
+                Some(_) if self.mortal && self.fate(60) => self.died_within_a_write = true,
                 Some(node) => {
                     self.send(&mut writing, &node);
                     self.writing = Some(writing);
