@@ -119,8 +119,9 @@ impl Topology {
         self.besides.iter().filter(wanted).map(|other| &other.node)
     }
 
-    /// Whether a node takes the writes of a shard. Only such a node is mirrored to, whatever the list of stale replicas
-    /// says: a write that was begun before it ceased to may have put it there.
+    /// Whether a node takes the writes of a shard. Whoever else is on the list of stale replicas was put there by a write
+    /// that was begun before it ceased to, and is not mirrored to. Nor is one that takes writes without being a replica,
+    /// but when the transition has it copied: instances on an older epoch do not write to it yet, and do not say so.
     pub fn takes_writes(&self, shards: NonZeroU32, shard: ShardId, node: &NodeId) -> bool {
         let placed = || self.placements.get(&shards).into_iter().flat_map(BTreeMap::values);
         placed().any(|placement| placement.replicas(shard).contains(node))

@@ -9,7 +9,8 @@
 //!
 //! Every state but copying and cleaned begins with an epoch. At *planned* all come to know that the new node may hold more
 //! than it is read for, so that they filter what they ask of it. At *waiting* it takes the writes of its shard, and is
-//! known as stale in the same step. It is then what any stale replica is: the mirror makes it equal and takes it off the
+//! known as stale in the same step. Once every instance writes to it, and not before, it is *copying*, and what any stale
+//! replica is: the mirror makes it equal and takes it off the
 //! list, and a write that it misses puts it there again. Only one that is off the list is switched to, which the store
 //! checks in the step that switches. Whoever it replaces takes writes until every instance reads from the new one, and
 //! keeps its documents until every instance has ceased to write to it.

@@ -57,8 +57,8 @@ pub fn step(world: &mut World, mirrors: &mut BTreeMap<Replica, Running>, seen: &
 }
 
 pub fn heal(world: &mut World, mirrors: &mut BTreeMap<Replica, Running>, seen: &mut Seen) -> Result<(), String> {
-    let takes_writes = |(shard, node): &&Replica| world.topology.takes_writes(world.shards, *shard, node);
-    let replicas: Vec<Replica> = world.stale.keys().filter(takes_writes).cloned().collect();
+    let healed = world.stale.keys().filter(|replica| world.is_healed(replica));
+    let replicas: Vec<Replica> = healed.cloned().collect();
     let Some(replica) = world.rng.pick(&replicas).cloned() else { return Ok(()) };
     let crash = world.fate(60);
     let running = mirrors.entry(replica.clone()).or_insert_with(|| Running::start(world, &replica));

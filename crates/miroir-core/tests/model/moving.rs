@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use miroir_core::id::{GroupId, NodeId, ShardId};
 use miroir_core::topology::Member;
 use miroir_core::transition::{
-    Change, Effects, Facts, Intent, Known, Phase, Record, Refused, Replica, Step, begin, decide,
+    Change, Effects, Facts, Intent, Known, MoveState, Phase, Record, Refused, Replica, Step, begin, decide,
 };
 
 use crate::healing;
@@ -72,9 +72,7 @@ pub fn run(seed: u64) -> Result<Seen, String> {
             _ => healing::step(&mut world, &mut mirrors, &mut healed)?,
         }
         mirrors.retain(|replica, _| {
-            let (shard, node) = replica;
-            let takes_writes = world.topology.takes_writes(world.shards, *shard, node);
-            let wanted = takes_writes && world.stale.contains_key(replica);
+            let wanted = world.stale.contains_key(replica) && world.is_healed(replica);
             if !wanted && world.fence.as_ref() == Some(replica) {
                 world.fence = None;
             }
@@ -246,6 +244,8 @@ fn save(
         // Requests of a mirror that was given up arrive before anything is deleted for good.
         leader.quiet_at = world.now + LINGER;
     }
+    let copying = next.in_state(MoveState::Copying).filter_map(|(_, moving)| moving.target());
+    world.copying = copying.map(|replica| (replica.shard, replica.node)).collect();
     assert!(next.phase == Phase::Moving, "it is saved only when it moves");
     let text = serde_json::to_string(&next).map_err(|error| error.to_string())?;
     leader.saved = Some(serde_json::from_str(&text).map_err(|error| error.to_string())?);

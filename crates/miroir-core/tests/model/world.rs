@@ -43,6 +43,8 @@ pub struct World {
     pub topology: Topology,
     /// As each instance acts on it.
     pub views: Vec<Topology>,
+    /// What is being copied for a change of members.
+    pub copying: BTreeSet<Replica>,
     /// What each stale replica missed so far, as a number that never repeats.
     pub stale: BTreeMap<Replica, u64>,
     pub misses: u64,
@@ -92,6 +94,7 @@ impl World {
             nodes,
             topology,
             views,
+            copying: BTreeSet::new(),
             stale: BTreeMap::new(),
             misses: 0,
             flying: Vec::new(),
@@ -146,6 +149,13 @@ impl World {
         let views = self.views.iter().chain([&self.topology]);
         let replicas = views.flat_map(|view| self.replicas_in(view, shard));
         replicas.filter(|node| self.is_fresh(shard, node)).collect()
+    }
+
+    /// Whether a stale replica is to be mirrored.
+    pub fn is_healed(&self, replica: &Replica) -> bool {
+        let (shard, node) = replica;
+        let writes = self.topology.takes_writes(self.shards, *shard, node);
+        writes && (self.replicas(*shard).contains(node) || self.copying.contains(replica))
     }
 
     pub fn is_up(&self, node: &NodeId) -> bool {
@@ -218,10 +228,8 @@ impl World {
         node.up = !up;
         if loses_disk && empty {
             node.wipe();
-        } else if loses_disk {
-            if let Some(before) = self.backups.get(id) {
-                node.restore(before);
-            }
+        } else if loses_disk && let Some(before) = self.backups.get(id) {
+            node.restore(before);
         }
         if !up {
             self.relieve(id, &holds);
