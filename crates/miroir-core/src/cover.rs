@@ -25,6 +25,11 @@ pub trait Replicas {
     fn freshness(&self, shard: ShardId, node: &NodeId) -> Option<Freshness>;
     /// The expected cost of asking this node; lower is better. Nodes within [`SLACK`] of the best are equals.
     fn cost(&self, node: &NodeId) -> f64;
+    /// Whether the node may hold documents of shards that it is not placed for: it is to become their replica, or has
+    /// just been one. Without a shard filter they would be counted twice.
+    fn may_hold_more(&self, _node: &NodeId) -> bool {
+        false
+    }
 }
 
 /// A replica is considered while its cost is within this factor of the best replica's.
@@ -122,7 +127,7 @@ pub fn plan(wanted: &Wanted<'_>, replicas: &impl Replicas) -> Plan {
     result.assignments = assign(&candidates, &chosen, &affinity)
         .into_iter()
         .map(|(node, shards)| Assignment {
-            needs_filter: holds_more(wanted.placements, node, shards.len()),
+            needs_filter: holds_more(wanted.placements, node, shards.len()) || replicas.may_hold_more(node),
             node: node.clone(),
             shards,
         })

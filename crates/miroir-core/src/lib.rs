@@ -3,10 +3,12 @@
 //! Where a document goes, which nodes cover a query, how two hits compare, whether a write
 //! reached quorum: each is a pure function here, named after its concept.
 
+pub mod anti_entropy;
 pub mod auth;
 pub mod browse;
 pub mod config;
 pub mod cover;
+pub mod digest;
 pub mod document;
 pub mod error;
 pub mod facet;
@@ -19,11 +21,13 @@ pub mod id;
 pub mod inert;
 pub mod json;
 pub mod merge;
+pub mod mirror;
 pub mod multi_search;
 pub mod ownership;
 pub mod placement;
 pub mod quorum;
 pub mod rank;
+pub mod recovery;
 pub mod rules;
 pub mod scope;
 pub mod search;
@@ -35,4 +39,5 @@ pub mod stats;
 pub mod strip;
 pub mod task;
 pub mod topology;
+pub mod transition;
 pub mod webhook;

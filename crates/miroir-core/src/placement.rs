@@ -45,6 +45,24 @@ impl Placement {
     pub fn shards_of<'a>(&'a self, node: &'a NodeId) -> impl Iterator<Item = ShardId> + 'a {
         self.shards().filter(move |(_, nodes)| nodes.contains(node)).map(|(shard, _)| shard)
     }
+
+    /// How many shards there are.
+    pub fn shard_count(&self) -> usize {
+        self.replicas.len()
+    }
+
+    /// No shard has a replica here.
+    pub(crate) fn empty(shards: NonZeroU32) -> Self {
+        Self { replicas: vec![Vec::new(); shards.get() as usize] }
+    }
+
+    /// One replica moves, comes or goes. What [`place`] makes of the same nodes is the same placement.
+    pub(crate) fn exchange(&mut self, shard: ShardId, from: Option<&NodeId>, to: Option<&NodeId>) {
+        let Some(nodes) = self.replicas.get_mut(shard.0 as usize) else { return };
+        nodes.retain(|node| Some(node) != from);
+        nodes.extend(to.filter(|to| !nodes.contains(to)).cloned().into_iter().collect::<Vec<_>>());
+        nodes.sort_by_key(|node| (std::cmp::Reverse(score(shard, node)), node.clone()));
+    }
 }
 
 /// Place `shards` shards with `replication_factor` replicas on `members`, moving as little as possible from `previous`.

@@ -104,6 +104,64 @@ pub fn stale_after(
     stale
 }
 
+/// What a write's answers amount to while some replicas are stale.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Whether the client may be told that its write holds.
+    pub verdict: Verdict,
+    /// Those to be known as stale, or to have missed one write more, before the client is answered.
+    pub stale: Vec<(ShardId, NodeId)>,
+}
+
+/// Weigh the answers, and find who is stale after them. `also`: nodes that take the writes of a shard besides its
+/// replicas, because they are to become one or have just been one.
+///
+/// Only what a fresh replica accepted counts. A stale one takes the write as well, but should it alone hold this write
+/// while others alone hold earlier ones, then no replica would hold all that was acknowledged, and updates that were
+/// merged into different documents could not be brought together.
+///
+/// A replica that is stale already, or is not yet one, is named again whenever it may now hold something else than the
+/// fresh ones do, be it a write that was not acknowledged: whoever mirrors it has to know.
+///
+/// Invariant: a shard that had a fresh replica has one; every fresh replica holds every write that was acknowledged; and
+/// who is not named, and was equal to the fresh replicas before, is so after.
+pub fn conclude(
+    placements: &GroupPlacements,
+    also: impl Fn(ShardId) -> Vec<NodeId>,
+    touched: impl IntoIterator<Item = ShardId> + Clone,
+    answer: impl Fn(ShardId, &NodeId) -> Answer,
+    fresh: impl Fn(ShardId, &NodeId) -> bool,
+) -> Outcome {
+    let counts = |shard: ShardId, node: &NodeId| answer(shard, node) == Answer::Accepted && fresh(shard, node);
+    let verdict = weigh(placements, touched.clone(), counts);
+    let mut stale = Vec::new();
+    for shard in touched {
+        let replicas: Vec<&NodeId> = placements.values().flat_map(|p| p.replicas(shard)).collect();
+        let besides: Vec<NodeId> = also(shard).into_iter().filter(|node| !replicas.contains(&node)).collect();
+        let everyone = || replicas.iter().copied().chain(&besides);
+        // Without a fresh replica those that take its writes besides are all that is left to compare with.
+        let placed = replicas.iter().any(|node| fresh(shard, node));
+        let is_trusted = |node: &NodeId| fresh(shard, node) && (!placed || replicas.contains(&node));
+        let (trusted, others): (Vec<&NodeId>, Vec<&NodeId>) = everyone().partition(|node| is_trusted(node));
+        let any = |wanted: Answer| trusted.iter().copied().find(|node| answer(shard, node) == wanted);
+        let held = any(Answer::Accepted).is_some();
+        let keep = if held || any(Answer::Missed).is_some() { None } else { any(Answer::Ambiguous) };
+        let fell_behind = |node: &&NodeId| match answer(shard, node) {
+            Answer::Accepted => false,
+            Answer::Missed => held,
+            Answer::Ambiguous => Some(*node) != keep,
+        };
+        let differs = |node: &&NodeId| match answer(shard, node) {
+            Answer::Accepted => !held,
+            Answer::Missed => held || keep.is_some(),
+            Answer::Ambiguous => true,
+        };
+        stale.extend(trusted.iter().copied().filter(fell_behind).map(|node| (shard, node.clone())));
+        stale.extend(others.iter().copied().filter(differs).map(|node| (shard, node.clone())));
+    }
+    Outcome { verdict, stale }
+}
+
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroU32;
@@ -198,6 +256,43 @@ mod tests {
             more[extra] = true;
             let after = weigh(&placements, all(), |s, n| more[slot(s, n)]);
             prop_assert!(rank(&after) >= rank(&before), "{before:?} -> {after:?}");
+        }
+    }
+
+    #[test]
+    fn what_only_a_stale_replica_accepted_is_not_acknowledged() {
+        let placements = groups(&[2], 2);
+        let (stale, down) = (NodeId::new("g0n0"), NodeId::new("g0n1"));
+        let answer = |_, n: &NodeId| if *n == down { Answer::Missed } else { Answer::Accepted };
+        let outcome = conclude(&placements, |_| vec![], [ShardId(2)], answer, |_, n| *n != stale);
+        assert_eq!(outcome.verdict, Verdict::Lost { shards: BTreeSet::from([ShardId(2)]) });
+        // The one that is away holds everything that was acknowledged; the other one now holds more than that.
+        assert_eq!(outcome.stale, vec![(ShardId(2), stale)]);
+    }
+
+    fn any_answer() -> impl Strategy<Value = Answer> {
+        prop_oneof![Just(Answer::Accepted), Just(Answer::Missed), Just(Answer::Ambiguous)]
+    }
+
+    proptest! {
+        #[test]
+        fn a_fresh_replica_stays_and_whoever_is_fresh_holds_what_was_acknowledged(
+            answers in proptest::collection::vec((any_answer(), any::<bool>()), 5),
+        ) {
+            let placements = groups(&[3, 2], 3);
+            let nodes: Vec<NodeId> = placements.values().flat_map(|p| p.replicas(ShardId(0))).cloned().collect();
+            let of = |node: &NodeId| answers[nodes.iter().position(|n| n == node).expect("placed")];
+            let outcome = conclude(&placements, |_| vec![], [ShardId(0)], |_, n| of(n).0, |_, n| of(n).1);
+            let still = |node: &&NodeId| of(node).1 && !outcome.stale.contains(&(ShardId(0), (*node).clone()));
+            let had = nodes.iter().any(|node| of(node).1);
+            prop_assert_eq!(nodes.iter().filter(still).count() > 0, had);
+            let lost = matches!(outcome.verdict, Verdict::Lost { .. });
+            for node in nodes.iter().filter(|node| !of(node).1 && of(node).0 == Answer::Accepted) {
+                prop_assert_eq!(outcome.stale.contains(&(ShardId(0), node.clone())), lost, "it holds what others do not");
+            }
+            if !lost {
+                prop_assert!(nodes.iter().filter(still).all(|node| of(node).0 == Answer::Accepted));
+            }
         }
     }
 }

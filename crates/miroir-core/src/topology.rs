@@ -1,6 +1,6 @@
 //! The topology: members, groups and placements, under one epoch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
@@ -39,7 +39,7 @@ impl Shape {
         groups
     }
 
-    fn members_of(&self, group: GroupId) -> Vec<NodeId> {
+    pub(crate) fn members_of(&self, group: GroupId) -> Vec<NodeId> {
         self.members.iter().filter(|member| member.group == group).map(|member| member.id.clone()).collect()
     }
 }
@@ -56,12 +56,31 @@ pub struct Topology {
     pub shape: Shape,
     /// By `S`: indexes with the same number of shards share their placement.
     placements: BTreeMap<NonZeroU32, GroupPlacements>,
+    /// Members that are not to hold anything.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub draining: BTreeSet<NodeId>,
+    /// What nodes hold besides the replicas that they are placed for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    besides: Vec<Besides>,
+}
+
+/// Documents of a shard on a node that is not, or not yet, one of its replicas.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Besides {
+    /// Of indexes with so many shards.
+    pub shards: NonZeroU32,
+    /// The shard.
+    pub shard: ShardId,
+    /// The node.
+    pub node: NodeId,
+    /// Whether it takes the writes of the shard: it is to become a replica, or instances may still read it as one.
+    pub writes: bool,
 }
 
 impl Topology {
     /// The first topology of a cluster.
     pub fn new(shape: Shape) -> Self {
-        Self { epoch: Epoch(1), shape, placements: BTreeMap::new() }
+        Self { epoch: Epoch(1), shape, placements: BTreeMap::new(), draining: BTreeSet::new(), besides: Vec::new() }
     }
 
     /// This topology with a placement for indexes of `shards` shards; `None` when it has one already.
@@ -73,8 +92,9 @@ impl Topology {
             .shape
             .groups()
             .into_iter()
-            .map(|group| {
-                let members = self.shape.members_of(group);
+            .map(|group| (group, self.active_members(group)))
+            .filter(|(_, members)| !members.is_empty())
+            .map(|(group, members)| {
                 (group, place(self.shape.placement, None, &members, shards, self.shape.replication_factor))
             })
             .collect();
@@ -86,6 +106,47 @@ impl Topology {
     /// The placements for indexes of `shards` shards; none before [`Topology::with_placement`].
     pub fn placements(&self, shards: NonZeroU32) -> Option<&GroupPlacements> {
         self.placements.get(&shards)
+    }
+
+    /// Those members of a group that are to hold something.
+    pub fn active_members(&self, group: GroupId) -> Vec<NodeId> {
+        self.shape.members_of(group).into_iter().filter(|node| !self.draining.contains(node)).collect()
+    }
+
+    /// Who takes the writes of a shard besides its replicas.
+    pub fn also_writes(&self, shards: NonZeroU32, shard: ShardId) -> impl Iterator<Item = &NodeId> {
+        let wanted = move |other: &&Besides| other.writes && other.shards == shards && other.shard == shard;
+        self.besides.iter().filter(wanted).map(|other| &other.node)
+    }
+
+    /// Whether a node takes the writes of a shard. Whoever else is on the list of stale replicas was put there by a write
+    /// that was begun before it ceased to, and is not mirrored to. Nor is one that takes writes without being a replica,
+    /// but when the transition has it copied: instances on an older epoch do not write to it yet, and do not say so.
+    pub fn takes_writes(&self, shards: NonZeroU32, shard: ShardId, node: &NodeId) -> bool {
+        let placed = || self.placements.get(&shards).into_iter().flat_map(BTreeMap::values);
+        placed().any(|placement| placement.replicas(shard).contains(node))
+            || self.also_writes(shards, shard).any(|other| other == node)
+    }
+
+    /// What nodes hold besides the replicas that they are placed for. Everything else that a node holds is a leftover.
+    pub fn besides(&self) -> &[Besides] {
+        &self.besides
+    }
+
+    /// Whether a node may hold documents of shards that it is not placed for, so that it must be told which to answer for.
+    pub fn may_hold_more(&self, shards: NonZeroU32, node: &NodeId) -> bool {
+        self.besides.iter().any(|other| other.shards == shards && other.node == *node)
+    }
+
+    /// The next topology.
+    pub(crate) fn next(
+        &self,
+        shape: Shape,
+        placements: BTreeMap<NonZeroU32, GroupPlacements>,
+        draining: BTreeSet<NodeId>,
+        besides: Vec<Besides>,
+    ) -> Self {
+        Self { epoch: Epoch(self.epoch.0.saturating_add(1)), shape, placements, draining, besides }
     }
 
     /// Every placement there is.

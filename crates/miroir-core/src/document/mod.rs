@@ -11,12 +11,14 @@ pub mod id;
 mod malformed;
 mod primary_key;
 mod split;
+mod stored;
 
 pub use count::count;
 pub use error::{DocumentError, PayloadError, SplitError};
 pub use id::{document_id, route_ids};
 pub use primary_key::infer_primary_key;
 pub use split::{Format, Method, ReservedFields, Split, SplitRequest, split};
+pub use stored::id_text;
 
 #[cfg(test)]
 mod tests;

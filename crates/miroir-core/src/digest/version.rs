@@ -1,0 +1,110 @@
+//! What of a document is compared.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::content::{Content, content_of};
+use crate::document;
+use crate::inert::{EXPIRES_AT_FIELD, UPDATED_AT_FIELD, decode_millis};
+use crate::json::{self, SyntaxError};
+
+/// How closely documents are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Depth {
+    /// Ids and stamps: finds a replica that missed whole documents, but not one that merged an update into an older
+    /// document than others did, for the stamp comes with the update.
+    Stamps,
+    /// What clients wrote, too.
+    Content,
+}
+
+/// One copy of a document, as far as it is compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Version {
+    /// When it was written, in milliseconds; none: it carries no stamp.
+    pub stamp: Option<u64>,
+    /// When it expires, in milliseconds; none: never.
+    pub expires_at: Option<u64>,
+    /// What clients wrote; none: not looked at.
+    pub content: Option<Content>,
+}
+
+/// A copy of a document as it was read from a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Copied {
+    /// The text of its id.
+    pub id: String,
+    /// What it is.
+    pub version: Version,
+}
+
+/// A node's document that cannot be compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Unreadable {
+    /// It is not JSON.
+    #[error("a node's document is not JSON: {0}")]
+    Syntax(#[from] SyntaxError),
+    /// Its primary key is missing, or no id.
+    #[error("a node's document has no valid id")]
+    NoId,
+}
+
+impl Version {
+    /// Whether it has expired by now, in milliseconds since 1970.
+    pub fn is_expired(&self, now: u64) -> bool {
+        self.expires_at.is_some_and(|at| at <= now)
+    }
+}
+
+impl Copied {
+    /// Read a raw document as a node returned it.
+    ///
+    /// # Errors
+    /// [`Unreadable`] when it is no document.
+    pub fn read(raw: &[u8], primary_key: &str, depth: Depth) -> Result<Self, Unreadable> {
+        let id = document::id_text(raw, primary_key)?.ok_or(Unreadable::NoId)?;
+        let millis = |field| json::get(raw, field).map(|value| value.and_then(inert_millis));
+        let content = match depth {
+            Depth::Stamps => None,
+            Depth::Content => Some(content_of(raw)?),
+        };
+        let version = Version { stamp: millis(UPDATED_AT_FIELD)?, expires_at: millis(EXPIRES_AT_FIELD)?, content };
+        Ok(Self { id, version })
+    }
+}
+
+fn inert_millis(raw: &[u8]) -> Option<u64> {
+    json::unquote(raw).and_then(|text| decode_millis(&text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inert::encode_millis;
+
+    #[test]
+    fn a_document_is_read_with_its_times() {
+        let (at, until) = (encode_millis(7), encode_millis(9));
+        let raw = format!(r#"{{"id": 5, "a": 1, "_miroir_updated_at": "{at}", "_miroir_expires_at": "{until}"}}"#);
+        let read = Copied::read(raw.as_bytes(), "id", Depth::Stamps).expect("a document");
+        assert_eq!(read.id, "5");
+        assert_eq!(read.version, Version { stamp: Some(7), expires_at: Some(9), content: None });
+        assert!(read.version.is_expired(9) && !read.version.is_expired(8));
+        assert!(Copied::read(raw.as_bytes(), "id", Depth::Content).expect("a document").version.content.is_some());
+    }
+
+    #[test]
+    fn times_that_clients_wrote_are_theirs() {
+        let read =
+            Copied::read(br#"{"id":"x","_miroir_updated_at":7,"_miroir_expires_at":"soon"}"#, "id", Depth::Stamps);
+        assert_eq!(read.expect("a document").version, Version::default());
+    }
+
+    #[test]
+    fn what_is_no_document_is_refused() {
+        assert_eq!(Copied::read(br#"{"a":1}"#, "id", Depth::Stamps), Err(Unreadable::NoId));
+        assert_eq!(Copied::read(br#"{"id":1.5}"#, "id", Depth::Stamps), Err(Unreadable::NoId));
+        assert!(matches!(Copied::read(b"{\"id\":1", "id", Depth::Content), Err(Unreadable::Syntax(_))));
+    }
+}

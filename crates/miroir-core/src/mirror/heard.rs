@@ -1,0 +1,199 @@
+//! What came of a step.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::compare::{Dig, everything};
+use super::machine::{BACKOFF_MS, Event, Facts, Mirror, Work};
+use super::mend::{Mend, Part};
+use super::paging::Taken;
+use super::record::{Failure, Stage};
+use crate::digest::{Copied, Depth, Version};
+
+/// Tasks of the target that may fail.
+const REJECTIONS: u32 = 3;
+
+impl Mirror {
+    /// What came of the last step; `facts` as of now.
+    pub fn heard(&mut self, event: Event, facts: &Facts) {
+        match event {
+            Event::Drained => {
+                if let Work::Count { drained, .. } = &mut self.work {
+                    *drained += 1;
+                }
+            }
+            Event::Counted(count) => match &mut self.work {
+                Work::Count { target: target @ None, .. } => *target = Some(count),
+                Work::Count { target: Some(target), .. } => {
+                    let target = *target;
+                    self.counted(target, count);
+                }
+                Work::Begin
+                | Work::Copy { .. }
+                | Work::Fold(_)
+                | Work::Dig(_)
+                | Work::Mend(..)
+                | Work::Fencing { .. }
+                | Work::Over(_) => {}
+            },
+            Event::Page(documents, bytes) => self.take_page(&documents, bytes),
+            Event::Fetched(documents, bytes) => self.take_fetched(documents, bytes),
+            Event::Accepted(task) => self.accepted(task),
+            Event::Finished => self.finished(),
+            Event::Rejected(reason) => {
+                self.rejections += 1;
+                match self.rejections > REJECTIONS {
+                    true => self.fail(Failure::Rejected(reason)),
+                    false => self.restart_after(facts.now, BACKOFF_MS),
+                }
+            }
+            Event::TooLarge => self.too_large(),
+            Event::Fenced => self.fenced(facts),
+            Event::FenceLost => self.fence_lost(),
+            Event::Failed(node) => {
+                if node == self.record.subject.target {
+                    self.quiet_at = self.quiet_at.max(facts.now.saturating_add(self.linger));
+                } else {
+                    self.source = None;
+                }
+                self.restart_after(facts.now, BACKOFF_MS);
+            }
+        }
+    }
+
+    /// Ask for less; the window is not taken, and is asked for again.
+    fn too_large(&mut self) {
+        let listing = matches!(self.work, Work::Fold(_) | Work::Dig(_)) && self.depth() == Depth::Stamps;
+        let page = if listing { &mut self.listed } else { &mut self.page };
+        if *page <= 1 {
+            return self.fail(Failure::TooLarge);
+        }
+        *page /= 2;
+        if let Work::Mend(mend, _) = &mut self.work {
+            mend.put_back();
+        }
+    }
+
+    fn fail(&mut self, failure: Failure) {
+        self.work = Work::Over(Err(failure));
+        self.round.fenced = false;
+    }
+
+    fn restart_after(&mut self, now: u64, millis: u64) {
+        self.restart();
+        self.not_before = now.saturating_add(millis);
+    }
+
+    /// What was read is counted, and the next page made as large as it may be.
+    fn measure(&mut self, documents: usize, bytes: u64) {
+        self.throttle.take(documents as u64);
+        self.record.progress.compared = self.record.progress.compared.saturating_add(documents as u64);
+        if let (Some(each), Depth::Content) = (bytes.checked_div(documents as u64), self.depth()) {
+            let fitting = self.policy.page_bytes.checked_div(each).unwrap_or(u64::MAX);
+            // Not at once: the next documents may be larger than these.
+            self.page = fitting.clamp(1, self.policy.page_documents.max(1)).min(self.page.saturating_mul(2));
+        }
+    }
+
+    fn take_page(&mut self, documents: &[Copied], bytes: u64) {
+        let window = self.window;
+        self.measure(documents.len(), bytes);
+        match &mut self.work {
+            Work::Copy { paging, put, .. } => {
+                let ids: Vec<&str> = documents.iter().map(|document| document.id.as_str()).collect();
+                match paging.take(window, &ids) {
+                    Taken::New(new) => {
+                        *put = new.into_iter().filter_map(|at| documents.get(at)).map(|it| it.id.clone()).collect();
+                        self.record.progress.bytes = self.record.progress.bytes.saturating_add(bytes);
+                    }
+                    Taken::Again => {}
+                    // The rest is found by comparing.
+                    Taken::Lost => {
+                        self.record.stage = Stage::Compare(Depth::Stamps);
+                        self.restart();
+                    }
+                }
+            }
+            Work::Fold(fold) => fold.page(window, documents),
+            Work::Dig(dig) => {
+                if dig.page(window, documents).is_err() {
+                    self.fail(Failure::TooLarge);
+                }
+            }
+            Work::Begin | Work::Count { .. } | Work::Mend(..) | Work::Fencing { .. } | Work::Over(_) => {}
+        }
+    }
+
+    fn take_fetched(&mut self, documents: Vec<Copied>, bytes: u64) {
+        self.measure(documents.len(), bytes);
+        let found: BTreeMap<String, Version> = documents.into_iter().map(|it| (it.id, it.version)).collect();
+        let Work::Mend(mend, _) = &mut self.work else { return };
+        match std::mem::take(&mut mend.part) {
+            Part::Target => mend.part = Part::Source(found),
+            Part::Source(target) => {
+                let written = mend.compare(&target, &found);
+                self.round.written.extend(written);
+            }
+            part @ (Part::Pick | Part::Write { .. }) => mend.part = part,
+        }
+    }
+
+    fn accepted(&mut self, task: u64) {
+        let progress = &mut self.record.progress;
+        match &mut self.work {
+            Work::Copy { paging, put, tasks } => {
+                progress.copied = progress.copied.saturating_add(put.len() as u64);
+                put.clear();
+                tasks.push_back(task);
+                if let Some(source) = &self.source {
+                    self.record.stage = Stage::Copy(source.clone(), paging.clone());
+                }
+            }
+            Work::Mend(mend, _) => {
+                mend.tasks.push(task);
+                let Part::Write { delete, put } = &mut mend.part else { return };
+                if delete.is_empty() {
+                    progress.copied = progress.copied.saturating_add(put.len() as u64);
+                    put.clear();
+                } else {
+                    progress.deleted = progress.deleted.saturating_add(delete.len() as u64);
+                    delete.clear();
+                }
+                if put.is_empty() {
+                    mend.part = Part::Pick;
+                }
+            }
+            Work::Begin | Work::Count { .. } | Work::Fold(_) | Work::Dig(_) | Work::Fencing { .. } | Work::Over(_) => {}
+        }
+    }
+
+    fn finished(&mut self) {
+        match &mut self.work {
+            Work::Copy { paging, tasks, .. } => match paging.has_ended() {
+                true => tasks.clear(),
+                false => _ = tasks.pop_front(),
+            },
+            Work::Mend(mend, _) => mend.tasks.clear(),
+            Work::Begin | Work::Count { .. } | Work::Fold(_) | Work::Dig(_) | Work::Fencing { .. } | Work::Over(_) => {}
+        }
+    }
+
+    fn fenced(&mut self, facts: &Facts) {
+        let Work::Fencing { whole, left } = &self.work else { return };
+        self.round = self.round.within_fence(facts, *whole);
+        self.work = match whole {
+            true => Work::Dig(Box::new(Dig::into(everything(), self.policy.listed_ids))),
+            false => Work::Mend(Box::new(Mend::of(left.clone())), VecDeque::new()),
+        };
+    }
+
+    fn fence_lost(&mut self) {
+        if !self.is_fenced() {
+            return;
+        }
+        self.restart();
+        self.record.progress.fences = self.record.progress.fences.saturating_add(1);
+        if self.record.progress.fences > self.policy.fences {
+            self.fail(Failure::NeverQuiet);
+        }
+    }
+}

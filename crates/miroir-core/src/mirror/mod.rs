@@ -1,0 +1,46 @@
+//! The shard mirror: make one replica of a shard equal to the fresh ones, while clients write, update and delete.
+//!
+//! A machine without I/O or clock: [`Mirror::next`] says what to do, whoever runs it does that and says what came of it
+//! with [`Mirror::heard`]. The target takes all writes of clients from before the mirror begins; a replica that was empty
+//! is copied page by page first, then source and target are compared in rounds, and what differs is mended.
+//!
+//! **Why it is right.** All replicas of a shard are handed the same writes in the same order, and what a node is handed
+//! it does in order. So a replica is determined by how many of those writes it has done, and by what it was before.
+//!
+//! 1. A document that is *seen equal* on both sides stays equal. One side may have done more writes than the other when
+//!    it was looked at. As long as those are writes by id (replace, merge, delete), doing them on the other side leads to
+//!    what this side shows: after the last replacement or deletion both are the same whatever they were, and merging what
+//!    a document has got merged already changes nothing. Being equal after equally many writes, they stay so. Stamps are
+//!    not needed for this, and do not suffice: an update is merged, with its stamp, into whatever a replica holds.
+//! 2. Writes that depend on what a replica holds (deletion by filter, edits) break the argument for documents that are
+//!    looked at meanwhile. A round during which there were any proves nothing; only one in a fence does, in which writes
+//!    are held and both sides have done all of theirs.
+//! 3. What the mirror itself writes may arrive after a client's newer write, and undo it. Therefore a document counts as
+//!    equal only when it was seen so after the last of the mirror's tasks that touches it was done; and a round begins
+//!    only after the target has done all that it had accepted, which may come from a predecessor that died.
+//! 4. A request whose answer was lost may still arrive. Until that is impossible no round is the last.
+//! 5. A write that the target missed makes a round worthless. Whoever runs the mirror takes the target off the list of
+//!    stale replicas only if the list says of it what it said when the last round began ([`Done::misses`]).
+//! 6. Writes that the target missed before may still wait on the source: it shows what the target shows, and will not for
+//!    long. A round therefore looks at the source only when that has done all that it had accepted when the round began.
+//!
+//! Invariant: [`Step::Done`] is reached only by a round, at the depth of content, in which every document of either side
+//! was seen equal under 1 to 6, or was not there from its beginning to its end. The latter are equal as well: they were
+//! deleted or created by writes that both sides were handed during the round.
+
+mod compare;
+mod heard;
+mod machine;
+mod mend;
+mod paging;
+mod record;
+mod round;
+#[cfg(test)]
+mod tests;
+mod throttle;
+
+pub use machine::{Event, Facts, Mirror, Step};
+pub use paging::{Paging, Taken, Window};
+pub use record::{Failure, Policy, Progress, Record, Scope, Stage, Subject};
+pub use round::Done;
+pub use throttle::Throttle;

@@ -1,0 +1,163 @@
+//! What of a mirror outlives the process that runs it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::paging::Paging;
+use crate::digest::Depth;
+use crate::id::{IndexUid, NodeId, ShardId};
+
+/// What is made equal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subject {
+    /// The physical index.
+    pub index: IndexUid,
+    /// The shard.
+    pub shard: ShardId,
+    /// The replica that is made equal to its fresh ones.
+    pub target: NodeId,
+}
+
+/// How much of the shard is looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// All of it.
+    Whole,
+    /// These documents: all that the target can have missed is known.
+    Ids(BTreeSet<String>),
+}
+
+/// Where a mirror goes on after a restart. A comparison begins anew: what it has mended is equal by then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Nothing was looked at.
+    Begin,
+    /// Everything is copied from this source to a target that was empty, page by page; behind this page.
+    Copy(NodeId, Paging),
+    /// Both are compared.
+    Compare(Depth),
+}
+
+/// How far it has come. Times are milliseconds since 1970.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// When it was begun.
+    pub started_at: u64,
+    /// Documents of the shard, at the last count.
+    pub total: u64,
+    /// Documents put to the target.
+    pub copied: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Documents deleted from the target.
+    pub deleted: u64,
+    /// Documents read of either side in this round.
+    pub compared: u64,
+    /// Rounds of comparing that were finished.
+    pub rounds: u32,
+    /// How often writes were held for it.
+    pub fences: u32,
+}
+
+/// A mirror, as it is saved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// What is made equal.
+    pub subject: Subject,
+    /// How much of it.
+    pub scope: Scope,
+    /// Where it stands.
+    pub stage: Stage,
+    /// How far it has come.
+    pub progress: Progress,
+}
+
+impl Record {
+    /// A mirror that has not begun.
+    pub fn new(subject: Subject, scope: Scope, now: u64) -> Self {
+        let progress = Progress { started_at: now, ..Progress::default() };
+        Self { subject, scope, stage: Stage::Begin, progress }
+    }
+
+    /// Documents that are done of those there are, for people: while copying, those copied; then those compared.
+    pub fn done(&self) -> (u64, u64) {
+        let Progress { total, copied, compared, .. } = self.progress;
+        match self.stage {
+            Stage::Begin => (0, total),
+            Stage::Copy(..) => (copied.min(total), total),
+            Stage::Compare(_) => (compared.min(total * 2), total * 2),
+        }
+    }
+
+    /// How long this stage may still take at the pace so far; none when that cannot be said.
+    pub fn estimate(&self, now: u64) -> Option<Duration> {
+        let (done, total) = self.done();
+        let passed = now.saturating_sub(self.progress.started_at);
+        let left = u128::from(total.saturating_sub(done)) * u128::from(passed);
+        let millis = left.checked_div(u128::from(done))?;
+        Some(Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX)))
+    }
+}
+
+/// How a mirror goes about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// The most documents of a page.
+    pub page_documents: u64,
+    /// The bytes that a page should not exceed.
+    pub page_bytes: u64,
+    /// The most ids held at once of each side.
+    pub listed_ids: usize,
+    /// Tasks that may wait on the target.
+    pub tasks_in_flight: usize,
+    /// Documents a second; none: as fast as it goes.
+    pub documents_per_second: Option<u32>,
+    /// How often documents are looked at again before they are left to a fence.
+    pub looks: u32,
+    /// Rounds before the writes of the shard are held.
+    pub rounds: u32,
+    /// How often they may be held in vain.
+    pub fences: u32,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            page_documents: 1000,
+            page_bytes: 8 << 20,
+            listed_ids: 50_000,
+            tasks_in_flight: 4,
+            documents_per_second: None,
+            looks: 4,
+            rounds: 6,
+            fences: 5,
+        }
+    }
+}
+
+/// Why a mirror ended without making both equal. The target is as stale as before.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Failure {
+    /// The target accepted documents and failed to store them.
+    #[error("the target does not take documents of the source: {0}")]
+    Rejected(String),
+    /// Documents differed again and again although nobody wrote to them.
+    #[error("{count} documents stay different on the target, among them `{example}`")]
+    Unequal {
+        /// How many.
+        count: usize,
+        /// One of them.
+        example: String,
+    },
+    /// Writes could not be held long enough to see both sides at one time.
+    #[error("the writes of the shard could not be held for long enough")]
+    NeverQuiet,
+    /// A single document is larger than a page may be.
+    #[error("a document is larger than a page may be")]
+    TooLarge,
+}

@@ -1,0 +1,218 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::*;
+use crate::digest::{Content, Copied, Depth, Version};
+use crate::id::{NodeId, ShardId};
+
+/// Two nodes that do at once what they are told.
+struct Pair {
+    nodes: BTreeMap<NodeId, BTreeMap<String, Version>>,
+    facts: Facts,
+    /// Documents read whole, by any step.
+    read: usize,
+    put: usize,
+}
+
+fn source() -> NodeId {
+    NodeId::new("source")
+}
+
+fn target() -> NodeId {
+    NodeId::new("target")
+}
+
+fn version(n: u64) -> Version {
+    Version { stamp: Some(n), expires_at: None, content: Some(Content(n)) }
+}
+
+fn documents(count: u64) -> BTreeMap<String, Version> {
+    (0..count).map(|n| (format!("d{n:05}"), version(n))).collect()
+}
+
+fn record(scope: Scope) -> Record {
+    let subject = Subject { index: "movies".parse().expect("a uid"), shard: ShardId(0), target: target() };
+    Record::new(subject, scope, 0)
+}
+
+impl Pair {
+    fn new(of_source: BTreeMap<String, Version>, of_target: BTreeMap<String, Version>) -> Self {
+        let facts = Facts { sources: vec![source()], target_live: true, ..Facts::default() };
+        Self { nodes: BTreeMap::from([(source(), of_source), (target(), of_target)]), facts, read: 0, put: 0 }
+    }
+
+    fn start(&self, scope: Scope, policy: Policy) -> Mirror {
+        Mirror::resume(record(scope), policy, Duration::from_secs(1), self.facts.now)
+    }
+
+    fn answer(&mut self, step: &Step) -> Event {
+        let copied = |(id, version): (&String, &Version), depth: Depth| Copied {
+            id: id.clone(),
+            version: Version { content: version.content.filter(|_| depth == Depth::Content), ..*version },
+        };
+        match step {
+            Step::Drain(_) => Event::Drained,
+            Step::Count(node) => Event::Counted(self.nodes[node].len() as u64),
+            Step::Read { node, window, depth } => {
+                let page = self.nodes[node].iter().skip(window.offset as usize).take(window.limit as usize);
+                let page: Vec<Copied> = page.map(|document| copied(document, *depth)).collect();
+                self.read += if *depth == Depth::Content { page.len() } else { 0 };
+                let bytes = page.len() as u64 * 100;
+                Event::Page(page, bytes)
+            }
+            Step::Fetch { node, ids } => {
+                let found = ids.iter().filter_map(|id| self.nodes[node].get_key_value(id));
+                Event::Fetched(found.map(|document| copied(document, Depth::Content)).collect(), 100)
+            }
+            Step::Put(ids) => {
+                let of_source = self.nodes[&source()].clone();
+                let of_target = self.nodes.get_mut(&target()).expect("there");
+                ids.iter().for_each(|id| _ = of_target.insert(id.clone(), of_source[id]));
+                self.put += ids.len();
+                Event::Accepted(1)
+            }
+            Step::Delete(ids) => {
+                let of_target = self.nodes.get_mut(&target()).expect("there");
+                ids.iter().for_each(|id| _ = of_target.remove(id));
+                Event::Accepted(1)
+            }
+            Step::Await(_) => Event::Finished,
+            Step::Fence => Event::Fenced,
+            Step::Wait(_) | Step::Done(_) | Step::GiveUp(_) => unreachable!("nothing is answered to {step:?}"),
+        }
+    }
+
+    /// Do as told, unless `answer` has something else to say, until it is over.
+    fn run_with(&mut self, mirror: &mut Mirror, mut answer: impl FnMut(&mut Self, &Step) -> Event) -> Step {
+        for _ in 0..100_000 {
+            let step = mirror.next(&self.facts);
+            if let Step::Wait(pause) = step {
+                self.facts.now += u64::try_from(pause.as_millis()).expect("short");
+            } else if matches!(step, Step::Done(_) | Step::GiveUp(_)) {
+                return step;
+            } else {
+                let event = answer(self, &step);
+                mirror.heard(event, &self.facts);
+            }
+        }
+        panic!("does not end: {:?}", mirror.record());
+    }
+
+    fn run(&mut self, mirror: &mut Mirror) -> Step {
+        self.run_with(mirror, Self::answer)
+    }
+}
+
+const DONE: Step = Step::Done(Done { misses: 0, fenced: false });
+
+#[test]
+fn an_empty_target_is_copied_and_everything_is_read_once_more_to_be_sure() {
+    let mut pair = Pair::new(documents(10_000), BTreeMap::new());
+    let mut mirror = pair.start(Scope::Whole, Policy { listed_ids: 3000, ..Policy::default() });
+    assert_eq!(pair.run(&mut mirror), DONE);
+    assert_eq!(pair.nodes[&source()], pair.nodes[&target()]);
+    assert_eq!(pair.put, 10_000);
+    assert!(pair.read < 31_000, "{}: copied once, compared once on both sides, pages overlap", pair.read);
+    assert_eq!(mirror.record().done(), (20_000, 20_000));
+}
+
+#[test]
+fn only_what_differs_is_written() {
+    let mut of_target = documents(5000);
+    of_target.remove("d00007");
+    of_target.insert("d00100".into(), version(1));
+    of_target.insert("d00200".into(), Version { content: Some(Content(9)), ..version(200) });
+    of_target.insert("surplus".into(), version(1));
+    for listed_ids in [50_000, 300] {
+        let mut pair = Pair::new(documents(5000), of_target.clone());
+        let mut mirror = pair.start(Scope::Whole, Policy { listed_ids, ..Policy::default() });
+        assert_eq!(pair.run(&mut mirror), DONE);
+        assert_eq!(pair.nodes[&source()], pair.nodes[&target()]);
+        assert_eq!((pair.put, mirror.record().progress.deleted), (3, 1));
+    }
+}
+
+#[test]
+fn what_is_known_to_be_missing_is_all_that_is_looked_at() {
+    let mut of_target = documents(5000);
+    of_target.remove("d00007");
+    let mut pair = Pair::new(documents(5000), of_target);
+    let mut mirror = pair.start(Scope::Ids(BTreeSet::from(["d00007".into(), "d00008".into()])), Policy::default());
+    assert_eq!(pair.run(&mut mirror), DONE);
+    assert_eq!((pair.read, pair.put), (0, 1));
+    assert_eq!(pair.nodes[&source()], pair.nodes[&target()]);
+}
+
+#[test]
+fn a_copy_goes_on_where_it_was() {
+    let mut pair = Pair::new(documents(5000), BTreeMap::new());
+    let mut mirror = pair.start(Scope::Whole, Policy::default());
+    while mirror.record().progress.copied < 2000 {
+        let step = mirror.next(&pair.facts);
+        let event = pair.answer(&step);
+        mirror.heard(event, &pair.facts);
+    }
+    assert!(mirror.record().estimate(1000).is_some());
+    let text = serde_json::to_string(mirror.record()).expect("it can be written");
+    let saved: Record = serde_json::from_str(&text).expect("it can be read");
+    let mut next = Mirror::resume(saved, Policy::default(), Duration::from_secs(1), pair.facts.now);
+    assert!(matches!(pair.run(&mut next), Step::Done(_)));
+    assert!(pair.put < 5200, "{}", pair.put);
+    assert_eq!(pair.nodes[&source()], pair.nodes[&target()]);
+    assert!(pair.facts.now >= 1000, "what the one before it sent may arrive until then");
+}
+
+#[test]
+fn documents_that_cannot_be_copied_end_it() {
+    let mut pair = Pair::new(documents(10), documents(9));
+    let mut mirror = pair.start(Scope::Whole, Policy::default());
+    let mut told = 0;
+    let end = pair.run_with(&mut mirror, |pair, step| {
+        let event = pair.answer(step);
+        pair.nodes.insert(target(), documents(9));
+        let rejects = matches!(step, Step::Await(_));
+        told += u32::from(rejects);
+        if rejects { Event::Rejected("no".into()) } else { event }
+    });
+    assert_eq!(end, Step::GiveUp(Failure::Rejected("no".into())));
+    assert!(told > 1);
+}
+
+#[test]
+fn a_document_that_stays_different_ends_in_a_failure_that_names_it() {
+    let mut pair = Pair::new(documents(10), documents(9));
+    let mut mirror = pair.start(Scope::Whole, Policy::default());
+    let end = pair.run_with(&mut mirror, |pair, step| {
+        let event = pair.answer(step);
+        pair.nodes.insert(target(), documents(9));
+        event
+    });
+    assert_eq!(end, Step::GiveUp(Failure::Unequal { count: 1, example: "d00009".into() }));
+    assert!(!mirror.is_fenced());
+}
+
+#[test]
+fn pages_shrink_until_they_fit() {
+    let mut pair = Pair::new(documents(300), BTreeMap::new());
+    let mut mirror = pair.start(Scope::Whole, Policy { page_bytes: 1000, ..Policy::default() });
+    let mut largest = 0;
+    let end = pair.run_with(&mut mirror, |pair, step| match step {
+        Step::Read { window, .. } if window.limit > 60 => Event::TooLarge,
+        Step::Read { window, .. } => {
+            largest = window.limit.max(largest);
+            pair.answer(step)
+        }
+        Step::Wait(_)
+        | Step::Drain(_)
+        | Step::Count(_)
+        | Step::Fetch { .. }
+        | Step::Put(_)
+        | Step::Delete(_)
+        | Step::Await(_)
+        | Step::Fence
+        | Step::Done(_)
+        | Step::GiveUp(_) => pair.answer(step),
+    });
+    assert!(matches!(end, Step::Done(_)));
+    assert!(largest <= 60 && pair.put == 300);
+}

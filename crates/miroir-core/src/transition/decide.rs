@@ -1,0 +1,298 @@
+//! What comes next in a transition.
+
+use std::collections::BTreeSet;
+
+use super::change::Change;
+use super::plan::{Move, MoveState, Replica};
+use super::record::{Phase, Record};
+use crate::id::NodeId;
+use crate::topology::Topology;
+
+/// What the operator wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Intent {
+    /// Go on.
+    #[default]
+    Run,
+    /// Begin nothing, and switch nothing.
+    Pause,
+    /// Give up what was not switched.
+    Cancel,
+}
+
+/// What decisions are made of, besides the record.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The topology as the store has it.
+    pub topology: Topology,
+    /// Every live instance acts on its epoch, and has nothing under way that it began on an older one.
+    pub acknowledged: bool,
+    /// The nodes that answer.
+    pub live: BTreeSet<NodeId>,
+    /// Joining nodes that hold all indexes with their settings.
+    pub prepared: BTreeSet<NodeId>,
+    /// Replicas that are stale for any index with so many shards, as the store has them.
+    pub stale: BTreeSet<Replica>,
+    /// What was deleted, of what [`Step::Work`] names: nothing of the shard is left on the node.
+    pub cleaned: BTreeSet<Replica>,
+    /// What the operator wants.
+    pub intent: Intent,
+    /// `rebalancer.max_concurrent_migrations`
+    pub most_at_once: usize,
+}
+
+/// What is written together with a record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Effects {
+    /// The next topology, in place of the one that was decided on; none: it stays.
+    pub topology: Option<Topology>,
+    /// Known as stale from now on, for all indexes with so many shards.
+    pub stale: Vec<Replica>,
+    /// No replicas any more, and nobody writes to them: they are off the list of stale replicas.
+    pub forget: Vec<Replica>,
+    /// Written only if none of these is stale for any index.
+    pub require_fresh: Vec<Replica>,
+}
+
+/// What comes next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Give these nodes the indexes and their settings.
+    Prepare(BTreeSet<NodeId>),
+    /// Save this, all or nothing, and decide again.
+    Save(Box<Record>, Box<Effects>),
+    /// See to it that these replicas are being mirrored, delete what is left of those, and decide again.
+    Work {
+        /// Stale ones that are to become fresh.
+        mirror: Vec<Replica>,
+        /// Documents that nobody reads or writes there.
+        clean: Vec<Replica>,
+    },
+    /// Look again after a while.
+    Wait(Waiting),
+    /// It is over. To be written in one step with the end of the record.
+    Finish(Box<Finished>),
+}
+
+/// What is waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// Instances that have not acknowledged the epoch.
+    Epoch,
+    /// The operator.
+    Paused,
+    /// Replicas that would have to be fresh, and are healed elsewhere.
+    Replicas,
+    /// Nodes that do not answer.
+    Nodes(BTreeSet<NodeId>),
+}
+
+/// The end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finished {
+    /// The topology from now on; none: it was called off before anything had changed.
+    pub topology: Option<Topology>,
+    /// Whether it was called off.
+    pub canceled: bool,
+    /// Members no longer: nothing is to be remembered of them.
+    pub gone: BTreeSet<NodeId>,
+}
+
+/// Decide.
+pub fn decide(record: &Record, facts: &Facts) -> Step {
+    match record.phase {
+        Phase::Preparing => prepare(record, facts),
+        Phase::Moving => advance(record, facts),
+    }
+}
+
+fn prepare(record: &Record, facts: &Facts) -> Step {
+    let joining = || record.change.joining().iter().map(|member| member.id.clone());
+    match facts.intent {
+        Intent::Cancel => {
+            let gone = joining().collect();
+            return Step::Finish(Box::new(Finished { topology: None, canceled: true, gone }));
+        }
+        Intent::Pause => return Step::Wait(Waiting::Paused),
+        Intent::Run => {}
+    }
+    let missing: BTreeSet<NodeId> = joining().filter(|node| !facts.prepared.contains(node)).collect();
+    if !missing.is_empty() {
+        return Step::Prepare(missing);
+    }
+    let next = Record { phase: Phase::Moving, ..record.clone() };
+    let effects = Effects { topology: Some(next.topology(&facts.topology, &record.moves)), ..Effects::default() };
+    Step::Save(Box::new(next), Box::new(effects))
+}
+
+fn advance(record: &Record, facts: &Facts) -> Step {
+    let mut next = record.clone();
+    let forget = note_cleaned(&mut next, facts);
+    if next != *record {
+        // Not before: a write that was begun on an older epoch may have put them on the list again.
+        return Step::Save(Box::new(next), Box::new(Effects { forget, ..Effects::default() }));
+    }
+    if !facts.acknowledged {
+        return work(record, facts, Waiting::Epoch);
+    }
+    if record.moves.iter().all(|moving| moving.state == MoveState::Cleaned) {
+        return finish(record, facts);
+    }
+    if let Some(step) = next_epoch(record, facts) {
+        return step;
+    }
+    if facts.intent == Intent::Run && !record.canceled && begin_copying(&mut next, facts) {
+        return Step::Save(Box::new(next), Box::default());
+    }
+    let why = if facts.intent == Intent::Pause { Waiting::Paused } else { Waiting::Replicas };
+    work(record, facts, why)
+}
+
+/// What was deleted is done with; also on nodes that will not come back as members that hold anything.
+fn note_cleaned(record: &mut Record, facts: &Facts) -> Vec<Replica> {
+    let settled = facts.acknowledged;
+    let leaving = match &record.change {
+        Change::RemoveNode { node } | Change::Drain { node } => BTreeSet::from([node.clone()]),
+        Change::RemoveGroup { group } => facts.topology.shape.members_of(*group).into_iter().collect(),
+        Change::AddNode { .. } | Change::AddGroup { .. } if record.canceled => {
+            record.change.joining().iter().map(|member| member.id.clone()).collect()
+        }
+        Change::AddNode { .. } | Change::AddGroup { .. } | Change::Undrain { .. } => BTreeSet::new(),
+    };
+    // Nothing else is left to do. A node that comes back is relieved of all that it takes no writes of before it counts.
+    let last = record.moves.iter().all(|moving| match moving.state {
+        MoveState::Planned | MoveState::Waiting | MoveState::Copying | MoveState::Switched => false,
+        MoveState::Left | MoveState::Abandoned | MoveState::Cleaned => true,
+    });
+    let mut forget = Vec::new();
+    for moving in &mut record.moves {
+        let left = to_clean(moving).filter(|_| settled);
+        let Some(left) = left else {
+            let nothing = matches!(moving.state, MoveState::Left | MoveState::Abandoned) && settled;
+            if nothing && left_behind(moving).is_none() {
+                moving.state = MoveState::Cleaned;
+            }
+            continue;
+        };
+        let unreachable = !facts.live.contains(&left.node) && (last || leaving.contains(&left.node));
+        if facts.cleaned.contains(&left) || unreachable {
+            moving.state = MoveState::Cleaned;
+            forget.push(left);
+        }
+    }
+    forget
+}
+
+/// What a move leaves behind where nobody reads or writes it, once the epoch is acknowledged.
+fn to_clean(moving: &Move) -> Option<Replica> {
+    match moving.state {
+        MoveState::Left | MoveState::Abandoned => left_behind(moving),
+        MoveState::Planned | MoveState::Waiting | MoveState::Copying | MoveState::Switched | MoveState::Cleaned => None,
+    }
+}
+
+fn left_behind(moving: &Move) -> Option<Replica> {
+    if moving.state == MoveState::Abandoned { moving.target() } else { moving.source() }
+}
+
+/// The next epoch, if there is a reason for one.
+fn next_epoch(record: &Record, facts: &Facts) -> Option<Step> {
+    let cancel = facts.intent == Intent::Cancel || record.canceled;
+    let mut next = Record { canceled: cancel, ..record.clone() };
+    let mut effects = Effects::default();
+    let heir = |moving: &Move| heir(record, facts, moving);
+    let copied = |moving: &Move| match moving.state {
+        MoveState::Copying => heir(moving).is_some(),
+        // Nothing is copied where nothing comes into being.
+        MoveState::Waiting => moving.to.is_none() && heir(moving).is_some(),
+        MoveState::Planned | MoveState::Switched | MoveState::Left | MoveState::Abandoned | MoveState::Cleaned => false,
+    };
+    let may_switch =
+        facts.intent == Intent::Run && !cancel && (record.at_once().is_none() || record.moves.iter().all(copied));
+    for moving in &mut next.moves {
+        moving.state = match moving.state {
+            MoveState::Planned | MoveState::Waiting | MoveState::Copying if cancel => MoveState::Abandoned,
+            MoveState::Planned if facts.intent == Intent::Run => {
+                effects.stale.extend(moving.target());
+                MoveState::Waiting
+            }
+            MoveState::Waiting | MoveState::Copying if may_switch && copied(moving) => {
+                effects.require_fresh.extend(heir(moving));
+                MoveState::Switched
+            }
+            MoveState::Switched if heir(moving).is_some() => {
+                effects.require_fresh.extend(heir(moving));
+                MoveState::Left
+            }
+            state @ (MoveState::Planned
+            | MoveState::Waiting
+            | MoveState::Copying
+            | MoveState::Switched
+            | MoveState::Left
+            | MoveState::Abandoned
+            | MoveState::Cleaned) => state,
+        };
+    }
+    if next == *record {
+        return None;
+    }
+    effects.topology = Some(next.topology(&facts.topology, &record.moves));
+    Some(Step::Save(Box::new(next), Box::new(effects)))
+}
+
+/// The fresh replica that stays when the old one of a move goes: the new one, or where there is none, any that stays.
+fn heir(record: &Record, facts: &Facts, moving: &Move) -> Option<Replica> {
+    let fresh = |replica: &Replica| !facts.stale.contains(replica);
+    if moving.to.is_some() {
+        return moving.target().filter(fresh);
+    }
+    let goes = |node: &NodeId| {
+        let alike = record.moves.iter().filter(|other| other.shards == moving.shards && other.shard == moving.shard);
+        alike.into_iter().any(|other| other.from.as_ref() == Some(node))
+    };
+    let replicas = facts.topology.replicas(moving.shards).filter(|(shard, node)| *shard == moving.shard && !goes(node));
+    let mut replicas = replicas.map(|(shard, node)| Replica { shards: moving.shards, shard, node: node.clone() });
+    replicas.find(fresh)
+}
+
+/// As many at once as may be. Returns whether any was begun.
+fn begin_copying(record: &mut Record, facts: &Facts) -> bool {
+    let stale = |moving: &Move| moving.target().is_some_and(|target| facts.stale.contains(&target));
+    let busy = record.in_state(MoveState::Copying).filter(|(_, moving)| stale(moving)).count();
+    let waiting = record.moves.iter_mut().filter(|moving| moving.state == MoveState::Waiting && moving.to.is_some());
+    let begun = waiting.take(facts.most_at_once.max(1).saturating_sub(busy));
+    begun.fold(false, |_, moving| {
+        moving.state = MoveState::Copying;
+        true
+    })
+}
+
+/// What can be done, else why nothing can.
+fn work(record: &Record, facts: &Facts, otherwise: Waiting) -> Step {
+    let mut away = BTreeSet::new();
+    let mut live = |replica: &Replica| {
+        let live = facts.live.contains(&replica.node);
+        if !live {
+            away.insert(replica.node.clone());
+        }
+        live
+    };
+    let copying = record.in_state(MoveState::Copying).filter_map(|(_, moving)| moving.target());
+    let stale = copying.filter(|target| facts.stale.contains(target) && facts.intent == Intent::Run);
+    let mirror: Vec<Replica> = stale.filter(&mut live).collect();
+    let clean = record.moves.iter().filter_map(to_clean).filter(|_| facts.acknowledged);
+    let clean: Vec<Replica> = clean.filter(&mut live).collect();
+    match (mirror.is_empty() && clean.is_empty(), away.is_empty()) {
+        (false, _) => Step::Work { mirror, clean },
+        (true, false) => Step::Wait(Waiting::Nodes(away)),
+        (true, true) => Step::Wait(otherwise),
+    }
+}
+
+fn finish(record: &Record, facts: &Facts) -> Step {
+    let topology = record.last_topology(&facts.topology);
+    let stays = |node: &NodeId| topology.shape.members.iter().any(|member| member.id == *node);
+    let members = facts.topology.shape.members.iter().map(|member| member.id.clone());
+    let gone = members.filter(|node| !stays(node)).collect();
+    Step::Finish(Box::new(Finished { topology: Some(topology), canceled: record.canceled, gone }))
+}

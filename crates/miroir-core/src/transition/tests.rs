@@ -1,0 +1,286 @@
+use std::collections::BTreeSet;
+use std::num::NonZeroU32;
+
+use super::*;
+use crate::id::{Epoch, GroupId, NodeId, ShardId};
+use crate::placement::PlacementKind;
+use crate::topology::{Member, Shape, Topology};
+
+struct All;
+
+impl Known for All {
+    fn fit(&self, _: &Member) -> Result<(), Refused> {
+        Ok(())
+    }
+
+    fn only_copy(&self, _: &NodeId) -> Option<ShardId> {
+        None
+    }
+}
+
+fn count(n: u32) -> NonZeroU32 {
+    NonZeroU32::new(n).expect("not zero")
+}
+
+fn node(name: &str) -> NodeId {
+    NodeId::new(name)
+}
+
+fn member(name: &str, group: u32) -> Member {
+    Member { id: node(name), address: format!("http://{name}:7700"), group: GroupId(group) }
+}
+
+fn topology(members: &[(&str, u32)], copies: u32, shards: u32) -> Topology {
+    let members = members.iter().map(|(name, group)| member(name, *group)).collect();
+    let shape = Shape { members, replication_factor: count(copies), placement: PlacementKind::Balanced };
+    Topology::new(shape).with_placement(count(shards)).expect("the first one")
+}
+
+/// A cluster in which everything goes well.
+struct World {
+    topology: Topology,
+    stale: BTreeSet<Replica>,
+    facts: Facts,
+}
+
+impl World {
+    fn new(topology: Topology) -> Self {
+        let facts = Facts {
+            topology: topology.clone(),
+            acknowledged: true,
+            live: BTreeSet::new(),
+            prepared: BTreeSet::new(),
+            stale: BTreeSet::new(),
+            cleaned: BTreeSet::new(),
+            intent: Intent::Run,
+            most_at_once: 4,
+        };
+        Self { topology, stale: BTreeSet::new(), facts }
+    }
+
+    fn facts(&self, record: &Record) -> Facts {
+        let members = self.topology.shape.members.iter().chain(record.change.joining());
+        let live = members.map(|member| member.id.clone()).collect();
+        Facts { topology: self.topology.clone(), live, stale: self.stale.clone(), ..self.facts.clone() }
+    }
+
+    fn save(&mut self, effects: Effects) {
+        assert!(effects.require_fresh.iter().all(|replica| !self.stale.contains(replica)));
+        self.stale.extend(effects.stale);
+        effects.forget.iter().for_each(|replica| _ = self.stale.remove(replica));
+        if let Some(topology) = effects.topology {
+            assert_eq!(topology.epoch, Epoch(self.topology.epoch.0 + 1));
+            self.topology = topology;
+        }
+    }
+
+    /// Do as told until it is over. Returns how many replicas were mirrored.
+    fn run(&mut self, mut record: Record) -> (Finished, usize) {
+        let mut mirrored = 0;
+        for _ in 0..1000 {
+            match decide(&record, &self.facts(&record)) {
+                Step::Prepare(nodes) => self.facts.prepared.extend(nodes),
+                Step::Save(next, effects) => {
+                    assert_ne!(record, *next);
+                    self.save(*effects);
+                    record = *next;
+                }
+                Step::Work { mirror, clean } => {
+                    assert!(mirror.len() <= self.facts.most_at_once);
+                    mirrored += mirror.len();
+                    mirror.iter().for_each(|replica| _ = self.stale.remove(replica));
+                    self.facts.cleaned.extend(clean);
+                }
+                Step::Wait(why) => panic!("waits for {why:?}: {record:?}"),
+                Step::Finish(finished) => {
+                    if let Some(topology) = &finished.topology {
+                        self.topology = topology.clone();
+                    }
+                    return (*finished, mirrored);
+                }
+            }
+        }
+        panic!("does not end: {record:?}");
+    }
+
+    fn change(&mut self, change: Change) -> (Finished, usize) {
+        let record = begin(&self.topology, change, false, &All).expect("nothing against it");
+        self.run(record)
+    }
+
+    fn loads(&self, shards: u32, group: u32) -> Vec<usize> {
+        let placement = &self.topology.placements(count(shards)).expect("placed")[&GroupId(group)];
+        self.topology.active_members(GroupId(group)).iter().map(|node| placement.shards_of(node).count()).collect()
+    }
+}
+
+fn refused(topology: &Topology, change: Change) -> Refused {
+    begin(topology, change, false, &All).expect_err("something is against it")
+}
+
+#[test]
+fn a_fourth_node_takes_a_quarter_and_gives_it_back() {
+    for (shards, copies) in [(64, 1), (64, 2), (16, 1), (256, 3)] {
+        let mut world = World::new(topology(&[("a", 0), ("b", 0), ("c", 0)], copies, shards));
+        let (finished, mirrored) = world.change(Change::AddNode { member: member("d", 0) });
+        assert!(!finished.canceled && finished.gone.is_empty());
+        let quarter = f64::from(shards * copies) / 4.0;
+        assert!(mirrored as f64 <= 1.1 * quarter, "{mirrored} of {quarter}");
+        let share = (shards * copies / 4) as usize;
+        assert!(world.loads(shards, 0).iter().all(|load| (share..=share + 1).contains(load)));
+        let (_, back) = world.change(Change::Drain { node: node("d") });
+        // An exchange may be needed where all with room hold the shard already.
+        assert!(back as f64 <= 1.1 * quarter, "{back} of {quarter}");
+        assert_eq!(world.topology.shape.members.len(), 4);
+        let (_, again) = world.change(Change::Undrain { node: node("d") });
+        assert!(again as f64 <= 1.1 * quarter, "{again} of {quarter}");
+        let (finished, _) = world.change(Change::RemoveNode { node: node("d") });
+        assert_eq!(finished.gone, BTreeSet::from([node("d")]));
+        assert_eq!(world.topology.shape.members.len(), 3);
+        assert!(world.stale.is_empty() && world.topology.draining.is_empty());
+    }
+}
+
+#[test]
+fn a_group_is_filled_before_it_is_read_and_goes_without_a_copy() {
+    let mut world = World::new(topology(&[("a", 0), ("b", 0)], 1, 8));
+    let change = Change::AddGroup { group: GroupId(1), members: vec![member("x", 1), member("y", 1)] };
+    let record = begin(&world.topology, change.clone(), false, &All).expect("nothing against it");
+    assert!(record.moves.iter().all(|moving| moving.from.is_none() && moving.to.is_some()));
+    let (_, mirrored) = world.run(record);
+    assert_eq!(mirrored, 8);
+    assert_eq!(world.loads(8, 1), [4, 4]);
+    let (finished, mirrored) = world.change(Change::RemoveGroup { group: GroupId(0) });
+    assert_eq!((mirrored, finished.gone.len()), (0, 2));
+    assert_eq!(world.topology.shape.groups(), [GroupId(1)]);
+    assert_eq!(world.topology.placements(count(8)).map(|groups| groups.len()), Some(1));
+}
+
+#[test]
+fn nothing_is_read_from_a_group_that_is_being_filled() {
+    let mut world = World::new(topology(&[("a", 0)], 1, 4));
+    let change = Change::AddGroup { group: GroupId(1), members: vec![member("x", 1)] };
+    let mut record = begin(&world.topology, change, false, &All).expect("nothing against it");
+    world.facts.prepared.insert(node("x"));
+    for _ in 0..6 {
+        if let Step::Save(next, effects) = decide(&record, &world.facts(&record)) {
+            world.save(*effects);
+            record = *next;
+        }
+    }
+    let groups: Vec<GroupId> = world.topology.placements(count(4)).expect("placed").keys().copied().collect();
+    assert_eq!(groups, [GroupId(0)]);
+    assert_eq!(world.topology.also_writes(count(4), ShardId(0)).collect::<Vec<_>>(), [&node("x")]);
+    assert!(world.topology.may_hold_more(count(4), &node("x")));
+    // All but one replica have been copied: still nothing is switched.
+    let kept = world.stale.iter().next().cloned();
+    world.stale.retain(|replica| Some(replica) == kept.as_ref());
+    assert!(!matches!(decide(&record, &world.facts(&record)), Step::Save(_, effects) if effects.topology.is_some()));
+}
+
+#[test]
+fn what_is_called_off_is_as_it_was() {
+    let before = topology(&[("a", 0), ("b", 0), ("c", 0)], 1, 8);
+    let mut world = World::new(before.clone());
+    let mut record = begin(&before, Change::AddNode { member: member("d", 0) }, false, &All).expect("all is well");
+    world.facts.prepared.insert(node("d"));
+    for _ in 0..3 {
+        let Step::Save(next, effects) = decide(&record, &world.facts(&record)) else { panic!("something to do") };
+        world.save(*effects);
+        record = *next;
+    }
+    assert_eq!(record.progress().copying, 2);
+    world.facts.intent = Intent::Cancel;
+    let (finished, mirrored) = world.run(record);
+    assert!(finished.canceled && mirrored == 0);
+    assert_eq!(finished.gone, BTreeSet::from([node("d")]));
+    assert_eq!(world.topology.shape, before.shape);
+    assert_eq!(world.topology.placements(count(8)), before.placements(count(8)));
+    assert!(world.stale.is_empty());
+}
+
+#[test]
+fn nothing_goes_on_while_an_instance_acts_on_an_older_epoch_or_the_operator_pauses() {
+    let mut world = World::new(topology(&[("a", 0), ("b", 0)], 1, 8));
+    let change = Change::AddNode { member: member("c", 0) };
+    let mut record = begin(&world.topology, change, false, &All).expect("all is well");
+    world.facts.prepared.insert(node("c"));
+    let Step::Save(next, effects) = decide(&record, &world.facts(&record)) else { panic!("an epoch") };
+    world.save(*effects);
+    record = *next;
+    world.facts.acknowledged = false;
+    assert_eq!(decide(&record, &world.facts(&record)), Step::Wait(Waiting::Epoch));
+    world.facts.acknowledged = true;
+    world.facts.intent = Intent::Pause;
+    assert_eq!(decide(&record, &world.facts(&record)), Step::Wait(Waiting::Paused));
+    world.facts.intent = Intent::Run;
+    assert!(matches!(decide(&record, &world.facts(&record)), Step::Save(..)));
+}
+
+#[test]
+fn a_replica_does_not_go_while_those_that_stay_are_stale() {
+    let mut world = World::new(topology(&[("a", 0), ("b", 0)], 2, 2));
+    let mut record = begin(&world.topology, Change::Drain { node: node("b") }, false, &All).expect("all is well");
+    for _ in 0..2 {
+        let Step::Save(next, effects) = decide(&record, &world.facts(&record)) else { panic!("an epoch") };
+        world.save(*effects);
+        record = *next;
+    }
+    for shard in [ShardId(0), ShardId(1)] {
+        world.stale.insert(Replica { shards: count(2), shard, node: node("a") });
+    }
+    assert!(matches!(decide(&record, &world.facts(&record)), Step::Wait(_)));
+    world.stale.clear();
+    let (_, mirrored) = world.run(record);
+    assert_eq!((mirrored, world.loads(2, 0)), (0, vec![2]));
+}
+
+#[test]
+fn what_cannot_be_is_refused() {
+    let two = topology(&[("a", 0), ("b", 0), ("c", 1)], 1, 4);
+    let drain = |name: &str| Change::Drain { node: node(name) };
+    assert_eq!(refused(&two, drain("z")), Refused::UnknownNode(node("z")));
+    assert_eq!(refused(&two, drain("c")), Refused::LastReplica(node("c")));
+    assert_eq!(refused(&two, Change::RemoveNode { node: node("c") }), Refused::LastReplica(node("c")));
+    assert_eq!(refused(&two, Change::Undrain { node: node("a") }), Refused::NotDraining(node("a")));
+    assert_eq!(refused(&two, Change::AddNode { member: member("a", 0) }), Refused::DuplicateNode(node("a")));
+    assert_eq!(refused(&two, Change::AddNode { member: member("d", 7) }), Refused::UnknownGroup(GroupId(7)));
+    let address = Member { address: "http://a:7700".into(), ..member("d", 0) };
+    let taken = Refused::DuplicateAddress { node: node("a"), address: "http://a:7700".into() };
+    assert_eq!(refused(&two, Change::AddNode { member: address }), taken);
+    assert_eq!(refused(&two, Change::RemoveGroup { group: GroupId(9) }), Refused::UnknownGroup(GroupId(9)));
+    let again = Change::AddGroup { group: GroupId(1), members: vec![member("d", 1)] };
+    assert_eq!(refused(&two, again), Refused::DuplicateGroup(GroupId(1)));
+    let empty = Change::AddGroup { group: GroupId(2), members: vec![] };
+    assert_eq!(refused(&two, empty), Refused::BadGroup);
+    let twice = Change::AddGroup { group: GroupId(2), members: vec![member("d", 2), member("d", 2)] };
+    assert_eq!(refused(&two, twice), Refused::DuplicateNode(node("d")));
+    assert_eq!(begin(&two, drain("a"), true, &All).expect_err("one at a time"), Refused::UnderWay);
+    let one = topology(&[("a", 0)], 1, 4);
+    assert_eq!(refused(&one, Change::RemoveGroup { group: GroupId(0) }), Refused::LastGroup(GroupId(0)));
+    let mut drained = World::new(two);
+    drained.change(drain("a"));
+    assert_eq!(refused(&drained.topology, drain("a")), Refused::AlreadyDraining(node("a")));
+    assert_eq!(refused(&drained.topology, drain("b")), Refused::LastReplica(node("b")));
+}
+
+#[test]
+fn nodes_that_will_not_do_or_must_not_go_are_refused() {
+    struct Bad;
+    impl Known for Bad {
+        fn fit(&self, member: &Member) -> Result<(), Refused> {
+            let foreign = crate::recovery::Refused::ForeignIndex("movies".parse().expect("a uid"));
+            fit(member, &crate::recovery::Verdict::Refuse(foreign))
+        }
+
+        fn only_copy(&self, node: &NodeId) -> Option<ShardId> {
+            (node.as_str() == "a").then_some(ShardId(3))
+        }
+    }
+    let two = topology(&[("a", 0), ("b", 0)], 1, 4);
+    let refused = |change| begin(&two, change, false, &Bad).expect_err("something is against it");
+    let unfit = refused(Change::AddNode { member: member("d", 0) });
+    assert!(unfit.to_string().contains("`movies`"), "{unfit}");
+    let gone = refused(Change::RemoveNode { node: node("a") });
+    assert_eq!(gone, Refused::OnlyCopy { node: node("a"), shard: ShardId(3) });
+}

@@ -1,0 +1,237 @@
+//! Whoever runs the mirrors: does what they say, loses answers, dies, and is replaced.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use miroir_core::digest::Depth;
+use miroir_core::id::{IndexUid, NodeId};
+use miroir_core::mirror::{Done, Event, Facts, Failure, Mirror, Policy, Record, Scope, Step, Subject};
+
+use crate::node::{Doc, Op, copied};
+use crate::world::{LINGER, Replica, World};
+
+/// How long writes may be held.
+const FENCE_MAX: u64 = 2000;
+
+pub struct Running {
+    pub mirror: Mirror,
+    saved: Record,
+    /// What is being waited for, and what was known when it began.
+    pending: Option<(Step, u64)>,
+    /// Documents that were read or fetched last.
+    held: BTreeMap<String, Doc>,
+    wake: u64,
+    fenced_since: u64,
+}
+
+pub enum Ended {
+    Equal(Done),
+    Failed(Failure),
+}
+
+pub fn policy() -> Policy {
+    Policy {
+        page_documents: 5,
+        page_bytes: 60,
+        listed_ids: 7,
+        tasks_in_flight: 2,
+        looks: 3,
+        rounds: 3,
+        ..Policy::default()
+    }
+}
+
+impl Running {
+    pub fn start(world: &World, replica: &Replica) -> Self {
+        let index: IndexUid = "movies".parse().expect("a uid");
+        let subject = Subject { index, shard: replica.0, target: replica.1.clone() };
+        Self::of(Record::new(subject, Scope::Whole, world.now), world.now)
+    }
+
+    fn of(record: Record, now: u64) -> Self {
+        let mirror = Mirror::resume(record.clone(), policy(), Duration::from_millis(LINGER), now);
+        Self { mirror, saved: record, pending: None, held: BTreeMap::new(), wake: 0, fenced_since: 0 }
+    }
+
+    fn facts(&self, world: &World) -> Facts {
+        let Subject { shard, target, .. } = &self.saved.subject;
+        let sources = world.fresh(*shard).into_iter().filter(|node| node != target && world.is_up(node)).collect();
+        let conditional = |op: &Op| matches!(op, Op::DeleteWhere { .. });
+        let in_queues = world.nodes.values().any(|node| node.has_open(conditional));
+        let being_sent = world.writing.as_ref().is_some_and(|writing| conditional(&writing.op));
+        Facts {
+            now: world.now,
+            sources,
+            target_live: world.is_up(target),
+            misses: world.stale.get(&(*shard, target.clone())).copied().unwrap_or_default(),
+            quiet_at: world.quiet_at.get(target).copied().unwrap_or_default(),
+            conditional: world.conditional,
+            conditional_unfinished: in_queues || being_sent,
+        }
+    }
+
+    /// Die, and be replaced by somebody who knows what was saved.
+    pub fn crash(&mut self, world: &mut World, replica: &Replica) {
+        if let Some((Step::Put(_) | Step::Delete(_), _)) = &self.pending
+            && let Some(op) = self.op(self.pending.as_ref().map(|(step, _)| step.clone()))
+        {
+            let due = world.now + world.rng.below(LINGER);
+            world.flying.push((due, replica.1.clone(), op));
+        }
+        if world.fence.as_ref() == Some(replica) {
+            world.fence = None;
+        }
+        *self = Self::of(self.saved.clone(), world.now);
+    }
+
+    fn op(&self, step: Option<Step>) -> Option<Op> {
+        match step? {
+            Step::Put(ids) => Some(Op::Insert(
+                ids.into_iter().filter_map(|id| Some((id.clone(), self.held.get(&id)?.clone()))).collect(),
+            )),
+            Step::Delete(ids) => Some(Op::Remove(ids)),
+            Step::Wait(_)
+            | Step::Drain(_)
+            | Step::Count(_)
+            | Step::Read { .. }
+            | Step::Fetch { .. }
+            | Step::Await(_)
+            | Step::Fence
+            | Step::Done(_)
+            | Step::GiveUp(_) => None,
+        }
+    }
+
+    /// One thing happens.
+    pub fn turn(&mut self, world: &mut World, replica: &Replica) -> Option<Ended> {
+        let facts = self.facts(world);
+        if world.fence.as_ref() == Some(replica) && world.now > self.fenced_since + FENCE_MAX {
+            world.fence = None;
+            self.pending = None;
+            self.mirror.heard(Event::FenceLost, &facts);
+        }
+        if self.pending.is_none() {
+            if world.now < self.wake {
+                return None;
+            }
+            let step = self.mirror.next(&facts);
+            if let Step::Wait(pause) = step {
+                assert!(pause > Duration::ZERO, "it would be asked for ever");
+                self.wake = world.now + u64::try_from(pause.as_millis()).expect("short");
+            } else if let Step::Done(done) = step {
+                // Other things happen before it is written down.
+                return Some(Ended::Equal(done)).filter(|_| world.rng.one_in(2));
+            } else if let Step::GiveUp(failure) = step {
+                return Some(Ended::Failed(failure));
+            } else {
+                let drained = if let Step::Drain(node) = &step { node } else { &replica.1 };
+                let mark = world.nodes.get(drained).map_or(0, crate::node::Node::next_task);
+                self.pending = Some((step, mark));
+            }
+            self.release(world, replica);
+            return None;
+        }
+        let (step, mark) = self.pending.take()?;
+        match self.answer(world, replica, &step, mark) {
+            Some(event) => {
+                crate::trace(|| format!("{} {replica:?}: {step:?} -> {event:?}", world.now));
+                let facts = self.facts(world);
+                self.mirror.heard(event, &facts);
+                if world.rng.one_in(2) {
+                    let text = serde_json::to_string(self.mirror.record()).expect("it can be written");
+                    self.saved = serde_json::from_str(&text).expect("it can be read");
+                }
+            }
+            None => self.pending = Some((step, mark)),
+        }
+        self.release(world, replica);
+        None
+    }
+
+    fn release(&mut self, world: &mut World, replica: &Replica) {
+        if world.fence.as_ref() == Some(replica) && !self.mirror.is_fenced() {
+            world.fence = None;
+        }
+    }
+
+    /// What comes of a step; none: it is still waited for.
+    fn answer(&mut self, world: &mut World, replica: &Replica, step: &Step, mark: u64) -> Option<Event> {
+        let (shard, target) = replica;
+        let failed = |node: &NodeId| Some(Event::Failed(node.clone()));
+        match step {
+            Step::Wait(_) | Step::Done(_) | Step::GiveUp(_) => None,
+            Step::Drain(node) => self.when_done(world, node, mark, Event::Drained),
+            Step::Await(tasks) => {
+                let last = tasks.iter().max().map_or(0, |task| task + 1);
+                self.when_done(world, target, last, Event::Finished)
+            }
+            Step::Count(node) => {
+                if !world.is_up(node) || world.fate(20) {
+                    return failed(node);
+                }
+                Some(Event::Counted(world.nodes[node].of(*shard).count() as u64))
+            }
+            Step::Read { node, window, depth } => {
+                if !world.is_up(node) || world.fate(20) {
+                    return failed(node);
+                }
+                let page = world.nodes[node].list(*shard, *window);
+                self.take(page.clone());
+                let bytes = page.len() as u64 * 10;
+                Some(Event::Page(page.iter().map(|doc| copied(doc, *depth)).collect(), bytes))
+            }
+            Step::Fetch { node, ids } => {
+                if !world.is_up(node) || world.fate(20) {
+                    return failed(node);
+                }
+                let of = &world.nodes[node];
+                let found: Vec<(String, Doc)> =
+                    ids.iter().filter_map(|id| Some((id.clone(), of.get(id)?.clone()))).collect();
+                self.take(found.clone());
+                let bytes = found.len() as u64 * 10;
+                Some(Event::Fetched(found.iter().map(|doc| copied(doc, Depth::Content)).collect(), bytes))
+            }
+            Step::Put(_) | Step::Delete(_) => self.write(world, target, step),
+            Step::Fence => self.fence(world, replica),
+        }
+    }
+
+    fn take(&mut self, documents: Vec<(String, Doc)>) {
+        self.held = documents.into_iter().collect();
+    }
+
+    fn when_done(&self, world: &mut World, target: &NodeId, task: u64, event: Event) -> Option<Event> {
+        match world.nodes.get(target) {
+            Some(node) if node.up => (node.first_open() >= task).then_some(event),
+            Some(_) | None => Some(Event::Failed(target.clone())),
+        }
+    }
+
+    fn write(&mut self, world: &mut World, target: &NodeId, step: &Step) -> Option<Event> {
+        let op = self.op(Some(step.clone()))?;
+        let (lost, arrives, due) = (world.fate(15), world.rng.below(3), world.now + world.rng.below(LINGER));
+        let failed = Some(Event::Failed(target.clone()));
+        let Some(node) = world.nodes.get_mut(target).filter(|node| node.up) else { return failed };
+        if !lost {
+            return Some(Event::Accepted(node.accept(op)));
+        }
+        match arrives {
+            0 => _ = node.accept(op),
+            1 => world.flying.push((due, target.clone(), op)),
+            _ => {}
+        }
+        failed
+    }
+
+    fn fence(&mut self, world: &mut World, replica: &Replica) -> Option<Event> {
+        if world.fence.as_ref() != Some(replica) {
+            if world.fence.is_none() && world.writing.is_none() {
+                world.fence = Some(replica.clone());
+                self.fenced_since = world.now;
+            }
+            return None;
+        }
+        let busy = world.nodes.values().any(|node| node.up && node.has_open(|_| true));
+        (!busy).then_some(Event::Fenced)
+    }
+}
