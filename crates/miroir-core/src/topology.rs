@@ -119,6 +119,12 @@ impl Topology {
         self.besides.iter().filter(wanted).map(|other| &other.node)
     }
 
+    /// Everybody who takes the writes of a shard, each once.
+    pub fn writers(&self, shards: NonZeroU32, shard: ShardId) -> BTreeSet<&NodeId> {
+        let placed = self.placements.get(&shards).into_iter().flat_map(BTreeMap::values);
+        placed.flat_map(|placement| placement.replicas(shard)).chain(self.also_writes(shards, shard)).collect()
+    }
+
     /// Whether a node takes the writes of a shard. Whoever else is on the list of stale replicas was put there by a write
     /// that was begun before it ceased to, and is not mirrored to. Nor is one that takes writes without being a replica,
     /// but when the transition has it copied: instances on an older epoch do not write to it yet, and do not say so.

@@ -60,6 +60,8 @@ impl<T, V> Deref for State<T, V> {
 pub struct Edit<T> {
     /// What the records of these keys are to be; none: deleted. Other records are not touched.
     pub records: BTreeMap<String, Option<T>>,
+    /// The plan holds only while these records are what memory has of them. They are written, also when they stay the same.
+    pub relies_on: BTreeMap<String, T>,
     /// What else is to be written in the same step. Its own writes come after the records.
     pub with: Batch,
 }
@@ -67,17 +69,17 @@ pub struct Edit<T> {
 impl<T> Edit<T> {
     /// Nothing is to be changed.
     pub fn nothing() -> Self {
-        Self { records: BTreeMap::new(), with: Batch::default() }
+        Self { records: BTreeMap::new(), relies_on: BTreeMap::new(), with: Batch::default() }
     }
 
     /// One record is to be this.
     pub fn put(key: impl Into<String>, value: T) -> Self {
-        Self { records: [(key.into(), Some(value))].into(), with: Batch::default() }
+        Self { records: [(key.into(), Some(value))].into(), ..Self::nothing() }
     }
 
     /// One record is to be deleted.
     pub fn delete(key: impl Into<String>) -> Self {
-        Self { records: [(key.into(), None)].into(), with: Batch::default() }
+        Self { records: [(key.into(), None)].into(), ..Self::nothing() }
     }
 
     /// The same, together with something else.
@@ -149,14 +151,16 @@ where
     async fn try_change(
         &self,
         before: &Records<T>,
-        Edit { records, mut with }: Edit<T>,
+        Edit { records, relies_on, mut with }: Edit<T>,
     ) -> Result<Committed, (StoreError, Vec<String>)> {
         let mut writes = Vec::with_capacity(records.len());
         let mut changed = Vec::with_capacity(records.len());
-        for (key, value) in records {
+        let relied_on = relies_on.into_iter().filter(|(key, _)| !records.contains_key(key));
+        let relied_on: Vec<_> = relied_on.map(|(key, value)| (key, Some(value), true)).collect();
+        for (key, value, always) in records.into_iter().map(|(key, value)| (key, value, false)).chain(relied_on) {
             let known = before.get(&key);
             let write = match &value {
-                Some(value) if known.is_some_and(|known| known.value == *value) => continue,
+                Some(value) if !always && known.is_some_and(|known| known.value == *value) => continue,
                 Some(value) => self.table.put_if(&key, value, known.map(|known| known.version)),
                 None => match known {
                     Some(known) => Ok(self.table.delete_if(&key, known.version)),

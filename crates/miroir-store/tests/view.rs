@@ -131,3 +131,25 @@ async fn what_a_batch_wrote_elsewhere_is_learned_but_never_an_older_record() {
     one.refresh("b", Some(first.expect("a version") + 1)).await.expect("read");
     assert_eq!(sum(&one), 7);
 }
+
+#[tokio::test]
+async fn a_plan_that_relies_on_a_record_is_made_again_when_that_has_changed() {
+    let store = store().await;
+    let (one, two) = (view(&store).await, view(&store).await);
+    put(&one, "limit", 5).await;
+    two.reload().await.expect("read");
+    put(&one, "limit", 7).await;
+    let mut seen = Vec::new();
+    let plan = |records: &miroir_store::Records<u64>| {
+        let limit = records.get("limit").map_or(0, |record| record.value);
+        let absent = records.get("absent").map_or(0, |record| record.value);
+        seen.push(limit);
+        let relies_on = [("limit".to_owned(), limit), ("absent".to_owned(), absent)].into();
+        Ok::<_, StoreError>((Edit { relies_on, ..Edit::put("used", limit) }, ()))
+    };
+    two.change(plan).await.expect("written");
+    assert_eq!(seen, [5, 7]);
+    assert_eq!(TABLE.get(&*store, "used").await.expect("read").map(|found| found.value), Some(7));
+    let put_meanwhile = one.change::<_, StoreError>(|_| Ok((Edit::put("absent", 1), ()))).await;
+    assert!(put_meanwhile.is_ok(), "what was relied on to be absent is there, and is changed as any record");
+}

@@ -98,6 +98,8 @@ file!(File {
     vector_search: VectorSearchFile = VectorSearchFile::default();
     /// Comparing replicas with one another.
     anti_entropy: AntiEntropyFile = AntiEntropyFile::default();
+    /// Copying shards: to nodes that were away, and to other nodes.
+    rebalancer: RebalancerFile = RebalancerFile::default();
     /// A webhook that is told of every finished task. Others are made with `POST /webhooks`.
     task_webhook: TaskWebhookFile = TaskWebhookFile::default();
     /// The log on standard error.
@@ -265,8 +267,35 @@ file!(TaskWebhookFile {
 });
 
 file!(AntiEntropyFile {
-    /// Whether documents are stamped with the time of their last write, which comparing replicas needs.
+    /// Whether documents are stamped with the time of their last write, and replicas are compared by it.
     enabled: bool = true;
+    /// How often every shard is compared: `every 30s`, `every 15m`, `every 6h`, `every 1d`.
+    schedule: String = "every 6h".into();
+    /// Shards an instance compares in one pass, the others in the next ones; 0: all.
+    shards_per_pass: u64 = 0;
+    /// Shards compared at one time.
+    max_read_concurrency: u64 = 2;
+    /// Documents listed in one request.
+    fingerprint_batch_size: u64 = 1000;
+    /// Every so many passes compare the contents of documents, too; 0: none does.
+    deep_every: u64 = 4;
+    /// Whether documents that differ are repaired, or only counted.
+    auto_repair: bool = true;
+});
+
+file!(RebalancerFile {
+    /// Whether replicas that missed writes are brought up to date when their node is back.
+    auto_rebalance_on_recovery: bool = true;
+    /// Shards copied to a node at one time.
+    max_concurrent_migrations: u64 = 4;
+    /// The most documents a second that one copy reads; 0: as fast as it goes.
+    documents_per_second: u64 = 0;
+    /// A copy that takes longer is given up, and begun again.
+    migration_timeout_s: u64 = 3600;
+    /// The longest that the writes of an index are held so that two replicas can be seen to be equal.
+    fence_max_ms: u64 = 2000;
+    /// A node that is away for so long is drained, where others hold what it has; 0: never.
+    replace_after_s: u64 = 0;
 });
 
 file!(LogFile {

@@ -18,6 +18,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::anti_entropy::Schedule;
 use crate::id::{GroupId, NodeId};
 use crate::placement::PlacementKind;
 use crate::topology::{Member, Shape};
@@ -87,6 +88,8 @@ pub struct Config {
     pub vector_search: VectorSearchConfig,
     /// Comparing replicas.
     pub anti_entropy: AntiEntropyConfig,
+    /// Copying shards.
+    pub rebalancer: RebalancerConfig,
     /// `task_webhook`.
     pub task_webhook: TaskWebhookConfig,
     /// The log.
@@ -301,8 +304,37 @@ pub struct VectorSearchConfig {
 /// Comparing replicas.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AntiEntropyConfig {
-    /// Whether documents are stamped with the time of their last write.
+    /// Whether documents are stamped with the time of their last write, and replicas are compared.
     pub enabled: bool,
+    /// When a pass is due.
+    pub schedule: Schedule,
+    /// Shards of one pass; 0: all.
+    pub shards_per_pass: usize,
+    /// Shards compared at one time.
+    pub max_read_concurrency: NonZeroUsize,
+    /// Documents listed in one request.
+    pub fingerprint_batch_size: NonZeroU32,
+    /// Every so many passes look at contents; 0: none.
+    pub deep_every: u64,
+    /// Repair, or only count.
+    pub auto_repair: bool,
+}
+
+/// Copying shards.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RebalancerConfig {
+    /// Whether replicas that missed writes are brought up to date when their node is back.
+    pub auto_rebalance_on_recovery: bool,
+    /// Shards copied to a node at one time.
+    pub max_concurrent_migrations: NonZeroUsize,
+    /// Of one copy; none: as fast as it goes.
+    pub documents_per_second: Option<u32>,
+    /// A copy that takes longer is begun again.
+    pub migration_timeout: Duration,
+    /// The longest that writes are held.
+    pub fence_max: Duration,
+    /// A node that is away for so long is drained; none: never.
+    pub replace_after: Option<Duration>,
 }
 
 /// The log.

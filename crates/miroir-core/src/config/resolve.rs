@@ -5,19 +5,21 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
+use crate::anti_entropy::InvalidSchedule;
 use crate::id::{GroupId, NodeId};
 
 use super::error::ConfigError;
 use super::file::{
-    AdminFile, File, HealthFile, LeaderElectionFile, MetricsFile, NodeFile, PeerDiscoveryFile, PoolFile, ScatterFile,
-    SelectionFile, ServerFile, SettingsBroadcastFile, TaskStoreFile, TaskWebhookFile, WriteFile,
+    AdminFile, AntiEntropyFile, File, HealthFile, LeaderElectionFile, MetricsFile, NodeFile, PeerDiscoveryFile,
+    PoolFile, RebalancerFile, ScatterFile, SelectionFile, ServerFile, SettingsBroadcastFile, TaskStoreFile,
+    TaskWebhookFile, WriteFile,
 };
 use super::values::{Environment, PeerMode, Secret, StoreBackend};
 use super::{
     AdminConfig, AntiEntropyConfig, Config, FacetsConfig, HealthConfig, LeaderElectionConfig, LogConfig,
-    MAX_OVER_FETCH, MAX_SHARDS, MetricsConfig, NodeConfig, PeerDiscovery, PoolConfig, ScatterConfig, SelectionConfig,
-    ServerConfig, SettingsBroadcastConfig, SettingsDriftCheckConfig, TaskRegistryConfig, TaskStoreConfig,
-    TaskWebhookConfig, VectorSearchConfig, WriteConfig,
+    MAX_OVER_FETCH, MAX_SHARDS, MetricsConfig, NodeConfig, PeerDiscovery, PoolConfig, RebalancerConfig, ScatterConfig,
+    SelectionConfig, ServerConfig, SettingsBroadcastConfig, SettingsDriftCheckConfig, TaskRegistryConfig,
+    TaskStoreConfig, TaskWebhookConfig, VectorSearchConfig, WriteConfig,
 };
 
 /// Keys of production servers have at least this many bytes, as Meilisearch demands of its master key.
@@ -76,9 +78,43 @@ pub(super) fn resolve(file: File) -> Result<Config, ConfigError> {
                 u64::from(MAX_OVER_FETCH),
             )?,
         },
-        anti_entropy: AntiEntropyConfig { enabled: file.anti_entropy.enabled },
+        anti_entropy: anti_entropy(&file.anti_entropy)?,
+        rebalancer: rebalancer(&file.rebalancer)?,
         task_webhook: task_webhook(&file.task_webhook)?,
         log: LogConfig { level: file.log.level, format: file.log.format },
+    })
+}
+
+fn anti_entropy(file: &AntiEntropyFile) -> Result<AntiEntropyConfig, ConfigError> {
+    let path = "anti_entropy.schedule";
+    let most = "anti_entropy.shards_per_pass";
+    let shards_per_pass = usize::try_from(within(most, file.shards_per_pass, 0, u64::from(u32::MAX))?);
+    Ok(AntiEntropyConfig {
+        enabled: file.enabled,
+        schedule: file
+            .schedule
+            .parse()
+            .map_err(|error: InvalidSchedule| ConfigError::invalid(path, error.to_string()))?,
+        shards_per_pass: shards_per_pass
+            .map_err(|_| ConfigError::invalid(most, "is larger than this machine can count"))?,
+        max_read_concurrency: size("anti_entropy.max_read_concurrency", file.max_read_concurrency, 256)?,
+        fingerprint_batch_size: count("anti_entropy.fingerprint_batch_size", file.fingerprint_batch_size, 100_000)?,
+        deep_every: within("anti_entropy.deep_every", file.deep_every, 0, 1_000_000)?,
+        auto_repair: file.auto_repair,
+    })
+}
+
+fn rebalancer(file: &RebalancerFile) -> Result<RebalancerConfig, ConfigError> {
+    let path = "rebalancer.documents_per_second";
+    let rate = within(path, file.documents_per_second, 0, u64::from(u32::MAX))?;
+    let after = within("rebalancer.replace_after_s", file.replace_after_s, 0, TEN_YEARS_S)?;
+    Ok(RebalancerConfig {
+        auto_rebalance_on_recovery: file.auto_rebalance_on_recovery,
+        max_concurrent_migrations: size("rebalancer.max_concurrent_migrations", file.max_concurrent_migrations, 256)?,
+        documents_per_second: u32::try_from(rate).ok().filter(|rate| *rate > 0),
+        migration_timeout: seconds("rebalancer.migration_timeout_s", file.migration_timeout_s)?,
+        fence_max: millis("rebalancer.fence_max_ms", file.fence_max_ms)?,
+        replace_after: (after > 0).then(|| Duration::from_secs(after)),
     })
 }
 

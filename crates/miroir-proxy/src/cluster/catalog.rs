@@ -335,7 +335,7 @@ impl Catalog {
         with.renamed = renamings.iter().map(|renaming| (renaming.from.clone(), renaming.to.clone())).collect();
         let plan = |records: &Records<Arc<Index>>| {
             let records = renamed(records, renamings, until);
-            Ok::<_, StoreError>((Edit { records, with: with.clone() }, ()))
+            Ok::<_, StoreError>((Edit { records, ..Edit::nothing() }.with(with.clone()), ()))
         };
         self.0.change(plan).await.map(|((), committed)| committed)
     }

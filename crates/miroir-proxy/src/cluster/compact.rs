@@ -25,6 +25,6 @@ impl Cluster {
         let call = Call::bare("compact", Method::POST, path, self.write_timeout());
         let topology = self.ensure_placement(index.shards).await?;
         let parts = self.on_every_node(&topology, &[Step { call, shards: Vec::new() }]);
-        self.change(&index, Change { touched: all_shards(&index), parts, ..change }).await
+        self.change(&topology, &index, Change { touched: all_shards(&index), parts, ..change }).await
     }
 }

@@ -12,6 +12,7 @@ use miroir_core::id::{IndexUid, NodeId, ShardId};
 use miroir_core::settings::Floor;
 use miroir_core::strip;
 use miroir_core::task::{Effects, TaskKind};
+use miroir_core::topology::Topology;
 use serde_json::json;
 
 use super::search::all_shards;
@@ -102,70 +103,25 @@ impl Cluster {
             return self.conclude_at_once(change.without_index()).await;
         };
         let timeout = self.write_timeout();
+        let topology = self.ensure_placement(index.shards).await?;
         match (&ids, deletion) {
-            (Some(ids), _) => self.route_ids(&index, ids, &mut change, timeout).await?,
+            (Some(ids), _) => delete_ids(&topology, &index, ids, &mut change, timeout)?,
             (None, Deletion::Filter(body)) => {
                 let path = format!("/indexes/{}/documents/delete", index.physical);
                 let call = Call::json("delete", Method::POST, path, body, timeout);
-                self.broadcast(&index, call, &mut change).await?;
+                change.conditional = true;
+                broadcast(&topology, &index, &call, &mut change);
             }
             (None, _) => {
                 let path = format!("/indexes/{}/documents", index.physical);
-                self.broadcast(&index, Call::bare("delete", Method::DELETE, path, timeout), &mut change).await?;
+                broadcast(&topology, &index, &Call::bare("delete", Method::DELETE, path, timeout), &mut change);
             }
         }
         if change.parts.is_empty() {
             change.details = details(Some(0));
             return self.conclude_at_once(change).await;
         }
-        self.change(&index, change).await
-    }
-
-    async fn route_ids(
-        &self,
-        index: &Index,
-        ids: &[String],
-        change: &mut Change,
-        timeout: Duration,
-    ) -> Result<(), Error> {
-        let topology = self.ensure_placement(index.shards).await?;
-        let mut by_node: BTreeMap<&NodeId, (Vec<&str>, Vec<ShardId>)> = BTreeMap::new();
-        let groups = topology.placements(index.shards);
-        for id in ids {
-            let shard = shard_of(id.as_bytes(), index.shards);
-            change.touched.push(shard);
-            for node in groups.iter().flat_map(|groups| groups.values()).flat_map(|p| p.replicas(shard)) {
-                let (ids, shards) = by_node.entry(node).or_default();
-                ids.push(id);
-                shards.push(shard);
-            }
-        }
-        change.touched.sort_unstable();
-        change.touched.dedup();
-        let path = format!("/indexes/{}/documents/delete-batch", index.physical);
-        for (node, (ids, mut shards)) in by_node {
-            shards.sort_unstable();
-            shards.dedup();
-            let body = serde_json::to_vec(&ids).map_err(|error| Error::Internal(error.to_string()))?;
-            let call = Call::json("delete", Method::POST, path.clone(), body, timeout);
-            change.parts.push(NodePart { node: node.clone(), steps: vec![Step { call, shards }] });
-        }
-        Ok(())
-    }
-
-    /// The same call for every node that holds a shard.
-    pub(super) async fn broadcast(&self, index: &Index, call: Call, change: &mut Change) -> Result<(), Error> {
-        let topology = self.ensure_placement(index.shards).await?;
-        change.touched = all_shards(index);
-        let Some(groups) = topology.placements(index.shards) else { return Ok(()) };
-        for member in &topology.shape.members {
-            let shards = shards_of(groups, &member.id);
-            if !shards.is_empty() {
-                let steps = vec![Step { call: call.clone(), shards }];
-                change.parts.push(NodePart { node: member.id.clone(), steps });
-            }
-        }
-        Ok(())
+        self.change(&topology, &index, change).await
     }
 
     /// A filter that a node would refuse at once is refused before anything is queued anywhere. Returns its JSON text.
@@ -189,4 +145,46 @@ impl Cluster {
 
 fn with_question_mark(query: &str) -> String {
     if query.is_empty() { String::new() } else { format!("?{query}") }
+}
+
+fn delete_ids(
+    topology: &Topology,
+    index: &Index,
+    ids: &[String],
+    change: &mut Change,
+    timeout: Duration,
+) -> Result<(), Error> {
+    let mut by_node: BTreeMap<&NodeId, (Vec<&str>, Vec<ShardId>)> = BTreeMap::new();
+    for id in ids {
+        let shard = shard_of(id.as_bytes(), index.shards);
+        change.touched.push(shard);
+        for node in topology.writers(index.shards, shard) {
+            let (ids, shards) = by_node.entry(node).or_default();
+            ids.push(id);
+            shards.push(shard);
+        }
+    }
+    change.touched.sort_unstable();
+    change.touched.dedup();
+    let path = format!("/indexes/{}/documents/delete-batch", index.physical);
+    for (node, (ids, mut shards)) in by_node {
+        shards.sort_unstable();
+        shards.dedup();
+        let body = serde_json::to_vec(&ids).map_err(|error| Error::Internal(error.to_string()))?;
+        let call = Call::json("delete", Method::POST, path.clone(), body, timeout);
+        change.parts.push(NodePart { node: node.clone(), steps: vec![Step { call, shards }] });
+    }
+    Ok(())
+}
+
+/// The same call for every node that takes the writes of a shard.
+pub fn broadcast(topology: &Topology, index: &Index, call: &Call, change: &mut Change) {
+    change.touched = all_shards(index);
+    for member in &topology.shape.members {
+        let shards = shards_of(topology, index.shards, &member.id);
+        if !shards.is_empty() {
+            let steps = vec![Step { call: call.clone(), shards }];
+            change.parts.push(NodePart { node: member.id.clone(), steps });
+        }
+    }
 }

@@ -151,7 +151,9 @@ impl Cluster {
             other != node && trusted && self.is_live(other)
         };
         let others = |shard: ShardId| groups.values().flat_map(move |placement| placement.replicas(shard));
-        shards_of(groups, node).into_iter().all(|shard| others(shard).any(|other| usable(shard, other)))
+        shards_of(&topology, index.shards, node)
+            .into_iter()
+            .all(|shard| others(shard).any(|other| usable(shard, other)))
     }
 
     /// Bring a node to the committed settings of an index, whatever it holds now, and read from it again. Waits for the
@@ -291,7 +293,7 @@ impl Cluster {
         }
     }
 
-    fn known(&self, id: &NodeId) -> Result<&Arc<Node>, Error> {
+    fn known(&self, id: &NodeId) -> Result<Arc<Node>, Error> {
         self.node(id).ok_or_else(|| not_held(id, "it is not a member"))
     }
 

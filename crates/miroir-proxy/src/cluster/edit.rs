@@ -10,6 +10,7 @@ use miroir_core::inert::{SHARD_FIELD, UPDATED_AT_FIELD};
 use miroir_core::task::{Effects, TaskKind};
 use serde_json::{Value, json};
 
+use super::document::broadcast;
 use super::write::{Accepted, Change, raw};
 use super::{Cluster, Error};
 use crate::node::Call;
@@ -79,6 +80,7 @@ impl Cluster {
             details: details(None),
             effects: Effects { counts_deletions: true, ..Effects::default() },
             custom_metadata,
+            conditional: true,
             ..Change::new(&turn, uid, TaskKind::DocumentEdition)
         };
         let Some(index) = self.catalog.get(uid) else {
@@ -92,7 +94,8 @@ impl Cluster {
         });
         let path = format!("/indexes/{}/documents/edit", index.physical);
         let call = Call::json("edit", Method::POST, path, body.to_string().into_bytes(), self.write_timeout());
-        self.broadcast(&index, call, &mut change).await?;
-        self.change(&index, change).await
+        let topology = self.ensure_placement(index.shards).await?;
+        broadcast(&topology, &index, &call, &mut change);
+        self.change(&topology, &index, change).await
     }
 }

@@ -93,7 +93,8 @@ impl Cluster {
         if next == before {
             return Ok(next);
         }
-        let live: Vec<&Arc<Node>> = self.nodes.values().filter(|node| node.health.state().is_live()).collect();
+        let nodes = self.nodes();
+        let live: Vec<&Arc<Node>> = nodes.values().filter(|node| node.health.state().is_live()).collect();
         let answers = join_all(live.iter().map(|node| self.tell(node, &next))).await;
         if let Some(refusal) = answers.into_iter().find_map(Result::err) {
             for undone in join_all(live.iter().map(|node| self.tell(node, &before))).await {

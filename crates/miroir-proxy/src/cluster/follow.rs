@@ -111,7 +111,7 @@ impl Cluster {
     fn view_of(&self, table: Table) -> Option<&dyn Follow> {
         match table {
             Table::Catalog => Some(self.catalog.follow()),
-            Table::Topology => Some(&self.topology),
+            Table::Topology => Some(self.fleet.follow()),
             Table::StaleReplicas => Some(self.stale.follow()),
             Table::Keys => Some(self.keys.follow()),
             Table::Leftovers => Some(self.leftovers.follow()),

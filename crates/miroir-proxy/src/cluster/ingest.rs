@@ -14,7 +14,6 @@ use miroir_core::document::{
 use miroir_core::error::{Code, ErrorBody};
 use miroir_core::id::{IndexUid, NodeId, ShardId};
 use miroir_core::task::{Effects, TaskKind};
-use miroir_core::topology::GroupPlacements;
 use serde_json::json;
 
 use super::lanes::Turn;
@@ -168,9 +167,6 @@ impl Cluster {
         let (index, creation) = self.index_for_write(turn, uid, prepared.primary_key.clone()).await?;
         let index = self.adopt_primary_key(index, &prepared).await?;
         let topology = self.ensure_placement(index.shards).await?;
-        let placements = topology
-            .placements(index.shards)
-            .ok_or_else(|| Error::Internal(format!("no placement for {} shards", index.shards)))?;
         let mut change = Change {
             effects: Effects { creates_index: creation.is_some(), ..Effects::default() },
             parts: creation.map(|steps| self.on_every_node(&topology, &steps)).unwrap_or_default(),
@@ -197,7 +193,8 @@ impl Cluster {
                 };
                 let buffers: Vec<Bytes> = split.shards.into_iter().map(Bytes::from).collect();
                 change.touched = non_empty(&buffers);
-                add_documents(&mut change.parts, placements, &buffers, MAX_NODE_BODY_BYTES, call);
+                let writers = |shard| topology.writers(index.shards, shard).into_iter();
+                add_documents(&mut change.parts, writers, &buffers, MAX_NODE_BODY_BYTES, call);
             }
         }
         if !change.effects.creates_index && change.parts.is_empty() {
@@ -206,7 +203,7 @@ impl Cluster {
         if change.effects.creates_index {
             change.touched = super::search::all_shards(&index);
         }
-        self.change(&index, change).await
+        self.change(&topology, &index, change).await
     }
 
     /// The index does not exist, and the client may not create it: a task that fails.
@@ -249,27 +246,26 @@ fn non_empty(buffers: &[Bytes]) -> Vec<ShardId> {
     filled.map(|(shard, _)| ShardId(shard as u32)).collect()
 }
 
-/// Give every node the buffers of its shards, in requests of at most `max_bytes` (a single larger buffer goes alone).
-fn add_documents(
+/// Give every node the buffers of the shards whose writes it takes, in requests of at most `max_bytes` (a single larger
+/// buffer goes alone).
+fn add_documents<'a, W: Iterator<Item = &'a NodeId>>(
     parts: &mut Vec<NodePart>,
-    placements: &GroupPlacements,
+    writers: impl Fn(ShardId) -> W,
     buffers: &[Bytes],
     max_bytes: u64,
     call: impl Fn(Chunks) -> Call,
 ) {
     let mut by_node: BTreeMap<&NodeId, Vec<(Chunks, Vec<ShardId>)>> = BTreeMap::new();
-    for placement in placements.values() {
-        for (shard, nodes) in placement.shards() {
-            let Some(buffer) = buffers.get(shard.0 as usize).filter(|buffer| !buffer.is_empty()) else { continue };
-            for node in nodes {
-                let requests = by_node.entry(node).or_default();
-                match requests.last_mut().filter(|(body, _)| body.len() + buffer.len() as u64 <= max_bytes) {
-                    Some((body, shards)) => {
-                        body.push(buffer.clone());
-                        shards.push(shard);
-                    }
-                    None => requests.push((Chunks::from(buffer.clone()), vec![shard])),
+    for shard in non_empty(buffers) {
+        let Some(buffer) = buffers.get(shard.0 as usize) else { continue };
+        for node in writers(shard) {
+            let requests = by_node.entry(node).or_default();
+            match requests.last_mut().filter(|(body, _)| body.len() + buffer.len() as u64 <= max_bytes) {
+                Some((body, shards)) => {
+                    body.push(buffer.clone());
+                    shards.push(shard);
                 }
+                None => requests.push((Chunks::from(buffer.clone()), vec![shard])),
             }
         }
     }

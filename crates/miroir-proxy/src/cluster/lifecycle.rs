@@ -40,7 +40,7 @@ impl Cluster {
         let topology = self.ensure_placement(index.shards).await?;
         change.touched = all_shards(&index);
         change.parts = self.on_every_node(&topology, &steps);
-        let result = self.change(&index, change).await;
+        let result = self.change(&topology, &index, change).await;
         if result.is_err() {
             // Not acknowledged: undo, so that the name is free again.
             self.forget_index(&index, turn.fence()).await?;
@@ -68,7 +68,7 @@ impl Cluster {
 
     /// An index that can come into being; the catalog does not have it yet.
     pub(super) async fn new_index(&self, uid: &IndexUid, primary_key: Option<String>) -> Result<Index, Error> {
-        if !self.nodes.values().any(|node| node.health.state().is_live()) {
+        if !self.nodes().values().any(|node| node.health.state().is_live()) {
             let shards = (0..self.config.shards.get()).map(ShardId).collect();
             return Err(Error::NoQuorum { shards });
         }
@@ -114,7 +114,7 @@ impl Cluster {
             change.details = raw(&json!({ "deletedDocuments": 0 }));
             return self.conclude_at_once(change.without_index()).await;
         };
-        if !self.nodes.values().any(|node| node.health.state().is_live()) {
+        if !self.nodes().values().any(|node| node.health.state().is_live()) {
             return Err(Error::NoQuorum { shards: all_shards(&index).into_iter().collect() });
         }
         let count = self.count_documents(&index).await.unwrap_or(0);
@@ -123,7 +123,7 @@ impl Cluster {
         self.forget_index(&index, turn.fence()).await?;
         let topology = self.ensure_placement(index.shards).await?;
         change.parts = self.on_every_node(&topology, &[self.deletion_step(&index.physical)]);
-        let (accepted, told) = self.change_on(&index, change).await?;
+        let (accepted, told) = self.change_on(&topology, &index, change).await?;
         self.leftovers.told(&index.physical, &told).await?;
         Ok(accepted)
     }
@@ -137,7 +137,7 @@ impl Cluster {
     /// As [`Cluster::forget_index`], together with the rest of the batch.
     pub(super) async fn forget_index_with(&self, index: &Index, mut with: Batch) -> Result<(), Error> {
         let physical = &index.physical;
-        let members = self.nodes.keys().cloned().collect();
+        let members = self.nodes().keys().cloned().collect();
         let mut writes = vec![self.leftovers.write(physical, &members)?];
         writes.extend(self.stale.forgetting(physical));
         let had_stale = writes.len() > 1;
@@ -150,7 +150,7 @@ impl Cluster {
             self.leftovers.learn(physical, members, *version).await;
         }
         if had_stale {
-            self.stale.reload().await?;
+            self.stale.refresh(physical).await?;
         }
         Ok(())
     }

@@ -19,6 +19,7 @@ mod facet_search;
 mod features;
 mod federation;
 mod fields;
+mod fleet;
 mod follow;
 mod ingest;
 mod keys;
@@ -62,7 +63,7 @@ pub use similar::Similar;
 pub use stale::StaleReplica;
 pub use versions::SettingsSeen;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -71,10 +72,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use bytes::Bytes;
 use miroir_core::config::Config;
 use miroir_core::cover::Preference;
-use miroir_core::id::{GroupId, IndexUid, NodeId, ShardId};
+use miroir_core::id::{Epoch, GroupId, IndexUid, NodeId, ShardId};
 use miroir_core::inert::next_stamp;
-use miroir_core::topology::{Shape, Topology};
-use miroir_store::{Edit, Records, Store, StoreError, Table, TypedTable, View};
+use miroir_core::topology::{Member, Topology};
+use miroir_store::{Store, StoreError};
 use time::OffsetDateTime;
 use tokio::sync::{Notify, Semaphore};
 
@@ -83,6 +84,7 @@ use crate::telemetry::Metrics;
 use catalog::Catalog;
 use drift::Drifted;
 use features::FeatureRegistry;
+use fleet::{Fleet, Nodes};
 use lanes::{Lanes, Turn};
 use leftovers::Leftovers;
 use rules::RuleRegistry;
@@ -124,8 +126,7 @@ pub struct Cluster {
     pub registered: Notify,
     /// The instances that share the store.
     pub peers: Peers,
-    topology: View<Arc<Topology>, Arc<Topology>>,
-    nodes: BTreeMap<NodeId, Arc<Node>>,
+    fleet: Fleet,
     catalog: Catalog,
     stale: StaleReplicas,
     leftovers: Leftovers,
@@ -141,10 +142,6 @@ pub struct Cluster {
     last_stamp_ms: AtomicU64,
 }
 
-const TOPOLOGY: TypedTable<Arc<Topology>> = TypedTable::new(Table::Topology);
-/// There is one topology.
-const TOPOLOGY_KEY: &str = "current";
-
 impl Cluster {
     /// Load what the store remembers; at first start, seed the topology from the configuration.
     ///
@@ -156,23 +153,18 @@ impl Cluster {
         client: NodeClient,
         metrics: Metrics,
     ) -> Result<Self, StoreError> {
-        let configured = config.shape();
-        let topology = load_topology(store.clone(), &configured, config.shards).await?;
         let me = instance_id();
-        let health = &config.health;
-        let nodes = topology
-            .now()
-            .shape
-            .members
-            .iter()
-            .map(|member| {
-                let health = Health::new(health.unhealthy_threshold.get(), health.recovery_threshold.get());
+        let make = {
+            let (config, metrics) = (config.clone(), metrics.clone());
+            move |member: &Member| {
+                let health =
+                    Health::new(config.health.unhealthy_threshold.get(), config.health.recovery_threshold.get());
                 let half_life = config.replica_selection.ewma_half_life;
                 let connections = config.connection_pool_per_node.max_total.get();
-                let node = Node::new(member.clone(), client.clone(), health, half_life, connections, metrics.clone());
-                (member.id.clone(), Arc::new(node))
-            })
-            .collect();
+                Node::new(member.clone(), client.clone(), health, half_life, connections, metrics.clone())
+            }
+        };
+        let fleet = Fleet::load(store.clone(), &config.shape(), config.shards, make).await?;
         Ok(Self {
             budget: IngestBudget::new(config.server.max_ingest_bytes.get() as u64, metrics.clone()),
             keys: Keys::load(store.clone(), config.master_key.as_ref().map(|key| key.expose())).await?,
@@ -183,7 +175,7 @@ impl Cluster {
             webhooks: Webhooks::load(store.clone(), &config).await?,
             lanes: Lanes::new(store.clone(), me.clone()),
             peers: Peers::load(store.clone(), me).await?,
-            topology,
+            fleet,
             rules: RuleRegistry::load(store.clone()).await?,
             drifted: Drifted::default(),
             registered: Notify::new(),
@@ -195,7 +187,6 @@ impl Cluster {
             config,
             store,
             metrics,
-            nodes,
         })
     }
 
@@ -209,14 +200,19 @@ impl Cluster {
         self.stopping.load(Ordering::Acquire)
     }
 
-    /// The topology as it is now.
+    /// The topology as it is now. Whoever plans by it keeps it until what was planned is over: see [`fleet`].
     pub fn topology(&self) -> Arc<Topology> {
-        Arc::clone(&self.topology.now())
+        self.fleet.topology()
     }
 
-    /// All nodes, by id.
-    pub fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
-        self.nodes.values()
+    /// The nodes of all members, by id.
+    pub fn nodes(&self) -> Arc<Nodes> {
+        self.fleet.nodes()
+    }
+
+    /// The epoch on which this instance acts while nothing is under way that it began on an older one.
+    pub fn acknowledged_epoch(&self) -> Epoch {
+        self.fleet.acknowledged()
     }
 
     /// All stale replicas.
@@ -267,6 +263,9 @@ impl Cluster {
         if turn.taken_over {
             self.catalog.refresh(uid).await?;
             self.leftovers.refresh(uid).await?;
+            if let Some(index) = self.catalog.get(uid) {
+                self.stale.refresh(&index.physical).await?;
+            }
         }
         Ok(turn)
     }
@@ -321,26 +320,17 @@ impl Cluster {
             .count()
     }
 
-    fn node(&self, id: &NodeId) -> Option<&Arc<Node>> {
-        self.nodes.get(id)
+    fn node(&self, id: &NodeId) -> Option<Arc<Node>> {
+        self.fleet.node(id)
     }
 
     fn is_live(&self, id: &NodeId) -> bool {
-        self.nodes.get(id).is_some_and(|node| node.health.state().is_live())
+        self.node(id).is_some_and(|node| node.health.state().is_live())
     }
 
     /// The placements for this many shards, made and persisted when an index is the first to have so many.
     async fn ensure_placement(&self, shards: NonZeroU32) -> Result<Arc<Topology>, StoreError> {
-        let known = self.topology();
-        if known.placements(shards).is_some() {
-            return Ok(known);
-        }
-        let plan = |records: &Records<Arc<Topology>>| {
-            let known = records.get(TOPOLOGY_KEY).map_or(&known, |record| &record.value);
-            let next = known.with_placement(shards).map_or_else(|| known.clone(), Arc::new);
-            Ok::<_, StoreError>((Edit::put(TOPOLOGY_KEY, next.clone()), next))
-        };
-        self.topology.change(plan).await.map(|(next, _)| next)
+        self.fleet.ensure_placement(shards).await
     }
 
     /// The group that answers the next read, round robin, and how the read chooses among the group's replicas.
@@ -375,16 +365,17 @@ impl Cluster {
     }
 
     /// Any node that answers, for questions that any node can answer; different ones in turn.
-    fn any_live_node(&self) -> Option<&Arc<Node>> {
+    fn any_live_node(&self) -> Option<Arc<Node>> {
         self.any_live_node_but(&BTreeSet::new())
     }
 
     /// The same, none of these.
-    fn any_live_node_but(&self, others: &BTreeSet<NodeId>) -> Option<&Arc<Node>> {
+    fn any_live_node_but(&self, others: &BTreeSet<NodeId>) -> Option<Arc<Node>> {
         let usable = |node: &&Arc<Node>| node.health.state() != NodeState::Failed && !others.contains(&node.member.id);
-        let live: Vec<&Arc<Node>> = self.nodes.values().filter(usable).collect();
+        let nodes = self.nodes();
+        let live: Vec<&Arc<Node>> = nodes.values().filter(usable).collect();
         let turn = self.rotation.fetch_add(1, Ordering::Relaxed);
-        live.get(turn % live.len().max(1)).copied()
+        live.get(turn % live.len().max(1)).map(|node| Arc::clone(node))
     }
 }
 
@@ -395,35 +386,4 @@ fn instance_id() -> String {
     let random = uuid::Uuid::new_v4().simple().to_string();
     let random = random.get(..8).unwrap_or_default();
     if host.is_empty() { random.to_owned() } else { format!("{host}-{random}") }
-}
-
-/// The store is the truth; the configuration seeds it, and may say where a known node is to be found.
-async fn load_topology(
-    store: Arc<dyn Store>,
-    configured: &Shape,
-    shards: NonZeroU32,
-) -> Result<View<Arc<Topology>, Arc<Topology>>, StoreError> {
-    let first = Arc::new(Topology::new(configured.clone()));
-    let made = move |records: &Records<Arc<Topology>>| {
-        records.get(TOPOLOGY_KEY).map_or_else(|| first.clone(), |record| record.value.clone())
-    };
-    let view = View::load(store, TOPOLOGY, made).await?;
-    let plan = |records: &Records<Arc<Topology>>| {
-        let known = records.get(TOPOLOGY_KEY).map(|record| Topology::clone(&record.value));
-        let mut topology = known.unwrap_or_else(|| Topology::new(configured.clone()));
-        for difference in topology.differences(configured) {
-            tracing::warn!(%difference, "the configuration differs from the stored topology, which stays in force");
-        }
-        for member in &mut topology.shape.members {
-            let address = configured.members.iter().find(|c| c.id == member.id).map(|c| c.address.clone());
-            if let Some(address) = address.filter(|address| *address != member.address) {
-                tracing::info!(node = %member.id, from = member.address, to = address, "node has a new address");
-                member.address = address;
-            }
-        }
-        let topology = topology.with_placement(shards).unwrap_or(topology);
-        Ok::<_, StoreError>((Edit::put(TOPOLOGY_KEY, Arc::new(topology)), ()))
-    };
-    view.change(plan).await?;
-    Ok(view)
 }

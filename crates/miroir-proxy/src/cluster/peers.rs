@@ -20,6 +20,8 @@ use crate::node::NodeClient;
 
 /// Between two heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(3);
+/// Between two looks at the epoch that is acknowledged.
+const LOOK: Duration = Duration::from_millis(50);
 /// An instance that was not heard of for so long is gone.
 pub(super) const GONE: Duration = Duration::from_secs(15);
 /// An instance that could not be heard for so long accepts no writes.
@@ -30,7 +32,7 @@ const ISOLATED: Duration = Duration::from_secs(10);
 pub struct Peer {
     /// Where it listens, for operators.
     pub address: String,
-    /// The topology it acts on.
+    /// The topology it acts on, with nothing under way that it began on an older one.
     pub epoch: Epoch,
     /// Its release.
     pub version: String,
@@ -143,9 +145,15 @@ impl Cluster {
     pub fn as_peer(&self) -> Peer {
         Peer {
             address: self.config.server.listen.to_string(),
-            epoch: self.topology().epoch,
+            epoch: self.acknowledged_epoch(),
             version: env!("CARGO_PKG_VERSION").into(),
             since: self.peers.since,
+        }
+    }
+
+    async fn acknowledgement_after(&self, told: Epoch) {
+        while self.acknowledged_epoch() <= told {
+            tokio::time::sleep(LOOK).await;
         }
     }
 
@@ -158,7 +166,12 @@ impl Cluster {
         let mut ticks = tokio::time::interval(HEARTBEAT);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
+            // Whoever leads a change of the topology waits for its acknowledgement.
+            let told = self.acknowledged_epoch();
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = self.acknowledgement_after(told) => {}
+            }
             let mut heard = self.peers.beat(&self.as_peer()).await;
             match &mut discovery {
                 Some(discovery) => self.peers.learn(discovery.ask(&client).await),

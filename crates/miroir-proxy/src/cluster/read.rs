@@ -35,6 +35,7 @@ pub struct Part {
 /// The health of replicas as one request sees it, with the nodes that have failed it.
 struct View<'a> {
     cluster: &'a Cluster,
+    topology: &'a Topology,
     index: &'a Reading,
     stale: BTreeSet<(ShardId, NodeId)>,
     failed: BTreeSet<NodeId>,
@@ -61,6 +62,10 @@ impl Replicas for View<'_> {
 
     fn cost(&self, node: &NodeId) -> f64 {
         self.cluster.node(node).map_or(f64::INFINITY, |node| node.cost(&self.weights))
+    }
+
+    fn may_hold_more(&self, node: &NodeId) -> bool {
+        self.topology.may_hold_more(self.index.shards, node)
     }
 }
 
@@ -151,7 +156,7 @@ impl Cluster {
         call: impl Fn(&[Share]) -> Call,
     ) -> Result<Joint, Error> {
         let topology = self.topology();
-        let mut views: Vec<View<'_>> = targets.iter().map(|target| self.view(target.index)).collect();
+        let mut views: Vec<View<'_>> = targets.iter().map(|target| self.view(&topology, target.index)).collect();
         let mut open: Vec<Vec<ShardId>> = targets.iter().map(|target| target.shards.clone()).collect();
         let mut parts: Vec<JointPart> = Vec::new();
         let mut refusals: Vec<Reply> = Vec::new();
@@ -205,9 +210,9 @@ impl Cluster {
         self.conclude(targets.len(), parts, refusals, degraded).map_err(named)
     }
 
-    fn view<'a>(&'a self, index: &'a Reading) -> View<'a> {
+    fn view<'a>(&'a self, topology: &'a Topology, index: &'a Reading) -> View<'a> {
         let stale = self.stale.of(&index.physical);
-        View { cluster: self, index, stale, failed: BTreeSet::new(), weights: self.weights() }
+        View { cluster: self, topology, index, stale, failed: BTreeSet::new(), weights: self.weights() }
     }
 
     fn plan(
@@ -282,7 +287,7 @@ impl Cluster {
 
     /// Let any node answer a request that we cannot read ourselves, so that the client gets Meilisearch's own words.
     pub(super) async fn let_a_node_refuse(&self, call: Call) -> Error {
-        for _ in 0..self.nodes.len().max(1) {
+        for _ in 0..self.nodes().len().max(1) {
             let Some(node) = self.node_to_refuse() else { break };
             match node.call(call.clone()).await {
                 Ok(reply) if reply.status >= 400 && reply.status < 500 => {
@@ -300,7 +305,7 @@ impl Cluster {
 
     /// Any node that answers; one that holds the settings of all indexes as long as there is one, since refusals are about
     /// settings, too.
-    fn node_to_refuse(&self) -> Option<&Arc<Node>> {
+    fn node_to_refuse(&self) -> Option<Arc<Node>> {
         let behind: BTreeSet<NodeId> = self.indexes().iter().flat_map(|index| index.behind.keys().cloned()).collect();
         self.any_live_node_but(&behind).or_else(|| self.any_live_node())
     }

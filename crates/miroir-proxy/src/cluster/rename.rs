@@ -99,7 +99,7 @@ impl Cluster {
         change.renamings = renamings;
         change.touched = all_shards(index);
         change.parts = self.on_every_node(&topology, &[Step { call, shards: Vec::new() }]);
-        self.change(index, change).await
+        self.change(&topology, index, change).await
     }
 
     /// `POST /swap-indexes`: all pairs or none. Listings do not find the task by its indexes, as with one server.

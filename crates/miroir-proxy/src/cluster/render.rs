@@ -16,7 +16,7 @@ impl Cluster {
     /// As Meilisearch refuses, or when no node can be reached.
     pub async fn render(&self, body: Bytes) -> Result<Answer, Error> {
         let call = Call::json("render", Method::POST, "/render-template", body, self.read_timeout());
-        for _ in 0..self.nodes.len() {
+        for _ in 0..self.nodes().len() {
             let Some(node) = self.any_live_node() else { break };
             match node.call(call.clone()).await {
                 Ok(reply) if reply.status == 200 => return Ok(Answer::whole(reply.body)),

@@ -134,7 +134,7 @@ impl Cluster {
         };
         let filter = json!({ "query": listing.query, "active": listing.active });
         let body = json!({ "offset": listing.offset, "limit": listing.limit, "filter": filter });
-        let answer = self.rules_of(node, &body).await.map_err(|why| malformed(node, why))?;
+        let answer = self.rules_of(&node, &body).await.map_err(|why| malformed(&node, why))?;
         let uid = |rule: &Value| rule.get("uid").and_then(Value::as_str).map(str::to_owned);
         let known = answer.results.iter().filter_map(|rule| Some(rules.get(&uid(rule)?)?.view()));
         Ok((known.collect(), answer.total))
@@ -224,7 +224,7 @@ impl Cluster {
         let rules = self.all_rules();
         let told = self.rules.told();
         let is_told = |node: &Arc<Node>| told.get(&node.member.id).is_some_and(|(of, _)| Arc::ptr_eq(of, &rules));
-        self.nodes.values().filter(|node| node.health.state().is_live()).all(is_told)
+        self.nodes().values().filter(|node| node.health.state().is_live()).all(is_told)
     }
 
     /// Names of indexes on nodes may have changed: rules that name indexes may have to be told again.
@@ -247,7 +247,7 @@ impl Cluster {
             if !self.peers.owns(CHORES) {
                 self.rules.told().clear();
             } else if self.features().has(Feature::DynamicSearchRules) {
-                join_all(self.nodes.values().map(|node| self.bring_rules_to(node))).await;
+                join_all(self.nodes().values().map(|node| self.bring_rules_to(node))).await;
                 self.registered.notify_one();
             }
         }

@@ -64,7 +64,7 @@ impl Cluster {
         let settings = strip(agreed, &index.settings.kept(None));
         self.catalog
             .update(&index.physical, |index| {
-                for node in self.nodes.keys().filter(|node| !agreeing.contains(*node)) {
+                for node in self.nodes().keys().filter(|node| !agreeing.contains(*node)) {
                     index.behind.entry(node.clone()).or_insert(index.settings_version);
                 }
                 index.behind.retain(|node, _| !agreeing.contains(node));

@@ -16,8 +16,8 @@ use serde_json::value::RawValue;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-use super::stale::{Reason, StaleReplica};
-use super::write::{shards_of, stale_replica};
+use super::stale::{Miss, Reason};
+use super::write::shards_of;
 use super::{Cluster, Error};
 use crate::node::Call;
 
@@ -196,13 +196,13 @@ impl Settler {
         }
         let heard = self.listen(&tasks).await;
         let mut settled = Vec::new();
-        let mut stale: Vec<StaleReplica> = Vec::new();
+        let mut missed: Vec<Miss> = Vec::new();
         for mut task in tasks {
             let before = (task.status, task.node_tasks.clone(), task.effects.canceler);
             let told = task.details.as_ref().map(|raw| raw.get().to_owned());
             task.effects.canceler = before.2.or(round.canceler(&task).filter(|_| !task.node_tasks.is_empty()));
             update(&mut task, &heard);
-            self.conclude(&mut task, &mut stale, round).await?;
+            self.conclude(&mut task, &mut missed, round).await?;
             if !task.status.is_final() {
                 round.keep_busy(&task);
                 round.doomed.extend(to_cancel(&task));
@@ -219,15 +219,13 @@ impl Settler {
         if settled.is_empty() {
             return Ok(false);
         }
-        let (writes, stale) = self.cluster.stale.writes(stale)?;
         let ended: Vec<Task> = match self.cluster.has_webhooks() {
             true => settled.iter().filter(|task| task.status.is_final()).cloned().collect(),
             false => Vec::new(),
         };
-        let committed = self.cluster.store.commit(Batch { writes, settled, ..Batch::default() }).await?;
+        self.cluster.record_missed(&missed, Batch { settled, ..Batch::default() }).await?;
         self.cluster.look_at_rules();
         self.cluster.announce(&ended);
-        self.cluster.stale.learn(stale, &committed.versions).await;
         Ok(true)
     }
 
@@ -287,7 +285,7 @@ impl Settler {
         tasks.results.into_iter().chain(lost).map(|task| ((node.clone(), task.uid), task)).collect()
     }
 
-    async fn conclude(&self, task: &mut Task, stale: &mut Vec<StaleReplica>, round: &Round) -> Result<(), Error> {
+    async fn conclude(&self, task: &mut Task, missed: &mut Vec<Miss>, round: &Round) -> Result<(), Error> {
         if task.node_tasks.is_empty() {
             return self.do_chore(task, round).await;
         }
@@ -295,12 +293,12 @@ impl Settler {
             Settlement::Enqueued => {}
             Settlement::Processing => task.status = TaskStatus::Processing,
             Settlement::Final { .. } if round.is_held_up(task) => task.status = TaskStatus::Processing,
-            Settlement::Final { status, error, stale: missed } => {
+            Settlement::Final { status, error, stale } => {
                 if !self.apply_effects(task, status).await? {
                     task.status = TaskStatus::Processing;
                     return Ok(());
                 }
-                stale.extend(self.stale_of(task, missed));
+                missed.extend(self.missed_by(task, stale));
                 if let Some(unveiling) = &task.effects.unveils {
                     self.cluster.catalog.unveil(&unveiling.token).await?;
                 }
@@ -310,17 +308,23 @@ impl Settler {
         Ok(())
     }
 
-    fn stale_of(&self, task: &Task, missed: Vec<(NodeId, BTreeSet<ShardId>)>) -> Vec<StaleReplica> {
+    fn missed_by(&self, task: &Task, by: Vec<(NodeId, BTreeSet<ShardId>)>) -> Vec<Miss> {
         let index = task.physical.as_ref().and_then(|physical| self.cluster.catalog.by_physical(physical));
         let Some(index) = index else { return Vec::new() };
         let topology = self.cluster.topology();
-        let Some(placements) = topology.placements(index.shards) else { return Vec::new() };
-        let replicas = missed.into_iter().flat_map(|(node, shards)| {
-            let shards: Vec<ShardId> =
-                if shards.is_empty() { shards_of(placements, &node) } else { shards.into_iter().collect() };
+        let replicas = by.into_iter().flat_map(|(node, shards)| {
+            let all = || shards_of(&topology, index.shards, &node);
+            let shards: Vec<ShardId> = if shards.is_empty() { all() } else { shards.into_iter().collect() };
             shards.into_iter().map(move |shard| (shard, node.clone()))
         });
-        replicas.map(|(shard, node)| stale_replica(&index, shard, node, Reason::FailedTask)).collect()
+        let miss = |(shard, node)| Miss {
+            index: index.physical.clone(),
+            shard,
+            node,
+            reason: Reason::FailedTask,
+            arrives_until: None,
+        };
+        replicas.map(miss).collect()
     }
 
     /// Once asked, a node need not be asked again; one that was not reached is, in the next round.

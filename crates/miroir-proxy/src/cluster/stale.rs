@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use miroir_core::id::{IndexUid, NodeId, ShardId};
-use miroir_store::{Records, Store, StoreError, Table, TypedTable, View, Write};
+use miroir_store::{Batch, Committed, Edit, Records, Store, StoreError, Table, TypedTable, View, Write};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -20,10 +20,32 @@ pub enum Reason {
     MissedWrite,
     /// Its node accepted a write and failed it, or never said what became of it.
     FailedTask,
+    /// Its node came back without the data that it should hold.
+    Returned,
+    /// It is to become a replica, and is being filled.
+    Joining,
+    /// It was found to differ from the others.
+    Differs,
+}
+
+/// A write that a replica missed, or other grounds not to trust it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Miss {
+    /// The physical index.
+    pub index: IndexUid,
+    /// The shard.
+    pub shard: ShardId,
+    /// Where the replica is.
+    pub node: NodeId,
+    /// Why.
+    pub reason: Reason,
+    /// The write may still arrive, until then.
+    pub arrives_until: Option<OffsetDateTime>,
 }
 
 /// A stale replica, as the store keeps it and the admin API shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct StaleReplica {
     /// The physical index.
     pub index: IndexUid,
@@ -34,33 +56,62 @@ pub struct StaleReplica {
     /// Since when.
     #[serde(with = "time::serde::rfc3339")]
     pub since: OffsetDateTime,
-    /// Why.
+    /// Why, at first.
     pub reason: Reason,
+    /// Rises with each write that it may have missed.
+    pub misses: u64,
+    /// Writes that it missed may arrive until then.
+    #[serde(with = "time::serde::rfc3339::option", default, skip_serializing_if = "Option::is_none")]
+    pub quiet_at: Option<OffsetDateTime>,
 }
 
 impl StaleReplica {
-    fn key(&self) -> String {
-        format!("{}/{}/{}", self.index, self.shard, self.node)
+    fn new(miss: &Miss) -> Self {
+        let Miss { index, shard, node, reason, arrives_until } = miss.clone();
+        Self { index, shard, node, since: OffsetDateTime::now_utc(), reason, misses: 1, quiet_at: arrives_until }
+    }
+
+    fn is_of(&self, shard: ShardId, node: &NodeId) -> bool {
+        self.shard == shard && self.node == *node
+    }
+
+    fn missed_again(&mut self, miss: &Miss) {
+        self.misses = self.misses.saturating_add(1);
+        self.quiet_at = self.quiet_at.max(miss.arrives_until);
     }
 }
 
+/// The stale replicas of an index. An index that has none may have an empty record.
+pub type OfIndex = Vec<StaleReplica>;
+
 type Known = BTreeMap<IndexUid, BTreeSet<(ShardId, NodeId)>>;
 
-/// All stale replicas of the cluster.
-pub struct StaleReplicas(View<StaleReplica, Known>);
+/// All stale replicas of the cluster, a record an index.
+pub struct StaleReplicas(View<OfIndex, Known>);
 
-/// Replicas on their way into the store, with a batch that is committed elsewhere.
-#[derive(Default)]
-pub struct Pending(Vec<(String, StaleReplica)>);
+const TABLE: TypedTable<OfIndex> = TypedTable::new(Table::StaleReplicas);
 
-const TABLE: TypedTable<StaleReplica> = TypedTable::new(Table::StaleReplicas);
-
-fn known(records: &Records<StaleReplica>) -> Known {
+fn known(records: &Records<OfIndex>) -> Known {
     let mut known = Known::new();
-    for StaleReplica { index, shard, node, .. } in records.values().map(|record| &record.value) {
+    for StaleReplica { index, shard, node, .. } in records.values().flat_map(|record| &record.value) {
         known.entry(index.clone()).or_default().insert((*shard, node.clone()));
     }
     known
+}
+
+/// The records with these misses added.
+fn with_misses(records: &Records<OfIndex>, misses: &[Miss]) -> BTreeMap<String, Option<OfIndex>> {
+    let mut changed: BTreeMap<String, OfIndex> = BTreeMap::new();
+    for miss in misses {
+        let key = miss.index.to_string();
+        let before = || records.get(&key).map(|record| record.value.clone()).unwrap_or_default();
+        let replicas = changed.entry(key.clone()).or_insert_with(before);
+        match replicas.iter_mut().find(|replica| replica.is_of(miss.shard, &miss.node)) {
+            Some(replica) => replica.missed_again(miss),
+            None => replicas.push(StaleReplica::new(miss)),
+        }
+    }
+    changed.into_iter().map(|(key, replicas)| (key, Some(replicas))).collect()
 }
 
 impl StaleReplicas {
@@ -77,44 +128,78 @@ impl StaleReplicas {
         &self.0
     }
 
-    /// The writes that make these known to the store, which come first in their batch; [`StaleReplicas::learn`] follows.
-    /// Replicas that are known already cost nothing.
+    /// Know of these misses, in one step with the rest of the batch. A miss of a replica that is known as stale counts as
+    /// well: whoever brings it up to date has to know.
     ///
     /// # Errors
-    /// When a record cannot be written as JSON.
-    pub fn writes(&self, replicas: Vec<StaleReplica>) -> Result<(Vec<Write>, Pending), StoreError> {
-        let state = self.0.now();
-        let new = replicas.into_iter().map(|replica| (replica.key(), replica));
-        let new: Vec<_> = new.filter(|(key, _)| !state.records().contains_key(key)).collect();
-        let writes = new.iter().map(|(key, replica)| self.0.put(key, replica)).collect::<Result<_, _>>()?;
-        Ok((writes, Pending(new)))
+    /// As [`View::change`].
+    pub async fn miss(&self, misses: &[Miss], with: Batch) -> Result<Committed, StoreError> {
+        let plan = |records: &Records<OfIndex>| {
+            let edit = Edit { records: with_misses(records, misses), ..Edit::nothing() };
+            Ok::<_, StoreError>((edit.with(with.clone()), ()))
+        };
+        self.0.change(plan).await.map(|((), committed)| committed)
     }
 
-    /// Take note of what the store has accepted, at these versions.
-    pub async fn learn(&self, Pending(new): Pending, versions: &[Option<u64>]) {
-        let written = new.into_iter().zip(versions);
-        let written = written.filter_map(|((key, replica), version)| Some((key, replica, (*version)?)));
-        self.0.learn(written.collect()).await;
+    /// A replica is equal to the fresh ones: it is stale no longer, in one step with the batch, if it has missed nothing
+    /// since it had missed so much. Returns false, and writes nothing, if it has.
+    ///
+    /// # Errors
+    /// As [`View::change`].
+    pub async fn heal(
+        &self,
+        index: &IndexUid,
+        shard: ShardId,
+        node: &NodeId,
+        misses: u64,
+        with: Batch,
+    ) -> Result<bool, StoreError> {
+        let plan = |records: &Records<OfIndex>| {
+            let mut replicas = records.get(index.as_str()).map(|record| record.value.clone()).unwrap_or_default();
+            let before = replicas.len();
+            replicas.retain(|replica| !(replica.is_of(shard, node) && replica.misses == misses));
+            Ok::<_, StoreError>(match replicas.len() < before {
+                true => (Edit::put(index.as_str(), replicas).with(with.clone()), true),
+                false => (Edit::nothing(), false),
+            })
+        };
+        self.0.change(plan).await.map(|(healed, _)| healed)
     }
 
-    /// The writes that forget an index in the store; [`StaleReplicas::reload`] follows.
-    pub fn forgetting(&self, index: &IndexUid) -> Vec<Write> {
-        let state = self.0.now();
-        let of_index = state.records().iter().filter(|(_, record)| record.value.index == *index);
-        of_index.map(|(key, _)| TABLE.delete(key)).collect()
+    /// Change the records of any indexes in one step with the rest of an edit.
+    ///
+    /// # Errors
+    /// As [`View::change`].
+    pub async fn change<R, E: From<StoreError>>(
+        &self,
+        plan: impl FnMut(&Records<OfIndex>) -> Result<(Edit<OfIndex>, R), E>,
+    ) -> Result<(R, Committed), E> {
+        self.0.change(plan).await
     }
 
-    /// Read them again.
+    /// The writes that forget an index in the store; [`StaleReplicas::refresh`] follows.
+    pub fn forgetting(&self, index: &IndexUid) -> Option<Write> {
+        self.0.now().records().contains_key(index.as_str()).then(|| TABLE.delete(index.as_str()))
+    }
+
+    /// Read those of an index again.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn reload(&self) -> Result<(), StoreError> {
-        self.0.reload().await
+    pub async fn refresh(&self, index: &IndexUid) -> Result<(), StoreError> {
+        self.0.refresh(index.as_str(), None).await
     }
 
     /// A view for planning one request.
     pub fn of(&self, index: &IndexUid) -> BTreeSet<(ShardId, NodeId)> {
         self.0.now().get(index).cloned().unwrap_or_default()
+    }
+
+    /// What is known of a stale replica.
+    pub fn find(&self, index: &IndexUid, shard: ShardId, node: &NodeId) -> Option<StaleReplica> {
+        let state = self.0.now();
+        let replicas = &state.records().get(index.as_str())?.value;
+        replicas.iter().find(|replica| replica.is_of(shard, node)).cloned()
     }
 
     /// Whether anything on this node is stale.
@@ -124,6 +209,32 @@ impl StaleReplicas {
 
     /// All of them.
     pub fn all(&self) -> Vec<StaleReplica> {
-        self.0.now().records().values().map(|record| record.value.clone()).collect()
+        self.0.now().records().values().flat_map(|record| record.value.iter().cloned()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn miss(shard: u32, arrives_until: Option<OffsetDateTime>) -> Miss {
+        let index = "movies".parse().expect("a uid");
+        let (node, reason) = (NodeId::new("a"), Reason::MissedWrite);
+        Miss { index, shard: ShardId(shard), node, reason, arrives_until }
+    }
+
+    #[test]
+    fn a_miss_of_a_stale_replica_counts_and_the_latest_arrival_stays() {
+        let late = OffsetDateTime::now_utc();
+        let misses = [miss(1, Some(late)), miss(2, None), miss(1, None)];
+        let records = with_misses(&Records::new(), &misses);
+        let found: Vec<(u32, u64, bool)> = records
+            .get("movies")
+            .and_then(Option::as_ref)
+            .into_iter()
+            .flatten()
+            .map(|replica| (replica.shard.0, replica.misses, replica.quiet_at == Some(late)))
+            .collect();
+        assert_eq!(found, [(1, 2, true), (2, 1, false)]);
     }
 }

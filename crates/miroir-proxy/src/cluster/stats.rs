@@ -127,7 +127,8 @@ impl Cluster {
 
     async fn told_by_nodes(&self, index: &Index, wanted: StatsQuery) -> BTreeMap<NodeId, StatsOfNode> {
         let stale = self.stale.of(&index.physical);
-        let live = self.nodes.values().filter(|node| {
+        let nodes = self.nodes();
+        let live = nodes.values().filter(|node| {
             let id = &node.member.id;
             node.health.state().is_live()
                 && !index.behind.contains_key(id)
@@ -161,7 +162,8 @@ impl Cluster {
             database_size: u64,
             used_database_size: u64,
         }
-        let live = self.nodes.values().filter(|node| node.health.state().is_live());
+        let nodes = self.nodes();
+        let live = nodes.values().filter(|node| node.health.state().is_live());
         let calls = live.map(|node| node.call(Call::get("stats", "/stats", self.read_timeout())));
         let replies = join_all(calls).await.into_iter().flatten();
         let sizes = replies.filter_map(|reply| serde_json::from_slice::<Sizes>(&reply.body).ok());

@@ -3,6 +3,7 @@
 //! Invariant: the client is answered only after the task, and every replica that missed its part, are in the store.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -10,9 +11,9 @@ use miroir_core::config::DegradedWrites;
 use miroir_core::error::{Code, ErrorBody};
 use miroir_core::id::{IndexUid, NodeId, ShardId};
 use miroir_core::quorum::{self, Answer as ReplicaAnswer, Verdict};
-use miroir_core::task::{Effects, NewTask, NodeTask, TaskKind, TaskStatus};
-use miroir_core::topology::{GroupPlacements, Topology};
-use miroir_store::{Batch, Fence, Write};
+use miroir_core::task::{Effects, NewTask, NodeTask, TaskKind, TaskQuery, TaskStatus};
+use miroir_core::topology::Topology;
+use miroir_store::{Batch, Committed, Fence, StoreError, Write};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
@@ -20,9 +21,12 @@ use time::OffsetDateTime;
 use super::catalog::Renaming;
 use super::lanes::Turn;
 use super::read::refused;
-use super::stale::{Reason, StaleReplica};
+use super::stale::{Miss, Reason};
 use super::{Answer, Cluster, Degraded, Error, Index};
 use crate::node::{Call, NodeError, Reply};
+
+/// Unfinished deletions and edits looked at; with more it is assumed that some depend on what a replica holds.
+const CONDITIONALS: usize = 200;
 
 /// A write that was taken: the summarised task, and what was missing.
 pub type Accepted = Answer;
@@ -43,6 +47,8 @@ pub struct Change {
     pub doomed: Option<ErrorBody>,
     /// The client's own note.
     pub custom_metadata: Option<String>,
+    /// What it does depends on what a replica holds: a deletion by filter, an edit.
+    pub conditional: bool,
     /// The turns that it is made in: it is recorded only while they last.
     pub fences: Vec<Fence>,
     /// Names that change with the registration of the task.
@@ -71,6 +77,7 @@ impl Change {
             effects: Effects::default(),
             doomed: None,
             custom_metadata: None,
+            conditional: false,
             fences: Vec::new(),
             renamings: Vec::new(),
             writes: Vec::new(),
@@ -129,8 +136,8 @@ pub struct Sent {
     pub at: OffsetDateTime,
     /// What nodes accepted.
     pub node_tasks: Vec<NodeTask>,
-    /// What they missed.
-    pub stale: Vec<StaleReplica>,
+    /// What replicas missed.
+    pub missed: Vec<Miss>,
 }
 
 /// What the answers amount to.
@@ -138,7 +145,7 @@ pub struct Weighed {
     /// Whether it holds.
     pub verdict: Verdict,
     /// The replicas that missed it.
-    pub stale: Vec<StaleReplica>,
+    pub missed: Vec<Miss>,
 }
 
 /// What a node answers to a write.
@@ -152,7 +159,7 @@ impl Cluster {
     /// Register a task that needs no node: it ends at once.
     pub(super) async fn conclude_at_once(&self, change: Change) -> Result<Accepted, Error> {
         debug_assert!(change.parts.is_empty());
-        let sent = Sent { at: OffsetDateTime::now_utc(), node_tasks: Vec::new(), stale: Vec::new() };
+        let sent = Sent { at: OffsetDateTime::now_utc(), node_tasks: Vec::new(), missed: Vec::new() };
         let status = if change.doomed.is_some() { TaskStatus::Failed } else { TaskStatus::Succeeded };
         self.register(change, None, sent, status, Degraded::default()).await
     }
@@ -160,24 +167,30 @@ impl Cluster {
     /// Register a task that no node does: the settler does it.
     pub(super) async fn do_later(&self, change: Change) -> Result<Accepted, Error> {
         debug_assert!(change.parts.is_empty() && change.doomed.is_none());
-        let sent = Sent { at: OffsetDateTime::now_utc(), node_tasks: Vec::new(), stale: Vec::new() };
+        let sent = Sent { at: OffsetDateTime::now_utc(), node_tasks: Vec::new(), missed: Vec::new() };
         self.register(change, None, sent, TaskStatus::Enqueued, Degraded::default()).await
     }
 
-    /// Send a change to the nodes, weigh their answers, record them, and answer.
+    /// Send a change to the nodes, weigh their answers, record them, and answer. `topology` is the one that its parts were
+    /// made by.
     ///
     /// # Errors
     /// [`Error::Refused`] when all nodes refuse alike; [`Error::NoQuorum`] when too few accepted it; [`Error::Store`] when
     /// it could not be recorded: then it is not acknowledged, although nodes may carry it out.
-    pub(super) async fn change(&self, index: &Index, change: Change) -> Result<Accepted, Error> {
-        self.change_on(index, change).await.map(|(accepted, _)| accepted)
+    pub(super) async fn change(&self, topology: &Topology, index: &Index, change: Change) -> Result<Accepted, Error> {
+        self.change_on(topology, index, change).await.map(|(accepted, _)| accepted)
     }
 
     /// As [`Cluster::change`]; says which nodes took all of their part, too.
     ///
     /// # Errors
     /// As [`Cluster::change`].
-    pub(super) async fn change_on(&self, index: &Index, change: Change) -> Result<(Accepted, BTreeSet<NodeId>), Error> {
+    pub(super) async fn change_on(
+        &self,
+        topology: &Topology,
+        index: &Index,
+        change: Change,
+    ) -> Result<(Accepted, BTreeSet<NodeId>), Error> {
         self.peers.require_heard()?;
         if changes_documents(change.kind) && !index.frozen.is_empty() {
             return Err(Error::Frozen { uid: index.uid.to_string(), nodes: index.frozen.clone() });
@@ -188,7 +201,7 @@ impl Cluster {
         if let Some(refusal) = unanimous_refusal(&outcomes) {
             return Err(refused(refusal).naming(index));
         }
-        let Weighed { verdict, stale } = self.weigh(index, &change.touched, &outcomes)?;
+        let Weighed { verdict, missed } = self.weigh(topology, index, &change.touched, &outcomes)?;
         match self.judge(verdict) {
             Ok(degraded) => {
                 let accepted = outcomes.iter().filter(|o| o.answer == ReplicaAnswer::Accepted);
@@ -199,31 +212,42 @@ impl Cluster {
                     (Some(_), true) => TaskStatus::Failed,
                     (None, true) => TaskStatus::Succeeded,
                 };
-                let sent = Sent { at, node_tasks, stale };
+                let sent = Sent { at, node_tasks, missed };
                 Ok((self.register(change, Some(index), sent, status, degraded).await?, accepted))
             }
             Err(error) => {
-                self.record_stale(stale).await?;
+                self.record_missed(&missed, Batch::default()).await?;
                 Err(error)
             }
         }
     }
 
     /// Weigh the answers of nodes to a change that touches these shards.
-    pub(super) fn weigh(&self, index: &Index, touched: &[ShardId], outcomes: &[Outcome]) -> Result<Weighed, Error> {
-        let topology = self.topology();
+    pub(super) fn weigh(
+        &self,
+        topology: &Topology,
+        index: &Index,
+        touched: &[ShardId],
+        outcomes: &[Outcome],
+    ) -> Result<Weighed, Error> {
         let placements = topology
             .placements(index.shards)
             .ok_or_else(|| Error::Internal(format!("no placement for {} shards", index.shards)))?;
         let answers: BTreeMap<&NodeId, ReplicaAnswer> = outcomes.iter().map(|o| (&o.node, o.answer)).collect();
         let answer = |node: &NodeId| answers.get(node).copied().unwrap_or(ReplicaAnswer::Missed);
-        let touched = || touched.iter().copied();
-        let verdict = quorum::weigh(placements, touched(), |_, node| answer(node) == ReplicaAnswer::Accepted);
+        let also = |shard| topology.also_writes(index.shards, shard).cloned().collect();
         let known = self.stale.of(&index.physical);
         let fresh = |shard, node: &NodeId| !known.contains(&(shard, node.clone()));
-        let missed = quorum::stale_after(placements, touched(), |_, node| answer(node), fresh);
-        let stale = missed.into_iter().map(|(s, n)| stale_replica(index, s, n, Reason::MissedWrite)).collect();
-        Ok(Weighed { verdict, stale })
+        let weighed = quorum::conclude(placements, also, touched.iter().copied(), |_, node| answer(node), fresh);
+        let arrives_until = OffsetDateTime::now_utc() + self.write_timeout();
+        let missed = weighed.stale.into_iter().map(|(shard, node)| Miss {
+            index: index.physical.clone(),
+            shard,
+            reason: Reason::MissedWrite,
+            arrives_until: (answer(&node) == ReplicaAnswer::Ambiguous).then_some(arrives_until),
+            node,
+        });
+        Ok(Weighed { verdict: weighed.verdict, missed: missed.collect() })
     }
 
     fn judge(&self, verdict: Verdict) -> Result<Degraded, Error> {
@@ -303,24 +327,26 @@ impl Cluster {
         &self,
         mut change: Change,
         index: Option<&Index>,
-        mut sent: Sent,
+        sent: Sent,
         status: TaskStatus,
         degraded: Degraded,
     ) -> Result<Accepted, Error> {
         self.peers.require_heard()?;
         let (renamings, fences) = (std::mem::take(&mut change.renamings), std::mem::take(&mut change.fences));
-        let (mut writes, stale) = self.stale.writes(std::mem::take(&mut sent.stale))?;
-        writes.append(&mut change.writes);
+        let writes = std::mem::take(&mut change.writes);
+        let counts =
+            conditional_counter(index.filter(|_| change.conditional)).into_iter().map(|name| (name, 1)).collect();
         let task = new_task(change, index, &sent, status);
-        let batch = Batch { fences, writes, new_tasks: vec![task.clone()], ..Batch::default() };
+        let batch = Batch { fences, writes, counts, new_tasks: vec![task.clone()], ..Batch::default() };
         let committed = match renamings.as_slice() {
-            [] => self.store.commit(batch).await?,
+            [] => self.record_missed(&sent.missed, batch).await?,
             renamings => {
+                // First, so that it is known whatever becomes of the rest.
+                self.record_missed(&sent.missed, Batch { fences: batch.fences.clone(), ..Batch::default() }).await?;
                 let until = task.effects.unveils.as_ref().map(|unveiling| unveiling.token.as_str());
                 self.catalog.rename(renamings, until, batch).await?
             }
         };
-        self.stale.learn(stale, &committed.versions).await;
         let uid =
             committed.tasks.first().copied().ok_or_else(|| Error::Internal("the store numbered no task".into()))?;
         self.metrics.task(status.name());
@@ -330,14 +356,33 @@ impl Cluster {
         Ok(Answer { body: Bytes::from(task.summary()), degraded })
     }
 
-    /// Persist stale replicas, then hold them in memory.
-    pub(super) async fn record_stale(&self, stale: Vec<StaleReplica>) -> Result<(), Error> {
-        let (writes, stale) = self.stale.writes(stale)?;
-        if !writes.is_empty() {
-            let committed = self.store.commit(Batch { writes, ..Batch::default() }).await?;
-            self.stale.learn(stale, &committed.versions).await;
+    /// Persist what replicas missed in one step with the rest of the batch.
+    pub(super) async fn record_missed(&self, missed: &[Miss], with: Batch) -> Result<Committed, StoreError> {
+        if missed.is_empty() {
+            return if with.is_empty() { Ok(Committed::default()) } else { self.store.commit(with).await };
         }
-        Ok(())
+        self.stale.miss(missed, with).await
+    }
+
+    /// How many changes that depend on what a replica holds were handed to an index, and whether any may not have been
+    /// done by all of its nodes.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub(super) async fn conditional(&self, index: &Index) -> Result<(u64, bool), StoreError> {
+        let Some(counter) = conditional_counter(Some(index)) else { return Ok((0, false)) };
+        let query = TaskQuery {
+            statuses: Some([TaskStatus::Enqueued, TaskStatus::Processing].into()),
+            kinds: Some([TaskKind::DocumentEdition, TaskKind::DocumentDeletion].into()),
+            index_uids: Some([index.uid.clone()].into()),
+            limit: CONDITIONALS,
+            ..TaskQuery::default()
+        };
+        // The tasks first: one that ends in between has been counted.
+        let open = self.store.tasks(&query).await?;
+        let many = open.total > open.tasks.len() as u64;
+        let unfinished = many || open.tasks.iter().any(|task| is_conditional(task.kind, task.details.as_deref()));
+        Ok((self.store.count(&counter).await?, unfinished))
     }
 
     /// The same steps for every node, touching every shard.
@@ -379,14 +424,26 @@ fn new_task(change: Change, index: Option<&Index>, sent: &Sent, status: TaskStat
     }
 }
 
-/// The shards that a node is placed for.
-pub fn shards_of(placements: &GroupPlacements, node: &NodeId) -> Vec<ShardId> {
-    placements.values().flat_map(|placement| placement.shards_of(node)).collect()
+/// The shards whose writes a node takes.
+pub fn shards_of(topology: &Topology, shards: NonZeroU32, node: &NodeId) -> Vec<ShardId> {
+    (0..shards.get()).map(ShardId).filter(|shard| topology.takes_writes(shards, *shard, node)).collect()
 }
 
-/// A replica to be known as stale from now on.
-pub fn stale_replica(index: &Index, shard: ShardId, node: NodeId, reason: Reason) -> StaleReplica {
-    StaleReplica { index: index.physical.clone(), shard, node, since: OffsetDateTime::now_utc(), reason }
+/// The name of the counter of changes that depend on what a replica holds.
+fn conditional_counter(index: Option<&Index>) -> Option<String> {
+    index.map(|index| format!("conditional/{}", index.physical))
+}
+
+fn is_conditional(kind: TaskKind, details: Option<&RawValue>) -> bool {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Details {
+        #[serde(default)]
+        original_filter: Option<serde::de::IgnoredAny>,
+    }
+    let filtered =
+        || details.and_then(|raw| serde_json::from_str::<Details>(raw.get()).ok()?.original_filter).is_some();
+    kind == TaskKind::DocumentEdition || filtered()
 }
 
 /// Every node that was reached refused, with the same code, and none took any part.

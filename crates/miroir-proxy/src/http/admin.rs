@@ -18,7 +18,7 @@ use crate::node::Node;
 pub async fn topology(State(cluster): State<Shared>) -> Response {
     let topology = cluster.topology();
     let nodes: Vec<Value> =
-        cluster.nodes().map(|node| node_view(node, replicas_on(&topology, node, &cluster))).collect();
+        cluster.nodes().values().map(|node| node_view(node, replicas_on(&topology, node, &cluster))).collect();
     let shape = &topology.shape;
     let body = json!({
         "epoch": topology.epoch,
@@ -91,7 +91,7 @@ pub async fn peers(State(cluster): State<Shared>) -> Response {
 /// Ready: every shard has a live replica that is fresh.
 pub async fn ready(State(cluster): State<Shared>) -> Response {
     let mut reasons = Vec::new();
-    let unknown = cluster.nodes().filter(|node| !node.health.is_confirmed()).count();
+    let unknown = cluster.nodes().values().filter(|node| !node.health.is_confirmed()).count();
     if unknown > 0 {
         reasons.push(format!("{unknown} nodes have not answered a health check yet"));
     }

@@ -20,7 +20,7 @@ pub async fn running() -> Response {
 
 /// The Meilisearch that the nodes run: clients choose their behaviour by it.
 pub async fn version(State(cluster): State<Shared>) -> Response {
-    let mut versions: Vec<String> = cluster.nodes().filter_map(|node| node.health.report().version).collect();
+    let mut versions: Vec<String> = cluster.nodes().values().filter_map(|node| node.health.report().version).collect();
     versions.sort();
     let version = versions.first().map_or("unknown", String::as_str);
     let body = json!({ "commitSha": "unknown", "commitDate": "unknown", "pkgVersion": version });

@@ -21,7 +21,7 @@ const AGAIN: Backoff = Backoff { from: Duration::from_secs(1), to: Duration::fro
 /// Look at the settings of every index on every node once in `settings_drift_check.interval_s`, for ever.
 pub async fn check_settings(cluster: Arc<Cluster>) {
     // One node that is slow holds up no other.
-    join_all(cluster.nodes().map(|node| check_node(&cluster, node))).await;
+    join_all(cluster.nodes().values().map(|node| check_node(&cluster, node))).await;
 }
 
 /// The looks are spread over the interval, so that many indexes are no burden.

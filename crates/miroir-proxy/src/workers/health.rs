@@ -21,10 +21,10 @@ pub async fn watch_health(cluster: Arc<Cluster>) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let nodes: Vec<&Arc<Node>> = cluster.nodes().collect();
-        join_all(nodes.iter().map(|node| check(&cluster, node))).await;
+        let nodes = cluster.nodes();
+        join_all(nodes.values().map(|node| check(&cluster, node))).await;
         let topology = cluster.topology();
-        for node in nodes {
+        for node in nodes.values() {
             let live = node.health.state().is_live();
             cluster.metrics.node_state(&node.member.id, live, replicas_on(&topology, node, &cluster));
         }

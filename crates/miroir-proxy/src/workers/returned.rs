@@ -12,7 +12,7 @@ pub async fn catch_up_nodes(cluster: Arc<Cluster>) {
     loop {
         ticks.tick().await;
         // Each is one instance's business.
-        for node in cluster.nodes().filter(|node| cluster.peers.owns(node.member.id.as_str())) {
+        for node in cluster.nodes().values().filter(|node| cluster.peers.owns(node.member.id.as_str())) {
             let mut caught_up = cluster.catch_up_features(node).await;
             if node.health.state().is_live() {
                 caught_up = caught_up.and(cluster.sweep_leftovers(node).await);

@@ -72,7 +72,7 @@ impl Broadcasting {
             born: pending.born,
             creates_index: false,
             reserved_until: None,
-            record: Record::new(proposal, cluster.broadcast_strategy(), cluster.nodes.keys().cloned()),
+            record: Record::new(proposal, cluster.broadcast_strategy(), cluster.nodes().keys().cloned()),
         };
         Ok(Line { current: Some(change), ..line.rest() })
     }

@@ -87,7 +87,7 @@ impl Cluster {
     async fn begin(&self, turn: &Turn, index: Arc<Index>, wish: &Wish) -> Result<Accepted, Error> {
         let proposal = self.proposal(&index, wish)?;
         let strategy = self.broadcast_strategy();
-        let record = Record::new(proposal, strategy, self.nodes.keys().cloned());
+        let record = Record::new(proposal, strategy, self.nodes().keys().cloned());
         let operation = Operation::new(self.reserved(&index, record, false));
         let with = Batch {
             fences: turn.fence().into_iter().collect(),
@@ -108,7 +108,7 @@ impl Cluster {
         let overlay = initial(index.shards, self.config.facets.node_multiplier);
         proposal.patch = creating(overlay, &proposal.patch);
         // There is nothing to go back to one by one.
-        let record = Record::new(proposal, Strategy::TwoPhase, self.nodes.keys().cloned());
+        let record = Record::new(proposal, Strategy::TwoPhase, self.nodes().keys().cloned());
         let operation = Operation::new(self.reserved(&index, record, true));
         let with = Batch {
             fences: turn.fence().into_iter().collect(),
@@ -190,7 +190,8 @@ impl Cluster {
         let creates_index = change.creates_index;
         operation.record.current =
             Some(broadcast::Change { token: Some(token.clone()), reserved_until: None, record, ..change });
-        let weighed = self.weigh(&index, &all_shards(&index), &outcomes)?;
+        let topology = self.ensure_placement(index.shards).await?;
+        let weighed = self.weigh(&topology, &index, &all_shards(&index), &outcomes)?;
         let degraded = match weighed.verdict {
             // Nodes that were not told yet miss nothing.
             _ if sequential => Degraded::default(),
@@ -199,13 +200,13 @@ impl Cluster {
             Verdict::Degraded { groups, shards, .. } => Degraded { groups, shards, ..Degraded::default() },
         };
         // Settings that a node missed are known from the broadcast; an index that it missed is not.
-        let stale = if creates_index { weighed.stale } else { Vec::new() };
+        let missed = if creates_index { weighed.missed } else { Vec::new() };
         let node_tasks = outcomes.into_iter().flat_map(|outcome| outcome.tasks).collect();
         let registered = Change {
             writes: vec![led::replace::<Broadcasting>(Some(index.physical.as_str()), &operation, version)?],
             ..self.task_of_change(turn, &index, wish, token)
         };
-        let sent = Sent { at, node_tasks, stale };
+        let sent = Sent { at, node_tasks, missed };
         let accepted = self.register(registered, Some(&index), sent, TaskStatus::Enqueued, degraded).await;
         accepted.map_err(|error| match was_overtaken(&error) {
             true => Error::Overloaded("the settings took too long to be sent, and are taken back"),

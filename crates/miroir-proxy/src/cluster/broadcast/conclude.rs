@@ -41,7 +41,7 @@ impl Broadcasting {
                 cluster.forget_index_with(index, with).await?;
             }
             (outcome, head, _) => {
-                let members: BTreeSet<NodeId> = cluster.nodes.keys().cloned().collect();
+                let members: BTreeSet<NodeId> = cluster.nodes().keys().cloned().collect();
                 let changing = !rest.queue.is_empty();
                 let write = |index: &mut Index| {
                     write(index, outcome, &members);

@@ -1,7 +1,6 @@
 //! What the next decision about a line needs to know.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use futures_util::future::join_all;
 use miroir_core::error::ErrorBody;
@@ -45,7 +44,7 @@ impl Broadcasting {
 
     async fn look_at(&self, scope: &str, physical: &IndexUid, line: &Line) -> Result<Seen, Error> {
         let cluster = &self.cluster;
-        let live: BTreeSet<NodeId> = cluster.nodes.keys().filter(|node| cluster.is_live(node)).cloned().collect();
+        let live: BTreeSet<NodeId> = cluster.nodes().keys().filter(|node| cluster.is_live(node)).cloned().collect();
         let token = line.head().and_then(|head| head.token().map(str::to_owned));
         if cluster.store.is_shared() {
             cluster.catalog.refresh_physical(physical).await?;
@@ -213,7 +212,7 @@ impl Broadcasting {
         operation: &'static str,
         path: String,
     ) -> Option<T> {
-        let known: &Arc<_> = self.cluster.node(node)?;
+        let known = self.cluster.node(node)?;
         match known.call(Call::get(operation, path, self.cluster.read_timeout())).await {
             Ok(reply) if reply.status == 200 => match serde_json::from_slice(&reply.body) {
                 Ok(value) => Some(value),

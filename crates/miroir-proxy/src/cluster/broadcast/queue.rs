@@ -54,14 +54,14 @@ impl Cluster {
             }
         };
         let change = Change { writes: vec![write], ..self.task_of_change(turn, index, wish, token) };
-        let sent = Sent { at, node_tasks: Vec::new(), stale: Vec::new() };
+        let sent = Sent { at, node_tasks: Vec::new(), missed: Vec::new() };
         self.register(change, Some(index), sent, TaskStatus::Enqueued, Degraded::default()).await
     }
 
     /// Let a node judge a change without applying it: what is malformed is refused at once, in its own words.
     async fn check_settings(&self, index: &Index, patch: &Value) -> Result<(), Error> {
         let mut asked = BTreeSet::new();
-        while let Some(node) = self.any_live_node().filter(|node| asked.insert(&node.member.id)) {
+        while let Some(node) = self.any_live_node().filter(|node| asked.insert(node.member.id.clone())) {
             let body = patch.to_string().into_bytes();
             let call = Call::json("settings", Method::PATCH, NO_INDEX, body, self.read_timeout());
             let Ok(reply) = node.call(call).await else { continue };

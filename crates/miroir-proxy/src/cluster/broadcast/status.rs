@@ -20,7 +20,7 @@ impl Cluster {
         let line = line.map(|(operation, _)| (operation.started_at, operation.record));
         let change = line.as_ref().and_then(|(_, line)| line.current.as_ref());
         let committed = index.settings.on_nodes(index.shards, self.config.facets.node_multiplier);
-        let nodes: Vec<Value> = self.nodes.keys().map(|node| self.node_status(index, node, change)).collect();
+        let nodes: Vec<Value> = self.nodes().keys().map(|node| self.node_status(index, node, change)).collect();
         let broadcast = line.as_ref().map(|(since, line)| {
             json!({
                 "phase": change.map_or("waiting", phase),
