@@ -190,6 +190,7 @@ impl Cluster {
                     body,
                     content_type: Some("application/x-ndjson"),
                     timeout: self.write_timeout(),
+                    max_reply: None,
                 };
                 let buffers: Vec<Bytes> = split.shards.into_iter().map(Bytes::from).collect();
                 change.touched = non_empty(&buffers);

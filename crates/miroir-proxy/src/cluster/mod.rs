@@ -32,6 +32,7 @@ mod peers;
 mod read;
 mod rename;
 mod render;
+mod replica;
 mod rules;
 mod search;
 mod settings;

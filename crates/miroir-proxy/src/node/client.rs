@@ -28,6 +28,8 @@ pub struct Call {
     pub content_type: Option<&'static str>,
     /// From the first byte sent to the last byte received.
     pub timeout: Duration,
+    /// Bytes of the answer, where less than the client's own bound is wanted.
+    pub max_reply: Option<usize>,
 }
 
 impl Call {
@@ -38,7 +40,7 @@ impl Call {
 
     /// A request of any method without a body.
     pub fn bare(operation: &'static str, method: Method, path: impl Into<String>, timeout: Duration) -> Self {
-        Self { operation, method, path: path.into(), body: Chunks::default(), content_type: None, timeout }
+        Self { operation, method, path: path.into(), body: Chunks::default(), content_type: None, timeout, max_reply: None }
     }
 
     /// A request with a JSON body.
@@ -50,7 +52,13 @@ impl Call {
         timeout: Duration,
     ) -> Self {
         let content_type = Some("application/json");
-        Self { operation, method, path: path.into(), body: body.into(), content_type, timeout }
+        Self { operation, method, path: path.into(), body: body.into(), content_type, timeout, max_reply: None }
+    }
+
+    /// The same, with an answer of so many bytes at most.
+    #[must_use]
+    pub fn within(self, max_reply: usize) -> Self {
+        Self { max_reply: Some(max_reply), ..self }
     }
 }
 
@@ -160,6 +168,7 @@ impl NodeClient {
     }
 
     async fn exchange(&self, address: &str, call: Call) -> Result<Reply, NodeError> {
+        let max_reply = call.max_reply.map_or(self.max_reply, |wanted| wanted.min(self.max_reply));
         let uri = Uri::try_from(format!("{address}{}", call.path)).map_err(http::Error::from)?;
         let mut request = Request::builder().method(call.method).uri(uri);
         if let Some(authorization) = &self.authorization {
@@ -173,9 +182,9 @@ impl NodeClient {
             if error.is_connect() { NodeError::Connect(text) } else { NodeError::Lost(text) }
         })?;
         let status = response.status().as_u16();
-        let body = Limited::new(response.into_body(), self.max_reply).collect().await.map_err(|error| {
+        let body = Limited::new(response.into_body(), max_reply).collect().await.map_err(|error| {
             if error.downcast_ref::<LengthLimitError>().is_some() {
-                NodeError::TooLarge(self.max_reply)
+                NodeError::TooLarge(max_reply)
             } else {
                 NodeError::Lost(error.to_string())
             }

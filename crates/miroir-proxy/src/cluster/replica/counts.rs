@@ -1,0 +1,65 @@
+//! How many documents there are.
+
+use std::collections::BTreeMap;
+
+use http::Method;
+use miroir_core::id::ShardId;
+use miroir_core::inert::{SHARD_FIELD, decode_shard, shard_filter};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{Failed, OnNode, Replica, unreadable};
+use crate::node::Call;
+
+#[derive(Deserialize)]
+struct Total {
+    total: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Distribution {
+    facet_distribution: BTreeMap<String, BTreeMap<String, u64>>,
+}
+
+impl Replica {
+    /// How many documents of the shard the node holds.
+    ///
+    /// # Errors
+    /// [`Failed`].
+    pub async fn count(&self) -> Result<u64, Failed> {
+        let body = json!({ "filter": [shard_filter(&[self.shard])], "limit": 0 });
+        let call = Call::json(
+            "replica_count",
+            Method::POST,
+            self.on.path("/documents/fetch"),
+            body.to_string().into_bytes(),
+            self.on.short,
+        );
+        let reply = self.on.ask(call).await?;
+        let total: Total = serde_json::from_slice(&reply.body).map_err(unreadable)?;
+        Ok(total.total)
+    }
+}
+
+impl OnNode {
+    /// How many documents of each shard the node holds, by one request. A shard that is not named has none.
+    ///
+    /// # Errors
+    /// [`Failed`]: also where the index is not there, or lacks the settings by which shards are told apart.
+    pub async fn counts(&self) -> Result<BTreeMap<ShardId, u64>, Failed> {
+        // Without a filter and without hits: a distinct attribute takes no document out of the counts then.
+        let body = json!({ "limit": 0, "facets": [SHARD_FIELD] });
+        let call = Call::json(
+            "replica_count",
+            Method::POST,
+            self.path("/search"),
+            body.to_string().into_bytes(),
+            self.short,
+        );
+        let reply = self.ask(call).await?;
+        let told: Distribution = serde_json::from_slice(&reply.body).map_err(unreadable)?;
+        let of_shards = told.facet_distribution.into_iter().filter(|(facet, _)| facet == SHARD_FIELD);
+        Ok(of_shards.flat_map(|(_, values)| values).filter_map(|(text, n)| Some((decode_shard(&text)?, n))).collect())
+    }
+}

@@ -1,0 +1,135 @@
+//! One replica of a shard, asked and told directly: what mirrors and comparisons of replicas are made of.
+//!
+//! Everything here is about one node and bounded: an answer that is too large is not taken, and nothing waits for longer
+//! than a request may take, but for tasks, which are waited for as long as the node lives.
+//!
+//! Invariant: a raw document that was read here is one that puts the same document when it is written: all fields of ours
+//! are in it, and all vectors in the form in which a node takes them as they are.
+
+mod counts;
+mod read;
+mod tasks;
+mod write;
+
+pub use read::Document;
+pub use tasks::newest_task;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use miroir_core::id::{NodeId, ShardId};
+use thiserror::Error;
+
+use super::{Cluster, Index};
+use crate::node::{Call, Node, NodeError, Reply};
+
+/// Bytes of a page of documents; a few documents may be as large as any answer.
+const MAX_PAGE: usize = 32 << 20;
+/// Pages of no more documents may be as large as any answer: a single document may be larger than a page.
+const FEW: u64 = 16;
+
+/// Why a node did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Failed {
+    /// It did not answer, or with something that is no answer; it may have done what it was told.
+    #[error("{0}")]
+    Unanswered(String),
+    /// The answer was larger than what is taken.
+    #[error("the answer is larger than {0} bytes")]
+    TooLarge(usize),
+    /// It understood, and refused or failed.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// A node on which an index is looked at or changed.
+#[derive(Clone)]
+pub struct OnNode {
+    node: Arc<Node>,
+    index: Arc<Index>,
+    /// For questions that a node answers at once.
+    short: Duration,
+    /// For pages of documents, and for what a node is told.
+    long: Duration,
+}
+
+/// A replica of a shard.
+#[derive(Clone)]
+pub struct Replica {
+    on: OnNode,
+    shard: ShardId,
+}
+
+impl Cluster {
+    /// An index on a node.
+    ///
+    /// # Errors
+    /// [`Failed::Unanswered`] when the node is no member.
+    pub(super) fn on_node(&self, index: &Arc<Index>, node: &NodeId) -> Result<OnNode, Failed> {
+        let known = self.node(node).ok_or_else(|| Failed::Unanswered(format!("{node} is not a member")))?;
+        let (short, long) = (self.read_timeout(), self.write_timeout());
+        Ok(OnNode { node: Arc::clone(known), index: index.clone(), short, long })
+    }
+
+    /// A replica of a shard.
+    ///
+    /// # Errors
+    /// As [`Cluster::on_node`].
+    pub(super) fn replica(&self, index: &Arc<Index>, shard: ShardId, node: &NodeId) -> Result<Replica, Failed> {
+        Ok(Replica { on: self.on_node(index, node)?, shard })
+    }
+}
+
+impl Replica {
+    /// Wait for tasks of the node.
+    ///
+    /// # Errors
+    /// [`Failed::Refused`] when one did not succeed.
+    pub async fn done(&self, tasks: &[u64]) -> Result<(), Failed> {
+        tasks::done(&self.on.node, tasks, self.on.short).await
+    }
+
+    /// Wait until the node has done everything that it has accepted by now.
+    ///
+    /// # Errors
+    /// [`Failed::Unanswered`].
+    pub async fn drain(&self) -> Result<(), Failed> {
+        tasks::drain(&self.on.node, self.on.short).await
+    }
+}
+
+impl OnNode {
+    /// Wait for tasks of the node.
+    ///
+    /// # Errors
+    /// [`Failed::Refused`] when one did not succeed.
+    pub async fn done(&self, tasks: &[u64]) -> Result<(), Failed> {
+        tasks::done(&self.node, tasks, self.short).await
+    }
+
+    fn path(&self, rest: &str) -> String {
+        format!("/indexes/{}{rest}", self.index.physical)
+    }
+
+    /// A whole answer of status 200.
+    async fn ask(&self, call: Call) -> Result<Reply, Failed> {
+        let path = call.path.clone();
+        match self.node.call(call).await {
+            Ok(reply) if reply.status == 200 => Ok(reply),
+            Ok(reply) => Err(Failed::Unanswered(said(&reply, &path))),
+            Err(NodeError::TooLarge(bytes)) => Err(Failed::TooLarge(bytes)),
+            Err(error) => Err(Failed::Unanswered(error.to_string())),
+        }
+    }
+}
+
+fn said(reply: &Reply, path: &str) -> String {
+    /// Of a body that is no answer.
+    const SHOWN: usize = 300;
+    let body = String::from_utf8_lossy(reply.body.get(..SHOWN).unwrap_or(&reply.body)).into_owned();
+    format!("{} to {path}: {body}", reply.status)
+}
+
+fn unreadable(error: impl std::fmt::Display) -> Failed {
+    Failed::Unanswered(format!("the answer cannot be read: {error}"))
+}

@@ -1,0 +1,78 @@
+//! Documents put and deleted, past the lanes of clients' writes: whoever calls this knows what that may undo.
+
+use bytes::Bytes;
+use http::Method;
+use miroir_core::id::ShardId;
+use miroir_core::inert::shard_filter;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{Failed, OnNode, Replica, said, unreadable};
+use crate::node::{Call, Chunks};
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Enqueued {
+    task_uid: u64,
+}
+
+impl Replica {
+    /// Put these documents as they are: each replaces the one of its id. Returns the node's task.
+    ///
+    /// A node makes an index that it does not have; the caller looks whether the index is still to be there, before and
+    /// after.
+    ///
+    /// # Errors
+    /// [`Failed`].
+    pub async fn put(&self, documents: impl IntoIterator<Item = Bytes>) -> Result<u64, Failed> {
+        let mut body = Chunks::default();
+        for document in documents {
+            body.push(document);
+            body.push(Bytes::from_static(b"\n"));
+        }
+        let key: String = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(self.on.index.primary_key.iter().map(|key| ("primaryKey", key)))
+            .finish();
+        let path = self.on.path(&format!("/documents?{key}"));
+        let call = Call::json("replica_put", Method::POST, path, body, self.on.long);
+        self.on.tell(Call { content_type: Some("application/x-ndjson"), ..call }).await
+    }
+
+    /// Delete these documents. Returns the node's task.
+    ///
+    /// # Errors
+    /// [`Failed`].
+    pub async fn delete(&self, ids: &[String]) -> Result<u64, Failed> {
+        let body = serde_json::to_vec(ids).map_err(unreadable)?;
+        let path = self.on.path("/documents/delete-batch");
+        self.on.tell(Call::json("replica_delete", Method::POST, path, body, self.on.long)).await
+    }
+}
+
+impl OnNode {
+    /// Delete all documents of these shards. Returns the node's task.
+    ///
+    /// # Errors
+    /// [`Failed`].
+    pub async fn delete_shards(&self, shards: &[ShardId]) -> Result<u64, Failed> {
+        let body = json!({ "filter": [shard_filter(shards)] }).to_string().into_bytes();
+        let path = self.path("/documents/delete");
+        self.tell(Call::json("replica_delete", Method::POST, path, body, self.long)).await
+    }
+
+    /// The task by which the node does it.
+    pub(super) async fn tell(&self, call: Call) -> Result<u64, Failed> {
+        let path = call.path.clone();
+        match self.node.call(call).await {
+            Ok(reply) if reply.status == 202 => {
+                let enqueued: Enqueued = serde_json::from_slice(&reply.body).map_err(unreadable)?;
+                Ok(enqueued.task_uid)
+            }
+            Ok(reply) if (400..500).contains(&reply.status) && !matches!(reply.status, 401 | 403 | 408 | 429) => {
+                Err(Failed::Refused(said(&reply, &path)))
+            }
+            Ok(reply) => Err(Failed::Unanswered(said(&reply, &path))),
+            Err(error) => Err(Failed::Unanswered(error.to_string())),
+        }
+    }
+}
