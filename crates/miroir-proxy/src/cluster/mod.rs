@@ -2,6 +2,7 @@
 //!
 //! Reads and writes decide in `miroir_core` and act here: one file per verb.
 
+mod anti_entropy;
 mod broadcast;
 mod browse;
 mod browse_sorted;
@@ -44,6 +45,7 @@ mod versions;
 mod webhooks;
 mod write;
 
+pub use anti_entropy::Cursor as PassCursor;
 pub use broadcast::Broadcasting;
 pub use browse::BrowseRequest;
 pub use catalog::Index;

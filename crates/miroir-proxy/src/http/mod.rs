@@ -1,6 +1,7 @@
 //! HTTP in: the routes that clients and operators use. Handlers are thin: read the request, call the cluster, answer.
 
 pub(crate) mod admin;
+mod anti_entropy;
 mod auth;
 mod body;
 mod documents;
@@ -129,6 +130,8 @@ fn router(cluster: Shared) -> Router {
         .route("/_miroir/shards", get(admin::shards))
         .route("/_miroir/stale", get(admin::stale))
         .route("/_miroir/peers", get(admin::peers))
+        .route("/_miroir/anti-entropy/run", post(anti_entropy::run))
+        .route("/_miroir/anti-entropy/status", get(anti_entropy::status))
         .route("/_miroir/version", get(admin::version))
         .route("/_miroir/leases", get(work::leases))
         .route("/_miroir/jobs", get(work::jobs))

@@ -14,6 +14,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use super::comparing::Comparing;
+
 /// Labels of a client's request; `path_template` is the route, never the path.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RequestLabels {
@@ -104,6 +106,7 @@ struct Inner {
     settings_frozen: Gauge,
     settings_version: Family<IndexLabels, Gauge>,
     settings_versions: Mutex<BTreeSet<String>>,
+    comparing: Comparing,
 }
 
 impl Default for Metrics {
@@ -138,6 +141,7 @@ impl Default for Metrics {
             settings_frozen: Gauge::default(),
             settings_version: Family::default(),
             settings_versions: Mutex::default(),
+            comparing: Comparing::default(),
         };
         Self(Arc::new(inner.registered()))
     }
@@ -147,6 +151,7 @@ impl Inner {
     /// One line a metric: the name that operators see, and what it says.
     fn registered(mut self) -> Self {
         let r = &mut self.registry;
+        self.comparing.register(r);
         r.register("request_duration_seconds", "Time to answer a client", self.request_duration.clone());
         r.register("requests", "Requests of clients", self.requests.clone());
         r.register("requests_in_flight", "Requests being answered", self.requests_in_flight.clone());
@@ -303,6 +308,16 @@ impl Metrics {
             self.0.settings_version.get_or_create(&IndexLabels { index: (*uid).to_owned() }).set(*version as i64);
         }
         *shown = now.into_keys().map(str::to_owned).collect();
+    }
+
+    /// So many shards were compared, and so many documents found not to be alike and made alike.
+    pub fn antientropy(&self, shards: u64, mismatches: u64, repaired: u64) {
+        self.0.comparing.compared(shards, mismatches, repaired);
+    }
+
+    /// This instance has finished comparing, at this time in seconds since 1970.
+    pub fn antientropy_finished(&self, at: i64) {
+        self.0.comparing.completed(at);
     }
 
     /// Document bodies held right now.

@@ -1,6 +1,7 @@
 //! Background work: each a future that runs until it is dropped, or, where it has claims and leases to give back, until it
 //! has done so after being asked to stop.
 
+mod anti_entropy;
 mod drift;
 mod health;
 mod jobs;
@@ -8,6 +9,7 @@ mod led;
 mod prune;
 mod returned;
 
+pub use anti_entropy::compare_replicas;
 pub use drift::{catch_up_settings, check_settings};
 pub use health::watch_health;
 pub use jobs::do_jobs;
