@@ -1,5 +1,5 @@
 //! The metrics, all of them, each with its help text. Label sets are bounded: of names of a client's choice, only those
-//! of indexes that exist.
+//! of indexes that exist, and not of more than a thousand.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -64,6 +64,8 @@ struct IndexLabels {
     index: String,
 }
 
+/// Indexes that have a label; of more, those whose names come first.
+const LABELLED_INDEXES: usize = 1000;
 const LATENCY_BUCKETS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 const FAN_OUT_BUCKETS: [f64; 8] = [1.0, 2.0, 3.0, 4.0, 8.0, 16.0, 32.0, 64.0];
@@ -173,12 +175,12 @@ impl Inner {
         r.register("ingest_bytes_in_flight", "Bytes of document bodies held", self.ingest_bytes.clone());
         r.register("background_queue_depth", "Jobs that are not done", self.queue_depth.clone());
         let (mismatch, repair) = (self.settings_mismatches.clone(), self.settings_repairs.clone());
-        r.register("settings_hash_mismatch", "Nodes found with other settings than expected", mismatch);
+        r.register("settings_hash_mismatch", "Nodes that read back other settings than they should", mismatch);
         r.register("settings_drift_repair", "Nodes with changed settings that were repaired", repair);
         r.register("leader", "Scopes of this kind that this instance leads", self.leader.clone());
         let phase = "Furthest broadcast led here: 0 none, 1 propose, 2 verify, 3 commit, 4 going back";
         r.register("settings_broadcast_phase", phase, self.settings_phase.clone());
-        let unrepairable = "Changes of settings that a node never complied with: alert";
+        let unrepairable = "Changes of settings that failed because a node never complied: alert";
         r.register("settings_unrepairable", unrepairable, self.settings_unrepairable.clone());
         r.register("settings_frozen_indexes", "Indexes that take no documents: alert", self.settings_frozen.clone());
         r.register("settings_version", "Committed version of the index's settings", self.settings_version.clone());
@@ -297,9 +299,11 @@ impl Metrics {
     }
 
     /// The settings of all indexes: how many are frozen, and the versions. Indexes that are not named are gone.
+    /// Versions are shown of the first thousand by name.
     pub fn settings<'a>(&self, frozen: usize, versions: impl IntoIterator<Item = (&'a str, u64)>) {
         self.0.settings_frozen.set(frozen as i64);
-        let now: BTreeMap<&str, u64> = versions.into_iter().collect();
+        let all: BTreeMap<&str, u64> = versions.into_iter().collect();
+        let now: BTreeMap<&str, u64> = all.into_iter().take(LABELLED_INDEXES).collect();
         let mut shown = self.0.settings_versions.lock().unwrap_or_else(PoisonError::into_inner);
         for gone in shown.iter().filter(|uid| !now.contains_key(uid.as_str())) {
             self.0.settings_version.remove(&IndexLabels { index: gone.clone() });
@@ -353,5 +357,73 @@ mod tests {
         assert!(text.contains("miroir_node_healthy{node_id=\"meili-0\"} 1"), "{text}");
         assert!(text.contains("miroir_scatter_retries_total 1"), "{text}");
         assert!(text.contains("miroir_stale_replicas 0"), "{text}");
+    }
+
+    /// The table of docs/operations.md, row by row: name and labels. That of alerts has expressions.
+    fn documented() -> BTreeMap<String, BTreeSet<String>> {
+        let page = include_str!("../../../../docs/operations.md");
+        let row = |line: &str| {
+            let cell = line.strip_prefix("| `")?.split_once("` |")?.0.to_owned();
+            (cell.starts_with("miroir_") && !cell.contains(' ')).then_some(cell)
+        };
+        let parts = |cell: String| match cell.split_once('{') {
+            Some((name, labels)) => {
+                let labels = labels.trim_end_matches('}').split(',').map(str::to_owned).collect();
+                (name.to_owned(), labels)
+            }
+            None => (cell, BTreeSet::new()),
+        };
+        page.lines().filter_map(row).map(parts).collect()
+    }
+
+    /// Every metric as it is exposed: name and labels.
+    fn exposed(text: &str) -> BTreeMap<String, BTreeSet<String>> {
+        let kinds = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+        let named = kinds.map(|(name, kind)| if kind == "counter" { format!("{name}_total") } else { name.to_owned() });
+        let mut metrics: BTreeMap<String, BTreeSet<String>> = named.map(|name| (name, BTreeSet::new())).collect();
+        for (sample, rest) in text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('{'))
+        {
+            let name = ["_bucket", "_sum", "_count"].iter().find_map(|end| sample.strip_suffix(end));
+            let name = name.filter(|name| metrics.contains_key(*name)).unwrap_or(sample);
+            let labels = rest
+                .rsplit_once('}')
+                .map_or("", |(labels, _)| labels)
+                .split("\",")
+                .filter_map(|label| label.split_once('='));
+            let labels = labels.map(|(label, _)| label.to_owned()).filter(|label| label != "le");
+            metrics.get_mut(name).expect("a sample of a metric").extend(labels);
+        }
+        metrics
+    }
+
+    #[test]
+    fn the_table_for_operators_names_every_metric_and_its_labels() {
+        let metrics = Metrics::default();
+        let node = NodeId::new("meili-0");
+        let labels = RequestLabels { method: "GET".into(), path_template: "/indexes/{uid}".into(), status: 200 };
+        metrics.request_answered(labels, Duration::from_millis(1));
+        metrics.node_request(&node, "search", Duration::from_millis(1));
+        metrics.node_error(&node, "timeout");
+        metrics.node_state(&node, true, 3);
+        metrics.task("succeeded");
+        metrics.settings(0, [("movies", 3)]);
+        miroir_work::Observer::queue_depth(&metrics, "dump_import", 2);
+        miroir_work::Observer::leads(&metrics, "settings_broadcast", 1);
+        assert_eq!(exposed(&metrics.encode()), documented());
+    }
+
+    #[test]
+    fn versions_are_those_of_the_indexes_that_are_there_and_not_of_too_many() {
+        let metrics = Metrics::default();
+        let shown = |metrics: &Metrics| metrics.encode().matches("miroir_settings_version{").count();
+        let names: Vec<String> = (0..LABELLED_INDEXES + 5).map(|n| format!("i{n:05}")).collect();
+        metrics.settings(0, names.iter().rev().map(|name| (name.as_str(), 1)));
+        assert_eq!(shown(&metrics), LABELLED_INDEXES);
+        assert!(!metrics.encode().contains("i01000"));
+        metrics.settings(2, [("i01000", 7)]);
+        let text = metrics.encode();
+        assert!(text.contains("miroir_settings_version{index=\"i01000\"} 7"), "{text}");
+        assert!(text.contains("miroir_settings_frozen_indexes 2"), "{text}");
+        assert_eq!(shown(&metrics), 1);
     }
 }
