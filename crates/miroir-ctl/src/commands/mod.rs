@@ -5,6 +5,7 @@ pub mod jobs;
 pub mod leases;
 pub mod peers;
 pub mod settings;
+pub mod stale;
 pub mod status;
 pub mod task;
 pub mod topology;
@@ -23,6 +24,7 @@ pub fn run(cli: &Cli) -> Result<Report, Failure> {
         Command::Topology => topology::run(&client()?, output),
         Command::Peers => peers::run(&client()?, output),
         Command::Leases => leases::run(&client()?, output),
+        Command::Stale => stale::run(&client()?, output),
         Command::Jobs => jobs::run(&client()?, output),
         Command::Settings(SettingsCommand::Status { uid }) => settings::status(&client()?, uid, output),
         Command::Settings(SettingsCommand::Repair { uid }) => settings::repair(&client()?, uid, output),

@@ -9,6 +9,7 @@ mod dynamic_search_rules;
 mod editions;
 mod error;
 mod experimental_features;
+mod healing;
 mod indexes;
 mod keys;
 mod observe;
@@ -128,7 +129,8 @@ fn router(cluster: Shared) -> Router {
     let admin = Router::new()
         .route("/_miroir/topology", get(admin::topology))
         .route("/_miroir/shards", get(admin::shards))
-        .route("/_miroir/stale", get(admin::stale))
+        .route("/_miroir/stale", get(healing::stale))
+        .route("/_miroir/nodes", get(healing::nodes))
         .route("/_miroir/peers", get(admin::peers))
         .route("/_miroir/anti-entropy/run", post(anti_entropy::run))
         .route("/_miroir/anti-entropy/status", get(anti_entropy::status))

@@ -101,6 +101,12 @@ struct Inner {
     owned_shards: Gauge,
     queue_depth: Family<JobTypeLabels, Gauge>,
     leader: Family<ScopeLabels, Gauge>,
+    migrated_documents: Counter,
+    migrated_bytes: Counter,
+    removed_documents: Counter,
+    healed_replicas: Counter,
+    failed_mirrors: Counter,
+    returned_stale: Counter,
     settings_mismatches: Counter,
     settings_repairs: Counter,
     settings_phase: Gauge,
@@ -136,6 +142,12 @@ impl Default for Metrics {
             owned_shards: Gauge::default(),
             queue_depth: Family::default(),
             leader: Family::default(),
+            migrated_documents: Counter::default(),
+            migrated_bytes: Counter::default(),
+            removed_documents: Counter::default(),
+            healed_replicas: Counter::default(),
+            failed_mirrors: Counter::default(),
+            returned_stale: Counter::default(),
             settings_mismatches: Counter::default(),
             settings_repairs: Counter::default(),
             settings_phase: Gauge::default(),
@@ -174,6 +186,20 @@ impl Inner {
         r.register("scatter_retries", "Node requests repeated on another replica", self.scatter_retries.clone());
         r.register("ingest_bytes_in_flight", "Bytes of document bodies held", self.ingest_bytes.clone());
         r.register("background_queue_depth", "Jobs that are not done", self.queue_depth.clone());
+        let (copied, bytes) = (self.migrated_documents.clone(), self.migrated_bytes.clone());
+        r.register("rebalance_documents_migrated", "Documents copied to replicas that lacked them", copied);
+        r.register("rebalance_bytes_migrated", "Bytes of documents copied to replicas that lacked them", bytes);
+        let removed = self.removed_documents.clone();
+        r.register("rebalance_documents_removed", "Documents deleted from replicas that had them still", removed);
+        r.register(
+            "replicas_healed",
+            "Stale replicas that were made equal to fresh ones",
+            self.healed_replicas.clone(),
+        );
+        let failed = "Attempts to heal a replica that were given up, to be tried again: alert if it goes on";
+        r.register("mirror_failures", failed, self.failed_mirrors.clone());
+        let returned = "Replicas found to lack something when their node came back";
+        r.register("returned_stale_replicas", returned, self.returned_stale.clone());
         let (mismatch, repair) = (self.settings_mismatches.clone(), self.settings_repairs.clone());
         r.register("settings_hash_mismatch", "Nodes that read back other settings than they should", mismatch);
         r.register("settings_drift_repair", "Nodes with changed settings that were repaired", repair);
@@ -276,6 +302,28 @@ impl Metrics {
     /// How many tasks there are.
     pub fn tasks_remembered(&self, tasks: u64) {
         self.0.task_registry_size.set(tasks as i64);
+    }
+
+    /// A mirror has put so many documents of so many bytes to its target, and deleted so many.
+    pub fn mirrored(&self, copied: u64, deleted: u64, bytes: u64) {
+        self.0.migrated_documents.inc_by(copied);
+        self.0.removed_documents.inc_by(deleted);
+        self.0.migrated_bytes.inc_by(bytes);
+    }
+
+    /// A stale replica is equal to the fresh ones.
+    pub fn replica_healed(&self) {
+        self.0.healed_replicas.inc();
+    }
+
+    /// A mirror was given up.
+    pub fn mirror_failed(&self) {
+        self.0.failed_mirrors.inc();
+    }
+
+    /// A node came back without what these many replicas on it should hold.
+    pub fn returned_stale(&self, replicas: usize) {
+        self.0.returned_stale.inc_by(replicas as u64);
     }
 
     /// So many more nodes read back something else.

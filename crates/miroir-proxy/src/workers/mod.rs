@@ -3,16 +3,20 @@
 
 mod anti_entropy;
 mod drift;
+mod heal;
 mod health;
 mod jobs;
 mod led;
 mod prune;
+mod recovery;
 mod returned;
 
 pub use anti_entropy::compare_replicas;
 pub use drift::{catch_up_settings, check_settings};
+pub use heal::begin_healing;
 pub use health::watch_health;
 pub use jobs::do_jobs;
 pub use led::lead;
 pub use prune::prune_tasks;
+pub use recovery::examine_nodes;
 pub use returned::catch_up_nodes;
