@@ -122,7 +122,14 @@ impl Runner {
                         return ended;
                     }
                 }
-                step => self.take_step(&index, step, &facts).await,
+                step @ (Step::Drain(_)
+                | Step::Count(_)
+                | Step::Read { .. }
+                | Step::Fetch { .. }
+                | Step::Put(_)
+                | Step::Delete(_)
+                | Step::Await(_)
+                | Step::Fence) => self.take_step(&index, step, &facts).await,
             }
             self.note();
         }
