@@ -92,6 +92,7 @@ use catalog::Catalog;
 use drift::Drifted;
 use features::FeatureRegistry;
 use fleet::{Fleet, Nodes};
+use heal::Yielding;
 use lanes::{Lanes, Turn};
 use leftovers::Leftovers;
 use rules::RuleRegistry;
@@ -145,6 +146,7 @@ pub struct Cluster {
     webhooks: Webhooks,
     rules: RuleRegistry,
     drifted: Drifted,
+    yielding: Yielding,
     lanes: Lanes,
     rotation: AtomicUsize,
     /// Randomly keyed: what it makes of the rotation is as good as random.
@@ -189,6 +191,7 @@ impl Cluster {
             fleet,
             rules: RuleRegistry::load(store.clone()).await?,
             drifted: Drifted::default(),
+            yielding: Yielding::default(),
             registered: Notify::new(),
             returned: Notify::new(),
             marking: tokio::sync::Mutex::default(),

@@ -155,6 +155,7 @@ impl Cluster {
         fingerprint: u64,
         call: impl Fn(&[Share]) -> Call,
     ) -> Result<Joint, Error> {
+        self.yielding.client_is_there();
         let topology = self.topology();
         let mut views: Vec<View<'_>> = targets.iter().map(|target| self.view(&topology, target.index)).collect();
         let mut open: Vec<Vec<ShardId>> = targets.iter().map(|target| target.shards.clone()).collect();

@@ -195,6 +195,7 @@ impl Cluster {
         if changes_documents(change.kind) && !index.frozen.is_empty() {
             return Err(Error::Frozen { uid: index.uid.to_string(), nodes: index.frozen.clone() });
         }
+        self.yielding.client_is_there();
         // Before any node has seen it: nothing starts before it was enqueued.
         let at = OffsetDateTime::now_utc();
         let outcomes = join_all(change.parts.iter().map(|part| self.carry_out(part))).await;

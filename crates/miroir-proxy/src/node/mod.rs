@@ -26,8 +26,6 @@ pub struct Node {
     pub health: Health,
     load: Load,
     in_flight: AtomicUsize,
-    /// Of those, what clients wait for.
-    for_clients: AtomicUsize,
     /// One more than the number of the newest task that it is known to have; 0: none.
     tasks: AtomicU64,
     connections: Semaphore,
@@ -43,11 +41,6 @@ impl<'a> InFlight<'a> {
         count.fetch_add(1, Ordering::Relaxed);
         Self(count)
     }
-}
-
-/// Whether a client waits for the answer to this operation.
-fn is_for_clients(operation: &str) -> bool {
-    !operation.starts_with("replica_") && !matches!(operation, "health" | "version" | "tasks" | "settings_check")
 }
 
 impl Drop for InFlight<'_> {
@@ -71,7 +64,6 @@ impl Node {
             health,
             load: Load::new(half_life),
             in_flight: AtomicUsize::new(0),
-            for_clients: AtomicUsize::new(0),
             tasks: AtomicU64::new(0),
             connections: Semaphore::new(max_connections),
             client,
@@ -87,13 +79,12 @@ impl Node {
         let operation = call.operation;
         let is_read = operation == "search";
         let counted = InFlight::among(&self.in_flight);
-        let counted_for_clients = is_for_clients(operation).then(|| InFlight::among(&self.for_clients));
         let start = Instant::now();
         // Requests beyond the bound wait here; the semaphore is never closed.
         let connection = self.connections.acquire().await;
         let result = self.client.call(&self.member.address, call).await;
         drop(connection);
-        drop((counted, counted_for_clients));
+        drop(counted);
         let elapsed = start.elapsed();
         self.metrics.node_request(&self.member.id, operation, elapsed);
         match &result {
@@ -114,11 +105,6 @@ impl Node {
             }
         }
         result
-    }
-
-    /// Requests under way that clients wait for.
-    pub fn requests_of_clients(&self) -> usize {
-        self.for_clients.load(Ordering::Relaxed)
     }
 
     /// The newest task that the node is known to have; none: it is not known to have any.

@@ -3,13 +3,15 @@
 use miroir_core::digest::{Copied, Depth, TooMany};
 use miroir_core::mirror::{Paging, Taken};
 
+use super::super::heal::Yielding;
 use super::super::replica::{Failed, Replica};
 
 /// How often a listing is begun anew because documents moved under it.
 const RESTARTS: u32 = 5;
 
-/// List all documents of a replica into what `collect` makes. Returns it with the number of documents.
+/// List all documents of a replica into what `collect` makes, making way for clients. Returns it with the number of documents.
 pub(super) async fn list<T>(
+    yielding: &Yielding,
     replica: &Replica,
     depth: Depth,
     batch: u64,
@@ -20,7 +22,12 @@ pub(super) async fn list<T>(
         (collect(), Paging::default(), batch, 0, 0);
     while !paging.has_ended() {
         let window = paging.window(batch);
-        let page = match replica.page(window, depth).await {
+        let turn = yielding.turn().await;
+        let page = replica.page(window, depth).await;
+        if let Some(turn) = turn {
+            turn.rest().await;
+        }
+        let page = match page {
             Ok((page, _)) => page,
             Err(Failed::TooLarge(_)) if batch > 1 => {
                 batch /= 2;

@@ -139,7 +139,7 @@ impl Cluster {
     ) -> Result<BTreeMap<NodeId, Folded>, Failed> {
         let (now, batch) = (millis(OffsetDateTime::now_utc()), self.fingerprint_batch());
         let folds = replicas.iter().map(|(node, replica)| async move {
-            let folded = list(replica, depth, batch, Folded::default, |folded, document| {
+            let folded = list(&self.yielding, replica, depth, batch, Folded::default, |folded, document| {
                 folded.digest.add(document);
                 if document.version.is_expired(now) && folded.expired.len() < EXPIRED {
                     folded.expired.insert(document.id.clone());
@@ -164,7 +164,7 @@ impl Cluster {
         // Twice the limit: buckets may have grown since they were counted.
         let empty = || Listing::of(buckets.iter().copied(), LISTED * 2);
         let lists = replicas.iter().map(|(node, replica)| async move {
-            let listed = list(replica, depth, batch, empty, Listing::add).await?;
+            let listed = list(&self.yielding, replica, depth, batch, empty, Listing::add).await?;
             Ok::<_, Failed>((node.clone(), listed))
         });
         let listed = join_all(lists).await.into_iter().collect::<Result<Vec<_>, Failed>>()?;

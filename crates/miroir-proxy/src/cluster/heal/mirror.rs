@@ -20,10 +20,6 @@ use super::fence::Held;
 
 /// Before the store is asked again that could not be read.
 const STORE_PAUSE: Duration = Duration::from_millis(500);
-/// Clients' requests of this instance to a node, or searches that it has under way, above which a mirror waits.
-const BUSY: usize = 8;
-/// One such wait, and how many of them in a row.
-const YIELD: (Duration, u32) = (Duration::from_millis(10), 20);
 
 /// How a mirror ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,7 +156,7 @@ impl Runner {
     async fn take_step(&mut self, index: &Arc<Index>, step: Step, before: &Facts) {
         let writes = matches!(step, Step::Put(_) | Step::Delete(_));
         let event = match self.held.as_ref().map(Held::until) {
-            None => self.act(index, step).await,
+            None => self.make_way(index, step).await,
             Some(until) => match timeout_at(until, self.act(index, step)).await {
                 Ok(event) => event,
                 Err(_elapsed) => {
@@ -197,18 +193,15 @@ impl Runner {
             Step::Drain(node) => self.on(index, &node)?.drain().await.map(|()| Event::Drained).map_err(|e| (node, e)),
             Step::Count(node) => self.on(index, &node)?.count().await.map(Event::Counted).map_err(|e| (node, e)),
             Step::Read { node, window, depth } => {
-                self.yield_to_clients(&node).await;
                 let page = self.on(index, &node)?.page(window, depth).await;
                 let (documents, bytes) = page.map_err(|error| (node, error))?;
                 Ok(Event::Page(self.keep(documents), bytes))
             }
             Step::Fetch { node, ids } => {
-                self.yield_to_clients(&node).await;
                 let (documents, bytes) = self.on(index, &node)?.fetch(&ids).await.map_err(|error| (node, error))?;
                 Ok(Event::Fetched(self.keep(documents), bytes))
             }
             Step::Put(ids) => {
-                self.yield_to_clients(&target).await;
                 let documents: Vec<Bytes> = ids.iter().filter_map(|id| self.last.get(id).cloned()).collect();
                 let put = self.on(index, &target)?.put(documents).await;
                 put.map(Event::Accepted).map_err(|error| (target, error))
@@ -268,18 +261,21 @@ impl Runner {
         Event::Fenced
     }
 
-    /// Let clients go first, for a while.
-    async fn yield_to_clients(&self, node: &NodeId) {
-        if self.held.is_some() {
-            return;
-        }
-        for _ in 0..YIELD.1 {
-            let busy = self.cluster.node(node).is_some_and(|node| node.requests_of_clients() > BUSY);
-            if !busy {
-                return;
+    /// Do something, in a turn while clients are there. Nobody rests while writes are held.
+    async fn make_way(&mut self, index: &Arc<Index>, step: Step) -> Result<Event, (NodeId, Failed)> {
+        let cluster = self.cluster.clone();
+        let takes_turns = matches!(step, Step::Read { .. } | Step::Fetch { .. } | Step::Put(_) | Step::Delete(_));
+        let turn = if takes_turns && self.held.is_none() { cluster.yielding.turn().await } else { None };
+        let event = self.act(index, step).await;
+        if let Some(turn) = turn {
+            if let Ok(Event::Accepted(task)) = &event {
+                // What becomes of it is asked for by the machine.
+                let target = self.subject.target.clone();
+                let _ = self.on(index, &target)?.done(&[*task]).await;
             }
-            sleep(YIELD.0).await;
+            turn.rest().await;
         }
+        event
     }
 
     /// Both are equal: say so, if what was known then still holds. None: another round.

@@ -14,5 +14,7 @@ mod fence;
 mod machine;
 mod mirror;
 mod progress;
+mod yielding;
 
 pub use machine::Healing;
+pub use yielding::Yielding;

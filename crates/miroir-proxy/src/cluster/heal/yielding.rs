@@ -1,0 +1,88 @@
+//! What copies and compares replicas makes way for clients.
+//!
+//! While nobody asks for anything, mirrors work as fast as they can, several at once, and a node indexes what it was sent
+//! while the next documents are read. As soon as clients are there, all of it in this instance does one thing at a time
+//! together, waits for what it has sent to be indexed, and rests as long as it has worked.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+/// Clients that were not heard of for so long are not there.
+const GONE: Duration = Duration::from_millis(500);
+/// The longest rest.
+const REST: Duration = Duration::from_secs(2);
+
+/// Whether clients are there, and whose turn it is while they are.
+pub struct Yielding {
+    since: Instant,
+    /// Milliseconds since then at which a client was last heard of, and one more; 0: never.
+    heard: AtomicU64,
+    one: Semaphore,
+}
+
+impl Default for Yielding {
+    fn default() -> Self {
+        Self { since: Instant::now(), heard: AtomicU64::new(0), one: Semaphore::new(1) }
+    }
+}
+
+impl Yielding {
+    fn now(&self) -> u64 {
+        u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+    }
+
+    /// A client reads or writes.
+    pub fn client_is_there(&self) {
+        self.heard.store(self.now(), Ordering::Relaxed);
+    }
+
+    fn clients_are_there(&self) -> bool {
+        let heard = self.heard.load(Ordering::Relaxed);
+        heard > 0 && u128::from(self.now() - heard.min(self.now())) < GONE.as_millis()
+    }
+
+    /// The turn to do something while clients are there; none: they are not.
+    pub async fn turn(&self) -> Option<Turn<'_>> {
+        if !self.clients_are_there() {
+            return None;
+        }
+        // It is never closed.
+        let permit = self.one.acquire().await.ok()?;
+        Some(Turn { _permit: permit, begun: Instant::now() })
+    }
+}
+
+/// Nobody else does anything while it lasts.
+pub struct Turn<'a> {
+    _permit: SemaphorePermit<'a>,
+    begun: Instant,
+}
+
+impl Turn<'_> {
+    /// Rest for as long as it took.
+    pub async fn rest(self) {
+        tokio::time::sleep(self.begun.elapsed().min(REST)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn there_are_turns_only_while_clients_are_there() {
+        let yielding = Yielding::default();
+        assert!(yielding.turn().await.is_none());
+        yielding.client_is_there();
+        let turn = yielding.turn().await;
+        assert!(turn.is_some());
+        let second = tokio::time::timeout(Duration::from_millis(20), yielding.turn()).await;
+        assert!(second.is_err(), "one at a time");
+        drop(turn);
+        assert!(yielding.turn().await.is_some());
+        tokio::time::sleep(GONE + Duration::from_millis(5)).await;
+        assert!(yielding.turn().await.is_none());
+    }
+}
