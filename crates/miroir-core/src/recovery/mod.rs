@@ -9,7 +9,7 @@
 mod release;
 mod returned;
 
-pub use release::{Release, UnreadableRelease};
+pub use release::{OLDEST, Release, UnreadableRelease};
 pub use returned::{
     Expected, ExpectedIndex, Found, FoundIndex, Measure, Plan, PlanForIndex, Refused, Standing, Verdict, Why, check,
 };

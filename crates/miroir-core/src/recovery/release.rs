@@ -17,6 +17,10 @@ pub struct Release {
     pub patch: u32,
 }
 
+/// The oldest that does all that nodes are asked for: what facets and filters of an attribute are kept for is said
+/// attribute by attribute, and documents are fetched by lists of ids.
+pub const OLDEST: Release = Release { major: 1, minor: 15, patch: 0 };
+
 /// The text is no version.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("`{0}` is not a version of Meilisearch")]
