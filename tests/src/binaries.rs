@@ -23,6 +23,14 @@ pub fn devnode() -> Result<PathBuf> {
     built("miroir-devnode")
 }
 
+/// The operators' command line.
+///
+/// # Errors
+/// When it cannot be built.
+pub fn ctl() -> Result<PathBuf> {
+    built("miroir-ctl")
+}
+
 /// The Meilisearch server to test against instead of development nodes, when `MEILISEARCH_BIN` names one.
 pub fn meilisearch() -> Option<PathBuf> {
     std::env::var_os("MEILISEARCH_BIN").filter(|path| !path.is_empty()).map(PathBuf::from)

@@ -169,6 +169,11 @@ impl Catalog {
         same_name.or_else(|| self.by_physical(&before.physical))
     }
 
+    /// All indexes, also those whose creation is still under way, by the names that writes use.
+    pub fn all(&self) -> Vec<Arc<Index>> {
+        self.0.now().writers.values().cloned().collect()
+    }
+
     /// All indexes that reads know, by uid.
     pub fn ready(&self) -> Vec<Arc<Index>> {
         self.0.now().readers.values().cloned().collect()

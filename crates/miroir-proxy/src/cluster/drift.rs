@@ -279,7 +279,7 @@ impl Cluster {
     }
 
     /// The turn of an index, whatever its name is by now, and the index as the store has it. None: it is gone.
-    async fn turn_of(&self, physical: &IndexUid) -> Result<Option<(Turn, Arc<Index>)>, Error> {
+    pub(super) async fn turn_of(&self, physical: &IndexUid) -> Result<Option<(Turn, Arc<Index>)>, Error> {
         loop {
             let Some(known) = self.catalog.by_physical(physical) else { return Ok(None) };
             let turn = self.turn(&known.uid).await?;

@@ -18,7 +18,7 @@ use crate::node::Node;
 pub async fn topology(State(cluster): State<Shared>) -> Response {
     let topology = cluster.topology();
     let nodes: Vec<Value> =
-        cluster.nodes().values().map(|node| node_view(node, replicas_on(&topology, node, &cluster))).collect();
+        cluster.nodes().values().map(|node| node_view(node, replicas_on(&topology, node, &cluster), topology.draining.contains(&node.member.id))).collect();
     let shape = &topology.shape;
     let body = json!({
         "epoch": topology.epoch,
@@ -39,7 +39,7 @@ pub fn replicas_on(topology: &Topology, node: &Node, cluster: &Shared) -> usize 
     topology.replicas(cluster.config.shards).filter(|(_, holder)| *holder == id).count()
 }
 
-fn node_view(node: &Node, shard_replicas: usize) -> Value {
+fn node_view(node: &Node, shard_replicas: usize, draining: bool) -> Value {
     let report = node.health.report();
     json!({
         "id": node.member.id,
@@ -50,6 +50,7 @@ fn node_view(node: &Node, shard_replicas: usize) -> Value {
         "lastError": report.last_error,
         "version": report.version,
         "shardReplicas": shard_replicas,
+        "draining": draining,
     })
 }
 

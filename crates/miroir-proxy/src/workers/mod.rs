@@ -5,6 +5,7 @@ mod drift;
 mod health;
 mod jobs;
 mod led;
+mod membership;
 mod prune;
 mod returned;
 
@@ -12,5 +13,6 @@ pub use drift::{catch_up_settings, check_settings};
 pub use health::watch_health;
 pub use jobs::do_jobs;
 pub use led::lead;
+pub use membership::watch_membership;
 pub use prune::prune_tasks;
 pub use returned::catch_up_nodes;

@@ -2,7 +2,6 @@
 //! that they can join again.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use futures_util::future::join_all;
 use http::Method;
@@ -40,6 +39,8 @@ impl Rebalancing {
                 "a node that is no member any more keeps what it holds: empty it before it joins again"
             );
         }
+        let took = OffsetDateTime::now_utc() - record.started_at;
+        cluster.metrics.rebalanced(took.try_into().unwrap_or_default());
         tracing::info!(
             id = record.id, change = ?record.transition.change, canceled = ended.canceled,
             "a change of the cluster has ended"
@@ -55,7 +56,7 @@ impl Rebalancing {
             canceled: ended.canceled,
             moved: record.transition.progress().switched,
             documents: record.documents,
-            started_at: facts.started_at,
+            started_at: record.started_at,
             finished_at: facts.now,
         };
         let writes = LAST.put(LAST_KEY, &last);
@@ -95,7 +96,7 @@ impl Cluster {
 
     /// Delete our indexes on a node that is no member.
     async fn wipe(&self, member: &Member, record: &Record) -> Result<(), Error> {
-        let node = Arc::new(self.outsider(member));
+        let node = self.outsider(member);
         let timeout = self.write_timeout();
         let held = self.indexes_of(&node).await.map_err(|_| super::not_done(&member.id, "it does not answer"))?;
         let given = record.given.get(&member.id);

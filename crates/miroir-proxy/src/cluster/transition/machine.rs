@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use miroir_core::id::{Epoch, NodeId};
 use miroir_core::transition::{self, Effects, Facts as CoreFacts, Finished, Intent as CoreIntent, Replica, Waiting};
-use miroir_store::{Batch, Change, Table};
+use miroir_store::{Change, Table};
 use miroir_work::led::{Facts, Intent, Leadership, Machine, Next, NotActed, Step};
 
 use super::super::Cluster;

@@ -22,17 +22,17 @@ mod replace;
 mod save;
 mod status;
 
-pub use begin::Begun;
 pub use machine::Rebalancing;
 pub use replace::Replacing;
+pub use status::change_view;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use miroir_core::id::NodeId;
 use miroir_core::transition::Replica;
 use miroir_store::StoreError;
 use miroir_work::led;
-use std::collections::BTreeSet;
 
 use super::{Cluster, Error};
 
@@ -55,7 +55,7 @@ impl Cluster {
         Ok(found.map(|(operation, _)| operation.record.copying()).unwrap_or_default())
     }
 
-    /// What clients of nodes are to be told of the operation, if there is one.
+    /// Whether a change of the membership is under way.
     ///
     /// # Errors
     /// When the store cannot be read.

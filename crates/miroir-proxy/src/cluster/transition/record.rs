@@ -14,6 +14,9 @@ use time::OffsetDateTime;
 pub struct Record {
     /// Tells it from other changes, for operators.
     pub id: String,
+    /// When it was begun.
+    #[serde(with = "time::serde::rfc3339")]
+    pub started_at: OffsetDateTime,
     /// What core decides on.
     pub transition: transition::Record,
     /// Joining nodes that held all indexes when this epoch was acknowledged.
@@ -75,6 +78,7 @@ impl Record {
     pub fn new(transition: transition::Record) -> Self {
         Self {
             id: uuid::Uuid::now_v7().to_string(),
+            started_at: OffsetDateTime::now_utc(),
             transition,
             prepared: BTreeMap::new(),
             given: BTreeMap::new(),

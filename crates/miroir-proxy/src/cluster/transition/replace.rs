@@ -61,7 +61,8 @@ impl Cluster {
         if topology.shape.replication_factor.get() < 2 {
             return Vec::new();
         }
-        let away = self.nodes().values().filter_map(|node| {
+        let nodes = self.nodes();
+        let away = nodes.values().filter_map(|node| {
             let report = node.health.report();
             let since: std::time::Duration = (OffsetDateTime::now_utc() - report.since).try_into().ok()?;
             let away = report.state == NodeState::Failed && since >= after;

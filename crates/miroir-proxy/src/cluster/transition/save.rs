@@ -26,6 +26,7 @@ impl Rebalancing {
         cluster.hear_all().await?;
         let stale = StaleReplicas::in_store(&*cluster.store).await?;
         let documents = self.documents_switched(&record.transition, &next).await;
+        cluster.metrics.documents_migrated(documents);
         let quiet_at = self.quiet_at(&record.transition, &next, &stale);
         let mut step = Record {
             cleaned: left_to_note(record, &next),
