@@ -68,7 +68,7 @@ impl Cluster {
     pub(super) fn on_node(&self, index: &Arc<Index>, node: &NodeId) -> Result<OnNode, Failed> {
         let known = self.node(node).ok_or_else(|| Failed::Unanswered(format!("{node} is not a member")))?;
         let (short, long) = (self.read_timeout(), self.write_timeout());
-        Ok(OnNode { node: Arc::clone(known), index: index.clone(), short, long })
+        Ok(OnNode { node: known, index: index.clone(), short, long })
     }
 
     /// A replica of a shard.
