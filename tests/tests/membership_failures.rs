@@ -110,8 +110,9 @@ fn its_leader_is_killed_before_anything_is_copied() {
 
 #[test]
 fn its_leader_is_killed_while_documents_are_copied() {
-    let spoil =
-        |cluster: &Cluster, spare| cluster.faults(spare).spoil("POST", "/documents?", EVER, Fault::Answer(503, json!({})));
+    let spoil = |cluster: &Cluster, spare| {
+        cluster.faults(spare).spoil("POST", "/documents?", EVER, Fault::Answer(503, json!({})))
+    };
     killed(spoil, "copying", any_is("copying"));
 }
 
@@ -122,7 +123,10 @@ fn its_leader_is_killed_while_old_copies_are_deleted() {
 
 #[test]
 fn nodes_are_killed_while_documents_are_copied_from_and_to_them() {
-    let mut cluster = Cluster::builder().set("rebalancer.max_concurrent_migrations", json!(1)).set("write.node_timeout_ms", json!(3000)).start();
+    let mut cluster = Cluster::builder()
+        .set("rebalancer.max_concurrent_migrations", json!(1))
+        .set("write.node_timeout_ms", json!(3000))
+        .start();
     let documents = dataset::documents(4000, 13);
     let client = cluster.client();
     client.create("steady", "id");

@@ -79,7 +79,7 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
     faults.spoil("GET", "/version", 1, Fault::Answer(200, json!({ "pkgVersion": "1.12.3" })));
     unfit("runs Meilisearch 1.12.3, and 1.15.0 is the oldest that will do");
     faults.spoil("GET", "/version", 1, Fault::Answer(200, json!({ "pkgVersion": "nonsense" })));
-    unfit("`nonsense` is not a version");
+    unfit("the node's version cannot be read: nonsense");
     faults.spoil("GET", "/version", 1, Fault::Answer(403, json!({ "code": "invalid_api_key" })));
     unfit("`node_master_key`");
     let own = cluster.node_client(spare);
@@ -106,7 +106,7 @@ fn bad_input_names_the_field() {
         ("groups", json!({}), "Missing field `nodes`."),
         ("groups", json!({ "nodes": 1 }), "Invalid value at `.nodes`: expected an array"),
         ("groups", json!({ "nodes": [1] }), "Invalid value at `.nodes[0]`: expected an object"),
-        ("groups", json!({ "nodes": [{ "id": "a" }] }), "Missing field `.nodes[0].address`."),
+        ("groups", json!({ "nodes": [{ "id": "a" }] }), "Missing field `nodes[0].address`."),
         ("groups", json!({ "nodes": [{ "id": "a", "address": url, "x": 1 }] }), "Unknown field `.nodes[0].x`"),
         ("groups", json!({ "replicaGroup": -1, "nodes": [] }), "Invalid value at `.replicaGroup`"),
     ];
@@ -121,7 +121,11 @@ fn bad_input_names_the_field() {
 
 /// A cluster of three nodes with documents, and a fourth one.
 fn growing() -> (Cluster, usize, Ledger) {
-    let mut cluster = Cluster::builder().faults().set("rebalancer.max_concurrent_migrations", json!(1)).start();
+    let mut cluster = Cluster::builder()
+        .faults()
+        .set("rebalancer.max_concurrent_migrations", json!(1))
+        .set("write.node_timeout_ms", json!(2000))
+        .start();
     let documents = dataset::documents(1500, 5);
     let client = cluster.client();
     client.create("steady", "id");

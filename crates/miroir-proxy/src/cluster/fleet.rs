@@ -83,10 +83,12 @@ impl Fleet {
         make: impl Fn(&Member) -> Node + Send + Sync + 'static,
     ) -> Result<Self, StoreError> {
         let in_use = Arc::new(InUse::default());
-        let first = Arc::new(Topology::new(configured.clone()));
+        // What nobody acts on must not be kept: it would seem to be in use for ever.
+        let first = configured.clone();
         let (using, nodes) = (in_use.clone(), Mutex::new(Arc::new(Nodes::new())));
         let acting = move |records: &Records<Arc<Topology>>| {
-            let topology = records.get(KEY).map_or_else(|| first.clone(), |record| record.value.clone());
+            let topology =
+                records.get(KEY).map_or_else(|| Arc::new(Topology::new(first.clone())), |record| record.value.clone());
             using.begin(&topology);
             let mut nodes = nodes.lock().unwrap_or_else(PoisonError::into_inner);
             *nodes = Arc::new(nodes_of(&topology, &nodes, &make));

@@ -17,8 +17,13 @@ use crate::node::Node;
 
 pub async fn topology(State(cluster): State<Shared>) -> Response {
     let topology = cluster.topology();
-    let nodes: Vec<Value> =
-        cluster.nodes().values().map(|node| node_view(node, replicas_on(&topology, node, &cluster), topology.draining.contains(&node.member.id))).collect();
+    let nodes: Vec<Value> = cluster
+        .nodes()
+        .values()
+        .map(|node| {
+            node_view(node, replicas_on(&topology, node, &cluster), topology.draining.contains(&node.member.id))
+        })
+        .collect();
     let shape = &topology.shape;
     let body = json!({
         "epoch": topology.epoch,

@@ -40,7 +40,15 @@ impl Call {
 
     /// A request of any method without a body.
     pub fn bare(operation: &'static str, method: Method, path: impl Into<String>, timeout: Duration) -> Self {
-        Self { operation, method, path: path.into(), body: Chunks::default(), content_type: None, timeout, max_reply: None }
+        Self {
+            operation,
+            method,
+            path: path.into(),
+            body: Chunks::default(),
+            content_type: None,
+            timeout,
+            max_reply: None,
+        }
     }
 
     /// A request with a JSON body.

@@ -50,13 +50,8 @@ impl OnNode {
     pub async fn counts(&self) -> Result<BTreeMap<ShardId, u64>, Failed> {
         // Without a filter and without hits: a distinct attribute takes no document out of the counts then.
         let body = json!({ "limit": 0, "facets": [SHARD_FIELD] });
-        let call = Call::json(
-            "replica_count",
-            Method::POST,
-            self.path("/search"),
-            body.to_string().into_bytes(),
-            self.short,
-        );
+        let call =
+            Call::json("replica_count", Method::POST, self.path("/search"), body.to_string().into_bytes(), self.short);
         let reply = self.ask(call).await?;
         let told: Distribution = serde_json::from_slice(&reply.body).map_err(unreadable)?;
         let of_shards = told.facet_distribution.into_iter().filter(|(facet, _)| facet == SHARD_FIELD);

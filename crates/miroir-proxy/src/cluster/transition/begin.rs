@@ -83,9 +83,10 @@ impl Cluster {
     }
 
     async fn look_before(&self, topology: &Topology, change: &Change) -> Looked {
-        let looks = change.joining().iter().map(|member| async move {
-            Some((member.id.clone(), self.look_at_newcomer(member).await.err()?))
-        });
+        let looks = change
+            .joining()
+            .iter()
+            .map(|member| async move { Some((member.id.clone(), self.look_at_newcomer(member).await.err()?)) });
         let leaving: Vec<NodeId> = match change {
             Change::Drain { node } | Change::RemoveNode { node } => vec![node.clone()],
             Change::RemoveGroup { group } => {
@@ -113,9 +114,8 @@ impl Cluster {
                 other != node && self.is_live(other) && !stale.contains(&(shard, other.clone()))
             };
             let held = topology.replicas(index.shards).filter(|(_, holder)| *holder == node).map(|(shard, _)| shard);
-            held.into_iter().find(|shard| {
-                !topology.writers(index.shards, *shard).into_iter().any(|other| holds(*shard, other))
-            })
+            held.into_iter()
+                .find(|shard| !topology.writers(index.shards, *shard).into_iter().any(|other| holds(*shard, other)))
         })
     }
 }

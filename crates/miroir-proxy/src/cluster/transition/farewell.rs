@@ -54,7 +54,7 @@ impl Rebalancing {
             id: record.id.clone(),
             change: record.transition.change.clone(),
             canceled: ended.canceled,
-            moved: record.transition.progress().switched,
+            moved: record.moved,
             documents: record.documents,
             started_at: record.started_at,
             finished_at: facts.now,

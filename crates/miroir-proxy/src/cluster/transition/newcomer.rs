@@ -62,7 +62,8 @@ impl Cluster {
         let silent = |silent: Silent| silent.refuses(member);
         let version: Version = self.ask_outsider(&node, "version", "/version").await.map_err(silent)?;
         let found = self.indexes_of(&node).await.map_err(silent)?;
-        let indexes = self.catalog.all().iter().map(|index| (index.physical.clone(), ExpectedIndex::default())).collect();
+        let indexes =
+            self.catalog.all().iter().map(|index| (index.physical.clone(), ExpectedIndex::default())).collect();
         let expected = Expected { oldest: OLDEST, newest_task: None, indexes, given_up: BTreeSet::new() };
         let named = found.into_iter().filter_map(|index| Some((index.uid.parse().ok()?, FoundIndex::default())));
         let indexes: BTreeMap<IndexUid, FoundIndex> = named.collect();

@@ -81,11 +81,7 @@ impl Cluster {
         Ok(made.into_iter().map(|(physical, _)| physical).collect())
     }
 
-    async fn give_index(
-        &self,
-        node: &Arc<Node>,
-        index: Arc<Index>,
-    ) -> Result<Option<(IndexUid, Vec<u64>)>, Error> {
+    async fn give_index(&self, node: &Arc<Node>, index: Arc<Index>) -> Result<Option<(IndexUid, Vec<u64>)>, Error> {
         let Some((_turn, index)) = self.turn_of(&index.physical).await? else { return Ok(None) };
         Ok(match self.make_index(node, &index).await? {
             Made::Told(tasks) => Some((index.physical.clone(), tasks)),

@@ -31,6 +31,9 @@ pub struct Record {
     /// What was sent to replicas that were given up since may arrive until then.
     #[serde(with = "time::serde::rfc3339::option", default)]
     pub quiet_at: Option<OffsetDateTime>,
+    /// Replicas that were switched to, or that were given up where enough others are left.
+    #[serde(default)]
+    pub moved: usize,
     /// Documents on the replicas that were switched to.
     #[serde(default)]
     pub documents: u64,
@@ -84,6 +87,7 @@ impl Record {
             given: BTreeMap::new(),
             cleaned: BTreeSet::new(),
             quiet_at: None,
+            moved: 0,
             documents: 0,
             ended: None,
         }

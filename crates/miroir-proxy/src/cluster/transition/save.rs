@@ -1,9 +1,10 @@
 //! A step is written down: the record, the topology and the list of stale replicas in one commit.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use miroir_core::id::{NodeId, ShardId};
-use miroir_core::transition::{self, Effects, Finished, MoveState, Phase, Replica};
+use miroir_core::topology::Member;
+use miroir_core::transition::{self, Effects, Finished, Move, MoveState, Phase, Replica};
 use miroir_store::{Batch, Records, Write};
 use miroir_work::led::Next;
 use time::OffsetDateTime;
@@ -25,11 +26,14 @@ impl Rebalancing {
         let cluster = &self.cluster;
         cluster.hear_all().await?;
         let stale = StaleReplicas::in_store(&*cluster.store).await?;
-        let documents = self.documents_switched(&record.transition, &next).await;
+        let switched = switched(&record.transition, &next);
+        let targets: Vec<Replica> = switched.iter().filter_map(|moving| moving.target()).collect();
+        let (moved, documents) = (switched.len(), cluster.documents_on(&targets).await);
         cluster.metrics.documents_migrated(documents);
         let quiet_at = self.quiet_at(&record.transition, &next, &stale);
         let mut step = Record {
             cleaned: left_to_note(record, &next),
+            moved: record.moved + moved,
             documents: record.documents.saturating_add(documents),
             quiet_at: record.quiet_at.max(quiet_at),
             transition: next,
@@ -58,8 +62,9 @@ impl Rebalancing {
         let cluster = &self.cluster;
         let (before, _) = fleet::stored(&*cluster.store).await?;
         let known = before.shape.members.iter().chain(record.transition.change.joining());
-        let mut gone: Vec<_> = known.filter(|member| finished.gone.contains(&member.id)).cloned().collect();
-        gone.dedup_by(|a, b| a.id == b.id);
+        let gone = known.filter(|member| finished.gone.contains(&member.id));
+        let gone: BTreeMap<&NodeId, &Member> = gone.map(|member| (&member.id, member)).collect();
+        let gone = gone.into_values().cloned().collect();
         let mut writes = Vec::new();
         for (key, stale) in StaleReplicas::in_store(&*cluster.store).await? {
             let left: OfIndex =
@@ -82,26 +87,17 @@ impl Rebalancing {
         next: &transition::Record,
         stale: &Records<OfIndex>,
     ) -> Option<OffsetDateTime> {
-        let stale = |replica: Option<Replica>| replica.is_some_and(|replica| is_stale(stale, &replica.node, replica.shard));
+        let stale =
+            |replica: Option<Replica>| replica.is_some_and(|replica| is_stale(stale, &replica.node, replica.shard));
         let given_up = before.moves.iter().zip(&next.moves).filter(|(old, new)| old.state != new.state);
         let mut given_up = given_up.filter(|(old, new)| match new.state {
             MoveState::Abandoned => old.state == MoveState::Copying,
             MoveState::Left => stale(new.source()),
-            MoveState::Planned
-            | MoveState::Waiting
-            | MoveState::Copying
-            | MoveState::Switched
-            | MoveState::Cleaned => false,
+            MoveState::Planned | MoveState::Waiting | MoveState::Copying | MoveState::Switched | MoveState::Cleaned => {
+                false
+            }
         });
         given_up.next().map(|_| OffsetDateTime::now_utc() + self.cluster.write_timeout())
-    }
-
-    /// Documents on the replicas that are switched to with this step, as far as nodes tell.
-    async fn documents_switched(&self, before: &transition::Record, next: &transition::Record) -> u64 {
-        let moved = before.moves.iter().zip(&next.moves);
-        let moved = moved.filter(|(old, new)| old.state != new.state && new.state == MoveState::Switched);
-        let targets: Vec<Replica> = moved.filter_map(|(_, new)| new.target()).collect();
-        self.cluster.documents_on(&targets).await
     }
 }
 
@@ -148,6 +144,13 @@ fn follow(
 
 fn is_stale(records: &Records<OfIndex>, node: &NodeId, shard: ShardId) -> bool {
     records.values().flat_map(|record| &record.value).any(|stale| stale.shard == shard && stale.node == *node)
+}
+
+/// The moves that are switched with this step.
+fn switched<'a>(before: &transition::Record, next: &'a transition::Record) -> Vec<&'a Move> {
+    let moves = before.moves.iter().zip(&next.moves);
+    let moves = moves.filter(|(old, new)| old.state != new.state && new.state == MoveState::Switched);
+    moves.map(|(_, new)| new).collect()
 }
 
 /// What was deleted and core has not taken note of.

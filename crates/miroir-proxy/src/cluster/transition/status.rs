@@ -57,7 +57,7 @@ impl Cluster {
             "epoch": seen.topology.epoch,
             "acknowledged": seen.acknowledged,
             "waitsFor": waits_for(&machine, record, &seen, intent),
-            "replicas": transition.progress(),
+            "replicas": replicas_view(record),
             "documents": record.documents,
             "moves": moves,
             "startedAt": started_at.format(&Rfc3339).unwrap_or_default(),
@@ -83,6 +83,18 @@ impl Cluster {
         let of_shards = indexes.iter().filter(|index| index.shards == replica.shards);
         of_shards.filter(|index| self.stale.of(&index.physical).contains(&key)).count()
     }
+}
+
+/// How far it has come, in replicas.
+fn replicas_view(record: &Record) -> Value {
+    let progress = record.transition.progress();
+    json!({
+        "total": progress.total,
+        "waiting": progress.waiting,
+        "copying": progress.copying,
+        "switched": record.moved,
+        "abandoned": progress.total.saturating_sub(progress.waiting + progress.copying + record.moved),
+    })
 }
 
 fn is_under_way(state: MoveState) -> bool {
