@@ -1,5 +1,7 @@
 //! `/_miroir`: what operators ask.
 
+use std::sync::Arc;
+
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -17,13 +19,12 @@ use crate::node::Node;
 
 pub async fn topology(State(cluster): State<Shared>) -> Response {
     let topology = cluster.topology();
-    let nodes: Vec<Value> = cluster
-        .nodes()
-        .values()
-        .map(|node| {
-            node_view(node, replicas_on(&topology, node, &cluster), topology.draining.contains(&node.member.id))
-        })
-        .collect();
+    let view = |node: &Arc<Node>| {
+        let mut view = node_view(node, replicas_on(&topology, node, &cluster));
+        view["draining"] = topology.draining.contains(&node.member.id).into();
+        view
+    };
+    let nodes: Vec<Value> = cluster.nodes().values().map(view).collect();
     let shape = &topology.shape;
     let body = json!({
         "epoch": topology.epoch,
@@ -44,7 +45,7 @@ pub fn replicas_on(topology: &Topology, node: &Node, cluster: &Shared) -> usize 
     topology.replicas(cluster.config.shards).filter(|(_, holder)| *holder == id).count()
 }
 
-fn node_view(node: &Node, shard_replicas: usize, draining: bool) -> Value {
+fn node_view(node: &Node, shard_replicas: usize) -> Value {
     let report = node.health.report();
     json!({
         "id": node.member.id,
@@ -55,7 +56,6 @@ fn node_view(node: &Node, shard_replicas: usize, draining: bool) -> Value {
         "lastError": report.last_error,
         "version": report.version,
         "shardReplicas": shard_replicas,
-        "draining": draining,
     })
 }
 

@@ -99,7 +99,6 @@ struct Inner {
     queue_depth: Family<JobTypeLabels, Gauge>,
     leader: Family<ScopeLabels, Gauge>,
     rebalance_in_progress: Gauge,
-    rebalance_documents: Counter,
     rebalance_duration: Histogram,
     settings_mismatches: Counter,
     settings_repairs: Counter,
@@ -136,7 +135,6 @@ impl Default for Metrics {
             queue_depth: Family::default(),
             leader: Family::default(),
             rebalance_in_progress: Gauge::default(),
-            rebalance_documents: Counter::default(),
             rebalance_duration: Histogram::new(MOVE_BUCKETS),
             settings_mismatches: Counter::default(),
             settings_repairs: Counter::default(),
@@ -174,9 +172,8 @@ impl Inner {
         r.register("scatter_retries", "Node requests repeated on another replica", self.scatter_retries.clone());
         r.register("ingest_bytes_in_flight", "Bytes of document bodies held", self.ingest_bytes.clone());
         r.register("background_queue_depth", "Jobs that are not done", self.queue_depth.clone());
-        let (under_way, documents) = (self.rebalance_in_progress.clone(), self.rebalance_documents.clone());
+        let under_way = self.rebalance_in_progress.clone();
         r.register("rebalance_in_progress", "1 while a change of the membership is under way", under_way);
-        r.register("rebalance_documents_migrated", "Documents of replicas that were switched to", documents);
         let took = self.rebalance_duration.clone();
         r.register("rebalance_duration_seconds", "From the beginning to the end of a change of the membership", took);
         let (mismatch, repair) = (self.settings_mismatches.clone(), self.settings_repairs.clone());
@@ -286,11 +283,6 @@ impl Metrics {
     /// Whether a change of the membership is under way.
     pub fn rebalancing(&self, under_way: bool) {
         self.0.rebalance_in_progress.set(i64::from(under_way));
-    }
-
-    /// Reads were switched to replicas of so many documents.
-    pub fn documents_migrated(&self, documents: u64) {
-        self.0.rebalance_documents.inc_by(documents);
     }
 
     /// A change of the membership that this instance led has ended.

@@ -98,7 +98,7 @@ impl Cluster {
     async fn wipe(&self, member: &Member, record: &Record) -> Result<(), Error> {
         let node = self.outsider(member);
         let timeout = self.write_timeout();
-        let held = self.indexes_of(&node).await.map_err(|_| super::not_done(&member.id, "it does not answer"))?;
+        let held = self.list_indexes(&node).await.map_err(|_| super::not_done(&member.id, "it does not answer"))?;
         let given = record.given.get(&member.id);
         // Who never was a member may hold others' indexes of the names that ours have got since.
         let was_member = record.transition.phase == Phase::Moving;

@@ -61,7 +61,7 @@ impl Cluster {
         let node = self.outsider(member);
         let silent = |silent: Silent| silent.refuses(member);
         let version: Version = self.ask_outsider(&node, "version", "/version").await.map_err(silent)?;
-        let found = self.indexes_of(&node).await.map_err(silent)?;
+        let found = self.list_indexes(&node).await.map_err(silent)?;
         let indexes =
             self.catalog.all().iter().map(|index| (index.physical.clone(), ExpectedIndex::default())).collect();
         let expected = Expected { oldest: OLDEST, newest_task: None, indexes, given_up: BTreeSet::new() };
@@ -72,7 +72,7 @@ impl Cluster {
     }
 
     /// All indexes of a node.
-    pub(super) async fn indexes_of(&self, node: &Arc<Node>) -> Result<Vec<IndexOfNode>, Silent> {
+    pub(super) async fn list_indexes(&self, node: &Arc<Node>) -> Result<Vec<IndexOfNode>, Silent> {
         let mut found = Vec::new();
         for page in 0..PAGES {
             let path = format!("/indexes?limit={PAGE}&offset={}", page * PAGE);

@@ -70,7 +70,7 @@ impl Cluster {
     async fn give_indexes(&self, member: &Member) -> Result<BTreeSet<IndexUid>, Error> {
         let id = &member.id;
         let node = self.node(id).unwrap_or_else(|| self.outsider(member));
-        let held = self.indexes_of(&node).await.map_err(|_| not_done(id, "it does not list its indexes"))?;
+        let held = self.list_indexes(&node).await.map_err(|_| not_done(id, "it does not list its indexes"))?;
         let held: BTreeSet<String> = held.into_iter().map(|index| index.uid).collect();
         let lacking = self.catalog.all().into_iter().filter(|index| !held.contains(index.physical.as_str()));
         let made = stream::iter(lacking).map(|index| self.give_index(&node, index)).buffer_unordered(AT_ONCE);

@@ -29,7 +29,6 @@ impl Rebalancing {
         let switched = switched(&record.transition, &next);
         let targets: Vec<Replica> = switched.iter().filter_map(|moving| moving.target()).collect();
         let (moved, documents) = (switched.len(), cluster.documents_on(&targets).await);
-        cluster.metrics.documents_migrated(documents);
         let quiet_at = self.quiet_at(&record.transition, &next, &stale);
         let mut step = Record {
             cleaned: left_to_note(record, &next),
