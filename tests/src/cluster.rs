@@ -285,6 +285,11 @@ impl Cluster {
         self.nodes[node].restart();
     }
 
+    /// One of the nodes, to do something with its disk.
+    pub fn node(&self, node: usize) -> &Node {
+        &self.nodes[node]
+    }
+
     /// The orchestrator's process number; 0 while it is not running.
     pub fn proxy_pid(&self) -> u32 {
         self.instances[0].pid()

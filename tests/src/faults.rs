@@ -3,6 +3,7 @@
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -19,6 +20,10 @@ pub enum Fault {
     Swallow,
     /// The node gets this in place of the body.
     Replace(Value),
+    /// The node sees it only after a while.
+    Delay(Duration),
+    /// The node answers, and the body trickles in, taking so long altogether.
+    Trickle(Duration),
 }
 
 #[derive(Clone, Debug)]
@@ -73,7 +78,7 @@ impl Faults {
         self.rules.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Spoil the next requests of this method whose path and query contain this text, so many times.
+    /// Spoil the next requests of this method (of any, where it is empty) whose path and query contain this text, so many times.
     pub fn spoil(&self, method: &str, path: &str, times: usize, fault: Fault) {
         self.rules().rules.push(Rule { method: method.into(), path: path.into(), left: times, fault });
     }
@@ -98,7 +103,9 @@ impl Faults {
 impl Rules {
     fn strike(&mut self, method: &str, path: &str) -> Option<Fault> {
         self.seen.push(format!("{method} {path}"));
-        let fits = |rule: &&mut Rule| rule.left > 0 && rule.method == method && path.contains(&rule.path);
+        let fits = |rule: &&mut Rule| {
+            rule.left > 0 && (rule.method.is_empty() || rule.method == method) && path.contains(&rule.path)
+        };
         let rule = self.rules.iter_mut().find(fits)?;
         rule.left -= 1;
         self.struck += 1;
@@ -119,8 +126,13 @@ fn relay(client: TcpStream, node: &str, rules: &Mutex<Rules>) -> io::Result<()> 
     let mut reader = BufReader::new(client);
     while let Some(asked) = read(&mut reader)? {
         let fault = rules.lock().unwrap_or_else(PoisonError::into_inner).strike(&asked.method, &asked.path);
+        let slow = if let Some(Fault::Trickle(within)) = &fault { Some(*within) } else { None };
         let answer = match fault {
-            None => forward(node, &asked, &asked.body)?,
+            Some(Fault::Delay(pause)) => {
+                std::thread::sleep(pause);
+                forward(node, &asked, &asked.body)?
+            }
+            None | Some(Fault::Trickle(_)) => forward(node, &asked, &asked.body)?,
             Some(Fault::Replace(body)) => forward(node, &asked, body.to_string().as_bytes())?,
             Some(Fault::Answer(status, body)) => {
                 let headers = vec![("content-type".into(), "application/json".into())];
@@ -135,7 +147,20 @@ fn relay(client: TcpStream, node: &str, rules: &Mutex<Rules>) -> io::Result<()> 
             answer.status,
             answer.body.len()
         );
-        writer.write_all(&[head.as_bytes(), answer.body.as_slice()].concat())?;
+        match slow {
+            None => writer.write_all(&[head.as_bytes(), answer.body.as_slice()].concat())?,
+            Some(within) => trickle(&mut writer, head.as_bytes(), &answer.body, within)?,
+        }
+    }
+    Ok(())
+}
+
+/// In ten pieces.
+fn trickle(writer: &mut impl Write, head: &[u8], body: &[u8], within: Duration) -> io::Result<()> {
+    writer.write_all(head)?;
+    for piece in body.chunks((body.len() / 10).max(1)) {
+        std::thread::sleep(within / 10);
+        writer.write_all(piece)?;
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ pub mod binaries;
 pub mod client;
 pub mod cluster;
 pub mod config;
+pub mod ctl;
 pub mod dataset;
 pub mod differential;
 pub mod disk;

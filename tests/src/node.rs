@@ -147,6 +147,33 @@ impl Node {
         self.process = None;
     }
 
+    /// Loses its disk; it has to be killed.
+    ///
+    /// # Panics
+    /// When the files cannot be removed.
+    pub fn wipe(&self) {
+        assert!(self.process.is_none(), "{} is running", self.name);
+        std::fs::remove_dir_all(self.directory.join("data")).unwrap_or_else(|error| panic!("{}: {error}", self.name));
+    }
+
+    /// Keeps a copy of its disk as it is; it has to be killed.
+    ///
+    /// # Panics
+    /// When the files cannot be copied.
+    pub fn keep_disk(&self) {
+        assert!(self.process.is_none(), "{} is running", self.name);
+        copy(&self.directory.join("data"), &self.directory.join("kept"));
+    }
+
+    /// Gets the disk back that was kept; it has to be killed.
+    ///
+    /// # Panics
+    /// When the files cannot be copied.
+    pub fn restore_disk(&self) {
+        self.wipe();
+        copy(&self.directory.join("kept"), &self.directory.join("data"));
+    }
+
     /// SIGSTOP: connections are accepted, nothing is answered.
     ///
     /// # Panics
@@ -163,5 +190,20 @@ impl Node {
         self.kill();
         self.launch().unwrap_or_else(|error| panic!("{}: {error:#}", self.name));
         self.client().healthy(START_BOUND);
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    let entries = std::fs::read_dir(from).and_then(|entries| {
+        std::fs::create_dir_all(to)?;
+        entries.collect::<std::io::Result<Vec<_>>>()
+    });
+    for entry in entries.unwrap_or_else(|error| panic!("{}: {error}", from.display())) {
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() {
+            copy(&from, &to);
+        } else {
+            std::fs::copy(&from, &to).map(drop).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
+        }
     }
 }

@@ -136,7 +136,8 @@ fn stale_on(cluster: &Cluster, node: &str) -> usize {
 
 #[test]
 fn one_lost_node_of_three_costs_neither_reads_nor_writes() {
-    let mut cluster = Cluster::builder().nodes(3).rf(2).start();
+    let unhealed = ("rebalancer.auto_rebalance_on_recovery", json!(false));
+    let mut cluster = Cluster::builder().nodes(3).rf(2).set(unhealed.0, unhealed.1).start();
     let client = cluster.client();
     prepare(&client);
     let mut accepted = kill_in_traffic(&mut cluster, 1);

@@ -103,7 +103,7 @@ fn metrics_have_their_names_on_a_port_of_their_own() {
     assert_eq!(value("miroir_stale_replicas"), Some(0.0));
     assert!(value("miroir_scatter_fan_out_size_count").is_some_and(|count| count >= 1.0));
     assert!(metrics.text.contains("/indexes/{uid}/search"), "the route, not the path, is the label");
-    assert!(!metrics.text.contains("/indexes/measured"), "a client's names are not labels");
+    assert!(!metrics.text.contains("/indexes/measured"), "a client's paths are not labels");
 }
 
 #[test]

@@ -1,8 +1,14 @@
 //! Settling: what a task's node tasks amount to.
 //!
-//! A task succeeds when every shard it touches succeeded on at least one replica; replicas that failed, or whose node is
-//! gone before it said what became of its part, become stale. It is not settled before every live node has finished:
+//! A task succeeds when every shard it touches succeeded on at least one fresh replica; replicas that failed, or whose node
+//! is gone before it said what became of its part, become stale. It is not settled before every live node has finished:
 //! whoever reads after the task succeeded finds what it did, whichever replica answers.
+//!
+//! What a stale replica has done does not count as long as a fresh one has a say: it would make stale the last one that
+//! holds everything. Nodes put tasks together as they like, and a task that fails for its documents may take others with
+//! it on one node and not on another.
+//!
+//! Invariant: a shard that had a fresh replica has one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,8 +44,13 @@ enum Part {
     Pending,
 }
 
-/// Weigh the node tasks. `is_down` says that a node does not answer and should not be waited for.
-pub fn settle(node_tasks: &[NodeTask], is_down: impl Fn(&NodeId) -> bool) -> Settlement {
+/// Weigh the node tasks. `is_down` says that a node does not answer and should not be waited for, `is_fresh` that a
+/// replica holds every write before this task's.
+pub fn settle(
+    node_tasks: &[NodeTask],
+    is_down: impl Fn(&NodeId) -> bool,
+    is_fresh: impl Fn(ShardId, &NodeId) -> bool,
+) -> Settlement {
     let part = |task: &NodeTask| match task.status {
         TaskStatus::Succeeded => Part::Succeeded,
         TaskStatus::Failed | TaskStatus::Canceled => Part::Failed,
@@ -62,7 +73,7 @@ pub fn settle(node_tasks: &[NodeTask], is_down: impl Fn(&NodeId) -> bool) -> Set
             }
         }
     }
-    conclude(node_tasks, &by_shard)
+    conclude(node_tasks, &by_shard, is_fresh)
 }
 
 fn unfinished(node_tasks: &[NodeTask]) -> Settlement {
@@ -70,20 +81,25 @@ fn unfinished(node_tasks: &[NodeTask]) -> Settlement {
     if begun { Settlement::Processing } else { Settlement::Enqueued }
 }
 
-fn conclude(node_tasks: &[NodeTask], by_shard: &BTreeMap<Option<ShardId>, BTreeMap<&NodeId, Part>>) -> Settlement {
+fn conclude(
+    node_tasks: &[NodeTask],
+    by_shard: &BTreeMap<Option<ShardId>, BTreeMap<&NodeId, Part>>,
+    is_fresh: impl Fn(ShardId, &NodeId) -> bool,
+) -> Settlement {
     let mut stale: BTreeMap<NodeId, BTreeSet<ShardId>> = BTreeMap::new();
     let mut failed = false;
     for (shard, parts) in by_shard {
-        let has = |wanted: Part| parts.values().any(|part| *part == wanted);
-        if !has(Part::Succeeded) {
-            if has(Part::Unknown) {
-                // Only a node that does not answer can tell.
-                return Settlement::Processing;
-            }
-            failed = true;
-            continue;
+        let fresh = |node: &NodeId| shard.is_none_or(|shard| is_fresh(shard, node));
+        let nobody_fresh = !parts.keys().any(|node| fresh(node));
+        let is_trusted = |node: &NodeId| nobody_fresh || fresh(node);
+        let has = |wanted: Part| parts.iter().any(|(node, part)| *part == wanted && is_trusted(node));
+        let succeeded = has(Part::Succeeded);
+        if !succeeded && has(Part::Unknown) {
+            // Only a node that does not answer can tell.
+            return Settlement::Processing;
         }
-        for (node, _) in parts.iter().filter(|(_, part)| **part != Part::Succeeded) {
+        failed |= !succeeded;
+        for (node, _) in parts.iter().filter(|(_, part)| (**part == Part::Succeeded) != succeeded) {
             stale.entry((*node).clone()).or_default().extend(*shard);
         }
     }
@@ -121,17 +137,21 @@ mod tests {
         false
     }
 
+    fn all(_: ShardId, _: &NodeId) -> bool {
+        true
+    }
+
     #[test]
     fn waits_for_every_live_node() {
         let tasks = [node_task("a", &[0], TaskStatus::Succeeded), node_task("b", &[0], TaskStatus::Enqueued)];
-        assert_eq!(settle(&tasks, nobody), Settlement::Processing);
-        assert_eq!(settle(&tasks[1..], nobody), Settlement::Enqueued);
+        assert_eq!(settle(&tasks, nobody, all), Settlement::Processing);
+        assert_eq!(settle(&tasks[1..], nobody, all), Settlement::Enqueued);
     }
 
     #[test]
     fn a_node_that_is_gone_becomes_stale_when_another_did_its_part() {
         let tasks = [node_task("a", &[0, 1], TaskStatus::Succeeded), node_task("b", &[0], TaskStatus::Enqueued)];
-        let settled = settle(&tasks, |node| node.as_str() == "b");
+        let settled = settle(&tasks, |node| node.as_str() == "b", all);
         let stale = vec![(NodeId::new("b"), BTreeSet::from([ShardId(0)]))];
         assert_eq!(settled, Settlement::Final { status: TaskStatus::Succeeded, error: None, stale });
     }
@@ -139,13 +159,13 @@ mod tests {
     #[test]
     fn a_node_that_alone_knows_is_waited_for() {
         let tasks = [node_task("a", &[0], TaskStatus::Succeeded), node_task("b", &[1], TaskStatus::Enqueued)];
-        assert_eq!(settle(&tasks, |node| node.as_str() == "b"), Settlement::Processing);
+        assert_eq!(settle(&tasks, |node| node.as_str() == "b", all), Settlement::Processing);
     }
 
     #[test]
     fn failing_everywhere_fails_the_task_and_leaves_nothing_stale() {
         let tasks = [node_task("a", &[0], TaskStatus::Failed), node_task("b", &[0], TaskStatus::Failed)];
-        let Settlement::Final { status, error, stale } = settle(&tasks, nobody) else { panic!("not final") };
+        let Settlement::Final { status, error, stale } = settle(&tasks, nobody, all) else { panic!("not final") };
         assert_eq!((status, stale), (TaskStatus::Failed, vec![]));
         assert_eq!(error.map(|e| e.message).as_deref(), Some("broken"));
     }
@@ -153,15 +173,29 @@ mod tests {
     #[test]
     fn a_replica_that_fails_alone_is_stale() {
         let tasks = [node_task("a", &[0], TaskStatus::Failed), node_task("b", &[0], TaskStatus::Succeeded)];
-        let Settlement::Final { status, stale, .. } = settle(&tasks, nobody) else { panic!("not final") };
+        let Settlement::Final { status, stale, .. } = settle(&tasks, nobody, all) else { panic!("not final") };
         assert_eq!(status, TaskStatus::Succeeded);
         assert_eq!(stale, vec![(NodeId::new("a"), BTreeSet::from([ShardId(0)]))]);
     }
 
     #[test]
+    fn what_a_stale_replica_did_makes_no_fresh_one_stale() {
+        let (of_a, of_b) = (TaskStatus::Succeeded, TaskStatus::Failed);
+        let tasks = [node_task("a", &[0], of_a), node_task("b", &[0], of_b)];
+        let only_b = |_, node: &NodeId| node.as_str() == "b";
+        let Settlement::Final { status, stale, .. } = settle(&tasks, nobody, only_b) else { panic!("not final") };
+        // It has what the fresh one has not.
+        assert_eq!((status, stale), (TaskStatus::Failed, vec![(NodeId::new("a"), BTreeSet::from([ShardId(0)]))]));
+        let waiting = [node_task("a", &[0], of_a), node_task("b", &[0], TaskStatus::Enqueued)];
+        assert_eq!(settle(&waiting, |node| node.as_str() == "b", only_b), Settlement::Processing);
+        let Settlement::Final { status, .. } = settle(&tasks, nobody, |_, _| false) else { panic!("not final") };
+        assert_eq!(status, TaskStatus::Succeeded, "nobody is fresh");
+    }
+
+    #[test]
     fn an_index_wide_failure_names_the_node_without_shards() {
         let tasks = [node_task("a", &[], TaskStatus::Failed), node_task("b", &[], TaskStatus::Succeeded)];
-        let Settlement::Final { stale, .. } = settle(&tasks, nobody) else { panic!("not final") };
+        let Settlement::Final { stale, .. } = settle(&tasks, nobody, all) else { panic!("not final") };
         assert_eq!(stale, vec![(NodeId::new("a"), BTreeSet::new())]);
     }
 
@@ -184,7 +218,7 @@ mod tests {
         ) {
             let tasks: Vec<NodeTask> = parts.iter().map(|(n, s, st)| node_task(&n.to_string(), s, *st)).collect();
             let is_down = |node: &NodeId| down.iter().any(|d| d.to_string() == node.as_str());
-            let Settlement::Final { status: TaskStatus::Succeeded, stale, .. } = settle(&tasks, is_down) else {
+            let Settlement::Final { status: TaskStatus::Succeeded, stale, .. } = settle(&tasks, is_down, all) else {
                 return Ok(());
             };
             let stale: BTreeMap<_, _> = stale.into_iter().collect();
@@ -196,6 +230,25 @@ mod tests {
                         prop_assert!(stale.get(&task.node).is_some_and(|s| s.contains(shard)));
                     }
                 }
+            }
+        }
+
+        #[test]
+        fn a_shard_that_had_a_fresh_replica_has_one(
+            parts in proptest::collection::vec((0u8..4, proptest::collection::vec(0u32..4, 1..4), any_status()), 1..8),
+            down in proptest::collection::btree_set(0u8..4, 0..4),
+            fresh in proptest::collection::btree_set((0u32..4, 0u8..4), 0..16),
+        ) {
+            let tasks: Vec<NodeTask> = parts.iter().map(|(n, s, st)| node_task(&n.to_string(), s, *st)).collect();
+            let is_down = |node: &NodeId| down.iter().any(|d| d.to_string() == node.as_str());
+            let is_fresh = |shard: ShardId, node: &NodeId| fresh.iter().any(|(s, n)| *s == shard.0 && n.to_string() == node.as_str());
+            let Settlement::Final { stale, .. } = settle(&tasks, is_down, is_fresh) else { return Ok(()) };
+            let stale: BTreeMap<_, _> = stale.into_iter().collect();
+            for shard in (0..4).map(ShardId) {
+                let about = tasks.iter().filter(|task| task.shards.contains(&shard));
+                let before: BTreeSet<&NodeId> = about.map(|task| &task.node).filter(|node| is_fresh(shard, node)).collect();
+                let still = before.iter().filter(|node| !stale.get(**node).is_some_and(|s| s.contains(&shard)));
+                prop_assert_eq!(still.count() > 0, !before.is_empty());
             }
         }
     }

@@ -53,6 +53,8 @@ pub enum Command {
     Status,
     /// The nodes, their states and what they hold.
     Topology,
+    /// Replicas that missed something, and how far their healing is.
+    Stale,
     /// The instances of Miroir that are alive, and the epoch of the topology that each acts on.
     Peers,
     /// Which instance leads what, and until when.

@@ -55,8 +55,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut background = JoinSet::new();
     background.spawn(until(stopped.clone(), workers::watch_health(cluster.clone())));
     background.spawn(until(stopped.clone(), workers::watch_membership(cluster.clone())));
+    background.spawn(until(stopped.clone(), workers::compare_replicas(cluster.clone())));
     background.spawn(until(stopped.clone(), workers::prune_tasks(cluster.clone())));
     background.spawn(until(stopped.clone(), workers::catch_up_nodes(cluster.clone())));
+    background.spawn(until(stopped.clone(), workers::examine_nodes(cluster.clone())));
+    background.spawn(until(stopped.clone(), workers::begin_healing(cluster.clone())));
     background.spawn(until(stopped.clone(), workers::catch_up_settings(cluster.clone())));
     background.spawn(until(stopped.clone(), workers::check_settings(cluster.clone())));
     background.spawn(until(stopped.clone(), cluster.clone().follow_store()));

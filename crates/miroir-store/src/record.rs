@@ -53,6 +53,8 @@ tables! {
     Peers = "peers",
     /// Queued work, as it stands.
     Jobs = "jobs",
+    /// What instances have found in comparing replicas.
+    AntiEntropy = "anti_entropy",
     /// Facts about the store itself and its instance.
     Meta = "meta",
 }

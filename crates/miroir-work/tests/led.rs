@@ -40,6 +40,8 @@ struct Acts {
     /// Acts that fail before one works.
     failures: Arc<AtomicUsize>,
     seen: Arc<Mutex<Vec<Option<String>>>>,
+    /// How often it was told to lead no more.
+    left: Arc<AtomicUsize>,
 }
 
 struct Counts(Arc<AtomicUsize>);
@@ -87,6 +89,11 @@ impl Machine for Acts {
         assert_eq!(lead.scope(), "walk:north");
         let effects = entry(at.to_string());
         Ok(Next { record: Phases { at: at + 1, ..record.clone() }, effects })
+    }
+
+    fn left(&self, scope: &str) {
+        assert_eq!(scope, "walk:north");
+        self.left.fetch_add(1, Ordering::SeqCst);
     }
 }
 
@@ -235,12 +242,14 @@ async fn acts_are_dropped_at_once_when_the_lease_is_lost() {
     let stolen = steal(&store).await;
     eventually("the act is dropped", async || instance.acts.dropped.load(Ordering::SeqCst) == 1).await;
     eventually("it leads no more", async || !instance.is_leading()).await;
+    eventually("it knows", async || instance.acts.left.load(Ordering::SeqCst) == 1).await;
     instance.acts.go.store(true, Ordering::SeqCst);
     sleep(TTL).await;
     assert_eq!(entries(&store).await, ["0"], "somebody else leads");
     store.release(&stolen).await.expect("released");
     over(&store).await;
     assert_eq!(entries(&store).await, ["0", "1", "over"], "it tried to lead again");
+    eventually("it knows that it is over", async || instance.acts.left.load(Ordering::SeqCst) == 2).await;
     instance.stop().await;
 }
 

@@ -164,9 +164,21 @@ impl Mirror {
         &self.record
     }
 
+    /// Which replica it is made equal to; none: that is not decided.
+    pub fn source(&self) -> Option<&NodeId> {
+        self.source.as_ref()
+    }
+
     /// Whether writes are to be held.
     pub fn is_fenced(&self) -> bool {
         self.round.fenced || matches!(self.work, Work::Fencing { .. })
+    }
+
+    /// What it had found when it was done no longer holds: another round.
+    pub fn go_on(&mut self) {
+        if let Work::Over(Ok(_)) = self.work {
+            self.restart();
+        }
     }
 
     /// What to do next.

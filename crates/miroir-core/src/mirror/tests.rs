@@ -117,6 +117,20 @@ fn an_empty_target_is_copied_and_everything_is_read_once_more_to_be_sure() {
 }
 
 #[test]
+fn what_no_longer_holds_is_looked_at_again() {
+    let mut pair = Pair::new(documents(50), documents(50));
+    let mut mirror = pair.start(Scope::Whole, Policy::default());
+    assert_eq!(pair.run(&mut mirror), DONE);
+    let rounds = mirror.record().progress.rounds;
+    pair.facts.misses = 1;
+    pair.nodes.insert(target(), documents(49));
+    mirror.go_on();
+    assert_eq!(pair.run(&mut mirror), Step::Done(Done { misses: 1, fenced: false }));
+    assert!(mirror.record().progress.rounds > rounds);
+    assert_eq!(pair.nodes[&source()], pair.nodes[&target()]);
+}
+
+#[test]
 fn only_what_differs_is_written() {
     let mut of_target = documents(5000);
     of_target.remove("d00007");

@@ -9,6 +9,7 @@ pub mod peers;
 pub mod progress;
 pub mod rebalance;
 pub mod settings;
+pub mod stale;
 pub mod status;
 pub mod task;
 pub mod topology;
@@ -27,6 +28,7 @@ pub fn run(cli: &Cli) -> Result<Report, Failure> {
         Command::Topology => topology::run(&client()?, output),
         Command::Peers => peers::run(&client()?, output),
         Command::Leases => leases::run(&client()?, output),
+        Command::Stale => stale::run(&client()?, output),
         Command::Jobs => jobs::run(&client()?, output),
         Command::Node(command) => node::run(&client()?, command, output),
         Command::Group(command) => group::run(&client()?, command, output),

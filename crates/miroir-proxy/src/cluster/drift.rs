@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use miroir_core::id::{IndexUid, NodeId, ShardId};
 use miroir_core::settings::drift::{Drift, Pair as Facts, check};
-use miroir_core::settings::towards;
+use miroir_core::settings::{initial, towards};
 use miroir_core::task::{TaskKind, TaskStatus};
 use miroir_work::Backoff;
 use serde::Deserialize;
@@ -252,6 +252,14 @@ impl Cluster {
         Ok(Approach::Told { version: index.settings_version, task: enqueued.task_uid })
     }
 
+    /// All settings of an index, for a node that has just got it.
+    pub(super) fn whole_settings_call(&self, index: &Index) -> Call {
+        let defaults = Value::Object(serde_json::Map::new());
+        let whole = self.settings_on_nodes(index).map(|committed| towards(&committed, &defaults, &index.secrets));
+        let whole = whole.unwrap_or_else(|| initial(index.shards, self.config.facets.node_multiplier));
+        self.settings_call(index, &whole)
+    }
+
     /// Wait for a node's task for as long as the node lives: it may have to index everything anew.
     async fn end_of(&self, id: &NodeId, task: u64) -> Result<(), Error> {
         let node = self.known(id)?;
@@ -297,7 +305,7 @@ impl Cluster {
         self.node(id).ok_or_else(|| not_held(id, "it is not a member"))
     }
 
-    async fn settings_of_node(&self, index: &Index, id: &NodeId) -> Result<Value, Error> {
+    pub(super) async fn settings_of_node(&self, index: &Index, id: &NodeId) -> Result<Value, Error> {
         let path = format!("/indexes/{}/settings", index.physical);
         let call = Call::get("settings_check", path, self.read_timeout());
         let reply = self.known(id)?.call(call).await.map_err(|error| not_held(id, error))?;
@@ -312,7 +320,7 @@ impl Cluster {
         index.settings.on_nodes(index.shards, self.config.facets.node_multiplier)
     }
 
-    fn look(&self, index: &Index, node: &NodeId, read: &Value) -> Drift {
+    pub(super) fn look(&self, index: &Index, node: &NodeId, read: &Value) -> Drift {
         let committed = self.settings_on_nodes(index);
         check(&Facts {
             committed: committed.as_ref(),

@@ -53,6 +53,11 @@ impl FeatureRegistry {
         Option::clone(&self.wanted.now())
     }
 
+    /// Nobody knows what a node was told.
+    pub(super) fn forget(&self, node: &NodeId) {
+        self.note(node, None);
+    }
+
     fn was_told(&self, node: &NodeId, features: &Features) -> bool {
         let told = self.told.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         told.get(node) == Some(features)
@@ -148,8 +153,14 @@ impl Cluster {
             self.features.note(id, None);
             return Ok(());
         }
+        self.bring_features_to(node).await
+    }
+
+    /// The same, of a node that does not count yet.
+    pub(super) async fn bring_features_to(&self, node: &Node) -> Result<(), Error> {
         let _one_at_a_time = self.features.change.lock().await;
         let Some(wanted) = self.features.wanted() else { return Ok(()) };
+        let id = &node.member.id;
         if self.features.was_told(id, &wanted) { Ok(()) } else { self.tell(node, &wanted).await }
     }
 }

@@ -118,7 +118,7 @@ impl Cluster {
             Table::Features => Some(self.features.follow()),
             Table::Webhooks => Some(self.webhooks.follow()),
             Table::Rules => Some(self.rules.follow()),
-            Table::Peers | Table::Operations | Table::Jobs | Table::Meta => None,
+            Table::Peers | Table::Operations | Table::Jobs | Table::AntiEntropy | Table::Meta => None,
         }
     }
 }

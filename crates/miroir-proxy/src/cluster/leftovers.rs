@@ -98,6 +98,19 @@ impl Leftovers {
         self.known.learn(vec![(physical.to_string(), nodes, version)]).await;
     }
 
+    /// A node may hold an index that is no longer any client's.
+    ///
+    /// # Errors
+    /// When the store cannot be written; then nothing changed.
+    pub async fn add(&self, physical: &IndexUid, node: &NodeId) -> Result<(), StoreError> {
+        let plan = |records: &Records<Nodes>| {
+            let mut nodes = records.get(physical.as_str()).map(|record| record.value.clone()).unwrap_or_default();
+            nodes.insert(node.clone());
+            Ok::<_, StoreError>((Edit::put(physical.as_str(), nodes), ()))
+        };
+        self.known.change(plan).await.map(drop)
+    }
+
     /// These nodes have been told to delete the index.
     ///
     /// # Errors

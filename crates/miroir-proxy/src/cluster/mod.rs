@@ -2,6 +2,7 @@
 //!
 //! Reads and writes decide in `miroir_core` and act here: one file per verb.
 
+mod anti_entropy;
 mod broadcast;
 mod browse;
 mod browse_sorted;
@@ -21,6 +22,7 @@ mod federation;
 mod fields;
 mod fleet;
 mod follow;
+mod heal;
 mod ingest;
 mod keys;
 mod lanes;
@@ -30,6 +32,7 @@ mod missing;
 mod multi_search;
 mod peers;
 mod read;
+mod recovery;
 mod rename;
 mod render;
 mod replica;
@@ -45,6 +48,7 @@ mod versions;
 mod webhooks;
 mod write;
 
+pub use anti_entropy::Cursor as PassCursor;
 pub use broadcast::Broadcasting;
 pub use browse::BrowseRequest;
 pub use catalog::Index;
@@ -54,11 +58,13 @@ pub use document::Deletion;
 pub use drift::Pair;
 pub use edit::Edition;
 pub use error::Error;
+pub use heal::Healing;
 pub use ingest::{Ingest, IngestBudget, Reserved};
 pub use keys::Keys;
 pub use multi_search::Rule;
 pub use peers::{Peer, Peers};
 pub use rename::Swap;
+pub use replica::newest_task;
 pub use search::OverFetch;
 pub use settle::Settler;
 pub use similar::Similar;
@@ -82,7 +88,7 @@ use miroir_store::{Store, StoreError};
 use time::OffsetDateTime;
 use tokio::sync::{Notify, Semaphore};
 
-use crate::node::{Health, Node, NodeClient, NodeState, Weights};
+use crate::node::{Health, Node, NodeClient, Weights};
 use crate::telemetry::Metrics;
 use catalog::Catalog;
 use drift::Drifted;
@@ -130,6 +136,8 @@ pub struct Cluster {
     pub keys: Keys,
     /// Wakes the settler.
     pub registered: Notify,
+    /// A node has returned and wants to be looked at.
+    pub returned: Notify,
     /// The instances that share the store.
     pub peers: Peers,
     fleet: Fleet,
@@ -188,6 +196,7 @@ impl Cluster {
             rules: RuleRegistry::load(store.clone()).await?,
             drifted: Drifted::default(),
             registered: Notify::new(),
+            returned: Notify::new(),
             requests: Semaphore::new(config.server.max_concurrent_requests.get()),
             rotation: AtomicUsize::new(0),
             dice: RandomState::new(),
@@ -385,7 +394,7 @@ impl Cluster {
 
     /// The same, none of these.
     fn any_live_node_but(&self, others: &BTreeSet<NodeId>) -> Option<Arc<Node>> {
-        let usable = |node: &&Arc<Node>| node.health.state() != NodeState::Failed && !others.contains(&node.member.id);
+        let usable = |node: &&Arc<Node>| node.health.state().is_live() && !others.contains(&node.member.id);
         let nodes = self.nodes();
         let live: Vec<&Arc<Node>> = nodes.values().filter(usable).collect();
         let turn = self.rotation.fetch_add(1, Ordering::Relaxed);

@@ -63,6 +63,11 @@ impl RuleRegistry {
         &self.rules
     }
 
+    /// Nobody knows what a node was told.
+    pub(super) fn forget(&self, node: &NodeId) {
+        self.told().remove(node);
+    }
+
     fn told(&self) -> std::sync::MutexGuard<'_, BTreeMap<NodeId, (Arc<RuleSet>, OnNode)>> {
         self.told.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }

@@ -289,7 +289,10 @@ impl Settler {
         if task.node_tasks.is_empty() {
             return self.do_chore(task, round).await;
         }
-        match settle(&task.node_tasks, |node| !self.cluster.is_live(node)) {
+        let stale = task.physical.as_ref().map(|physical| self.cluster.stale.of(physical)).unwrap_or_default();
+        let is_fresh =
+            |shard, node: &NodeId| !stale.contains(&(shard, node.clone())) && self.cluster.node(node).is_some();
+        match settle(&task.node_tasks, |node| !self.cluster.is_live(node), is_fresh) {
             Settlement::Enqueued => {}
             Settlement::Processing => task.status = TaskStatus::Processing,
             Settlement::Final { .. } if round.is_held_up(task) => task.status = TaskStatus::Processing,
@@ -317,6 +320,8 @@ impl Settler {
             let shards: Vec<ShardId> = if shards.is_empty() { all() } else { shards.into_iter().collect() };
             shards.into_iter().map(move |shard| (shard, node.clone()))
         });
+        // Who has ceased to take the shard's writes since is no replica that could be healed.
+        let replicas = replicas.filter(|(shard, node)| topology.takes_writes(index.shards, *shard, node));
         let miss = |(shard, node)| Miss {
             index: index.physical.clone(),
             shard,

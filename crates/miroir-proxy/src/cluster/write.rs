@@ -273,8 +273,13 @@ impl Cluster {
             reached: false,
         };
         for step in &part.steps {
+            let before = self.node(&part.node).and_then(|node| node.newest_task());
             let (answer, reply) = match self.send_write(&part.node, step.call.clone()).await {
                 Ok(reply) if reply.status == 202 => match serde_json::from_slice::<EnqueuedOnNode>(&reply.body) {
+                    // The node has another disk than before: nobody knows what becomes of the write.
+                    Ok(enqueued) if !self.has_accepted(&part.node, enqueued.task_uid, before) => {
+                        (ReplicaAnswer::Ambiguous, None)
+                    }
                     Ok(enqueued) => {
                         outcome.reached = true;
                         outcome.tasks.push(NodeTask {
@@ -309,6 +314,11 @@ impl Cluster {
             break;
         }
         outcome
+    }
+
+    /// Take note of a node's new task. Returns false when it cannot be one.
+    fn has_accepted(&self, node: &NodeId, task: u64, before: Option<u64>) -> bool {
+        self.node(node).is_none_or(|node| node.accepted(task, before))
     }
 
     /// A connect failure is tried once more: nothing can have arrived.

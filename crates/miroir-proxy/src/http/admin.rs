@@ -45,7 +45,7 @@ pub fn replicas_on(topology: &Topology, node: &Node, cluster: &Shared) -> usize 
     topology.replicas(cluster.config.shards).filter(|(_, holder)| *holder == id).count()
 }
 
-fn node_view(node: &Node, shard_replicas: usize) -> Value {
+pub(super) fn node_view(node: &Node, shard_replicas: usize) -> Value {
     let report = node.health.report();
     json!({
         "id": node.member.id,
@@ -69,10 +69,6 @@ pub async fn shards(State(cluster): State<Shared>) -> Response {
     let groups: Vec<Value> = groups.collect();
     let body = json!({ "shards": cluster.config.shards, "groups": groups, "stale": cluster.stale_replicas() });
     json(StatusCode::OK, body.to_string())
-}
-
-pub async fn stale(State(cluster): State<Shared>) -> Response {
-    json(StatusCode::OK, json!({ "stale": cluster.stale_replicas() }).to_string())
 }
 
 /// The instances that live, this one first.

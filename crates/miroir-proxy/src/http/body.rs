@@ -33,6 +33,16 @@ pub async fn json(headers: &HeaderMap, body: Body) -> Result<Bytes, Failure> {
     Ok(body)
 }
 
+/// The same where there need not be one.
+pub async fn optional_json(headers: &HeaderMap, body: Body) -> Result<Option<Bytes>, Failure> {
+    let body = collect(headers, body, MAX_REQUEST_BYTES, |_| Ok(())).await?;
+    if body.is_empty() {
+        return Ok(None);
+    }
+    must_be_json(headers, &body)?;
+    Ok(Some(body))
+}
+
 async fn collect(
     headers: &HeaderMap,
     mut body: Body,

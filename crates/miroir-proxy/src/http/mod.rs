@@ -1,6 +1,7 @@
 //! HTTP in: the routes that clients and operators use. Handlers are thin: read the request, call the cluster, answer.
 
 pub(crate) mod admin;
+mod anti_entropy;
 mod auth;
 mod body;
 mod documents;
@@ -8,6 +9,7 @@ mod dynamic_search_rules;
 mod editions;
 mod error;
 mod experimental_features;
+mod healing;
 mod indexes;
 mod keys;
 mod membership;
@@ -128,8 +130,11 @@ fn router(cluster: Shared) -> Router {
     let admin = Router::new()
         .route("/_miroir/topology", get(admin::topology))
         .route("/_miroir/shards", get(admin::shards))
-        .route("/_miroir/stale", get(admin::stale))
+        .route("/_miroir/stale", get(healing::stale))
+        .route("/_miroir/nodes", get(healing::nodes))
         .route("/_miroir/peers", get(admin::peers))
+        .route("/_miroir/anti-entropy/run", post(anti_entropy::run))
+        .route("/_miroir/anti-entropy/status", get(anti_entropy::status))
         .route("/_miroir/version", get(admin::version))
         .route("/_miroir/leases", get(work::leases))
         .route("/_miroir/jobs", get(work::jobs))

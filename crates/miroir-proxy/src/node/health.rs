@@ -13,6 +13,8 @@ pub enum NodeState {
     Degraded,
     /// It does not answer: nothing is sent to it but health checks.
     Failed,
+    /// It answers again, but has not been looked at: as failed, until it is known what it holds.
+    Returning,
     /// It answers again, but some replicas on it are stale.
     Recovering,
 }
@@ -24,6 +26,7 @@ impl NodeState {
             Self::Healthy => "healthy",
             Self::Degraded => "degraded",
             Self::Failed => "failed",
+            Self::Returning => "returning",
             Self::Recovering => "recovering",
         }
     }
@@ -32,7 +35,7 @@ impl NodeState {
     pub fn is_live(self) -> bool {
         match self {
             Self::Healthy | Self::Degraded | Self::Recovering => true,
-            Self::Failed => false,
+            Self::Failed | Self::Returning => false,
         }
     }
 }
@@ -62,7 +65,13 @@ struct Inner {
     failures: u32,
     successes: u32,
     confirmed: bool,
+    /// How often it has failed.
+    falls: u64,
 }
+
+/// A node that has returned, from then until it fails again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Return(u64);
 
 impl Health {
     /// A node is taken for live until it proves otherwise: a fleet that has just started serves at once.
@@ -72,7 +81,7 @@ impl Health {
         Self {
             unhealthy_threshold: unhealthy_threshold.max(1),
             recovery_threshold: recovery_threshold.max(1),
-            inner: Mutex::new(Inner { report, failures: 0, successes: 0, confirmed: false }),
+            inner: Mutex::new(Inner { report, failures: 0, successes: 0, confirmed: false, falls: 0 }),
         }
     }
 
@@ -100,9 +109,40 @@ impl Health {
             let settled = if has_stale_replicas { NodeState::Recovering } else { NodeState::Healthy };
             let next = match inner.report.state {
                 NodeState::Failed if inner.successes < recovery => NodeState::Failed,
-                NodeState::Failed | NodeState::Healthy | NodeState::Degraded | NodeState::Recovering => settled,
+                NodeState::Failed | NodeState::Returning => NodeState::Returning,
+                NodeState::Healthy | NodeState::Degraded | NodeState::Recovering => settled,
             };
             inner.set(next, None)
+        })
+    }
+
+    /// The return that is to be looked into; none: it has not just returned.
+    pub fn returned(&self) -> Option<Return> {
+        self.update(|inner| (inner.report.state == NodeState::Returning).then_some(Return(inner.falls)))
+    }
+
+    /// It was looked into a return, and the node counts again, unless it has failed since. Returns the state when it changed.
+    pub fn examined(&self, returned: Return, has_stale_replicas: bool) -> Option<NodeState> {
+        self.update(|inner| {
+            if inner.report.state != NodeState::Returning || inner.falls != returned.0 {
+                return None;
+            }
+            inner.set(if has_stale_replicas { NodeState::Recovering } else { NodeState::Healthy }, None)
+        })
+    }
+
+    /// A node that has returned is not taken, for this reason.
+    pub fn refused(&self, why: &str) {
+        self.update(|inner| inner.report.last_error = Some(why.to_owned()));
+    }
+
+    /// It does not hold what it had accepted: nothing counts on it until it was looked at. Returns the state when it
+    /// changed.
+    pub fn forgot(&self, why: &str) -> Option<NodeState> {
+        self.update(|inner| {
+            inner.successes = 0;
+            inner.falls += 1;
+            inner.set(NodeState::Failed, Some(why))
         })
     }
 
@@ -126,7 +166,7 @@ impl Health {
 
     /// A check has passed or a verdict has been reached: the state is more than the benefit of the doubt.
     pub fn is_confirmed(&self) -> bool {
-        self.update(|inner| inner.confirmed || inner.report.state == NodeState::Failed)
+        self.update(|inner| inner.confirmed || !inner.report.state.is_live())
     }
 
     /// Remember which Meilisearch runs there.
@@ -141,6 +181,9 @@ impl Inner {
         self.failures = self.failures.saturating_add(1);
         let fails = !self.report.state.is_live() || self.failures >= threshold;
         let next = if fails { NodeState::Failed } else { NodeState::Degraded };
+        if fails && self.report.state != NodeState::Failed {
+            self.falls += 1;
+        }
         self.set(next, Some(why))
     }
 
@@ -168,9 +211,29 @@ mod tests {
         health.check_failed("refused");
         assert_eq!(health.check_failed("refused"), Some(NodeState::Failed));
         assert_eq!(health.check_passed(true), None);
-        assert_eq!(health.check_passed(true), Some(NodeState::Recovering));
+        assert_eq!(health.returned(), None);
+        assert_eq!(health.check_passed(true), Some(NodeState::Returning));
+        assert_eq!((health.check_passed(true), health.state().is_live()), (None, false));
+        let returned = health.returned().expect("it has");
+        assert_eq!(health.examined(returned, true), Some(NodeState::Recovering));
         assert_eq!(health.check_passed(false), Some(NodeState::Healthy));
         assert_eq!(health.report().last_error.as_deref(), Some("refused"));
+    }
+
+    #[test]
+    fn a_look_into_an_earlier_return_does_not_count() {
+        let health = Health::new(1, 1);
+        health.check_failed("refused");
+        health.check_passed(false);
+        let first = health.returned().expect("it has");
+        health.check_failed("refused");
+        health.check_passed(false);
+        assert_eq!(health.examined(first, false), None);
+        assert!(!health.state().is_live());
+        let second = health.returned().expect("it has again");
+        assert_eq!(health.examined(second, false), Some(NodeState::Healthy));
+        assert_eq!(health.forgot("an older disk"), Some(NodeState::Failed));
+        assert_eq!(health.examined(second, false), None);
     }
 
     #[test]

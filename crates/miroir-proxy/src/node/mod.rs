@@ -9,7 +9,7 @@ pub use body::Chunks;
 pub use client::{Call, Limits, NodeClient, NodeError, Reply};
 pub use health::{Health, NodeState};
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use miroir_core::topology::Member;
@@ -26,6 +26,10 @@ pub struct Node {
     pub health: Health,
     load: Load,
     in_flight: AtomicUsize,
+    /// Of those, what clients wait for.
+    for_clients: AtomicUsize,
+    /// One more than the number of the newest task that it is known to have; 0: none.
+    tasks: AtomicU64,
     connections: Semaphore,
     client: NodeClient,
     metrics: Metrics,
@@ -33,6 +37,18 @@ pub struct Node {
 
 /// Counts a request as in flight while it lives, also when its future is dropped half way.
 struct InFlight<'a>(&'a AtomicUsize);
+
+impl<'a> InFlight<'a> {
+    fn among(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+/// Whether a client waits for the answer to this operation.
+fn is_for_clients(operation: &str) -> bool {
+    !operation.starts_with("replica_") && !matches!(operation, "health" | "version" | "tasks" | "settings_check")
+}
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
@@ -55,6 +71,8 @@ impl Node {
             health,
             load: Load::new(half_life),
             in_flight: AtomicUsize::new(0),
+            for_clients: AtomicUsize::new(0),
+            tasks: AtomicU64::new(0),
             connections: Semaphore::new(max_connections),
             client,
             metrics,
@@ -68,14 +86,14 @@ impl Node {
     pub async fn call(&self, call: Call) -> Result<Reply, NodeError> {
         let operation = call.operation;
         let is_read = operation == "search";
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
-        let counted = InFlight(&self.in_flight);
+        let counted = InFlight::among(&self.in_flight);
+        let counted_for_clients = is_for_clients(operation).then(|| InFlight::among(&self.for_clients));
         let start = Instant::now();
         // Requests beyond the bound wait here; the semaphore is never closed.
         let connection = self.connections.acquire().await;
         let result = self.client.call(&self.member.address, call).await;
         drop(connection);
-        drop(counted);
+        drop((counted, counted_for_clients));
         let elapsed = start.elapsed();
         self.metrics.node_request(&self.member.id, operation, elapsed);
         match &result {
@@ -98,13 +116,58 @@ impl Node {
         result
     }
 
+    /// Requests under way that clients wait for.
+    pub fn requests_of_clients(&self) -> usize {
+        self.for_clients.load(Ordering::Relaxed)
+    }
+
+    /// The newest task that the node is known to have; none: it is not known to have any.
+    pub fn newest_task(&self) -> Option<u64> {
+        self.tasks.load(Ordering::Acquire).checked_sub(1)
+    }
+
+    /// The node has this task. `before`: what [`Node::newest_task`] said before it was asked to accept it. Returns false when
+    /// the node has forgotten tasks since: it numbers them in one sequence. Then nothing counts on it until it was looked at.
+    #[must_use]
+    pub fn accepted(&self, task: u64, before: Option<u64>) -> bool {
+        if before.is_some_and(|before| task <= before) {
+            self.forgot(Some(task), before);
+            return false;
+        }
+        self.tasks.fetch_max(task.saturating_add(1), Ordering::AcqRel);
+        true
+    }
+
+    /// This is the node's newest task. `before` as for [`Node::accepted`].
+    pub fn has_newest(&self, task: Option<u64>, before: Option<u64>) {
+        if task < before {
+            self.forgot(task, before);
+        } else if let Some(task) = task {
+            self.tasks.fetch_max(task.saturating_add(1), Ordering::AcqRel);
+        }
+    }
+
+    /// It was looked at, and its newest task is this: from then on it is measured by that.
+    pub fn begins_anew_at(&self, task: Option<u64>) {
+        self.tasks.store(task.map_or(0, |task| task.saturating_add(1)), Ordering::Release);
+    }
+
+    fn forgot(&self, task: Option<u64>, before: Option<u64>) {
+        let (known, told) =
+            (before.unwrap_or_default(), task.map_or(-1, |task| i64::try_from(task).unwrap_or(i64::MAX)));
+        let why = format!("it has forgotten tasks: it had task {known}, and now its newest is {told}");
+        if self.health.forgot(&why).is_some() {
+            tracing::error!(node = %self.member.id, why, "a node came back with an older disk");
+        }
+    }
+
     /// The expected cost of asking this node; lower is better.
     pub fn cost(&self, weights: &Weights) -> f64 {
         let (latency_ms, errors) = self.load.estimate();
         let in_flight = self.in_flight.load(Ordering::Relaxed) as f64;
         let state = match self.health.state() {
             NodeState::Degraded => 10.0,
-            NodeState::Healthy | NodeState::Recovering | NodeState::Failed => 1.0,
+            NodeState::Healthy | NodeState::Recovering | NodeState::Returning | NodeState::Failed => 1.0,
         };
         state
             * (1.0

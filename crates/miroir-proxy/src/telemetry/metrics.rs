@@ -1,5 +1,5 @@
 //! The metrics, all of them, each with its help text. Label sets are bounded: of names of a client's choice, only those
-//! of indexes that exist.
+//! of indexes that exist, and not of more than a thousand.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +13,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+
+use super::comparing::Comparing;
 
 /// Labels of a client's request; `path_template` is the route, never the path.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -62,6 +64,8 @@ struct IndexLabels {
     index: String,
 }
 
+/// Indexes that have a label; of more, those whose names come first.
+const LABELLED_INDEXES: usize = 1000;
 const LATENCY_BUCKETS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 const MOVE_BUCKETS: [f64; 9] = [1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0];
@@ -100,6 +104,12 @@ struct Inner {
     leader: Family<ScopeLabels, Gauge>,
     rebalance_in_progress: Gauge,
     rebalance_duration: Histogram,
+    migrated_documents: Counter,
+    migrated_bytes: Counter,
+    removed_documents: Counter,
+    healed_replicas: Counter,
+    failed_mirrors: Counter,
+    returned_stale: Counter,
     settings_mismatches: Counter,
     settings_repairs: Counter,
     settings_phase: Gauge,
@@ -107,6 +117,7 @@ struct Inner {
     settings_frozen: Gauge,
     settings_version: Family<IndexLabels, Gauge>,
     settings_versions: Mutex<BTreeSet<String>>,
+    comparing: Comparing,
 }
 
 impl Default for Metrics {
@@ -136,6 +147,12 @@ impl Default for Metrics {
             leader: Family::default(),
             rebalance_in_progress: Gauge::default(),
             rebalance_duration: Histogram::new(MOVE_BUCKETS),
+            migrated_documents: Counter::default(),
+            migrated_bytes: Counter::default(),
+            removed_documents: Counter::default(),
+            healed_replicas: Counter::default(),
+            failed_mirrors: Counter::default(),
+            returned_stale: Counter::default(),
             settings_mismatches: Counter::default(),
             settings_repairs: Counter::default(),
             settings_phase: Gauge::default(),
@@ -143,6 +160,7 @@ impl Default for Metrics {
             settings_frozen: Gauge::default(),
             settings_version: Family::default(),
             settings_versions: Mutex::default(),
+            comparing: Comparing::default(),
         };
         Self(Arc::new(inner.registered()))
     }
@@ -152,6 +170,7 @@ impl Inner {
     /// One line a metric: the name that operators see, and what it says.
     fn registered(mut self) -> Self {
         let r = &mut self.registry;
+        self.comparing.register(r);
         r.register("request_duration_seconds", "Time to answer a client", self.request_duration.clone());
         r.register("requests", "Requests of clients", self.requests.clone());
         r.register("requests_in_flight", "Requests being answered", self.requests_in_flight.clone());
@@ -176,13 +195,27 @@ impl Inner {
         r.register("rebalance_in_progress", "1 while a change of the membership is under way", under_way);
         let took = self.rebalance_duration.clone();
         r.register("rebalance_duration_seconds", "From the beginning to the end of a change of the membership", took);
+        let (copied, bytes) = (self.migrated_documents.clone(), self.migrated_bytes.clone());
+        r.register("rebalance_documents_migrated", "Documents copied to replicas that lacked them", copied);
+        r.register("rebalance_bytes_migrated", "Bytes of documents copied to replicas that lacked them", bytes);
+        let removed = self.removed_documents.clone();
+        r.register("rebalance_documents_removed", "Documents deleted from replicas that had them still", removed);
+        r.register(
+            "replicas_healed",
+            "Stale replicas that were made equal to fresh ones",
+            self.healed_replicas.clone(),
+        );
+        let failed = "Attempts to heal a replica that were given up, to be tried again: alert if it goes on";
+        r.register("mirror_failures", failed, self.failed_mirrors.clone());
+        let returned = "Replicas found to lack something when their node came back";
+        r.register("returned_stale_replicas", returned, self.returned_stale.clone());
         let (mismatch, repair) = (self.settings_mismatches.clone(), self.settings_repairs.clone());
-        r.register("settings_hash_mismatch", "Nodes found with other settings than expected", mismatch);
+        r.register("settings_hash_mismatch", "Nodes that read back other settings than they should", mismatch);
         r.register("settings_drift_repair", "Nodes with changed settings that were repaired", repair);
         r.register("leader", "Scopes of this kind that this instance leads", self.leader.clone());
         let phase = "Furthest broadcast led here: 0 none, 1 propose, 2 verify, 3 commit, 4 going back";
         r.register("settings_broadcast_phase", phase, self.settings_phase.clone());
-        let unrepairable = "Changes of settings that a node never complied with: alert";
+        let unrepairable = "Changes of settings that failed because a node never complied: alert";
         r.register("settings_unrepairable", unrepairable, self.settings_unrepairable.clone());
         r.register("settings_frozen_indexes", "Indexes that take no documents: alert", self.settings_frozen.clone());
         r.register("settings_version", "Committed version of the index's settings", self.settings_version.clone());
@@ -290,6 +323,28 @@ impl Metrics {
         self.0.rebalance_duration.observe(took.as_secs_f64());
     }
 
+    /// A mirror has put so many documents of so many bytes to its target, and deleted so many.
+    pub fn mirrored(&self, copied: u64, deleted: u64, bytes: u64) {
+        self.0.migrated_documents.inc_by(copied);
+        self.0.removed_documents.inc_by(deleted);
+        self.0.migrated_bytes.inc_by(bytes);
+    }
+
+    /// A stale replica is equal to the fresh ones.
+    pub fn replica_healed(&self) {
+        self.0.healed_replicas.inc();
+    }
+
+    /// A mirror was given up.
+    pub fn mirror_failed(&self) {
+        self.0.failed_mirrors.inc();
+    }
+
+    /// A node came back without what these many replicas on it should hold.
+    pub fn returned_stale(&self, replicas: usize) {
+        self.0.returned_stale.inc_by(replicas as u64);
+    }
+
     /// So many more nodes read back something else.
     pub fn settings_mismatches(&self, more: u32) {
         self.0.settings_mismatches.inc_by(more.into());
@@ -311,9 +366,11 @@ impl Metrics {
     }
 
     /// The settings of all indexes: how many are frozen, and the versions. Indexes that are not named are gone.
+    /// Versions are shown of the first thousand by name.
     pub fn settings<'a>(&self, frozen: usize, versions: impl IntoIterator<Item = (&'a str, u64)>) {
         self.0.settings_frozen.set(frozen as i64);
-        let now: BTreeMap<&str, u64> = versions.into_iter().collect();
+        let all: BTreeMap<&str, u64> = versions.into_iter().collect();
+        let now: BTreeMap<&str, u64> = all.into_iter().take(LABELLED_INDEXES).collect();
         let mut shown = self.0.settings_versions.lock().unwrap_or_else(PoisonError::into_inner);
         for gone in shown.iter().filter(|uid| !now.contains_key(uid.as_str())) {
             self.0.settings_version.remove(&IndexLabels { index: gone.clone() });
@@ -322,6 +379,16 @@ impl Metrics {
             self.0.settings_version.get_or_create(&IndexLabels { index: (*uid).to_owned() }).set(*version as i64);
         }
         *shown = now.into_keys().map(str::to_owned).collect();
+    }
+
+    /// So many shards were compared, and so many documents found not to be alike and made alike.
+    pub fn antientropy(&self, shards: u64, mismatches: u64, repaired: u64) {
+        self.0.comparing.compared(shards, mismatches, repaired);
+    }
+
+    /// This instance has finished comparing, at this time in seconds since 1970.
+    pub fn antientropy_finished(&self, at: i64) {
+        self.0.comparing.completed(at);
     }
 
     /// Document bodies held right now.
@@ -357,5 +424,73 @@ mod tests {
         assert!(text.contains("miroir_node_healthy{node_id=\"meili-0\"} 1"), "{text}");
         assert!(text.contains("miroir_scatter_retries_total 1"), "{text}");
         assert!(text.contains("miroir_stale_replicas 0"), "{text}");
+    }
+
+    /// The table of docs/operations.md, row by row: name and labels. That of alerts has expressions.
+    fn documented() -> BTreeMap<String, BTreeSet<String>> {
+        let page = include_str!("../../../../docs/operations.md");
+        let row = |line: &str| {
+            let cell = line.strip_prefix("| `")?.split_once("` |")?.0.to_owned();
+            (cell.starts_with("miroir_") && !cell.contains(' ')).then_some(cell)
+        };
+        let parts = |cell: String| match cell.split_once('{') {
+            Some((name, labels)) => {
+                let labels = labels.trim_end_matches('}').split(',').map(str::to_owned).collect();
+                (name.to_owned(), labels)
+            }
+            None => (cell, BTreeSet::new()),
+        };
+        page.lines().filter_map(row).map(parts).collect()
+    }
+
+    /// Every metric as it is exposed: name and labels.
+    fn exposed(text: &str) -> BTreeMap<String, BTreeSet<String>> {
+        let kinds = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+        let named = kinds.map(|(name, kind)| if kind == "counter" { format!("{name}_total") } else { name.to_owned() });
+        let mut metrics: BTreeMap<String, BTreeSet<String>> = named.map(|name| (name, BTreeSet::new())).collect();
+        for (sample, rest) in text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('{'))
+        {
+            let name = ["_bucket", "_sum", "_count"].iter().find_map(|end| sample.strip_suffix(end));
+            let name = name.filter(|name| metrics.contains_key(*name)).unwrap_or(sample);
+            let labels = rest
+                .rsplit_once('}')
+                .map_or("", |(labels, _)| labels)
+                .split("\",")
+                .filter_map(|label| label.split_once('='));
+            let labels = labels.map(|(label, _)| label.to_owned()).filter(|label| label != "le");
+            metrics.get_mut(name).expect("a sample of a metric").extend(labels);
+        }
+        metrics
+    }
+
+    #[test]
+    fn the_table_for_operators_names_every_metric_and_its_labels() {
+        let metrics = Metrics::default();
+        let node = NodeId::new("meili-0");
+        let labels = RequestLabels { method: "GET".into(), path_template: "/indexes/{uid}".into(), status: 200 };
+        metrics.request_answered(labels, Duration::from_millis(1));
+        metrics.node_request(&node, "search", Duration::from_millis(1));
+        metrics.node_error(&node, "timeout");
+        metrics.node_state(&node, true, 3);
+        metrics.task("succeeded");
+        metrics.settings(0, [("movies", 3)]);
+        miroir_work::Observer::queue_depth(&metrics, "dump_import", 2);
+        miroir_work::Observer::leads(&metrics, "settings_broadcast", 1);
+        assert_eq!(exposed(&metrics.encode()), documented());
+    }
+
+    #[test]
+    fn versions_are_those_of_the_indexes_that_are_there_and_not_of_too_many() {
+        let metrics = Metrics::default();
+        let shown = |metrics: &Metrics| metrics.encode().matches("miroir_settings_version{").count();
+        let names: Vec<String> = (0..LABELLED_INDEXES + 5).map(|n| format!("i{n:05}")).collect();
+        metrics.settings(0, names.iter().rev().map(|name| (name.as_str(), 1)));
+        assert_eq!(shown(&metrics), LABELLED_INDEXES);
+        assert!(!metrics.encode().contains("i01000"));
+        metrics.settings(2, [("i01000", 7)]);
+        let text = metrics.encode();
+        assert!(text.contains("miroir_settings_version{index=\"i01000\"} 7"), "{text}");
+        assert!(text.contains("miroir_settings_frozen_indexes 2"), "{text}");
+        assert_eq!(shown(&metrics), 1);
     }
 }

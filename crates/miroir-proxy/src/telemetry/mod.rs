@@ -1,5 +1,6 @@
 //! What an operator sees: metrics and logs.
 
+mod comparing;
 mod log;
 mod metrics;
 mod serve;

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use miroir_core::id::NodeId;
 use miroir_work::Backoff;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::cluster::{Cluster, Error, Index, Pair};
-use crate::node::Node;
 
 /// Indexes that are brought up to date on one node at a time.
 const PER_NODE: usize = 4;
@@ -20,30 +20,45 @@ const AGAIN: Backoff = Backoff { from: Duration::from_secs(1), to: Duration::fro
 
 /// Look at the settings of every index on every node once in `settings_drift_check.interval_s`, for ever.
 pub async fn check_settings(cluster: Arc<Cluster>) {
+    let mut ticks = interval(cluster.config.health.interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut looked_at: BTreeSet<NodeId> = BTreeSet::new();
     // One node that is slow holds up no other.
-    join_all(cluster.nodes().values().map(|node| check_node(&cluster, node))).await;
+    let mut looks = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            // Members come and go.
+            _ = ticks.tick() => for id in cluster.nodes().keys() {
+                if looked_at.insert(id.clone()) {
+                    looks.push(check_node(&cluster, id.clone()));
+                }
+            },
+            Some(gone) = looks.next(), if !looks.is_empty() => _ = looked_at.remove(&gone),
+        }
+    }
 }
 
-/// The looks are spread over the interval, so that many indexes are no burden.
-async fn check_node(cluster: &Cluster, node: &Node) {
-    let id = &node.member.id;
+/// For as long as it is a member. The looks are spread over the interval, so that many indexes are no burden.
+async fn check_node(cluster: &Cluster, id: NodeId) -> NodeId {
     let interval = cluster.config.settings_drift_check.interval;
     let mut begun = Instant::now();
-    loop {
+    while cluster.nodes().contains_key(&id) {
         let owned: Vec<Arc<Index>> =
-            cluster.indexes().into_iter().filter(|index| cluster.owns_settings(&index.physical, id)).collect();
+            cluster.indexes().into_iter().filter(|index| cluster.owns_settings(&index.physical, &id)).collect();
         for (n, index) in owned.iter().enumerate() {
             sleep_until(begun + interval.mul_f64(n as f64 / owned.len() as f64)).await;
-            if !node.health.state().is_live() {
+            let live = cluster.nodes().get(&id).is_some_and(|node| node.health.state().is_live());
+            if !live {
                 continue;
             }
-            if let Err(error) = cluster.check_drift(index, id).await {
+            if let Err(error) = cluster.check_drift(index, &id).await {
                 tracing::debug!(%error, index = %index.uid, "settings could not be checked");
             }
         }
         begun = Instant::now().max(begun + interval);
         sleep_until(begun).await;
     }
+    id
 }
 
 /// Bring nodes that are behind up to date as soon as they can be reached, for ever. When there are none, nobody is asked

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use serde::Deserialize;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, newest_task};
 use crate::http::admin::replicas_on;
-use crate::node::{Call, Node};
+use crate::node::{Call, Node, NodeState};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -42,7 +42,11 @@ async fn check(cluster: &Cluster, node: &Node) {
     let timeout = cluster.config.health.timeout;
     let changed = match node.call(Call::get("health", "/health", timeout)).await {
         Ok(reply) if reply.status == 200 => {
+            look_for_forgotten_tasks(cluster, node).await;
             let changed = node.health.check_passed(cluster.has_stale_replicas(&node.member.id));
+            if changed == Some(NodeState::Returning) {
+                cluster.returned.notify_one();
+            }
             if changed.is_some() || node.health.report().version.is_none() {
                 learn_version(cluster, node).await;
             }
@@ -56,6 +60,16 @@ async fn check(cluster: &Cluster, node: &Node) {
     if let Some(state) = changed {
         let report = node.health.report();
         tracing::info!(node = %node.member.id, state = state.name(), last_error = report.last_error, "node state");
+    }
+}
+
+/// A node whose tasks are fewer than they were came back with another disk.
+async fn look_for_forgotten_tasks(cluster: &Cluster, node: &Node) {
+    let before = node.newest_task();
+    match newest_task(node, cluster.config.health.timeout).await {
+        Ok(newest) if node.health.state().is_live() => node.has_newest(newest, before),
+        Ok(_) => {}
+        Err(error) => tracing::debug!(node = %node.member.id, %error, "a node does not tell its newest task"),
     }
 }
 

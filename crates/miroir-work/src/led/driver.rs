@@ -62,6 +62,7 @@ impl<M: Machine> Driver<M> {
             end = self.drive(lease, changes) => end,
         };
         drop(leading);
+        self.machine.left(scope);
         match end {
             End::Lost => tracing::warn!(%scope, token, "leading no more: the lease was lost"),
             End::Done => tracing::info!(%scope, token, "the operation is over"),

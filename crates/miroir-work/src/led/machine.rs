@@ -54,6 +54,10 @@ pub trait Machine: Send + Sync + 'static {
         None
     }
 
+    /// This instance leads the scope no more, however that came about: what it remembers of it besides the record is of no
+    /// use any more.
+    fn left(&self, _scope: &str) {}
+
     /// Whether a waiting operation is to be looked at again because of this. Changes of the operation itself always are.
     fn concerns(&self, _scope: &str, _change: &Change) -> bool {
         false

@@ -61,17 +61,16 @@ fn outcome(record: &Record, policy: &Policy) -> Failed {
         Some(Reason::Unrepairable { nodes }) => nodes.clone(),
         Some(Reason::Rejected { .. } | Reason::Canceled) | None => BTreeSet::new(),
     };
-    let frozen = if policy.freeze_writes_on_unrepairable && record.proposal.base.is_some() {
-        culprits.union(&stuck).cloned().collect()
-    } else {
-        BTreeSet::new()
-    };
+    let unrepairable: BTreeSet<NodeId> = culprits.union(&stuck).cloned().collect();
+    // An index that came into being with the change goes with it.
+    let freezes = policy.freeze_writes_on_unrepairable && record.proposal.base.is_some();
+    let frozen = if freezes { unrepairable.clone() } else { BTreeSet::new() };
     let error = match &record.reason {
         Some(Reason::Rejected { error, .. }) => Some(error.clone()),
-        Some(Reason::Unrepairable { nodes }) => Some(unrepairable(nodes)),
+        Some(Reason::Unrepairable { nodes }) => Some(never_complied(nodes)),
         Some(Reason::Canceled) | None => None,
     };
-    Failed { error, restored, doubtful, frozen }
+    Failed { error, restored, doubtful, unrepairable, frozen }
 }
 
 fn in_doubt(part: &Part) -> bool {
@@ -85,7 +84,7 @@ fn refuses(stage: &Stage) -> bool {
     }
 }
 
-fn unrepairable(nodes: &BTreeSet<NodeId>) -> ErrorBody {
+fn never_complied(nodes: &BTreeSet<NodeId>) -> ErrorBody {
     let names: Vec<&str> = nodes.iter().map(NodeId::as_str).collect();
     let message = format!("The settings could not be brought to hold on: {}.", names.join(", "));
     ErrorBody::new(Code::Internal, message)

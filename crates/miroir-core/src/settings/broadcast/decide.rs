@@ -99,6 +99,8 @@ pub struct Failed {
     pub restored: BTreeSet<NodeId>,
     /// Nodes that may hold anything: they are no longer at any version, and not read before they were repaired.
     pub doubtful: BTreeSet<NodeId>,
+    /// Nodes that were told as often as configured, there or back, and never complied.
+    pub unrepairable: BTreeSet<NodeId>,
     /// The nodes because of which the index takes no documents until it is repaired; none: it goes on.
     pub frozen: BTreeSet<NodeId>,
 }

@@ -1,7 +1,5 @@
 //! Propose, verify, commit.
 
-use std::collections::BTreeSet;
-
 use super::agree::{agree, better};
 use super::decide::{Committed, Facts, Failed, Policy, Step};
 use super::record::{Part, Phase, Reason, Record, Stage, Strategy};
@@ -48,9 +46,8 @@ fn nobody(record: &Record) -> Step {
     let message = "No node answers: the settings were not changed.";
     Step::Fail(Box::new(Failed {
         error: Some(ErrorBody::new(Code::MiroirNoQuorum, message)),
-        restored: BTreeSet::new(),
         doubtful: record.nodes(|part| part.touched),
-        frozen: BTreeSet::new(),
+        ..Failed::default()
     }))
 }
 

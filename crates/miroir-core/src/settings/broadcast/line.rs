@@ -19,6 +19,11 @@ use super::record::{Phase, Record};
 use crate::id::NodeId;
 use crate::settings::{Settings, reset};
 
+/// Changes of one index that may wait.
+const WAITING: usize = 256;
+/// What they may take together, as they are stored: every step of the line writes all of them.
+const WAITING_BYTES: usize = 32 * 1024 * 1024;
+
 /// What a client wants of the settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -49,6 +54,16 @@ pub struct Pending {
     pub born: OffsetDateTime,
     /// As the client wrote it.
     pub wish: Wish,
+}
+
+impl Pending {
+    /// What it takes in the store, nearly.
+    fn bytes(&self) -> usize {
+        match &self.wish {
+            Wish::Patch(patch) => patch.to_string().len(),
+            Wish::Reset => 0,
+        }
+    }
 }
 
 /// A change that is under way.
@@ -188,6 +203,25 @@ impl Line {
             queue.pop_front();
         }
         Self { current: None, queue }
+    }
+
+    /// The line with one more change at its end, as seen by who has the turn of the index; none: too many wait.
+    ///
+    /// Whoever reserved the line had the turn, and has lost it or is gone: it is not waited for any more.
+    #[must_use]
+    pub fn joined(self, pending: Pending, now: OffsetDateTime) -> Option<Self> {
+        let Self { current, mut queue } = self;
+        let bytes: usize = queue.iter().chain([&pending]).map(Pending::bytes).sum();
+        // A change that is large by itself is taken when nothing else waits: a request is bounded by itself.
+        if queue.len() >= WAITING || (!queue.is_empty() && bytes > WAITING_BYTES) {
+            return None;
+        }
+        queue.push_back(pending);
+        let current = current.map(|change| match change.reserved_until {
+            Some(_) => change.taken_over(now),
+            None => change,
+        });
+        Some(Self { current, queue })
     }
 
     /// What was made of `before` over what is stored by now; none: what was done is no longer about what is stored.

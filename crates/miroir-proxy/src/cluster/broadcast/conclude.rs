@@ -65,20 +65,13 @@ impl Broadcasting {
                 tracing::info!(index, task, version = committed.version, "settings committed");
             }
             Outcome::Fail(failed) => {
-                let Failed { error, doubtful, frozen, .. } = &**failed;
+                let Failed { error, doubtful, unrepairable, frozen, .. } = &**failed;
                 let error = error.as_ref().map_or("canceled", |error| error.message.as_str());
-                if frozen.is_empty() {
+                if unrepairable.is_empty() {
                     tracing::warn!(index, task, error, ?doubtful, "settings not changed");
                 } else {
                     self.cluster.metrics.settings_unrepairable();
-                    tracing::error!(
-                        index,
-                        task,
-                        error,
-                        ?doubtful,
-                        ?frozen,
-                        "settings unrepairable: no documents are taken"
-                    );
+                    tracing::error!(index, task, error, ?doubtful, ?unrepairable, ?frozen, "settings unrepairable");
                 }
             }
             Outcome::Canceled => tracing::info!(index, task, "settings not changed: canceled"),
@@ -183,8 +176,8 @@ mod tests {
     #[test]
     fn who_is_in_doubt_is_at_no_version_and_who_was_restored_is_at_the_former() {
         let mut index = index();
-        let failed =
-            Failed { doubtful: nodes(&["a"]), restored: nodes(&["b", "c"]), frozen: nodes(&["a"]), error: None };
+        let (doubtful, restored, frozen) = (nodes(&["a"]), nodes(&["b", "c"]), nodes(&["a"]));
+        let failed = Failed { doubtful, restored, unrepairable: frozen.clone(), frozen, error: None };
         write(&mut index, &Outcome::Fail(Box::new(failed)), &nodes(&["a", "b", "c"]));
         assert_eq!((index.settings_version, index.behind), (4, [(NodeId::new("a"), 0)].into()));
         assert_eq!(index.frozen, nodes(&["a"]));

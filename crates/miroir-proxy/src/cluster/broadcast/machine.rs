@@ -138,4 +138,9 @@ impl Machine for Broadcasting {
         let record = Line::rebased(before, stored, next.record)?;
         Some(Next { record, effects: next.effects })
     }
+
+    fn left(&self, scope: &str) {
+        self.traces.end(scope);
+        self.show_phase();
+    }
 }

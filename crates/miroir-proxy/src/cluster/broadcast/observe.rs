@@ -98,6 +98,11 @@ impl Broadcasting {
             more
         });
         self.cluster.metrics.settings_mismatches(more);
+        self.show_phase();
+    }
+
+    /// How far the broadcasts are that this instance leads.
+    pub(super) fn show_phase(&self) {
         self.cluster.metrics.settings_phase(self.traces.phase().map_or(0, number));
     }
 

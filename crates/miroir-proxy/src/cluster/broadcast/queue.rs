@@ -18,8 +18,6 @@ use super::super::{Cluster, Degraded, Error, Index};
 use super::Broadcasting;
 use crate::node::Call;
 
-/// Changes of one index that may wait.
-const QUEUE: usize = 256;
 /// Not a uid: what is sent to this index is read, and then refused.
 const NO_INDEX: &str = "/indexes/no%20index/settings";
 
@@ -37,20 +35,15 @@ impl Cluster {
         let token = uuid::Uuid::new_v4().simple().to_string();
         let pending = Pending { token: token.clone(), born: index.created_at, wish: wish.clone() };
         let subject = Some(index.physical.as_str());
+        let full = || Error::Overloaded("changes of the settings of this index");
         let write = match stored {
-            None => led::start::<Broadcasting>(subject, Line { current: None, queue: [pending].into() })?,
-            Some(Typed { version, value: mut operation, .. }) => {
-                if operation.record.queue.len() >= QUEUE {
-                    return Err(Error::Overloaded("changes of the settings of this index"));
-                }
-                // It is our turn: whoever reserved the line has lost it, or is gone.
-                let current = operation.record.current.take();
-                operation.record.current = current.map(|change| match change.reserved_until {
-                    Some(_) => change.taken_over(at),
-                    None => change,
-                });
-                operation.record.queue.push_back(pending);
-                led::replace::<Broadcasting>(subject, &operation, version)?
+            None => {
+                let line = Line::default().joined(pending, at).ok_or_else(full)?;
+                led::start::<Broadcasting>(subject, line)?
+            }
+            Some(Typed { version, value: Operation { id, started_at, record: line }, .. }) => {
+                let record = line.joined(pending, at).ok_or_else(full)?;
+                led::replace::<Broadcasting>(subject, &Operation { id, started_at, record }, version)?
             }
         };
         let change = Change { writes: vec![write], ..self.task_of_change(turn, index, wish, token) };

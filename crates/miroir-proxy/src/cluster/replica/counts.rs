@@ -42,7 +42,32 @@ impl Replica {
     }
 }
 
+/// Documents of no shard: nobody wrote them through us.
+fn strangers() -> String {
+    format!("{SHARD_FIELD} NOT EXISTS")
+}
+
 impl OnNode {
+    /// How many documents the node holds that are of no shard.
+    ///
+    /// # Errors
+    /// As [`OnNode::counts`].
+    pub async fn count_strangers(&self) -> Result<u64, Failed> {
+        let body = json!({ "filter": strangers(), "limit": 0 }).to_string().into_bytes();
+        let call = Call::json("replica_count", Method::POST, self.path("/documents/fetch"), body, self.short);
+        let total: Total = serde_json::from_slice(&self.ask(call).await?.body).map_err(unreadable)?;
+        Ok(total.total)
+    }
+
+    /// Delete the documents that are of no shard. Returns the node's task.
+    ///
+    /// # Errors
+    /// [`Failed`].
+    pub async fn delete_strangers(&self) -> Result<u64, Failed> {
+        let body = json!({ "filter": strangers() }).to_string().into_bytes();
+        self.tell(Call::json("replica_delete", Method::POST, self.path("/documents/delete"), body, self.long)).await
+    }
+
     /// How many documents of each shard the node holds, by one request. A shard that is not named has none.
     ///
     /// # Errors

@@ -61,12 +61,16 @@ impl OnNode {
     }
 
     /// The task by which the node does it.
-    pub(super) async fn tell(&self, call: Call) -> Result<u64, Failed> {
+    pub(in crate::cluster) async fn tell(&self, call: Call) -> Result<u64, Failed> {
         let path = call.path.clone();
+        let before = self.node.newest_task();
         match self.node.call(call).await {
             Ok(reply) if reply.status == 202 => {
                 let enqueued: Enqueued = serde_json::from_slice(&reply.body).map_err(unreadable)?;
-                Ok(enqueued.task_uid)
+                match self.node.accepted(enqueued.task_uid, before) {
+                    true => Ok(enqueued.task_uid),
+                    false => Err(Failed::Unanswered("it has forgotten tasks".into())),
+                }
             }
             Ok(reply) if (400..500).contains(&reply.status) && !matches!(reply.status, 401 | 403 | 408 | 429) => {
                 Err(Failed::Refused(said(&reply, &path)))

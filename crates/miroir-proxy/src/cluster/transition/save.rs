@@ -9,7 +9,7 @@ use miroir_store::{Batch, Records, Write};
 use miroir_work::led::Next;
 use time::OffsetDateTime;
 
-use super::super::stale::{Miss, OfIndex, Reason, StaleReplicas, record_of};
+use super::super::stale::{Miss, OfIndex, Reason, StaleReplica, StaleReplicas, record_of};
 use super::super::{Cluster, Error, Index, fleet};
 use super::machine::Rebalancing;
 use super::record::{Ended, Record};
@@ -65,9 +65,15 @@ impl Rebalancing {
         let gone: BTreeMap<&NodeId, &Member> = gone.map(|member| (&member.id, member)).collect();
         let gone = gone.into_values().cloned().collect();
         let mut writes = Vec::new();
+        let last = finished.topology.as_ref().unwrap_or(&before);
         for (key, stale) in StaleReplicas::in_store(&*cluster.store).await? {
-            let left: OfIndex =
-                stale.value.iter().filter(|stale| !finished.gone.contains(&stale.node)).cloned().collect();
+            // Only who takes writes can be healed.
+            let shards = key.parse().ok().and_then(|physical| Some(cluster.catalog.by_physical(&physical)?.shards));
+            let stays = |stale: &&StaleReplica| {
+                let takes = |shards| last.takes_writes(shards, stale.shard, &stale.node);
+                !finished.gone.contains(&stale.node) && shards.is_none_or(takes)
+            };
+            let left: OfIndex = stale.value.iter().filter(stays).cloned().collect();
             if left.len() < stale.value.len() {
                 writes.push(record_of(&key, &left, Some(stale.version))?);
             }

@@ -108,6 +108,43 @@ fn a_change_of_an_index_that_was_deleted_does_not_matter() {
     assert!(matches!(step, LineStep::Conclude(Outcome::Fail(_))), "{step:?}");
 }
 
+fn long(token: &str, bytes: usize) -> Pending {
+    Pending { wish: Wish::Patch(json!({ "dictionary": ["x".repeat(bytes)] })), ..pending(token) }
+}
+
+#[test]
+fn only_so_many_changes_wait() {
+    let full = (0..256).try_fold(Line::default(), |line, n| line.joined(pending(&n.to_string()), NOW));
+    let full = full.expect("256 wait");
+    let tokens: Vec<String> = full.queue.iter().map(|pending| pending.token.clone()).collect();
+    assert_eq!(tokens, (0..256).map(|n| n.to_string()).collect::<Vec<_>>());
+    assert_eq!(full.clone().joined(pending("256"), NOW), None);
+    // There is room again when the first is under way, which counts no more.
+    let moved = Line { current: Some(change(None)), ..full.rest() };
+    assert_eq!(moved.joined(pending("256"), NOW).expect("room").queue.len(), 256);
+}
+
+#[test]
+fn changes_that_wait_take_only_so_much_room() {
+    const MIB: usize = 1024 * 1024;
+    let large = Line::default().joined(long("a", 40 * MIB), NOW).expect("one is always taken");
+    assert_eq!(large.joined(pending("b"), NOW), None);
+    let half = Line::default().joined(long("a", 20 * MIB), NOW).expect("one is always taken");
+    assert_eq!(half.clone().joined(long("b", 20 * MIB), NOW), None);
+    assert!(half.joined(long("b", 10 * MIB), NOW).is_some());
+}
+
+#[test]
+fn who_reserved_the_line_is_not_waited_for_by_who_has_the_turn() {
+    let reserved = Change { token: None, reserved_until: Some(NOW), ..change(Some(json!({"stopWords": ["old"]}))) };
+    let joined = line(Some(reserved.clone()), &["q"]).joined(pending("r"), NOW).expect("room");
+    assert_eq!(joined.current, Some(reserved.taken_over(NOW)));
+    // A change that has a task goes on.
+    let under_way = change(None);
+    let joined = line(Some(under_way.clone()), &[]).joined(pending("q"), NOW).expect("room");
+    assert_eq!(joined, line(Some(under_way), &["q"]));
+}
+
 #[test]
 fn what_was_added_meanwhile_is_kept() {
     let before = line(None, &["q"]);

@@ -281,12 +281,13 @@ proptest! {
             Outcome::Failed(failed) => {
                 prop_assert!(failed.error.is_some() || world.canceled);
                 prop_assert!(failed.restored.is_disjoint(&failed.doubtful));
-                prop_assert!(freeze || failed.frozen.is_empty());
+                let freezing = if freeze { failed.unrepairable.clone() } else { BTreeSet::new() };
+                prop_assert_eq!(&failed.frozen, &freezing);
                 for (id, node) in &world.nodes {
                     if !failed.doubtful.contains(id) {
                         prop_assert!(holds(&base(), &node.settings), "{} is not what it was: {}", id, node.settings);
-                    } else if freeze && !node.was_down {
-                        prop_assert!(failed.frozen.contains(id), "{} is in doubt and nobody says so", id);
+                    } else if !node.was_down {
+                        prop_assert!(failed.unrepairable.contains(id), "{} is in doubt and nobody says so", id);
                     }
                 }
             }

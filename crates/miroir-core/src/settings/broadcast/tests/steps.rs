@@ -341,7 +341,8 @@ fn a_node_that_never_complies_fails_the_task_and_freezes_the_index() {
     assert!(failed.error.is_some_and(|error| error.message.ends_with("on: b.")));
     assert_eq!((names(&failed.frozen), names(&failed.restored)), (vec!["b"], vec!["a", "b"]));
     led.policy.freeze_writes_on_unrepairable = false;
-    assert!(led.fails().frozen.is_empty());
+    let failed = led.fails();
+    assert_eq!((names(&failed.unrepairable), failed.frozen.len()), (vec!["b"], 0), "told all the same");
 }
 
 #[test]
@@ -375,7 +376,7 @@ fn an_index_that_comes_into_being_goes_with_the_change() {
     led.sends();
     led.answer(&[("a", Sent::Accepted(1)), ("b", Sent::Refused(bad_request()))]);
     let failed = led.fails();
-    assert!(failed.error.is_some() && failed.frozen.is_empty());
+    assert!(failed.error.is_some() && failed.frozen.is_empty() && failed.unrepairable.is_empty());
     assert!(failed.doubtful.contains(&node("a")));
 }
 

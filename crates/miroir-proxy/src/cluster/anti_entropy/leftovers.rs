@@ -1,0 +1,77 @@
+//! Documents on nodes that hold no replica of their shard: checked against an owner, then removed. And documents that
+//! somebody wrote to a node past us, which are of no shard.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use miroir_core::anti_entropy::{Leftover, OnNode, leftover};
+use miroir_core::id::{NodeId, ShardId};
+
+use super::super::replica::Failed;
+use super::super::{Cluster, Index};
+use super::Found;
+
+impl Cluster {
+    /// Remove what no node should hold of an index.
+    pub(super) async fn remove_leftovers(&self, index: &Arc<Index>) -> Found {
+        let mut found = Found::default();
+        for node in self.nodes().keys().filter(|node| self.is_live(node)) {
+            match self.remove_leftovers_of(index, node).await {
+                Ok(documents) => found.leftovers += documents,
+                // A node that lacks the index, or its settings, is looked after elsewhere.
+                Err(error) => tracing::debug!(%error, %node, index = %index.uid, "a node's shards cannot be counted"),
+            }
+        }
+        found
+    }
+
+    async fn remove_leftovers_of(&self, index: &Arc<Index>, node: &NodeId) -> Result<u64, Failed> {
+        let on_node = self.on_node(index, node)?;
+        // Kept until the node has accepted the deletion: it does not come to hold the shard meanwhile.
+        let topology = self.topology();
+        let known = |shard: ShardId| {
+            let besides = topology.besides().iter();
+            topology.takes_writes(index.shards, shard, node)
+                || besides.into_iter().any(|b| b.shards == index.shards && b.shard == shard && b.node == *node)
+        };
+        let (mut remove, mut left) = (Vec::new(), 0);
+        for (shard, documents) in on_node.counts().await? {
+            if known(shard) {
+                continue;
+            }
+            let mut owners = BTreeMap::new();
+            for (owner, replica) in self.fresh_replicas(index, shard) {
+                owners.insert(owner, replica.count().await?);
+            }
+            let auto_repair = self.config.anti_entropy.auto_repair;
+            let on_node = OnNode { node, shard, documents, takes_writes: false, owners: &owners, auto_repair };
+            match leftover(&on_node) {
+                Leftover::None => {}
+                Leftover::Remove => {
+                    left += documents;
+                    remove.push(shard);
+                }
+                Leftover::Report | Leftover::Keep => {
+                    left += documents;
+                    tracing::warn!(%node, index = %index.uid, %shard, documents, "a node holds documents of a shard that is not its own");
+                }
+            }
+        }
+        let mut tasks = Vec::new();
+        if !remove.is_empty() {
+            tracing::info!(%node, index = %index.uid, shards = remove.len(), "leftovers are being removed");
+            tasks.push(on_node.delete_shards(&remove).await?);
+        }
+        drop(topology);
+        let strangers = on_node.count_strangers().await?;
+        if strangers > 0 {
+            let removed = self.config.anti_entropy.auto_repair;
+            tracing::warn!(%node, index = %index.uid, documents = strangers, removed, "a node holds documents of nobody");
+            if removed {
+                tasks.push(on_node.delete_strangers().await?);
+            }
+        }
+        on_node.done(&tasks).await?;
+        Ok(left + strangers)
+    }
+}

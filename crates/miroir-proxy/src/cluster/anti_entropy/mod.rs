@@ -1,0 +1,194 @@
+//! Anti-entropy: all instances make a pass together, each over the shards that it owns.
+//!
+//! A pass is a record in the store: whoever finds one due writes the next, and every instance that sees a pass it has not
+//! made makes it. What an instance has found is a record of its own, for operators.
+
+mod leftovers;
+mod listing;
+mod pass;
+mod repair;
+mod shard;
+
+use miroir_core::anti_entropy::depth_of;
+use miroir_core::digest::Depth;
+use miroir_core::error::{Code, ErrorBody};
+use miroir_core::id::IndexUid;
+use miroir_store::{Batch, StoreError, Table, TypedTable};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+pub use pass::Cursor;
+
+use super::{Cluster, Error};
+
+/// A pass over the shards.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pass {
+    /// Rises by one.
+    pub number: u64,
+    /// When it was called for.
+    #[serde(with = "time::serde::rfc3339")]
+    pub began: OffsetDateTime,
+    /// How closely documents are looked at.
+    pub depth: Depth,
+    /// Only this index; none: all.
+    pub index: Option<IndexUid>,
+}
+
+/// What an instance has found in a pass.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Found {
+    /// Shards that were compared.
+    pub shards: u64,
+    /// Documents listed, of all replicas.
+    pub documents: u64,
+    /// Documents that replicas do not hold alike, or that have expired.
+    pub mismatches: u64,
+    /// Of those, the ones that are alike now.
+    pub repaired: u64,
+    /// Of those, the ones that have to wait for the next pass: writes could not be held for long enough.
+    pub postponed: u64,
+    /// Replicas that have lost everything, and are filled by healing.
+    pub lost_replicas: u64,
+    /// Documents on nodes that hold no replica of their shard.
+    pub leftovers: u64,
+    /// Shards that could not be compared.
+    pub failures: u64,
+}
+
+impl Found {
+    fn add(&mut self, other: &Self) {
+        let Self { shards, documents, mismatches, repaired, postponed, lost_replicas, leftovers, failures } = other;
+        self.shards += shards;
+        self.documents += documents;
+        self.mismatches += mismatches;
+        self.repaired += repaired;
+        self.postponed += postponed;
+        self.lost_replicas += lost_replicas;
+        self.leftovers += leftovers;
+        self.failures += failures;
+    }
+}
+
+/// How far an instance has come with a pass.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// Which pass.
+    pub pass: u64,
+    /// When the instance began it.
+    #[serde(with = "time::serde::rfc3339")]
+    pub started_at: OffsetDateTime,
+    /// When it was through; none: it is not.
+    #[serde(with = "time::serde::rfc3339::option", default)]
+    pub finished_at: Option<OffsetDateTime>,
+    /// Shards that are the instance's.
+    pub shards: usize,
+    /// What it has found so far.
+    pub found: Found,
+}
+
+const PASSES: TypedTable<Pass> = TypedTable::new(Table::Meta);
+const PASS: &str = "anti_entropy_pass";
+const REPORTS: TypedTable<Report> = TypedTable::new(Table::AntiEntropy);
+
+impl Cluster {
+    /// The last pass that was called for.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn last_pass(&self) -> Result<Option<Pass>, StoreError> {
+        Ok(PASSES.get(&*self.store, PASS).await?.map(|record| record.value))
+    }
+
+    /// The pass that is to be made now, begun if it is due.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written.
+    pub async fn current_pass(&self) -> Result<Option<Pass>, Error> {
+        let last = self.last_pass().await?;
+        let began = last.as_ref().map(|pass| millis(pass.began));
+        match self.config.anti_entropy.schedule.wait(began, millis(OffsetDateTime::now_utc())) {
+            None => self.begin_pass(last.as_ref().map(|pass| pass.number), None, None).await.map(Some),
+            Some(_) => Ok(last),
+        }
+    }
+
+    /// Have every instance make another pass. `depth`: else as the schedule would have it.
+    ///
+    /// # Errors
+    /// When comparing is turned off, the index does not exist, or the store cannot be written.
+    pub async fn run_anti_entropy(&self, index: Option<IndexUid>, depth: Option<Depth>) -> Result<Pass, Error> {
+        if !self.config.anti_entropy.enabled {
+            let message = "Replicas are not compared: `anti_entropy.enabled` is false.";
+            return Err(Error::Invalid(ErrorBody::new(Code::BadRequest, message)));
+        }
+        if let Some(uid) = &index {
+            self.find_index(uid).await?;
+        }
+        let last = self.last_pass().await?;
+        self.begin_pass(last.map(|pass| pass.number), index, depth).await
+    }
+
+    /// The pass after this one; if somebody else has begun it, that one.
+    async fn begin_pass(
+        &self,
+        after: Option<u64>,
+        index: Option<IndexUid>,
+        depth: Option<Depth>,
+    ) -> Result<Pass, Error> {
+        let found = PASSES.get(&*self.store, PASS).await?;
+        if let Some(newer) = found.as_ref().filter(|record| Some(record.value.number) > after) {
+            return Ok(newer.value.clone());
+        }
+        let number = after.unwrap_or(0) + 1;
+        let depth = depth.unwrap_or_else(|| depth_of(number, self.config.anti_entropy.deep_every));
+        let pass = Pass { number, began: OffsetDateTime::now_utc(), depth, index };
+        let writes = vec![PASSES.put_if(PASS, &pass, found.map(|record| record.version))?];
+        match self.store.commit(Batch { writes, ..Batch::default() }).await {
+            Ok(_) => Ok(pass),
+            Err(error @ StoreError::Conflict { .. }) => self.last_pass().await?.ok_or(Error::Store(error)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The last pass, and how far each instance has come with it.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn anti_entropy_status(&self) -> Result<Value, StoreError> {
+        let config = &self.config.anti_entropy;
+        let living: Vec<String> = self.peers.others().into_keys().chain([self.peers.me().to_owned()]).collect();
+        let reports = REPORTS.list(&*self.store).await?.into_iter().filter(|(instance, _)| living.contains(instance));
+        let reports: Vec<(String, Report)> = reports.map(|(instance, record)| (instance, record.value)).collect();
+        let pass = self.last_pass().await?;
+        let through = |instance: &String| {
+            let done =
+                |report: &Report| report.finished_at.is_some() && pass.as_ref().is_none_or(|p| report.pass >= p.number);
+            reports.iter().any(|(other, report)| other == instance && done(report))
+        };
+        let instances: Vec<Value> = reports
+            .iter()
+            .map(|(instance, report)| {
+                let mut shown = serde_json::to_value(report).unwrap_or_default();
+                shown["instance"] = instance.as_str().into();
+                shown
+            })
+            .collect();
+        Ok(json!({
+            "enabled": config.enabled,
+            "autoRepair": config.auto_repair,
+            "intervalSeconds": config.schedule.interval().as_secs(),
+            "pass": pass,
+            "finished": pass.is_some() && living.iter().all(through),
+            "instances": instances,
+        }))
+    }
+}
+
+fn millis(at: OffsetDateTime) -> u64 {
+    u64::try_from(at.unix_timestamp_nanos() / 1_000_000).unwrap_or(0)
+}

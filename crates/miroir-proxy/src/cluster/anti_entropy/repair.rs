@@ -1,0 +1,228 @@
+//! Documents that may differ: looked at again, and repaired while the writes of their index are held.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::{join_all, try_join_all};
+use miroir_core::anti_entropy::{Repairs, ToRepair, repairs};
+use miroir_core::digest::Version;
+use miroir_core::id::{NodeId, ShardId};
+use miroir_store::Batch;
+use time::OffsetDateTime;
+use tokio::time::{sleep, timeout};
+
+use super::super::replica::{Failed, Replica};
+use super::super::stale::{Miss, Reason};
+use super::super::{Cluster, Index};
+use super::shard::Replicas;
+use super::{Found, millis};
+
+/// Looks at documents before writes are held for them: most of what differs is only on its way.
+const LOOKS: u32 = 3;
+/// Before the second look; twice as long before each further one.
+const PAUSE: Duration = Duration::from_millis(50);
+/// How often writes are held in vain before documents are left to the next pass.
+const FENCES: u32 = 3;
+
+/// What every replica holds of some documents.
+struct Held {
+    /// By id, then node; none: the node does not have it.
+    versions: BTreeMap<String, BTreeMap<NodeId, Option<Version>>>,
+    raw: BTreeMap<(NodeId, String), Bytes>,
+}
+
+/// What became of documents in a fence.
+enum Fenced {
+    /// Both sides could not be seen at one point in time.
+    TooLong,
+    /// There is nobody to compare with any more.
+    Alone,
+    /// Nothing is left of the difference.
+    Equal,
+    /// So many differ, and are not to be repaired.
+    Reported(usize),
+    /// So many were repaired, by these tasks.
+    Repaired(usize, Vec<(NodeId, Result<Vec<u64>, Failed>)>),
+}
+
+impl Held {
+    /// Those that are not held alike, or have expired.
+    fn suspects(&self, now: u64) -> Vec<String> {
+        let unlike = |copies: &BTreeMap<NodeId, Option<Version>>| {
+            let first = copies.values().next();
+            let expired = copies.values().flatten().any(|version| version.is_expired(now));
+            expired || copies.values().any(|copy| Some(copy) != first)
+        };
+        self.versions.iter().filter(|(_, copies)| unlike(copies)).map(|(id, _)| id.clone()).collect()
+    }
+}
+
+impl Cluster {
+    /// Look at documents that were not listed alike, and repair those that stay different.
+    pub(super) async fn look_into(
+        &self,
+        index: &Arc<Index>,
+        shard: ShardId,
+        mut ids: Vec<String>,
+        found: &mut Found,
+    ) -> Result<(), Failed> {
+        for look in 0..LOOKS {
+            if look > 0 {
+                sleep(PAUSE * (1 << look)).await;
+            }
+            let replicas = self.fresh_replicas(index, shard);
+            ids = read(&replicas, &ids).await?.suspects(millis(OffsetDateTime::now_utc()));
+            if ids.is_empty() || replicas.len() < 2 {
+                return Ok(());
+            }
+        }
+        found.mismatches += ids.len() as u64;
+        for attempt in 0..FENCES {
+            sleep(PAUSE * attempt).await;
+            match self.repair_in_fence(index, shard, &ids).await? {
+                Fenced::TooLong => {}
+                Fenced::Alone => return Ok(()),
+                Fenced::Equal => {
+                    found.mismatches -= ids.len() as u64;
+                    return Ok(());
+                }
+                Fenced::Reported(documents) => {
+                    found.mismatches -= ids.len().saturating_sub(documents) as u64;
+                    return Ok(());
+                }
+                Fenced::Repaired(documents, tasks) => {
+                    found.mismatches -= ids.len().saturating_sub(documents) as u64;
+                    found.repaired += documents as u64;
+                    return self.see_to_the_end(index, shard, tasks).await;
+                }
+            }
+        }
+        found.postponed += ids.len() as u64;
+        Ok(())
+    }
+
+    /// Hold the writes of the index, have all replicas do what they have accepted, look once more, and hand the repairs to
+    /// the nodes before anything else is handed to them: no repair undoes a later write.
+    async fn repair_in_fence(&self, index: &Arc<Index>, shard: ShardId, ids: &[String]) -> Result<Fenced, Failed> {
+        let unanswered = |error: super::super::Error| Failed::Unanswered(error.to_string());
+        let Some(now) = self.catalog.by_physical(&index.physical) else { return Ok(Fenced::Alone) };
+        let turn = self.turn(&now.uid).await.map_err(unanswered)?;
+        // Kept until the nodes have accepted: no replica is moved away meanwhile.
+        let _topology = self.topology();
+        let replicas = self.fresh_replicas(&now, shard);
+        if replicas.len() < 2 || self.catalog.by_physical(&index.physical).is_none() {
+            return Ok(Fenced::Alone);
+        }
+        let look = async {
+            try_join_all(replicas.values().map(Replica::drain)).await?;
+            read(&replicas, ids).await
+        };
+        let held = match timeout(self.config.rebalancer.fence_max, look).await {
+            Ok(held) => held?,
+            Err(_) => return Ok(Fenced::TooLong),
+        };
+        let auto_repair = self.config.anti_entropy.auto_repair;
+        let fenced = match repairs(&held.versions, millis(OffsetDateTime::now_utc()), auto_repair) {
+            ToRepair::Nothing => Fenced::Equal,
+            ToRepair::Report { documents } => Fenced::Reported(documents),
+            ToRepair::Repair(repairs) => {
+                let nodes: BTreeSet<&NodeId> = repairs.put.keys().chain(repairs.delete.keys()).collect();
+                let told =
+                    nodes.into_iter().filter_map(|node| Some(hand_over(&repairs, &held, node, replicas.get(node)?)));
+                let documents = repairs.documents;
+                tracing::info!(
+                    index = %now.uid, %shard, documents, origin = repairs.origin.tag(), "documents are being repaired"
+                );
+                Fenced::Repaired(documents, join_all(told).await)
+            }
+        };
+        drop(turn);
+        Ok(fenced)
+    }
+
+    /// A node that did not take its repairs, or failed them, holds something else than the others.
+    async fn see_to_the_end(
+        &self,
+        index: &Arc<Index>,
+        shard: ShardId,
+        told: Vec<(NodeId, Result<Vec<u64>, Failed>)>,
+    ) -> Result<(), Failed> {
+        let mut misses = Vec::new();
+        for (node, accepted) in told {
+            let done = match (accepted, self.replica(index, shard, &node)) {
+                (Ok(tasks), Ok(replica)) => replica.done(&tasks).await,
+                (Err(failed), _) | (Ok(_), Err(failed)) => Err(failed),
+            };
+            if let Err(error) = done {
+                tracing::warn!(%node, index = %index.uid, %shard, %error, "a replica did not take its repairs");
+                let arrives_until = Some(OffsetDateTime::now_utc() + self.write_timeout());
+                misses.push(Miss {
+                    index: index.physical.clone(),
+                    shard,
+                    node,
+                    reason: Reason::Differs,
+                    arrives_until,
+                });
+            }
+        }
+        let known = self.record_missed(&misses, Batch::default()).await;
+        known.map(|_| ()).map_err(|error| Failed::Unanswered(error.to_string()))
+    }
+}
+
+/// Deletions first: vectors that a document should not have stay when it is replaced.
+async fn hand_over(
+    repairs: &Repairs,
+    held: &Held,
+    node: &NodeId,
+    replica: &Replica,
+) -> (NodeId, Result<Vec<u64>, Failed>) {
+    let told = async {
+        let mut tasks = Vec::new();
+        if let Some(ids) = repairs.delete.get(node) {
+            tasks.push(replica.delete(&ids.iter().cloned().collect::<Vec<_>>()).await?);
+        }
+        let from = repairs.put.get(node).into_iter().flatten();
+        let wanted = from.flat_map(|(from, ids)| ids.iter().map(move |id| (from.clone(), id.clone())));
+        let documents: Vec<Bytes> = wanted.filter_map(|key| held.raw.get(&key).cloned()).collect();
+        if !documents.is_empty() {
+            tasks.push(replica.put(documents).await?);
+        }
+        Ok(tasks)
+    };
+    (node.clone(), told.await)
+}
+
+/// What all replicas hold of some documents, whole. Where they are too large to be read together, in parts.
+async fn read(replicas: &Replicas, ids: &[String]) -> Result<Held, Failed> {
+    let reads = replicas.iter().map(|(node, replica)| async move {
+        let mut documents = Vec::with_capacity(ids.len());
+        let mut open = vec![ids];
+        while let Some(part) = open.pop() {
+            match replica.fetch(part).await {
+                Ok((found, _)) => documents.extend(found),
+                Err(Failed::TooLarge(_)) if part.len() > 1 => {
+                    let (one, two) = part.split_at(part.len() / 2);
+                    open.extend([one, two]);
+                }
+                Err(failed) => return Err(failed),
+            }
+        }
+        Ok((node, documents))
+    });
+    let nodes = || replicas.keys().map(|node| (node.clone(), None));
+    let mut held =
+        Held { versions: ids.iter().map(|id| (id.clone(), nodes().collect())).collect(), raw: BTreeMap::new() };
+    for (node, documents) in try_join_all(reads).await? {
+        for document in documents {
+            let id = document.copied.id;
+            if let Some(copy) = held.versions.get_mut(&id).and_then(|copies| copies.get_mut(node)) {
+                *copy = Some(document.copied.version);
+                held.raw.insert((node.clone(), id), document.raw);
+            }
+        }
+    }
+    Ok(held)
+}

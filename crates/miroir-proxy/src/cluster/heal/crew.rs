@@ -1,0 +1,70 @@
+//! The mirrors to one node that run at one time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use miroir_core::mirror::{Record, Subject};
+use miroir_store::Fence;
+
+use super::super::Cluster;
+use super::mirror::{Ended, Runner, Watched};
+
+/// A mirror's place: the index and the shard.
+pub(super) type Place = (String, u32);
+
+pub(super) fn place(subject: &Subject) -> Place {
+    (subject.index.to_string(), subject.shard.0)
+}
+
+/// They go on only while they are waited for.
+#[derive(Default)]
+pub(super) struct Crew {
+    /// Of the lease under which they were begun.
+    token: u64,
+    running: FuturesUnordered<BoxFuture<'static, (Subject, Ended)>>,
+    watched: BTreeMap<Place, Watched>,
+}
+
+impl Crew {
+    /// Nobody yet.
+    pub fn under(token: u64) -> Self {
+        Self { token, ..Self::default() }
+    }
+
+    /// Whether they were begun under this lease.
+    pub fn is_under(&self, token: u64) -> bool {
+        self.token == token
+    }
+
+    pub fn len(&self) -> usize {
+        self.watched.len()
+    }
+
+    pub fn has(&self, subject: &Subject) -> bool {
+        self.watched.contains_key(&place(subject))
+    }
+
+    /// One more goes to work.
+    pub fn begin(&mut self, cluster: &Arc<Cluster>, record: Record, lead: Fence) {
+        let subject = record.subject.clone();
+        let watched = Watched::new(record);
+        self.watched.insert(place(&subject), watched.clone());
+        let runner = Runner::new(cluster.clone(), watched, lead);
+        self.running.push(Box::pin(async move { (subject, runner.run().await) }));
+    }
+
+    /// The next one that ends; none: nobody is at work.
+    pub async fn ended(&mut self) -> Option<(Subject, Ended)> {
+        let (subject, ended) = self.running.next().await?;
+        self.watched.remove(&place(&subject));
+        Some((subject, ended))
+    }
+
+    /// How far each is.
+    pub fn records(&self) -> impl Iterator<Item = Record> {
+        self.watched.values().map(Watched::record)
+    }
+}

@@ -1,0 +1,75 @@
+//! What the decisions of a mirror are made of.
+
+use std::sync::Arc;
+
+use miroir_core::id::NodeId;
+use miroir_core::mirror::{Facts, Subject};
+use time::OffsetDateTime;
+
+use super::super::{Cluster, Error, Index};
+
+/// What is known of a mirror's replica at one moment.
+pub(super) enum Known {
+    /// There is something to mirror.
+    Stale(Arc<Index>, Facts),
+    /// There is nothing to mirror any more: the index is gone, the replica is fresh, or is none.
+    Moot(&'static str),
+}
+
+/// Milliseconds since 1970.
+pub(super) fn now_ms() -> u64 {
+    millis(OffsetDateTime::now_utc())
+}
+
+fn millis(instant: OffsetDateTime) -> u64 {
+    u64::try_from(instant.unix_timestamp_nanos() / 1_000_000).unwrap_or(0)
+}
+
+impl Cluster {
+    /// Look at what the next decision of a mirror needs to know, in the store where others write.
+    ///
+    /// # Errors
+    /// [`Error::Store`] when that cannot be read.
+    pub(super) async fn mirror_facts(&self, subject: &Subject) -> Result<Known, Error> {
+        let Subject { index: physical, shard, target } = subject;
+        let Some(index) = self.catalog.by_physical(physical) else { return Ok(Known::Moot("the index is gone")) };
+        // What is read later is newer: a change that is counted here may be seen as unfinished there, not the reverse.
+        self.stale.refresh(physical).await?;
+        let Some(stale) = self.stale.find(physical, *shard, target) else {
+            return Ok(Known::Moot("it is known as stale no more"));
+        };
+        if !self.topology().takes_writes(index.shards, *shard, target) {
+            return Ok(Known::Moot("the node does not take its writes any more"));
+        }
+        let (conditional, conditional_unfinished) = self.conditional(&index).await?;
+        let facts = Facts {
+            now: now_ms(),
+            sources: self.sources(&index, subject),
+            target_live: self.is_live(target),
+            misses: stale.misses,
+            quiet_at: stale.quiet_at.map(millis).unwrap_or_default(),
+            conditional,
+            conditional_unfinished,
+        };
+        Ok(Known::Stale(index, facts))
+    }
+
+    /// The live replicas that hold every write, of any group; those that are asked least first.
+    fn sources(&self, index: &Index, subject: &Subject) -> Vec<NodeId> {
+        let topology = self.topology();
+        let stale = self.stale.of(&index.physical);
+        let Some(groups) = topology.placements(index.shards) else { return Vec::new() };
+        let weights = self.weights();
+        let replicas = groups.values().flat_map(|placement| placement.replicas(subject.shard));
+        let fresh = |node: &&NodeId| {
+            **node != subject.target && self.is_live(node) && !stale.contains(&(subject.shard, (*node).clone()))
+        };
+        let mut sources: Vec<(bool, f64, NodeId)> = replicas
+            .filter(fresh)
+            .filter_map(|id| Some((index.behind.contains_key(id), self.node(id)?.cost(&weights), id.clone())))
+            .collect();
+        // One that lacks settings may not be able to tell shards apart.
+        sources.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+        sources.into_iter().map(|(_, _, node)| node).collect()
+    }
+}

@@ -1,0 +1,335 @@
+//! One mirror at work: does what the machine says, and tells it what came of it.
+//!
+//! Invariant: what a node is sent here is sent only while the operation is led here, and what is recorded shows the token
+//! of the lease.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use miroir_core::id::NodeId;
+use miroir_core::mirror::{Event, Facts, Failure, Mirror, Policy, Record, Step, Subject};
+use miroir_store::{Batch, Fence};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::super::replica::{Document, Failed, Replica};
+use super::super::{Cluster, Error, Index};
+use super::facts::{Known, now_ms};
+use super::fence::Held;
+
+/// Before the store is asked again that could not be read.
+const STORE_PAUSE: Duration = Duration::from_millis(500);
+/// Clients' requests of this instance to a node, or searches that it has under way, above which a mirror waits.
+const BUSY: usize = 8;
+/// One such wait, and how many of them in a row.
+const YIELD: (Duration, u32) = (Duration::from_millis(10), 20);
+
+/// How a mirror ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// The replica is equal to the fresh ones, and on the list of stale ones no more.
+    Equal,
+    /// There is nothing to mirror any more.
+    Moot(&'static str),
+    /// The replica is as stale as before.
+    Failed(String),
+    /// Its target does not answer: it goes on when that is back.
+    Away,
+}
+
+/// How far a mirror is, for whoever looks at it from outside.
+#[derive(Clone, Debug)]
+pub(super) struct Watched(Arc<Mutex<Record>>);
+
+impl Watched {
+    pub fn new(record: Record) -> Self {
+        Self(Arc::new(Mutex::new(record)))
+    }
+
+    pub fn record(&self) -> Record {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn update(&self, record: &Record) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if *known != *record {
+            known.clone_from(record);
+        }
+    }
+}
+
+/// A mirror and whoever runs it.
+pub(super) struct Runner {
+    cluster: Arc<Cluster>,
+    subject: Subject,
+    mirror: Mirror,
+    watched: Watched,
+    /// The token of the operation.
+    lead: Fence,
+    /// The documents that were read or fetched last.
+    last: HashMap<String, Bytes>,
+    held: Option<Held>,
+    /// When it is given up.
+    until: Instant,
+    /// Since when the target has not answered.
+    away: Option<Instant>,
+    /// What was counted.
+    counted: (u64, u64, u64),
+}
+
+impl Runner {
+    pub fn new(cluster: Arc<Cluster>, watched: Watched, lead: Fence) -> Self {
+        let config = &cluster.config.rebalancer;
+        let record = watched.record();
+        let progress = record.progress;
+        let policy = Policy { documents_per_second: config.documents_per_second, ..Policy::default() };
+        let until = Instant::now() + config.migration_timeout;
+        let subject = record.subject.clone();
+        let mirror = Mirror::resume(record, policy, cluster.write_timeout(), now_ms());
+        let counted = (progress.copied, progress.deleted, progress.bytes);
+        Self { cluster, subject, mirror, watched, lead, last: HashMap::new(), held: None, until, away: None, counted }
+    }
+
+    /// Until it is over.
+    pub async fn run(mut self) -> Ended {
+        loop {
+            if Instant::now() > self.until {
+                return Ended::Failed("it took longer than rebalancer.migration_timeout_s".into());
+            }
+            let (index, facts) = match self.cluster.mirror_facts(&self.subject).await {
+                Ok(Known::Stale(index, facts)) => (index, facts),
+                Ok(Known::Moot(why)) => return Ended::Moot(why),
+                Err(error) => {
+                    tracing::debug!(%error, "a mirror waits for the store");
+                    sleep(STORE_PAUSE).await;
+                    continue;
+                }
+            };
+            if self.is_away(&facts) {
+                return Ended::Away;
+            }
+            self.keep_fence(&facts);
+            let step = self.mirror.next(&facts);
+            if !self.mirror.is_fenced() && !matches!(step, Step::Done(_)) {
+                self.held = None;
+            }
+            match step {
+                Step::Wait(pause) => sleep(pause).await,
+                Step::GiveUp(failure) => return Ended::Failed(said(&failure)),
+                Step::Done(done) => {
+                    if let Some(ended) = self.conclude(&index, done.misses, &facts).await {
+                        return ended;
+                    }
+                }
+                step => self.take_step(&index, step, &facts).await,
+            }
+            self.note();
+        }
+    }
+
+    /// Whether its target has not answered for a while; then there is no use in waiting here.
+    fn is_away(&mut self, facts: &Facts) -> bool {
+        /// A node that is examined after a hiccup is back soon.
+        const PATIENCE: Duration = Duration::from_secs(2);
+        match facts.target_live {
+            true => {
+                self.away = None;
+                false
+            }
+            false => self.away.get_or_insert_with(Instant::now).elapsed() > PATIENCE,
+        }
+    }
+
+    /// A fence that has run out is lost.
+    fn keep_fence(&mut self, facts: &Facts) {
+        if self.held.as_ref().is_some_and(|held| !held.lasts()) {
+            self.held = None;
+            self.mirror.heard(Event::FenceLost, facts);
+        }
+    }
+
+    /// Do a step, and tell the machine. Within a fence it takes no longer than the fence lasts.
+    async fn take_step(&mut self, index: &Arc<Index>, step: Step, before: &Facts) {
+        let writes = matches!(step, Step::Put(_) | Step::Delete(_));
+        let event = match self.held.as_ref().map(Held::until) {
+            None => self.act(index, step).await,
+            Some(until) => match timeout_at(until, self.act(index, step)).await {
+                Ok(event) => event,
+                Err(_elapsed) => {
+                    self.held = None;
+                    let facts = Facts { now: now_ms(), ..before.clone() };
+                    self.mirror.heard(Event::FenceLost, &facts);
+                    if writes {
+                        // It may be done yet.
+                        self.mirror.heard(Event::Failed(self.subject.target.clone()), &facts);
+                    }
+                    return;
+                }
+            },
+        };
+        let event = match event {
+            Ok(event) => event,
+            Err((node, Failed::Unanswered(why))) => {
+                tracing::debug!(%node, why, index = %index.uid, shard = %self.subject.shard, "a mirror was not answered");
+                Event::Failed(node)
+            }
+            Err((_, Failed::TooLarge(_))) => Event::TooLarge,
+            Err((node, Failed::Refused(why))) => match node == self.subject.target {
+                true => Event::Rejected(why),
+                false => Event::Failed(node),
+            },
+        };
+        // The clock has moved, and what was known before the step does for what it says.
+        self.mirror.heard(event, &Facts { now: now_ms(), ..before.clone() });
+    }
+
+    async fn act(&mut self, index: &Arc<Index>, step: Step) -> Result<Event, (NodeId, Failed)> {
+        let target = self.subject.target.clone();
+        match step {
+            Step::Drain(node) => self.on(index, &node)?.drain().await.map(|()| Event::Drained).map_err(|e| (node, e)),
+            Step::Count(node) => self.on(index, &node)?.count().await.map(Event::Counted).map_err(|e| (node, e)),
+            Step::Read { node, window, depth } => {
+                self.yield_to_clients(&node).await;
+                let page = self.on(index, &node)?.page(window, depth).await;
+                let (documents, bytes) = page.map_err(|error| (node, error))?;
+                Ok(Event::Page(self.keep(documents), bytes))
+            }
+            Step::Fetch { node, ids } => {
+                self.yield_to_clients(&node).await;
+                let (documents, bytes) = self.on(index, &node)?.fetch(&ids).await.map_err(|error| (node, error))?;
+                Ok(Event::Fetched(self.keep(documents), bytes))
+            }
+            Step::Put(ids) => {
+                self.yield_to_clients(&target).await;
+                let documents: Vec<Bytes> = ids.iter().filter_map(|id| self.last.get(id).cloned()).collect();
+                let put = self.on(index, &target)?.put(documents).await;
+                put.map(Event::Accepted).map_err(|error| (target, error))
+            }
+            Step::Delete(ids) => {
+                let deleted = self.on(index, &target)?.delete(&ids).await;
+                deleted.map(Event::Accepted).map_err(|error| (target, error))
+            }
+            Step::Await(tasks) => {
+                let done = self.on(index, &target)?.done(&tasks).await;
+                done.map(|()| Event::Finished).map_err(|error| (target, error))
+            }
+            Step::Fence => Ok(self.hold_writes(index).await),
+            // Whoever calls this has dealt with them.
+            Step::Wait(_) | Step::Done(_) | Step::GiveUp(_) => Ok(Event::FenceLost),
+        }
+    }
+
+    fn on(&self, index: &Arc<Index>, node: &NodeId) -> Result<Replica, (NodeId, Failed)> {
+        self.cluster.replica(index, self.subject.shard, node).map_err(|error| (node.clone(), error))
+    }
+
+    /// Keep what may have to be put.
+    fn keep(&mut self, documents: Vec<Document>) -> Vec<miroir_core::digest::Copied> {
+        self.last.clear();
+        let keep = |Document { copied, raw }| {
+            self.last.insert(copied.id.clone(), raw);
+            copied
+        };
+        documents.into_iter().map(keep).collect()
+    }
+
+    /// Hold the writes of the index, once both sides have nearly done theirs, and wait until they have.
+    async fn hold_writes(&mut self, index: &Arc<Index>) -> Event {
+        let Some(source) = self.mirror.source().cloned() else { return Event::FenceLost };
+        let target = self.subject.target.clone();
+        for node in [&source, &target] {
+            match self.on(index, node) {
+                Ok(replica) if replica.drain().await.is_ok() => {}
+                Ok(_) | Err(_) => return Event::Failed(node.clone()),
+            }
+        }
+        let Ok(Some((turn, _))) = self.cluster.turn_of(&index.physical).await else { return Event::FenceLost };
+        let held = Held::on_to(turn, self.cluster.config.rebalancer.fence_max);
+        for node in [&source, &target] {
+            let drained = match self.on(index, node) {
+                Ok(replica) => timeout_at(held.until(), async move { replica.drain().await }).await,
+                Err(_) => return Event::Failed(node.clone()),
+            };
+            match drained {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Event::Failed(node.clone()),
+                Err(_elapsed) => return Event::FenceLost,
+            }
+        }
+        self.held = Some(held);
+        Event::Fenced
+    }
+
+    /// Let clients go first, for a while.
+    async fn yield_to_clients(&self, node: &NodeId) {
+        if self.held.is_some() {
+            return;
+        }
+        for _ in 0..YIELD.1 {
+            let busy = self.cluster.node(node).is_some_and(|node| node.requests_of_clients() > BUSY);
+            if !busy {
+                return;
+            }
+            sleep(YIELD.0).await;
+        }
+    }
+
+    /// Both are equal: say so, if what was known then still holds. None: another round.
+    async fn conclude(&mut self, index: &Arc<Index>, misses: u64, before: &Facts) -> Option<Ended> {
+        let healed = self.take_off_the_list(index, misses, before).await;
+        self.held = None;
+        match healed {
+            Ok(true) => Some(Ended::Equal),
+            Ok(false) => {
+                self.mirror.go_on();
+                None
+            }
+            Err(error) => {
+                tracing::debug!(%error, index = %index.uid, "a replica that is fresh could not be recorded as such yet");
+                self.mirror.go_on();
+                sleep(STORE_PAUSE).await;
+                None
+            }
+        }
+    }
+
+    async fn take_off_the_list(&self, index: &Arc<Index>, misses: u64, before: &Facts) -> Result<bool, Error> {
+        let mut fences = vec![self.lead.clone()];
+        let turn = match &self.held {
+            Some(held) => {
+                fences.extend(held.fence());
+                None
+            }
+            None => self.cluster.turn_of(&index.physical).await?,
+        };
+        if let Some((turn, _)) = &turn {
+            fences.extend(turn.fence());
+        }
+        let Known::Stale(_, facts) = self.cluster.mirror_facts(&self.subject).await? else { return Ok(false) };
+        if facts.misses != misses || facts.conditional != before.conditional {
+            return Ok(false);
+        }
+        let Subject { index, shard, target } = &self.subject;
+        let with = Batch { fences, ..Batch::default() };
+        Ok(self.cluster.stale.heal(index, *shard, target, misses, with).await?)
+    }
+
+    /// Tell operators how far it is.
+    fn note(&mut self) {
+        let record = self.mirror.record();
+        let (copied, deleted, bytes) = self.counted;
+        let progress = &record.progress;
+        self.counted = (progress.copied, progress.deleted, progress.bytes);
+        self.cluster.metrics.mirrored(
+            progress.copied.saturating_sub(copied),
+            progress.deleted.saturating_sub(deleted),
+            progress.bytes.saturating_sub(bytes),
+        );
+        self.watched.update(record);
+    }
+}
+
+fn said(failure: &Failure) -> String {
+    failure.to_string()
+}

@@ -1,0 +1,73 @@
+//! What is done with a node before it counts: indexes are made, and what it should not hold goes.
+
+use std::sync::Arc;
+
+use http::Method;
+use miroir_core::id::{IndexUid, ShardId};
+use miroir_core::recovery::{Plan, PlanForIndex};
+use serde_json::json;
+
+use super::super::replica::OnNode;
+use super::super::{Cluster, Error};
+use super::unanswered;
+use crate::node::{Call, Node};
+
+impl Cluster {
+    pub(super) async fn carry_out_plan(&self, node: &Arc<Node>, plan: &Plan) -> Result<(), Error> {
+        for (physical, of_index) in &plan.indexes {
+            self.carry_out_for_index(node, physical, of_index).await?;
+        }
+        // Among them are those of the plan.
+        self.sweep_leftovers(node).await
+    }
+
+    async fn carry_out_for_index(&self, node: &Node, physical: &IndexUid, plan: &PlanForIndex) -> Result<(), Error> {
+        let id = &node.member.id;
+        let lost = |error| unanswered(node, error);
+        if plan.wipe || plan.create {
+            // In the turn, so that an index that is deleted meanwhile is not made anew.
+            let Some((turn, index)) = self.turn_of(physical).await? else { return Ok(()) };
+            let on_node = self.on_node(&index, id).map_err(lost)?;
+            let mut tasks = Vec::new();
+            if plan.wipe {
+                tracing::warn!(node = %id, index = %index.uid, "an index with another primary key is replaced");
+                let call =
+                    Call::bare("replica_index", Method::DELETE, format!("/indexes/{physical}"), self.write_timeout());
+                tasks.push(on_node.tell(call).await.map_err(lost)?);
+            }
+            tracing::info!(node = %id, index = %index.uid, "an index is made anew on a node");
+            let body = json!({ "uid": physical, "primaryKey": index.primary_key }).to_string().into_bytes();
+            let create = Call::json("replica_index", Method::POST, "/indexes", body, self.write_timeout());
+            tasks.push(on_node.tell(create).await.map_err(lost)?);
+            tasks.push(on_node.tell(self.whole_settings_call(&index)).await.map_err(lost)?);
+            drop(turn);
+            on_node.done(&tasks).await.map_err(lost)?;
+        }
+        let Some(index) = self.catalog.by_physical(physical) else { return Ok(()) };
+        if plan.settings {
+            // Whatever it holds is read, and what differs is noted: no read asks it until it was brought up to date.
+            self.check_drift(&index, id).await?;
+        }
+        if !plan.leftovers.is_empty() {
+            let shards: Vec<ShardId> = plan.leftovers.iter().copied().collect();
+            tracing::warn!(node = %id, index = %index.uid, shards = shards.len(), "shards that a node is not to hold are deleted");
+            let on_node: OnNode = self.on_node(&index, id).map_err(lost)?;
+            let task = on_node.delete_shards(&shards).await.map_err(lost)?;
+            on_node.done(&[task]).await.map_err(lost)?;
+        }
+        Ok(())
+    }
+
+    /// Nobody knows what a node that was away was told.
+    pub(super) fn forget_what_was_told(&self, id: &miroir_core::id::NodeId) {
+        self.features.forget(id);
+        self.rules.forget(id);
+    }
+
+    /// What holds for a node as a whole: it is told before it counts.
+    pub(super) async fn features_and_rules_for(&self, node: &Node) -> Result<(), Error> {
+        self.bring_features_to(node).await?;
+        self.look_at_rules();
+        Ok(())
+    }
+}

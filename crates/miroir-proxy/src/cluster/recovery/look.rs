@@ -1,0 +1,190 @@
+//! What a node should hold, and what it does.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures_util::{FutureExt, StreamExt, stream};
+use miroir_core::id::{IndexUid, NodeId, ShardId};
+use miroir_core::recovery::{Expected, ExpectedIndex, Found, FoundIndex, Measure, OLDEST};
+use miroir_core::settings::drift::Drift;
+use miroir_core::task::TaskQuery;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::super::replica::newest_task;
+use super::super::write::shards_of;
+use super::super::{Cluster, Error, Index};
+use super::unanswered;
+use crate::node::{Call, Node};
+
+/// Indexes of a node that are asked for in one request.
+const PAGE: usize = 500;
+/// Indexes looked at together.
+const TOGETHER: usize = 4;
+/// The newest tasks that are looked through for those of a node.
+const TASKS: usize = 200;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Version {
+    pkg_version: String,
+}
+
+#[derive(Deserialize)]
+struct Indexes {
+    results: Vec<IndexOfNode>,
+    total: usize,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct IndexOfNode {
+    uid: IndexUid,
+    primary_key: Option<String>,
+}
+
+impl Cluster {
+    pub(super) async fn look_at(&self, node: &Arc<Node>) -> Result<(Expected, Found), Error> {
+        let id = &node.member.id;
+        let version: Version = self.ask_returned(node, "/version".into()).await?;
+        let newest = newest_task(node, self.read_timeout()).await.map_err(|error| unanswered(node, error))?;
+        let held = self.indexes_of(node).await?;
+        let mut expected = Expected {
+            oldest: OLDEST,
+            newest_task: node.newest_task().max(self.newest_task_in_store(id).await?),
+            indexes: BTreeMap::new(),
+            given_up: self.leftovers.on(id).into_iter().collect(),
+        };
+        let mut found = Found { version: version.pkg_version, newest_task: newest, indexes: BTreeMap::new() };
+        let indexes: Vec<Arc<Index>> = self.catalog.all();
+        let physical: BTreeSet<&IndexUid> = indexes.iter().map(|index| &index.physical).collect();
+        let others = held.keys().filter(|uid| !physical.contains(uid));
+        found.indexes.extend(others.map(|uid| (uid.clone(), FoundIndex::default())));
+        let looks: Vec<_> =
+            indexes.iter().map(|index| self.look_at_index(node, index, held.get(&index.physical)).boxed()).collect();
+        let mut looks = stream::iter(looks).buffer_unordered(TOGETHER);
+        while let Some(looked) = looks.next().await {
+            let (physical, should, holds) = looked?;
+            expected.indexes.insert(physical.clone(), should);
+            if let Some(holds) = holds {
+                found.indexes.insert(physical, holds);
+            }
+        }
+        Ok((expected, found))
+    }
+
+    async fn look_at_index(
+        &self,
+        node: &Arc<Node>,
+        index: &Arc<Index>,
+        held: Option<&Option<String>>,
+    ) -> Result<(IndexUid, ExpectedIndex, Option<FoundIndex>), Error> {
+        let id = &node.member.id;
+        let topology = self.topology();
+        let stale = self.stale.of(&index.physical);
+        let shards = shards_of(&topology, index.shards, id);
+        let is_stale = |shard: &ShardId| stale.contains(&(*shard, id.clone()));
+        let should = ExpectedIndex {
+            primary_key: index.primary_key.clone(),
+            settings_version: index.settings_version,
+            stale: shards.iter().copied().filter(is_stale).collect(),
+            shards: BTreeMap::new(),
+        };
+        let Some(primary_key) = held else {
+            let shards = shards.into_iter().map(|shard| (shard, None)).collect();
+            return Ok((index.physical.clone(), ExpectedIndex { shards, ..should }, None));
+        };
+        // What differs for nothing is mirrored for nothing: the node is asked first, so that it is not the one ahead.
+        let holds = self.found_on(node, index, primary_key).await?;
+        let fresh = self.fresh_counts(index, id, &shards).await;
+        let measure = |shard: ShardId| (shard, fresh.get(&shard).map(|n| Measure { documents: *n, digest: None }));
+        let shards = shards.into_iter().map(measure).collect();
+        Ok((index.physical.clone(), ExpectedIndex { shards, ..should }, Some(holds)))
+    }
+
+    async fn found_on(&self, node: &Node, index: &Arc<Index>, key: &Option<String>) -> Result<FoundIndex, Error> {
+        let id = &node.member.id;
+        let read = self.settings_of_node(index, id).await?;
+        let drifted = matches!(self.look(index, id, &read), Drift::Repair | Drift::Report | Drift::CatchUp);
+        let on_node = self.on_node(index, id).map_err(|error| unanswered(node, error))?;
+        // Without the settings by which shards are told apart nothing can be counted, and everything may be different.
+        let counts = on_node.counts().await.unwrap_or_else(|error| {
+            tracing::warn!(node = %id, index = %index.uid, %error, "documents cannot be counted");
+            BTreeMap::new()
+        });
+        Ok(FoundIndex {
+            // As long as the cluster does not know it, any will do.
+            primary_key: key.clone().filter(|_| index.primary_key.is_some()),
+            settings_hold: !drifted,
+            recorded_version: Some(index.settings_version),
+            shards: counts.into_iter().map(|(shard, n)| (shard, Measure { documents: n, digest: None })).collect(),
+        })
+    }
+
+    /// What fresh replicas on other nodes hold of these shards, as far as there are any that answer.
+    pub(super) async fn fresh_counts(
+        &self,
+        index: &Arc<Index>,
+        but: &NodeId,
+        shards: &[ShardId],
+    ) -> BTreeMap<ShardId, u64> {
+        let mut by_node: BTreeMap<NodeId, Vec<ShardId>> = BTreeMap::new();
+        for shard in shards {
+            if let Some(node) = self.fresh_elsewhere(index, *shard, but).into_iter().next() {
+                by_node.entry(node).or_default().push(*shard);
+            }
+        }
+        let mut found = BTreeMap::new();
+        for (node, shards) in by_node {
+            let Ok(on_node) = self.on_node(index, &node) else { continue };
+            match on_node.counts().await {
+                Ok(counts) => {
+                    found.extend(shards.into_iter().map(|shard| (shard, counts.get(&shard).copied().unwrap_or(0))));
+                }
+                Err(error) => tracing::warn!(%node, index = %index.uid, %error, "documents cannot be counted"),
+            }
+        }
+        found
+    }
+
+    /// The live fresh replicas of a shard on other nodes.
+    pub(super) fn fresh_elsewhere(&self, index: &Index, shard: ShardId, but: &NodeId) -> Vec<NodeId> {
+        let topology = self.topology();
+        let stale = self.stale.of(&index.physical);
+        let groups = topology.placements(index.shards).into_iter().flatten();
+        let replicas = groups.flat_map(|(_, placement)| placement.replicas(shard));
+        let fresh = |id: &&NodeId| *id != but && self.is_live(id) && !stale.contains(&(shard, (*id).clone()));
+        replicas.filter(fresh).cloned().collect()
+    }
+
+    async fn indexes_of(&self, node: &Node) -> Result<BTreeMap<IndexUid, Option<String>>, Error> {
+        let mut held = BTreeMap::new();
+        let mut offset = 0;
+        loop {
+            let page: Indexes = self.ask_returned(node, format!("/indexes?limit={PAGE}&offset={offset}")).await?;
+            offset += page.results.len();
+            let last = page.results.is_empty() || offset >= page.total;
+            held.extend(page.results.into_iter().map(|index| (index.uid, index.primary_key)));
+            if last {
+                return Ok(held);
+            }
+        }
+    }
+
+    /// The newest task that a node is known to have accepted since it was taken back with another disk.
+    async fn newest_task_in_store(&self, id: &NodeId) -> Result<Option<u64>, Error> {
+        let page = self.store.tasks(&TaskQuery { limit: TASKS, ..TaskQuery::default() }).await?;
+        let since = self.taken_back_at(id).await?;
+        let since_then = page.tasks.iter().filter(|task| since.is_none_or(|since| task.enqueued_at > since));
+        Ok(since_then.flat_map(|task| &task.node_tasks).filter(|task| task.node == *id).map(|task| task.uid).max())
+    }
+
+    async fn ask_returned<T: DeserializeOwned>(&self, node: &Node, path: String) -> Result<T, Error> {
+        let call = Call::get("replica_look", path.clone(), self.read_timeout());
+        let reply = node.call(call).await.map_err(|error| unanswered(node, error))?;
+        let read = serde_json::from_slice(&reply.body).ok().filter(|_| reply.status == 200);
+        read.ok_or_else(|| {
+            unanswered(node, format!("{} to {path}: {}", reply.status, String::from_utf8_lossy(&reply.body)))
+        })
+    }
+}

@@ -1,0 +1,28 @@
+//! Healing is begun wherever a live node has something to heal.
+
+use std::sync::Arc;
+
+use miroir_store::{Change, Table};
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::cluster::Cluster;
+
+/// Look for what there is to heal, for ever: after every health check, and when replicas become stale.
+pub async fn begin_healing(cluster: Arc<Cluster>) {
+    let mut changes = cluster.store.watch();
+    let mut ticks = interval(cluster.config.health.interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            change = changes.next() => match change {
+                Some(Change::Record { table: Table::StaleReplicas, .. } | Change::Everything) => {}
+                Some(_) => continue,
+                None => return,
+            },
+        }
+        if let Err(error) = cluster.begin_healing().await {
+            tracing::debug!(%error, "healing could not be begun; trying again later");
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Nodes that have returned are looked at, and all nodes once after the start.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use miroir_core::id::NodeId;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use crate::cluster::{Cluster, Error};
+use crate::node::Node;
+
+/// Before a node is looked at again that could not be looked at.
+const AGAIN: Duration = Duration::from_secs(1);
+
+type Look = BoxFuture<'static, (NodeId, Result<(), Error>)>;
+
+/// Look at nodes for ever.
+pub async fn examine_nodes(cluster: Arc<Cluster>) {
+    let mut ticks = interval(cluster.config.health.interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut looks: FuturesUnordered<Look> = FuturesUnordered::new();
+    let (mut looking, mut known) = (BTreeSet::new(), BTreeSet::new());
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = cluster.returned.notified() => {}
+            Some((node, looked)) = looks.next(), if !looks.is_empty() => {
+                looking.remove(&node);
+                match looked {
+                    Ok(()) => _ = known.insert(node),
+                    Err(error) => tracing::warn!(%node, %error, "a node could not be looked at; trying again"),
+                }
+            }
+        }
+        for node in cluster.nodes().values() {
+            let id = &node.member.id;
+            let returned = node.health.returned().is_some();
+            // One that has failed and returned is looked at for that.
+            let first = !known.contains(id) && node.health.is_confirmed() && node.health.state().is_live();
+            if (returned || first) && looking.insert(id.clone()) {
+                looks.push(Box::pin(look(cluster.clone(), node.clone(), returned)));
+            }
+        }
+    }
+}
+
+async fn look(cluster: Arc<Cluster>, node: Arc<Node>, returned: bool) -> (NodeId, Result<(), Error>) {
+    let looked = match returned {
+        true => cluster.take_back(&node).await,
+        false => cluster.look_at_first(&node).await,
+    };
+    if looked.is_err() {
+        sleep(AGAIN).await;
+    }
+    (node.member.id.clone(), looked)
+}

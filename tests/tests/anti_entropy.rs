@@ -1,0 +1,261 @@
+//! Replicas are compared, and what nobody noticed is found and repaired.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use miroir_tests::{Client, Cluster, wait};
+
+const BOUND: Duration = Duration::from_secs(60);
+const DOCUMENTS: usize = 400;
+
+/// Documents of a node, with all fields that nodes have, by id.
+type Held = BTreeMap<String, Value>;
+
+fn film(id: usize) -> Value {
+    json!({ "id": id, "title": format!("film {id}"), "n": id, "_vectors": { "own": [0.5, id as f64] } })
+}
+
+fn load(client: &Client) {
+    client.create("films", "id");
+    client.configure(
+        "films",
+        &json!({ "filterableAttributes": ["n"], "embedders": { "own": { "source": "userProvided", "dimensions": 2 } } }),
+    );
+    client.load("films", &(0..DOCUMENTS).map(film).collect());
+}
+
+fn held(node: &Client) -> Held {
+    let body = json!({ "limit": 100_000, "retrieveVectors": true });
+    let answer = node.post("/indexes/films/documents/fetch", &body).expect(200);
+    let documents = answer.body["results"].as_array().cloned().unwrap_or_default();
+    documents.into_iter().map(|document| (document["id"].to_string(), document)).collect()
+}
+
+fn all_held(cluster: &Cluster) -> Vec<Held> {
+    (0..cluster.nodes().len()).map(|node| held(&cluster.node_client(node))).collect()
+}
+
+/// Every document is on so many nodes, everywhere the same.
+#[track_caller]
+fn assert_alike(cluster: &Cluster, replicas: usize) -> Held {
+    let mut copies: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for (id, document) in all_held(cluster).into_iter().flatten() {
+        copies.entry(id).or_default().push(document);
+    }
+    for (id, copies) in &copies {
+        assert_eq!(copies.len(), replicas, "document {id}");
+        assert!(copies.iter().all(|copy| *copy == copies[0]), "document {id}: {copies:?}");
+    }
+    copies.into_iter().map(|(id, mut copies)| (id, copies.remove(0))).collect()
+}
+
+/// Has a pass made, and says what it found.
+#[track_caller]
+fn pass(cluster: &Cluster, wanted: &Value) -> Value {
+    let number = cluster.admin().post("/_miroir/anti-entropy/run", wanted).expect(202).body["number"].clone();
+    let status = wait::eventually("the pass is made", BOUND, || {
+        let status = cluster.admin().get("/_miroir/anti-entropy/status").expect(200).body;
+        (status["pass"]["number"] == number && status["finished"] == true).then_some(status)
+    });
+    let mut sum: BTreeMap<String, u64> = BTreeMap::new();
+    for report in status["instances"].as_array().into_iter().flatten() {
+        for (name, count) in report["found"].as_object().into_iter().flatten() {
+            *sum.entry(name.clone()).or_default() += count.as_u64().unwrap_or(0);
+        }
+    }
+    json!(sum)
+}
+
+fn put(node: &Client, documents: &Value) {
+    node.done(&node.post("/indexes/films/documents", documents));
+}
+
+/// Requests of a kind that nodes were sent.
+fn requests(cluster: &Cluster, operation: &str) -> u64 {
+    let text = cluster.metrics().get("/metrics").expect(200).text;
+    let of = |line: &&str| {
+        line.starts_with("miroir_node_request_duration_seconds_count") && line.contains(&format!("\"{operation}\""))
+    };
+    text.lines().filter(of).filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+}
+
+fn mismatches(cluster: &Cluster) -> u64 {
+    let text = cluster.metrics().get("/metrics").expect(200).text;
+    let line = text.lines().find_map(|line| line.strip_prefix("miroir_antientropy_mismatches_found_total "));
+    line.and_then(|count| count.parse().ok()).expect("counted")
+}
+
+fn newest_task(node: &Client) -> u64 {
+    node.get("/tasks?limit=1").expect(200).body["results"][0]["uid"].as_u64().unwrap_or(0)
+}
+
+/// How many documents a node was told to change since a task.
+fn told_since(node: &Client, task: u64) -> u64 {
+    let tasks = node.get("/tasks?limit=1000").expect(200).body["results"].as_array().cloned().unwrap_or_default();
+    let newer = tasks.iter().filter(|found| found["uid"].as_u64() > Some(task));
+    let count = |task: &Value, name: &str| task["details"][name].as_u64().unwrap_or(0);
+    newer.map(|task| count(task, "receivedDocuments") + count(task, "providedIds")).sum()
+}
+
+#[test]
+fn one_pass_repairs_what_was_changed_behind_our_back_and_nothing_else() {
+    let cluster = Cluster::builder().rf(3).start();
+    load(&cluster.client());
+    let node = cluster.node_client(1);
+    let before = held(&node);
+    // Changed: without a newer stamp, so that only a look at contents finds it.
+    node.done(&node.put(
+        "/indexes/films/documents",
+        &json!([{ "id": 3, "title": "changed" }, { "id": 4, "_vectors": { "own": [9.0, 9.0] } }]),
+    ));
+    node.done(&node.post("/indexes/films/documents/delete-batch", &json!([10, 11, 12])));
+    // Added: one that looks like ours, and one of nobody.
+    let mut alien = before["20"].clone();
+    alien["id"] = json!("alien");
+    put(&node, &json!([alien]));
+    put(&node, &json!([{ "id": "stranger", "title": "stranger", "_vectors": { "own": null } }]));
+    let tasks: Vec<u64> = (0..3).map(|n| newest_task(&cluster.node_client(n))).collect();
+
+    let found = pass(&cluster, &json!({ "deep": true }));
+    let counts = ["mismatches", "repaired", "postponed", "leftovers", "failures", "shards"].map(|name| &found[name]);
+    assert_eq!(counts, [6, 6, 0, 1, 0, 16], "{found}");
+    let now = assert_alike(&cluster, 3);
+    let ids = |held: &Held| held.keys().cloned().collect::<BTreeSet<_>>();
+    assert_eq!(ids(&now), ids(&before));
+    for (id, document) in now.iter().filter(|(id, _)| !["3", "4"].contains(&id.as_str())) {
+        assert_eq!(*document, before[id], "{id}");
+    }
+    // Each of the two changed ones is replaced on one side, three deleted ones are put back, the alien goes.
+    let told: u64 = (0..3).map(|n| told_since(&cluster.node_client(n), tasks[n])).sum();
+    assert!(told <= 2 * 4 + 3 + 1, "{told} documents were touched");
+
+    let read = requests(&cluster, "replica_read");
+    let listed = requests(&cluster, "replica_list");
+    let found = pass(&cluster, &json!({}));
+    assert_eq!((&found["mismatches"], &found["leftovers"]), (&json!(0), &json!(0)), "{found}");
+    assert_eq!(requests(&cluster, "replica_read"), read, "a clean pass reads no contents");
+    assert!(requests(&cluster, "replica_list") > listed);
+}
+
+#[test]
+fn what_has_expired_goes_everywhere_and_what_belongs_elsewhere_goes() {
+    let cluster = Cluster::builder().start();
+    load(&cluster.client());
+    let nodes = all_held(&cluster);
+    // It is on two of three nodes: written late to one of them, it has an end that is long over.
+    let (holder, document) = nodes.iter().enumerate().find_map(|(n, held)| Some((n, held.get("7")?))).expect("held");
+    let mut late = document.clone();
+    late["_miroir_expires_at"] = late["_miroir_updated_at"].clone();
+    late["id"] = json!("late");
+    put(&cluster.node_client(holder), &json!([late]));
+    // And a document of a shard on the one node that does not hold the shard.
+    let elsewhere = (0..3).find(|n| !nodes[*n].contains_key("30")).expect("two of three hold it");
+    let owner = (0..3).find(|n| nodes[*n].contains_key("30")).expect("held");
+    put(&cluster.node_client(elsewhere), &json!([nodes[owner]["30"]]));
+
+    let found = pass(&cluster, &json!({ "index": "films" }));
+    assert_eq!((&found["mismatches"], &found["leftovers"]), (&json!(1), &json!(1)), "{found}");
+    let now = assert_alike(&cluster, 2);
+    assert_eq!(now.len(), DOCUMENTS);
+    assert_eq!(pass(&cluster, &json!({ "deep": true }))["mismatches"], 0);
+}
+
+#[test]
+fn without_auto_repair_differences_are_only_told() {
+    let cluster = Cluster::builder().rf(3).set("anti_entropy.auto_repair", json!(false)).start();
+    load(&cluster.client());
+    let node = cluster.node_client(0);
+    node.done(&node.post("/indexes/films/documents/delete-batch", &json!([1, 2])));
+    put(&node, &json!([{ "id": "stranger", "_vectors": { "own": null } }]));
+    let before = all_held(&cluster);
+    let before_pass = mismatches(&cluster);
+    let found = pass(&cluster, &json!({ "deep": true }));
+    assert_eq!(
+        (&found["mismatches"], &found["repaired"], &found["leftovers"]),
+        (&json!(2), &json!(0), &json!(1)),
+        "{found}"
+    );
+    assert_eq!(all_held(&cluster), before);
+    assert_eq!(mismatches(&cluster) - before_pass, 2);
+}
+
+#[test]
+fn what_is_only_on_its_way_is_no_difference() {
+    let cluster = Cluster::builder().instances(2).start();
+    let client = cluster.client();
+    load(&client);
+    for instance in 0..2 {
+        wait::eventually("both know of each other", BOUND, || {
+            let peers = cluster.instance(instance).admin().get("/_miroir/peers").expect(200).body["peers"].clone();
+            (peers.as_array().map(Vec::len) == Some(2)).then_some(())
+        });
+    }
+    let stop = AtomicBool::new(false);
+    let found = std::thread::scope(|scope| {
+        let stop = &stop;
+        for writer in 0..2_usize {
+            let client = cluster.instance(writer).client();
+            scope.spawn(move || {
+                let mut round = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    round += 1;
+                    let at = (round * 37 + writer * 200) % DOCUMENTS;
+                    let written: Value = (at..at + 20)
+                        .map(|id| json!({ "id": id, "title": format!("{writer} {round}"), "n": id, "_vectors": { "own": null } }))
+                        .collect();
+                    client.add("films", &written);
+                    client.put(
+                        "/indexes/films/documents",
+                        &json!([{ "id": at, "merged": round, "_vectors": { "own": null } }]),
+                    );
+                    client.delete(&format!("/indexes/films/documents/{}", (at + 7) % DOCUMENTS));
+                    client.done(
+                        &client.post("/indexes/films/documents/delete", &json!({ "filter": format!("n = {at}") })),
+                    );
+                }
+            });
+        }
+        let found: Vec<Value> = (0..3).map(|_| pass(&cluster, &json!({ "deep": true }))).collect();
+        stop.store(true, Ordering::Relaxed);
+        found
+    });
+    for found in &found {
+        assert_eq!((&found["repaired"], &found["failures"]), (&json!(0), &json!(0)), "{found}");
+    }
+    for node in 0..3 {
+        let failed = cluster.node_client(node).get("/tasks?statuses=failed&limit=3").expect(200);
+        assert_eq!(failed.body["total"], 0, "{}", failed.text);
+    }
+    assert_eq!(found[2]["shards"], 16, "each instance takes its own: {}", found[2]);
+    client.done(&client.add("films", &json!([{ "id": 0, "title": "last", "_vectors": { "own": null } }])));
+    wait::eventually("all writes are done", BOUND, || {
+        let open = client.get("/tasks?statuses=enqueued,processing&limit=1").expect(200).body["total"].clone();
+        (open == 0).then_some(())
+    });
+    assert_alike(&cluster, 2);
+}
+
+#[test]
+fn passes_follow_the_schedule_and_a_wrong_request_is_refused() {
+    let cluster = Cluster::builder().set("anti_entropy.schedule", json!("every 1s")).start();
+    load(&cluster.client());
+    let node = cluster.node_client(0);
+    let some: Vec<Value> = held(&node).values().take(3).map(|document| document["id"].clone()).collect();
+    node.done(&node.post("/indexes/films/documents/delete-batch", &json!(some)));
+    wait::eventually("a pass by the schedule has repaired it", BOUND, || {
+        (held(&node).values().filter(|document| some.contains(&document["id"])).count() == 3).then_some(())
+    });
+    let admin = cluster.admin();
+    for (wrong, named) in [(json!({ "deep": 1 }), "`.deep`"), (json!({ "depth": 1 }), "`depth`"), (json!([]), "object")]
+    {
+        let refused = admin.post("/_miroir/anti-entropy/run", &wrong);
+        assert_eq!(refused.status, 400, "{}", refused.text);
+        assert!(refused.text.contains(named), "{}", refused.text);
+    }
+    let unknown = admin.post("/_miroir/anti-entropy/run", &json!({ "index": "nothing" }));
+    assert_eq!(unknown.verdict(), (404, "index_not_found".to_owned()));
+    assert_eq!(cluster.client().post("/_miroir/anti-entropy/run", &json!({})).status, 401);
+}
