@@ -93,7 +93,12 @@ pub async fn peers(State(cluster): State<Shared>) -> Response {
 /// Ready: every shard has a live replica that is fresh.
 pub async fn ready(State(cluster): State<Shared>) -> Response {
     let mut reasons = Vec::new();
-    let unknown = cluster.nodes().values().filter(|node| !node.health.is_confirmed()).count();
+    let unknown = {
+        let topology = cluster.topology();
+        // One that has just joined holds nothing yet.
+        let asked = |node: &&Arc<Node>| !node.health.is_confirmed() && replicas_on(&topology, node, &cluster) > 0;
+        cluster.nodes().values().filter(asked).count()
+    };
     if unknown > 0 {
         reasons.push(format!("{unknown} nodes have not answered a health check yet"));
     }

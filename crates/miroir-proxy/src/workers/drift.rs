@@ -28,12 +28,14 @@ pub async fn check_settings(cluster: Arc<Cluster>) {
     loop {
         tokio::select! {
             // Members come and go.
-            _ = ticks.tick() => for id in cluster.nodes().keys() {
-                if looked_at.insert(id.clone()) {
+            _ = ticks.tick() => {
+                for id in cluster.nodes().keys().filter(|id| looked_at.insert((*id).clone())) {
                     looks.push(check_node(&cluster, id.clone()));
                 }
-            },
-            Some(gone) = looks.next(), if !looks.is_empty() => _ = looked_at.remove(&gone),
+            }
+            Some(gone) = looks.next(), if !looks.is_empty() => {
+                looked_at.remove(&gone);
+            }
         }
     }
 }

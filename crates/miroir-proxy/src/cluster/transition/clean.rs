@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use miroir_core::id::{NodeId, ShardId};
 use miroir_core::transition::Replica;
 use miroir_work::led::Next;
@@ -17,8 +18,10 @@ use super::LOOK;
 use super::machine::Rebalancing;
 use super::record::Record;
 
-/// Other steps do not wait for longer.
-const AT_MOST: Duration = Duration::from_secs(2);
+/// Other steps do not wait for longer. What is being deleted then is waited for in the next round.
+const AT_MOST: Duration = Duration::from_secs(20);
+/// Indexes looked at together on one node.
+const TOGETHER: usize = 8;
 
 type ByShards = BTreeMap<NonZeroU32, Vec<ShardId>>;
 
@@ -63,11 +66,10 @@ impl Cluster {
         let node = self.node(id).ok_or_else(|| Failed::Unanswered(format!("{id} is not a member")))?;
         // First: what it has accepted may be documents of these shards.
         drain(&node, self.read_timeout()).await?;
-        for index in self.catalog.all() {
-            let Some(shards) = shards.get(&index.shards) else { continue };
-            self.clean_index(&index, id, shards).await?;
-        }
-        Ok(())
+        let indexes = self.catalog.all();
+        let cleaned =
+            indexes.iter().filter_map(|index| Some(self.clean_index(index, id, shards.get(&index.shards)?).boxed()));
+        stream::iter(cleaned.collect::<Vec<_>>()).buffer_unordered(TOGETHER).try_collect().await
     }
 
     async fn clean_index(&self, index: &Arc<Index>, id: &NodeId, shards: &[ShardId]) -> Result<(), Failed> {
@@ -101,14 +103,22 @@ impl Cluster {
         for replica in replicas {
             by_node.entry((replica.shards, &replica.node)).or_default().insert(replica.shard);
         }
-        let mut documents = 0;
-        for index in self.catalog.all() {
-            for ((_, node), shards) in by_node.iter().filter(|((shards, _), _)| *shards == index.shards) {
-                let Ok(on) = self.on_node(&index, node) else { continue };
+        let indexes = self.catalog.all();
+        let pairs = indexes.iter().flat_map(|index| {
+            let of_index = by_node.iter().filter(move |((shards, _), _)| *shards == index.shards);
+            of_index.map(move |((_, node), shards)| (index, *node, shards))
+        });
+        let counted = pairs.map(|(index, node, shards)| {
+            async move {
+                let Ok(on) = self.on_node(index, node) else { return 0 };
                 let counts = on.counts().await.unwrap_or_default();
-                documents += counts.iter().filter(|(shard, _)| shards.contains(shard)).map(|(_, n)| n).sum::<u64>();
+                counts.iter().filter(|(shard, _)| shards.contains(shard)).map(|(_, n)| n).sum::<u64>()
             }
-        }
-        documents
+            .boxed()
+        });
+        stream::iter(counted.collect::<Vec<_>>())
+            .buffer_unordered(TOGETHER)
+            .fold(0, |sum, n| async move { sum + n })
+            .await
     }
 }

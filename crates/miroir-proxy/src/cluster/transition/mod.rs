@@ -26,11 +26,9 @@ pub use machine::Rebalancing;
 pub use replace::Replacing;
 pub use status::change_view;
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use miroir_core::id::NodeId;
-use miroir_core::transition::Replica;
 use miroir_store::StoreError;
 use miroir_work::led;
 
@@ -45,16 +43,6 @@ fn not_done(node: &NodeId, why: impl std::fmt::Display) -> Error {
 }
 
 impl Cluster {
-    /// The replicas that the change of the membership that is under way has copied now. Instances on an older epoch do
-    /// not write to any other replica that is to come into being, and do not say so.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub async fn copied_replicas(&self) -> Result<BTreeSet<Replica>, StoreError> {
-        let found = led::find::<Rebalancing>(&*self.store, None).await?;
-        Ok(found.map(|(operation, _)| operation.record.copying()).unwrap_or_default())
-    }
-
     /// Whether a change of the membership is under way.
     ///
     /// # Errors

@@ -93,11 +93,6 @@ impl Record {
         }
     }
 
-    /// Replicas that are being copied.
-    pub fn copying(&self) -> BTreeSet<Replica> {
-        self.transition.in_state(MoveState::Copying).filter_map(|(_, moving)| moving.target()).collect()
-    }
-
     /// The nodes that are to join and may lack indexes that came into being through an instance on an older epoch: before
     /// anything is written to them, or copied, they have to hold all of them.
     pub fn unprepared(&self, epoch: Epoch) -> BTreeSet<NodeId> {
@@ -150,11 +145,5 @@ mod tests {
         assert!(waiting.unprepared(epoch).is_empty());
         assert!(record(Phase::Moving, MoveState::Copying).unprepared(epoch).is_empty());
         assert!(record(Phase::Preparing, MoveState::Planned).unprepared(epoch).is_empty(), "core asks for that");
-    }
-
-    #[test]
-    fn what_is_copied_is_known_from_the_record() {
-        let of = |state| record(Phase::Moving, state).copying().len();
-        assert_eq!([of(MoveState::Waiting), of(MoveState::Copying), of(MoveState::Switched)], [0, 1, 0]);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use miroir_core::id::{NodeId, ShardId};
+use miroir_core::id::{IndexUid, NodeId, ShardId};
 use miroir_core::topology::Member;
 use miroir_core::transition::{self, Effects, Finished, Move, MoveState, Phase, Replica};
 use miroir_store::{Batch, Records, Write};
@@ -68,7 +68,8 @@ impl Rebalancing {
         let last = finished.topology.as_ref().unwrap_or(&before);
         for (key, stale) in StaleReplicas::in_store(&*cluster.store).await? {
             // Only who takes writes can be healed.
-            let shards = key.parse().ok().and_then(|physical| Some(cluster.catalog.by_physical(&physical)?.shards));
+            let shards =
+                key.parse::<IndexUid>().ok().and_then(|physical| Some(cluster.catalog.by_physical(&physical)?.shards));
             let stays = |stale: &&StaleReplica| {
                 let takes = |shards| last.takes_writes(shards, stale.shard, &stale.node);
                 !finished.gone.contains(&stale.node) && shards.is_none_or(takes)
