@@ -30,10 +30,8 @@ struct Indexes {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub(super) struct IndexOfNode {
     pub uid: String,
-    pub primary_key: Option<String>,
 }
 
 /// Why a node that is no member does not tell what it was asked.
