@@ -20,6 +20,24 @@ pub fn peak_memory(pid: u32) -> u64 {
     line.split_whitespace().nth(1).and_then(|number| number.parse::<u64>().ok()).unwrap_or(0) * 1024
 }
 
+/// Have a process, with all threads that it has or will have, run on this core alone.
+pub fn pin(pid: u32, core: usize) {
+    let mut cores = rustix::thread::CpuSet::new();
+    cores.set(core);
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+        let id = thread.file_name().to_str().and_then(|name| name.parse().ok()).and_then(rustix::thread::Pid::from_raw);
+        // A thread may have ended in the meantime.
+        let _ = rustix::thread::sched_setaffinity(id, &cores);
+    }
+}
+
+/// Have the peak begin anew. Returns the bytes in use by now.
+pub fn forget_peak(pid: u32) -> u64 {
+    // Where that is not permitted, the peak is that of the process's whole life.
+    let _ = std::fs::write(format!("/proc/{pid}/clear_refs"), "5");
+    peak_memory(pid)
+}
+
 #[cfg(test)]
 mod tests {
     #[test]

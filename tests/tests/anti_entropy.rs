@@ -27,6 +27,16 @@ fn load(client: &Client) {
     client.load("films", &(0..DOCUMENTS).map(film).collect());
 }
 
+/// The first pass is made at once, and is not to find what a test does.
+fn start(builder: miroir_tests::ClusterBuilder) -> Cluster {
+    let cluster = builder.start();
+    wait::eventually("the first pass is made", BOUND, || {
+        let status = cluster.admin().get("/_miroir/anti-entropy/status").expect(200).body;
+        (status["finished"] == true).then_some(())
+    });
+    cluster
+}
+
 fn held(node: &Client) -> Held {
     let body = json!({ "limit": 100_000, "retrieveVectors": true });
     let answer = node.post("/indexes/films/documents/fetch", &body).expect(200);
@@ -102,7 +112,7 @@ fn told_since(node: &Client, task: u64) -> u64 {
 
 #[test]
 fn one_pass_repairs_what_was_changed_behind_our_back_and_nothing_else() {
-    let cluster = Cluster::builder().rf(3).start();
+    let cluster = start(Cluster::builder().rf(3));
     load(&cluster.client());
     let node = cluster.node_client(1);
     let before = held(&node);
@@ -142,7 +152,7 @@ fn one_pass_repairs_what_was_changed_behind_our_back_and_nothing_else() {
 
 #[test]
 fn what_has_expired_goes_everywhere_and_what_belongs_elsewhere_goes() {
-    let cluster = Cluster::builder().start();
+    let cluster = start(Cluster::builder());
     load(&cluster.client());
     let nodes = all_held(&cluster);
     // It is on two of three nodes: written late to one of them, it has an end that is long over.
@@ -165,7 +175,7 @@ fn what_has_expired_goes_everywhere_and_what_belongs_elsewhere_goes() {
 
 #[test]
 fn without_auto_repair_differences_are_only_told() {
-    let cluster = Cluster::builder().rf(3).set("anti_entropy.auto_repair", json!(false)).start();
+    let cluster = start(Cluster::builder().rf(3).set("anti_entropy.auto_repair", json!(false)));
     load(&cluster.client());
     let node = cluster.node_client(0);
     node.done(&node.post("/indexes/films/documents/delete-batch", &json!([1, 2])));
@@ -184,7 +194,7 @@ fn without_auto_repair_differences_are_only_told() {
 
 #[test]
 fn what_is_only_on_its_way_is_no_difference() {
-    let cluster = Cluster::builder().instances(2).start();
+    let cluster = start(Cluster::builder().instances(2));
     let client = cluster.client();
     load(&client);
     for instance in 0..2 {
@@ -240,7 +250,7 @@ fn what_is_only_on_its_way_is_no_difference() {
 
 #[test]
 fn passes_follow_the_schedule_and_a_wrong_request_is_refused() {
-    let cluster = Cluster::builder().set("anti_entropy.schedule", json!("every 1s")).start();
+    let cluster = start(Cluster::builder().set("anti_entropy.schedule", json!("every 1s")));
     load(&cluster.client());
     let node = cluster.node_client(0);
     let some: Vec<Value> = held(&node).values().take(3).map(|document| document["id"].clone()).collect();

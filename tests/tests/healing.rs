@@ -433,6 +433,8 @@ fn a_shard_is_healed_from_another_group() {
     prepare(&client, documents);
     cluster.kill_node(0);
     wait_for_state(&cluster, 0, &["failed"]);
+    // An index that comes into being without it, and has nothing in it.
+    client.done(&client.post("/indexes", &json!({ "uid": "hollow" })));
     let newer: Vec<Value> = (0..documents / 2).map(|n| document(n, 5)).collect();
     client.load(INDEX, &json!(newer));
     client.done(&client.delete(&format!("/indexes/{INDEX}/documents/d{}", documents - 1)));
@@ -441,4 +443,5 @@ fn a_shard_is_healed_from_another_group() {
     healed(&cluster, 0);
     let all = assert_equal_replicas(&cluster, 2);
     assert_eq!((all.len(), all["d1"]["version"].as_u64()), (documents - 1, Some(5)));
+    cluster.node_client(0).get("/indexes/hollow").expect(200);
 }

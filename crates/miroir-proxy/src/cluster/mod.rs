@@ -138,6 +138,8 @@ pub struct Cluster {
     pub registered: Notify,
     /// A node has returned and wants to be looked at.
     pub returned: Notify,
+    /// Held while replicas of a node that was looked at become known as stale.
+    marking: tokio::sync::Mutex<()>,
     /// The instances that share the store.
     pub peers: Peers,
     fleet: Fleet,
@@ -197,6 +199,7 @@ impl Cluster {
             drifted: Drifted::default(),
             registered: Notify::new(),
             returned: Notify::new(),
+            marking: tokio::sync::Mutex::default(),
             requests: Semaphore::new(config.server.max_concurrent_requests.get()),
             rotation: AtomicUsize::new(0),
             dice: RandomState::new(),

@@ -187,3 +187,50 @@ pub struct Weights {
     /// Per share of failed requests, in latencies.
     pub errors: f64,
 }
+
+#[cfg(test)]
+mod tests {
+    use miroir_core::id::{GroupId, NodeId};
+
+    use super::*;
+
+    fn node() -> Node {
+        let limits = Limits {
+            max_idle: 1,
+            idle_timeout: Duration::from_secs(1),
+            connect_timeout: Duration::from_secs(1),
+            max_reply: 1,
+        };
+        let client = NodeClient::new("", limits).expect("a client");
+        let member = Member { id: NodeId::new("a"), address: "http://a".into(), group: GroupId(0) };
+        Node::new(member, client, Health::new(1, 1), Duration::from_secs(1), 1, Metrics::default())
+    }
+
+    #[test]
+    fn tasks_may_be_heard_of_in_any_order_as_long_as_they_are_new() {
+        let node = node();
+        assert_eq!(node.newest_task(), None);
+        assert!(node.accepted(5, None));
+        let before = node.newest_task();
+        assert!(node.accepted(8, before) && node.accepted(7, before));
+        assert_eq!(node.newest_task(), Some(8));
+        node.has_newest(Some(8), node.newest_task());
+        assert!(node.health.state().is_live());
+    }
+
+    #[test]
+    fn a_node_whose_tasks_are_fewer_is_failed_until_it_was_looked_at() {
+        for fewer in [Some(3), None] {
+            let node = node();
+            node.has_newest(Some(8), None);
+            node.has_newest(fewer, node.newest_task());
+            assert_eq!(node.health.state(), NodeState::Failed);
+        }
+        let node = node();
+        node.has_newest(Some(8), None);
+        assert!(!node.accepted(8, node.newest_task()));
+        assert_eq!(node.health.state(), NodeState::Failed);
+        node.begins_anew_at(Some(3));
+        assert!(node.accepted(4, node.newest_task()));
+    }
+}

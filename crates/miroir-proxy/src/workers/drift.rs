@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use miroir_core::id::NodeId;
 use miroir_work::Backoff;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::cluster::{Cluster, Error, Index, Pair};
@@ -22,26 +23,28 @@ const AGAIN: Backoff = Backoff { from: Duration::from_secs(1), to: Duration::fro
 pub async fn check_settings(cluster: Arc<Cluster>) {
     let mut ticks = interval(cluster.config.health.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut looked_at: BTreeSet<NodeId> = BTreeSet::new();
-    // One node that is slow holds up no other.
-    let mut looks = FuturesUnordered::new();
+    // One node that is slow holds up no other. Members come and go.
+    let mut checking = JoinSet::new();
+    let mut checked = BTreeSet::new();
     loop {
         tokio::select! {
-            // Members come and go.
-            _ = ticks.tick() => {
-                for id in cluster.nodes().keys().filter(|id| looked_at.insert((*id).clone())) {
-                    looks.push(check_node(&cluster, id.clone()));
+            _ = ticks.tick() => {}
+            Some(left) = checking.join_next(), if !checking.is_empty() => {
+                if let Ok(node) = left {
+                    checked.remove(&node);
                 }
             }
-            Some(gone) = looks.next(), if !looks.is_empty() => {
-                looked_at.remove(&gone);
-            }
+        }
+        for node in cluster.nodes().keys().filter(|node| !checked.contains(*node)).cloned().collect::<Vec<_>>() {
+            checked.insert(node.clone());
+            checking.spawn(check_node(cluster.clone(), node));
         }
     }
 }
 
-/// For as long as it is a member. The looks are spread over the interval, so that many indexes are no burden.
-async fn check_node(cluster: &Cluster, id: NodeId) -> NodeId {
+/// The looks are spread over the interval, so that many indexes are no burden. Returns the node when it is no member any
+/// more.
+async fn check_node(cluster: Arc<Cluster>, id: NodeId) -> NodeId {
     let interval = cluster.config.settings_drift_check.interval;
     let mut begun = Instant::now();
     while cluster.nodes().contains_key(&id) {

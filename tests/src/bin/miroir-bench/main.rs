@@ -1,14 +1,16 @@
 //! Measures the orchestrator against what it stands in front of, in one run on one machine, so that ratios mean
 //! something: search latency against the node asked directly, CPU per search against nginx passing through, ingest
-//! throughput against one node, and peak memory.
+//! throughput against one node, filling a replica against a plain copy, and peak memory.
 //!
 //! ```text
-//! miroir-bench [documents=20000] [searches=3000] [cpu_searches=20000] [ingest_mb=200] [only=latency,cpu,ingest] [out=docs/benchmarks.md]
+//! miroir-bench [documents=20000] [searches=3000] [cpu_searches=20000] [ingest_mb=200] [healing_documents=100000]
+//!              [only=latency,cpu,ingest,healing] [out=docs/benchmarks.md]
 //! ```
 //!
 //! Nodes are development nodes, or the server that `MEILISEARCH_BIN` names.
 
 mod cpu;
+mod healing;
 mod ingest;
 mod latency;
 mod nginx;
@@ -38,6 +40,9 @@ fn main() -> ExitCode {
     }
     if options.runs("ingest") {
         ingest::measure(&options, &mut report);
+    }
+    if options.runs("healing") {
+        healing::measure(&options, &mut report);
     }
     let text = report.markdown();
     println!("{text}");

@@ -13,6 +13,8 @@ pub struct Options {
     pub cpu_searches: usize,
     /// Size of what is ingested, in units of 1,000,000 bytes.
     pub ingest_mb: usize,
+    /// Documents of a replica that is filled and compared.
+    pub healing_documents: usize,
     /// Which measurements run; empty: all.
     only: Vec<String>,
     /// The file that the result is written into.
@@ -26,8 +28,15 @@ impl Options {
     /// When one is unknown or has no number.
     pub fn parse(arguments: impl Iterator<Item = String>) -> Result<Self, String> {
         let out = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/benchmarks.md"));
-        let mut options =
-            Self { documents: 20_000, searches: 3000, cpu_searches: 20_000, ingest_mb: 200, only: Vec::new(), out };
+        let mut options = Self {
+            documents: 20_000,
+            searches: 3000,
+            cpu_searches: 20_000,
+            ingest_mb: 200,
+            healing_documents: 100_000,
+            only: Vec::new(),
+            out,
+        };
         for argument in arguments {
             let (key, value) = argument.split_once('=').ok_or(format!("{argument}: expected key=value"))?;
             let number = || {
@@ -38,9 +47,13 @@ impl Options {
                 "searches" => options.searches = number()?,
                 "cpu_searches" => options.cpu_searches = number()?,
                 "ingest_mb" => options.ingest_mb = number()?,
+                "healing_documents" => options.healing_documents = number()?,
                 "only" => options.only = value.split(',').map(str::to_owned).collect(),
                 "out" => options.out = PathBuf::from(value),
-                _ => return Err(format!("{key}: expected documents, searches, cpu_searches, ingest_mb, only or out")),
+                _ => {
+                    let known = "documents, searches, cpu_searches, ingest_mb, healing_documents, only or out";
+                    return Err(format!("{key}: expected {known}"));
+                }
             }
         }
         Ok(options)

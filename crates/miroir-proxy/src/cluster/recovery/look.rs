@@ -47,11 +47,13 @@ impl Cluster {
     pub(super) async fn look_at(&self, node: &Arc<Node>) -> Result<(Expected, Found), Error> {
         let id = &node.member.id;
         let version: Version = self.ask_returned(node, "/version".into()).await?;
+        // First, since it takes tasks while it is looked at, if it serves.
+        let known = node.newest_task().max(self.newest_task_in_store(id).await?);
         let newest = newest_task(node, self.read_timeout()).await.map_err(|error| unanswered(node, error))?;
         let held = self.indexes_of(node).await?;
         let mut expected = Expected {
             oldest: OLDEST,
-            newest_task: node.newest_task().max(self.newest_task_in_store(id).await?),
+            newest_task: known,
             indexes: BTreeMap::new(),
             given_up: self.leftovers.on(id).into_iter().collect(),
         };

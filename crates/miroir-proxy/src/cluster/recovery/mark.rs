@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use miroir_core::id::{NodeId, ShardId};
-use miroir_core::recovery::{Expected, Found, Plan, Why};
+use miroir_core::recovery::{Expected, Found, Plan, PlanForIndex, Why};
 use miroir_store::{Batch, Table, TypedTable};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use tokio::time::{Instant, timeout_at};
 
-use super::super::replica::drain;
+use super::super::replica::{Failed, drain};
 use super::super::stale::{Miss, Reason};
 use super::super::{Cluster, Error, Index};
-use crate::node::Node;
+use crate::node::{Call, Node};
 
 /// When a node was taken back with another disk.
 #[derive(Serialize, Deserialize)]
@@ -22,6 +22,11 @@ struct TakenBack {
 }
 
 const TABLE: TypedTable<TakenBack> = TypedTable::new(Table::Meta);
+
+/// It was compared with another, and differs.
+fn is_comparison(why: Why) -> bool {
+    matches!(why, Why::Count | Why::Digest)
+}
 
 fn key(node: &NodeId) -> String {
     format!("taken_back/{node}")
@@ -49,21 +54,50 @@ impl Cluster {
         }
     }
 
-    /// Replicas differ for a moment while they are written: what differed is looked at again with writes held, and only
-    /// what differs then, or cannot be looked at like that, is known as stale.
-    pub(super) async fn confirm(&self, node: &Arc<Node>, plan: &mut Plan) {
+    /// Of a node that serves, only what it has lost counts: who is right where it merely differs from another that serves is
+    /// not known here, and is found out document by document when replicas are compared. What seems to be lost is looked at
+    /// again with writes held: an index may be on its way, and so may the first documents of a shard.
+    pub(super) async fn confirm(&self, node: &Arc<Node>, plan: &mut Plan, found: &Found) {
         for (physical, of_index) in &mut plan.indexes {
-            let counted = |why: &Why| matches!(why, Why::Count | Why::Digest);
+            let held = found.indexes.get(physical);
+            let holds = |shard: &ShardId| {
+                held.and_then(|held| held.shards.get(shard)).is_some_and(|measure| measure.documents > 0)
+            };
+            of_index.mirror.retain(|shard, why| !(is_comparison(*why) && holds(shard)));
             let doubtful: Vec<ShardId> =
-                of_index.mirror.iter().filter(|(_, why)| counted(why)).map(|(shard, _)| *shard).collect();
-            if doubtful.is_empty() {
+                of_index.mirror.iter().filter(|(_, why)| is_comparison(**why)).map(|(shard, _)| *shard).collect();
+            if doubtful.is_empty() && !of_index.create {
                 continue;
             }
-            let Ok(Some((turn, index))) = self.turn_of(physical).await else { continue };
+            let Ok(Some((turn, index))) = self.turn_of(physical).await else {
+                // It is gone, or cannot be looked at: the next look will tell.
+                *of_index = PlanForIndex::default();
+                continue;
+            };
             let until = Instant::now() + self.config.rebalancer.fence_max;
+            if of_index.create {
+                let there = timeout_at(until, self.has_index(node, &index)).await;
+                // Without an answer nothing is known, either.
+                if !matches!(there, Ok(Ok(false))) {
+                    *of_index = PlanForIndex::default();
+                }
+                continue;
+            }
             let equal = timeout_at(until, self.equal_shards(node, &index, &doubtful)).await.unwrap_or_default();
             drop(turn);
             of_index.mirror.retain(|shard, _| !equal.contains(shard));
+        }
+    }
+
+    /// Whether a node has an index, once it has done what it had accepted.
+    async fn has_index(&self, node: &Arc<Node>, index: &Index) -> Result<bool, Failed> {
+        drain(node, self.read_timeout()).await?;
+        let call = Call::get("replica_look", format!("/indexes/{}", index.physical), self.read_timeout());
+        match node.call(call).await {
+            Ok(reply) if reply.status == 200 => Ok(true),
+            Ok(reply) if reply.status == 404 => Ok(false),
+            Ok(reply) => Err(Failed::Unanswered(format!("status {}", reply.status))),
+            Err(error) => Err(Failed::Unanswered(error.to_string())),
         }
     }
 
@@ -90,9 +124,19 @@ impl Cluster {
     /// Replicas that are not what they should be are known as stale from now on.
     pub(super) async fn mark(&self, node: &Node, plan: &Plan, expected: &Expected, found: &Found) -> Result<(), Error> {
         let id = &node.member.id;
+        // One node at a time: two that differ from one another must not both be stale for it.
+        let _one_at_a_time = self.marking.lock().await;
         let mut missed = Vec::new();
         for (index, of_index) in &plan.indexes {
-            let news = of_index.mirror.iter().filter(|(_, why)| **why != Why::KnownStale);
+            self.stale.refresh(index).await?;
+            let known = self.catalog.by_physical(index);
+            let others = |shard: ShardId| known.as_ref().is_some_and(|index| self.is_fresh_elsewhere(index, shard, id));
+            let news = of_index.mirror.iter().filter(|(shard, why)| match why {
+                Why::KnownStale => false,
+                Why::Count | Why::Digest => others(**shard),
+                // Whoever else has anything of it, be it stale, has more.
+                Why::Absent | Why::Forgot => true,
+            });
             let miss = |(shard, why): (&ShardId, &Why)| {
                 tracing::warn!(node = %id, %index, %shard, ?why, "a replica is not what it should be");
                 let reason = Reason::Returned;
@@ -109,6 +153,15 @@ impl Cluster {
         self.metrics.returned_stale(missed.len());
         self.record_missed(&missed, Batch { writes, ..Batch::default() }).await?;
         Ok(())
+    }
+
+    /// Whether another replica of a shard is fresh, be it one that does not answer.
+    fn is_fresh_elsewhere(&self, index: &Index, shard: ShardId, but: &NodeId) -> bool {
+        let topology = self.topology();
+        let stale = self.stale.of(&index.physical);
+        let groups = topology.placements(index.shards).into_iter().flatten();
+        let mut replicas = groups.flat_map(|(_, placement)| placement.replicas(shard));
+        replicas.any(|node| node != but && !stale.contains(&(shard, node.clone())))
     }
 
     pub(super) async fn taken_back_at(&self, node: &NodeId) -> Result<Option<OffsetDateTime>, Error> {

@@ -42,11 +42,14 @@ impl Cluster {
         self.examine(node, true).await
     }
 
-    /// `serves`: the node counts already. What differs then is looked at once more while writes are held.
+    /// `serves`: the node counts already, and what it seems to have lost is looked at once more.
     async fn examine(&self, node: &Arc<Node>, serves: bool) -> Result<(), Error> {
         let id = &node.member.id;
         let lost = |error: super::replica::Failed| unanswered(node, error);
         drain(node, self.read_timeout()).await.map_err(lost)?;
+        // As long as this is alive nobody else takes it for granted that the node holds what it is to hold on a later epoch:
+        // what it need not hold on this one is deleted.
+        let _acting_on = self.topology();
         let (expected, found) = self.look_at(node).await?;
         let mut plan = match check(Standing::Member, &expected, &found) {
             Verdict::Take(plan) => plan,
@@ -61,10 +64,12 @@ impl Cluster {
         };
         self.keep_what_nobody_else_has(node, &mut plan);
         if serves {
-            self.confirm(node, &mut plan).await;
+            self.confirm(node, &mut plan, &found).await;
         }
         self.mark(node, &plan, &expected, &found).await?;
-        node.begins_anew_at(found.newest_task);
+        if expected.newest_task > found.newest_task {
+            node.begins_anew_at(found.newest_task);
+        }
         self.carry_out_plan(node, &plan).await
     }
 }

@@ -45,11 +45,12 @@ impl Replica {
     }
 
     async fn documents(&self, mut body: Value, limit: u64, depth: Depth) -> Result<(Vec<Document>, u64), Failed> {
-        let primary_key = self.on.index.primary_key.clone();
-        let primary_key = primary_key.ok_or_else(|| Failed::Refused("the index has no primary key".into()))?;
+        // An index without one has no documents, as far as that is known yet; others cannot be read.
+        let primary_key = self.on.index.primary_key.clone().unwrap_or_default();
         let operation = match depth {
             Depth::Stamps => {
-                body["fields"] = json!([primary_key, UPDATED_AT_FIELD, EXPIRES_AT_FIELD]);
+                let id = Some(primary_key.as_str()).filter(|key| !key.is_empty());
+                body["fields"] = id.into_iter().chain([UPDATED_AT_FIELD, EXPIRES_AT_FIELD]).collect();
                 "replica_list"
             }
             Depth::Content => {
