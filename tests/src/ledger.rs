@@ -16,7 +16,11 @@ const BATCH: usize = 20;
 /// Batches of one writer, so that an index does not grow for ever.
 const MOST: usize = 2000;
 /// Between two writes of a writer: many small writes, but no more than the nodes can do at one time.
-const PACE: Duration = Duration::from_millis(10);
+const PACE: Duration = Duration::from_millis(20);
+/// After so many writes a writer waits for the last of them, so that nodes are never far behind.
+const AHEAD: usize = 4;
+/// The longest that it waits; an instance may have been killed.
+const CATCH_UP: Duration = Duration::from_secs(10);
 const BOUND: Duration = Duration::from_secs(120);
 
 #[derive(Debug, Default)]
@@ -108,6 +112,12 @@ impl Ledger {
                 _ => self.merge(client, index, writer, batch, n),
             }
             std::thread::sleep(PACE);
+            if n % AHEAD == 0 {
+                wait::poll(CATCH_UP, || {
+                    let open = client.try_send("GET", "/tasks?statuses=enqueued,processing&limit=1", None, &[]).ok()?;
+                    (open.body["total"].as_u64()? < 2 * AHEAD as u64).then_some(())
+                });
+            }
         }
     }
 

@@ -91,7 +91,7 @@ fn prepared(cluster: &Cluster) -> (Ledger, Vec<Value>) {
 
 #[test]
 fn a_fourth_node_joins_and_leaves_again() {
-    let mut cluster = Cluster::builder().start();
+    let mut cluster = Cluster::builder().set("write.node_timeout_ms", json!(5000)).start();
     let (ledger, documents) = prepared(&cluster);
     let (client, admin) = (cluster.client(), cluster.admin());
     let joining = cluster.spare();
