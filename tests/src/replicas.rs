@@ -36,6 +36,16 @@ pub fn plain(document: &Value) -> Value {
     Value::Object(fields.into_iter().filter(|(name, _)| !ours(name)).collect::<Map<_, _>>())
 }
 
+/// A node may write the last digit of a fraction otherwise than it was sent.
+fn rounded(document: &Value) -> Value {
+    match document {
+        Value::Number(number) if number.is_f64() => format!("{:.12}", number.as_f64().unwrap_or_default()).into(),
+        Value::Array(elements) => elements.iter().map(rounded).collect(),
+        Value::Object(fields) => fields.iter().map(|(name, value)| (name.clone(), rounded(value))).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => document.clone(),
+    }
+}
+
 /// Every shard that has documents is on `copies` of these nodes, each with the same documents, and the documents
 /// together are these, by id, but for those of which nobody knows. Returns how many documents each node holds.
 ///
@@ -67,7 +77,7 @@ pub fn assert_equal(
         found.extend(first.iter().map(|(id, document)| (id.clone(), plain(document))));
     }
     for (id, document) in expected {
-        assert_eq!(found.get(id), Some(document), "document {id} of {index}");
+        assert_eq!(found.get(id).map(rounded), Some(rounded(document)), "document {id} of {index}");
     }
     if let Some(more) = found.keys().find(|id| !expected.contains_key(*id) && !unsure.contains(*id)) {
         panic!("{more} should not be there: {:?}", found.get(more));
