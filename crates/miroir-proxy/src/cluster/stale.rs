@@ -190,17 +190,6 @@ impl StaleReplicas {
         self.0.change(plan).await.map(|(healed, _)| healed)
     }
 
-    /// Change the records of any indexes in one step with the rest of an edit.
-    ///
-    /// # Errors
-    /// As [`View::change`].
-    pub async fn change<R, E: From<StoreError>>(
-        &self,
-        plan: impl FnMut(&Records<OfIndex>) -> Result<(Edit<OfIndex>, R), E>,
-    ) -> Result<(R, Committed), E> {
-        self.0.change(plan).await
-    }
-
     /// The writes that forget an index in the store; [`StaleReplicas::refresh`] follows.
     pub fn forgetting(&self, index: &IndexUid) -> Option<Write> {
         self.0.now().records().contains_key(index.as_str()).then(|| TABLE.delete(index.as_str()))

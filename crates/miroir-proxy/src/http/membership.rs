@@ -151,7 +151,7 @@ impl Object {
     fn of(value: Value, path: String) -> Result<Self, Failure> {
         match value {
             Value::Object(members) => Ok(Self { members, path }),
-            other => {
+            other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => {
                 let found: String = other.to_string().chars().take(100).collect();
                 let place = if path.is_empty() { String::new() } else { format!(" at `{path}`") };
                 let message = format!("Invalid value{place}: expected an object, but found `{found}`.");
