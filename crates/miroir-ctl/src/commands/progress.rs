@@ -121,12 +121,13 @@ impl Operation {
 
     /// What it waits for, in words; copies that go on need none.
     pub fn waits(&self) -> Option<String> {
-        match self.waits_for.as_ref()? {
-            Value::String(what) if what == "operator" => Some("paused".into()),
-            Value::String(what) if what == "instances" => Some("waits for all instances to follow".into()),
-            Value::String(_) => Some("waits for replicas to be healed".into()),
-            other => {
-                let nodes = other.get("nodes").and_then(Value::as_array)?;
+        let waits = self.waits_for.as_ref()?;
+        match waits.as_str() {
+            Some("operator") => Some("paused".into()),
+            Some("instances") => Some("waits for all instances to follow".into()),
+            Some(_) => Some("waits for replicas to be healed".into()),
+            None => {
+                let nodes = waits.get("nodes").and_then(Value::as_array)?;
                 let names: Vec<&str> = nodes.iter().filter_map(Value::as_str).collect();
                 Some(format!("waits for {} to answer", names.join(", ")))
             }
