@@ -167,7 +167,8 @@ impl Cluster {
         file["replication_factor"] = json!(layout.replication_factor);
         file["replica_groups"] = json!(layout.groups);
         let member = |(i, node): (usize, &Node)| json!({ "id": format!("node-{i}"), "address": self.faults.get(i).map_or_else(|| node.address(), Faults::address), "replica_group": i * layout.groups / layout.nodes });
-        file["nodes"] = self.nodes.iter().enumerate().map(member).collect();
+        // Those that were started later are for the test to make known.
+        file["nodes"] = self.nodes.iter().take(layout.nodes).enumerate().map(member).collect();
         for (path, value) in &layout.overrides {
             config::set(&mut file, path, value.clone());
         }
@@ -250,6 +251,23 @@ impl Cluster {
     /// The nodes.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
+    }
+
+    /// Starts one more node, that no orchestrator knows of, and waits until it answers. Returns its number.
+    pub fn spare(&mut self) -> usize {
+        let number = self.nodes.len();
+        let node = Node::start(&format!("node-{number}"), self.scratch.path());
+        node.client().healthy(START_BOUND);
+        if self.layout.faults {
+            self.faults.push(Faults::before(node.address().trim_start_matches("http://").to_owned()));
+        }
+        self.nodes.push(node);
+        number
+    }
+
+    /// Where orchestrators reach a node: at its relay, if there is one.
+    pub fn node_address(&self, node: usize) -> String {
+        self.faults.get(node).map_or_else(|| self.nodes[node].address(), Faults::address)
     }
 
     /// `kill -9` of one node.

@@ -38,6 +38,8 @@ struct Rule {
 struct Rules {
     rules: Vec<Rule>,
     struck: usize,
+    /// Methods and paths that came by.
+    seen: Vec<String>,
 }
 
 /// The relay. It ends with the process.
@@ -86,6 +88,12 @@ impl Faults {
         self.rules().rules.clear();
     }
 
+    /// How many requests of this method whose path and query contain this text have come by.
+    pub fn seen(&self, method: &str, path: &str) -> usize {
+        let fits = |seen: &&String| seen.strip_prefix(method).is_some_and(|rest| rest.contains(path));
+        self.rules().seen.iter().filter(fits).count()
+    }
+
     /// Requests spoiled so far.
     pub fn struck(&self) -> usize {
         self.rules().struck
@@ -94,6 +102,7 @@ impl Faults {
 
 impl Rules {
     fn strike(&mut self, method: &str, path: &str) -> Option<Fault> {
+        self.seen.push(format!("{method} {path}"));
         let fits = |rule: &&mut Rule| {
             rule.left > 0 && (rule.method.is_empty() || rule.method == method) && path.contains(&rule.path)
         };

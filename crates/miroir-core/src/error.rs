@@ -167,6 +167,10 @@ codes! {
     MiroirReservedField = "miroir_reserved_field", 400, "invalid_request";
     MiroirInvalidHeader = "miroir_invalid_header", 400, "invalid_request";
     MiroirInvalidAuth = "miroir_invalid_auth", 401, "auth";
+    MiroirNodeNotFound = "miroir_node_not_found", 404, "invalid_request";
+    MiroirReplicaGroupNotFound = "miroir_replica_group_not_found", 404, "invalid_request";
+    MiroirNodeUnfit = "miroir_node_unfit", 400, "invalid_request";
+    MiroirConflict = "miroir_conflict", 409, "invalid_request";
     MiroirUnsupported = "miroir_unsupported", 501, "invalid_request";
     MiroirNoQuorum = "miroir_no_quorum", 503, "system";
     MiroirShardUnavailable = "miroir_shard_unavailable", 503, "system";

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::{config, settings, task};
+use crate::commands::{config, group, node, settings, task};
 
 /// Looks at and operates a Miroir cluster.
 ///
@@ -61,6 +61,19 @@ pub enum Command {
     Leases,
     /// Queued work: what is done, by whom, and what went wrong.
     Jobs,
+    /// The nodes of the cluster: which there are, and who joins and leaves.
+    ///
+    /// A change begins at once and goes on by itself, whatever becomes of this command: follow it with --wait or with
+    /// `miroir-ctl rebalance status --watch`. There is one change at a time. Clients read and write as before while
+    /// shards are copied.
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// Replica groups: pools of nodes that hold all shards each.
+    #[command(subcommand)]
+    Group(GroupCommand),
+    /// The change of the cluster that is under way.
+    #[command(subcommand)]
+    Rebalance(RebalanceCommand),
     /// Settings of an index on its nodes.
     #[command(subcommand)]
     Settings(SettingsCommand),
@@ -70,6 +83,121 @@ pub enum Command {
     /// Configuration files.
     #[command(subcommand)]
     Config(ConfigCommand),
+}
+
+/// Whether to wait for a change of the cluster.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Wait {
+    /// Show how far the change has come until it has ended. Exits with 1 when it was canceled.
+    #[arg(long)]
+    pub wait: bool,
+}
+
+/// Commands about nodes.
+#[derive(Debug, Subcommand)]
+pub enum NodeCommand {
+    /// The nodes, their groups and states, and how many shard replicas each holds.
+    List,
+    /// Let a node join a replica group; it takes its share of the shards from the other nodes of the group.
+    ///
+    /// The node has to run Meilisearch with the key that all nodes have (`node_master_key`), and must not hold indexes of
+    /// the names of the cluster's. Name it in the configuration of every instance as well, when it has joined.
+    Add {
+        /// A name of your choice: letters, digits, `-`, `_` and `.`.
+        #[arg(value_parser = node::parse_id)]
+        id: String,
+        /// Where it listens, as in http://10.0.0.8:7700.
+        address: String,
+        /// The replica group; may be left out when there is one group alone.
+        #[arg(long, value_name = "NUMBER")]
+        group: Option<u32>,
+        /// Whether to wait.
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Move all shards of a node to the other nodes of its group. It stays a member that holds nothing.
+    ///
+    /// Refused when nobody else of its group could hold them.
+    Drain {
+        /// The node.
+        #[arg(value_parser = node::parse_id)]
+        id: String,
+        /// Whether to wait.
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Let a drained node take its share of the shards again.
+    Undrain {
+        /// The node.
+        #[arg(value_parser = node::parse_id)]
+        id: String,
+        /// Whether to wait.
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Move all shards of a node to the others of its group, and let it be a member no longer.
+    ///
+    /// A node that is gone for good is removed alike: what it held is copied from other replicas. Take it out of the
+    /// configuration of every instance when it has left.
+    Remove {
+        /// The node.
+        #[arg(value_parser = node::parse_id)]
+        id: String,
+        /// Whether to wait.
+        #[command(flatten)]
+        wait: Wait,
+    },
+}
+
+/// Commands about replica groups.
+#[derive(Debug, Subcommand)]
+pub enum GroupCommand {
+    /// Add a replica group. Its nodes are filled from the other groups; reads use it once it holds everything.
+    Add {
+        /// Its number; left out: the next one.
+        group: Option<u32>,
+        /// A node of it; repeat for more.
+        #[arg(long = "node", value_name = "ID=ADDRESS", required = true, value_parser = group::parse_node)]
+        nodes: Vec<(String, String)>,
+        /// Whether to wait.
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Remove a replica group and all of its nodes. The last one cannot be.
+    Remove {
+        /// Its number.
+        group: u32,
+        /// Whether to wait.
+        #[command(flatten)]
+        wait: Wait,
+    },
+}
+
+/// Commands about the change that is under way.
+#[derive(Debug, Subcommand)]
+pub enum RebalanceCommand {
+    /// Give every node its share of the shards, where a change that was canceled has left them uneven.
+    Start {
+        /// Whether to wait.
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// How far the change has come that is under way, what it waits for, and how the last one ended.
+    Status {
+        /// Show it until it has ended. Exits with 1 when it was canceled.
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Begin no more copies, and switch to none. What was begun is finished.
+    Pause,
+    /// Go on with what was paused.
+    Resume,
+    /// Give up what has not been switched to. What has been stays where it is.
+    Cancel {
+        /// Show it until it has ended.
+        #[arg(long)]
+        wait: bool,
+    },
 }
 
 /// Commands about settings.

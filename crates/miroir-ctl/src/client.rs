@@ -54,7 +54,7 @@ impl Client {
         self.read(request.call())
     }
 
-    /// POST to a path under `/_miroir`, without a body; anything but 200 is a refusal in Miroir's own words. What is done
+    /// POST to a path under `/_miroir`, without a body; anything but 200 and 202 is a refusal in Miroir's own words. What is done
     /// takes its time.
     pub fn post(&self, path: &str) -> Result<Value, Failure> {
         let request = self.agent.post(format!("{}/_miroir{path}", self.url));
@@ -63,7 +63,34 @@ impl Client {
             request = request.header("Authorization", format!("Bearer {key}"));
         }
         let answer = self.read(request.send_empty())?;
-        if answer.status == 200 { Ok(answer.body) } else { Err(self.refusal(answer)) }
+        self.done(answer)
+    }
+
+    /// POST to a path under `/_miroir`, with a body; what is begun is begun when this returns. A refusal is in Miroir's
+    /// own words.
+    pub fn post_json(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        let request = self.agent.post(format!("{}/_miroir{path}", self.url));
+        let mut request = request.config().timeout_global(Some(LONG)).build().content_type("application/json");
+        if let Some(key) = &self.key {
+            request = request.header("Authorization", format!("Bearer {key}"));
+        }
+        let answer = self.read(request.send(body.to_string()))?;
+        self.done(answer)
+    }
+
+    /// DELETE a path under `/_miroir`. A refusal is in Miroir's own words.
+    pub fn delete(&self, path: &str) -> Result<Value, Failure> {
+        let request = self.agent.delete(format!("{}/_miroir{path}", self.url));
+        let mut request = request.config().timeout_global(Some(LONG)).build();
+        if let Some(key) = &self.key {
+            request = request.header("Authorization", format!("Bearer {key}"));
+        }
+        let answer = self.read(request.call())?;
+        self.done(answer)
+    }
+
+    fn done(&self, answer: Answer) -> Result<Value, Failure> {
+        if matches!(answer.status, 200 | 202) { Ok(answer.body) } else { Err(self.refusal(answer)) }
     }
 
     fn read(&self, answered: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<Answer, Failure> {

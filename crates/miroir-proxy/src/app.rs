@@ -54,6 +54,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let (stop, stopped) = watch::channel(false);
     let mut background = JoinSet::new();
     background.spawn(until(stopped.clone(), workers::watch_health(cluster.clone())));
+    background.spawn(until(stopped.clone(), workers::watch_membership(cluster.clone())));
     background.spawn(until(stopped.clone(), workers::compare_replicas(cluster.clone())));
     background.spawn(until(stopped.clone(), workers::prune_tasks(cluster.clone())));
     background.spawn(until(stopped.clone(), workers::catch_up_nodes(cluster.clone())));

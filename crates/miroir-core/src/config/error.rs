@@ -2,6 +2,17 @@
 
 use thiserror::Error;
 
+/// The text names no node.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum InvalidNodeId {
+    /// Nothing.
+    #[error("is empty; name the node, as in meili-0")]
+    Empty,
+    /// Too long, or characters that no name has. Its beginning.
+    #[error("\"{0}\" is not 1 to 64 letters, digits, `-`, `_` or `.`")]
+    Text(String),
+}
+
 /// The configuration cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ConfigError {

@@ -23,8 +23,9 @@ use crate::id::{GroupId, NodeId};
 use crate::placement::PlacementKind;
 use crate::topology::{Member, Shape};
 
-pub use error::ConfigError;
+pub use error::{ConfigError, InvalidNodeId};
 pub use layers::ENVIRONMENT_KEYS;
+pub use resolve::node_id;
 pub use values::{
     BroadcastStrategy, DegradedWrites, Environment, LogFormat, LogLevel, NodeUrl, NodeUrlError, PeerMode, Secret,
     SelectionStrategy, UnavailableShardPolicy,

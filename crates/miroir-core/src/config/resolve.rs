@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::anti_entropy::InvalidSchedule;
 use crate::id::{GroupId, NodeId};
 
-use super::error::ConfigError;
+use super::error::{ConfigError, InvalidNodeId};
 use super::file::{
     AdminFile, AntiEntropyFile, File, HealthFile, LeaderElectionFile, MetricsFile, NodeFile, PeerDiscoveryFile,
     PoolFile, RebalancerFile, ScatterFile, SelectionFile, ServerFile, SettingsBroadcastFile, TaskStoreFile,
@@ -246,17 +246,22 @@ fn nodes(files: &[NodeFile], groups: NonZeroU32) -> Result<Vec<NodeConfig>, Conf
     }
 }
 
-fn node(i: usize, file: &NodeFile, groups: NonZeroU32) -> Result<NodeConfig, ConfigError> {
+/// A name for a node, as the configuration and operators give it.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn node_id(text: &str) -> Result<NodeId, InvalidNodeId> {
     let valid = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-    if !((1..=64).contains(&file.id.len()) && file.id.bytes().all(valid)) {
-        let problem = if file.id.is_empty() {
-            "is empty; name the node, as in meili-0".into()
-        } else {
-            let shown: String = file.id.chars().take(64).collect();
-            format!("\"{shown}\" is not 1 to 64 letters, digits, `-`, `_` or `.`")
-        };
-        return Err(ConfigError::invalid(format!("nodes[{i}].id"), problem));
+    match text.len() {
+        0 => Err(InvalidNodeId::Empty),
+        1..=64 if text.bytes().all(valid) => Ok(NodeId::new(text)),
+        _ => Err(InvalidNodeId::Text(text.chars().take(64).collect())),
     }
+}
+
+fn node(i: usize, file: &NodeFile, groups: NonZeroU32) -> Result<NodeConfig, ConfigError> {
+    let id =
+        node_id(&file.id).map_err(|problem| ConfigError::invalid(format!("nodes[{i}].id"), problem.to_string()))?;
     let address = file.address.parse().map_err(|error| {
         let shown: String = file.address.chars().take(200).collect();
         ConfigError::invalid(format!("nodes[{i}].address"), format!("\"{shown}\": {error}"))
@@ -266,7 +271,7 @@ fn node(i: usize, file: &NodeFile, groups: NonZeroU32) -> Result<NodeConfig, Con
         let problem = format!("is {}, but replica_groups is {groups}: groups count from 0", file.replica_group);
         ConfigError::invalid(format!("nodes[{i}].replica_group"), problem)
     })?;
-    Ok(NodeConfig { id: NodeId::new(file.id.as_str()), address, group: GroupId(group) })
+    Ok(NodeConfig { id, address, group: GroupId(group) })
 }
 
 fn replication_factor(value: u64, nodes: &[NodeConfig]) -> Result<NonZeroU32, ConfigError> {

@@ -43,6 +43,8 @@ pub enum Change {
         /// Its number.
         group: GroupId,
     },
+    /// Nobody comes or goes: every node gets its share, where a change that was called off has left another.
+    Rebalance,
 }
 
 /// Why a change is not begun. Nothing was changed.
@@ -97,6 +99,9 @@ pub enum Refused {
     /// A node that is to join does not answer.
     #[error("the node `{0}` does not answer at its address")]
     NoAnswer(NodeId),
+    /// A node that is to join takes us for somebody else.
+    #[error("the node `{0}` does not accept the key that nodes are asked with (`node_master_key`)")]
+    NotOurKey(NodeId),
     /// A node that is to join will not do.
     #[error("the node `{node}` cannot join: {why}")]
     Unfit {
@@ -113,7 +118,11 @@ impl Change {
         match self {
             Self::AddNode { member } => std::slice::from_ref(member),
             Self::AddGroup { members, .. } => members,
-            Self::Drain { .. } | Self::Undrain { .. } | Self::RemoveNode { .. } | Self::RemoveGroup { .. } => &[],
+            Self::Drain { .. }
+            | Self::Undrain { .. }
+            | Self::RemoveNode { .. }
+            | Self::RemoveGroup { .. }
+            | Self::Rebalance => &[],
         }
     }
 }

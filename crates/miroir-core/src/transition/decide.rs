@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::change::Change;
-use super::plan::{Move, MoveState, Replica};
+use super::plan::{Move, MoveState, Replica, moves};
 use super::record::{Phase, Record};
 use crate::id::NodeId;
 use crate::topology::Topology;
@@ -120,8 +120,10 @@ fn prepare(record: &Record, facts: &Facts) -> Step {
     if !missing.is_empty() {
         return Step::Prepare(missing);
     }
-    let next = Record { phase: Phase::Moving, ..record.clone() };
-    let effects = Effects { topology: Some(next.topology(&facts.topology, &record.moves)), ..Effects::default() };
+    // Since it was begun, indexes may have come with other numbers of shards; nothing has moved yet.
+    let moves = moves(&facts.topology, &record.change);
+    let next = Record { phase: Phase::Moving, moves, ..record.clone() };
+    let effects = Effects { topology: Some(next.topology(&facts.topology, &next.moves)), ..Effects::default() };
     Step::Save(Box::new(next), Box::new(effects))
 }
 
@@ -141,8 +143,11 @@ fn advance(record: &Record, facts: &Facts) -> Step {
     if let Some(step) = next_epoch(record, facts) {
         return step;
     }
-    if facts.intent == Intent::Run && !record.canceled && begin_copying(&mut next, facts) {
-        return Step::Save(Box::new(next), Box::default());
+    if facts.intent == Intent::Run && !record.canceled {
+        let stale = begin_copying(&mut next, facts);
+        if !stale.is_empty() {
+            return Step::Save(Box::new(next), Box::new(Effects { stale, ..Effects::default() }));
+        }
     }
     let why = if facts.intent == Intent::Pause { Waiting::Paused } else { Waiting::Replicas };
     work(record, facts, why)
@@ -157,7 +162,9 @@ fn note_cleaned(record: &mut Record, facts: &Facts) -> Vec<Replica> {
         Change::AddNode { .. } | Change::AddGroup { .. } if record.canceled => {
             record.change.joining().iter().map(|member| member.id.clone()).collect()
         }
-        Change::AddNode { .. } | Change::AddGroup { .. } | Change::Undrain { .. } => BTreeSet::new(),
+        Change::AddNode { .. } | Change::AddGroup { .. } | Change::Undrain { .. } | Change::Rebalance => {
+            BTreeSet::new()
+        }
     };
     // Nothing else is left to do. A node that comes back is relieved of all that it takes no writes of before it counts.
     let last = record.moves.iter().all(|moving| match moving.state {
@@ -255,16 +262,18 @@ fn heir(record: &Record, facts: &Facts, moving: &Move) -> Option<Replica> {
     replicas.find(fresh)
 }
 
-/// As many at once as may be. Returns whether any was begun.
-fn begin_copying(record: &mut Record, facts: &Facts) -> bool {
+/// As many at once as may be. Returns those that were begun. They are made known as stale once more: an index that came
+/// into being while the epoch was not acknowledged may have been written to by the one before.
+fn begin_copying(record: &mut Record, facts: &Facts) -> Vec<Replica> {
     let stale = |moving: &Move| moving.target().is_some_and(|target| facts.stale.contains(&target));
     let busy = record.in_state(MoveState::Copying).filter(|(_, moving)| stale(moving)).count();
     let waiting = record.moves.iter_mut().filter(|moving| moving.state == MoveState::Waiting && moving.to.is_some());
     let begun = waiting.take(facts.most_at_once.max(1).saturating_sub(busy));
-    begun.fold(false, |_, moving| {
+    let begin = |moving: &mut Move| {
         moving.state = MoveState::Copying;
-        true
-    })
+        moving.target()
+    };
+    begun.filter_map(begin).collect()
 }
 
 /// What can be done, else why nothing can.

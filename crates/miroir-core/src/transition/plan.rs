@@ -113,24 +113,35 @@ pub fn begin(topology: &Topology, change: Change, under_way: bool, known: &impl 
         return Err(Refused::UnderWay);
     }
     refuse(topology, &change, known)?;
-    let group = match &change {
-        Change::AddNode { member } => member.group,
-        Change::Drain { node } | Change::RemoveNode { node } | Change::Undrain { node } => group_of(topology, node)?,
-        Change::AddGroup { group, .. } | Change::RemoveGroup { group } => *group,
-    };
-    let (shape, draining) = membership(topology, &change);
-    let active: Vec<NodeId> = shape.members_of(group).into_iter().filter(|node| !draining.contains(node)).collect();
-    let mut moves = Vec::new();
-    for (shards, placements) in topology.all_placements() {
-        let nothing = Placement::empty(shards);
-        let before = placements.get(&group);
-        let after = match active.as_slice() {
-            [] => nothing.clone(),
-            active => place(shape.placement, before, active, shards, shape.replication_factor),
-        };
-        moves.extend(moves_between(shards, group, before.unwrap_or(&nothing), &after));
-    }
+    let moves = moves(topology, &change);
     Ok(Record { change, phase: Phase::Preparing, moves, canceled: false })
+}
+
+/// The replicas that move, as the topology is now.
+pub(super) fn moves(topology: &Topology, change: &Change) -> Vec<Move> {
+    let (shape, draining) = membership(topology, change);
+    let groups = match change {
+        Change::AddNode { member } => vec![member.group],
+        Change::Drain { node } | Change::RemoveNode { node } | Change::Undrain { node } => {
+            group_of(topology, node).into_iter().collect()
+        }
+        Change::AddGroup { group, .. } | Change::RemoveGroup { group } => vec![*group],
+        Change::Rebalance => shape.groups(),
+    };
+    let mut moves = Vec::new();
+    for group in groups {
+        let active: Vec<NodeId> = shape.members_of(group).into_iter().filter(|node| !draining.contains(node)).collect();
+        for (shards, placements) in topology.all_placements() {
+            let nothing = Placement::empty(shards);
+            let before = placements.get(&group);
+            let after = match active.as_slice() {
+                [] => nothing.clone(),
+                active => place(shape.placement, before, active, shards, shape.replication_factor),
+            };
+            moves.extend(moves_between(shards, group, before.unwrap_or(&nothing), &after));
+        }
+    }
+    moves
 }
 
 /// Who is a member, and who of them is to hold nothing, while a change goes on.
@@ -139,7 +150,7 @@ pub(super) fn membership(topology: &Topology, change: &Change) -> (Shape, BTreeS
     let known: BTreeSet<NodeId> = shape.members.iter().map(|member| member.id.clone()).collect();
     shape.members.extend(change.joining().iter().filter(|member| !known.contains(&member.id)).cloned());
     match change {
-        Change::AddNode { .. } | Change::AddGroup { .. } => {}
+        Change::AddNode { .. } | Change::AddGroup { .. } | Change::Rebalance => {}
         Change::Drain { node } | Change::RemoveNode { node } => _ = draining.insert(node.clone()),
         Change::Undrain { node } => _ = draining.remove(node),
         Change::RemoveGroup { group } => draining.extend(shape.members_of(*group)),
@@ -172,6 +183,7 @@ fn moves_between(shards: NonZeroU32, group: GroupId, before: &Placement, after: 
 fn refuse(topology: &Topology, change: &Change, known: &impl Known) -> Result<(), Refused> {
     let members = &topology.shape.members;
     match change {
+        Change::Rebalance => {}
         Change::AddNode { member } => {
             if !members.iter().any(|other| other.group == member.group) {
                 return Err(Refused::UnknownGroup(member.group));

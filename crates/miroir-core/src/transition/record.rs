@@ -117,7 +117,7 @@ impl Record {
             Change::Drain { node } | Change::RemoveNode { node } => _ = draining.remove(node),
             Change::Undrain { node } if !placed(node) => _ = draining.insert(node.clone()),
             Change::RemoveGroup { .. } => draining.retain(|node| !placed(node)),
-            Change::Undrain { .. } | Change::AddNode { .. } | Change::AddGroup { .. } => {}
+            Change::Undrain { .. } | Change::AddNode { .. } | Change::AddGroup { .. } | Change::Rebalance => {}
         }
     }
 
@@ -133,7 +133,7 @@ impl Record {
             }
             (Change::RemoveNode { .. } | Change::RemoveGroup { .. }, true)
             | (Change::AddNode { .. } | Change::AddGroup { .. }, false)
-            | (Change::Drain { .. } | Change::Undrain { .. }, _) => BTreeSet::new(),
+            | (Change::Drain { .. } | Change::Undrain { .. } | Change::Rebalance, _) => BTreeSet::new(),
         };
         shape.members.retain(|member| !leaving.contains(&member.id) || placed(&member.id));
         draining.retain(|node| shape.members.iter().any(|member| member.id == *node));
@@ -145,7 +145,11 @@ impl Record {
     pub(super) fn at_once(&self) -> Option<GroupId> {
         match &self.change {
             Change::AddGroup { group, .. } | Change::RemoveGroup { group } => Some(*group),
-            Change::AddNode { .. } | Change::Drain { .. } | Change::Undrain { .. } | Change::RemoveNode { .. } => None,
+            Change::AddNode { .. }
+            | Change::Drain { .. }
+            | Change::Undrain { .. }
+            | Change::RemoveNode { .. }
+            | Change::Rebalance => None,
         }
     }
 }

@@ -157,6 +157,84 @@ fn a_group_is_filled_before_it_is_read_and_goes_without_a_copy() {
 }
 
 #[test]
+fn what_came_since_a_change_was_begun_moves_as_well() {
+    let mut world = World::new(topology(&[("a", 0), ("b", 0)], 1, 8));
+    let record = begin(&world.topology, Change::RemoveNode { node: node("b") }, false, &All).expect("all is well");
+    world.topology = world.topology.with_placement(count(16)).expect("another number of shards");
+    let (finished, _) = world.run(record);
+    assert_eq!(finished.gone, BTreeSet::from([node("b")]));
+    assert_eq!((world.loads(8, 0), world.loads(16, 0)), (vec![8], vec![16]));
+    assert_eq!(world.topology.shape.members.len(), 1);
+}
+
+#[test]
+fn who_joins_takes_new_numbers_of_shards_at_once_and_who_leaves_does_not() {
+    let mut world = World::new(topology(&[("a", 0), ("b", 0)], 1, 8));
+    let mut record = begin(&world.topology, Change::AddNode { member: member("c", 0) }, false, &All).expect("well");
+    world.facts.prepared.insert(node("c"));
+    let Step::Save(next, effects) = decide(&record, &world.facts(&record)) else { panic!("an epoch") };
+    world.save(*effects);
+    record = *next;
+    world.topology = world.topology.with_placement(count(6)).expect("another number of shards");
+    assert_eq!(world.loads(6, 0), [2, 2, 2]);
+    let (_, mirrored) = world.run(record);
+    assert_eq!(mirrored, 2, "of eight shards, its share of two");
+    let mut record = begin(&world.topology, Change::Drain { node: node("c") }, false, &All).expect("well");
+    let Step::Save(next, effects) = decide(&record, &world.facts(&record)) else { panic!("an epoch") };
+    world.save(*effects);
+    record = *next;
+    world.topology = world.topology.with_placement(count(4)).expect("another number of shards");
+    let placed = world.topology.placements(count(4)).expect("placed");
+    assert!(placed.values().all(|placement| placement.shards_of(&node("c")).next().is_none()));
+    world.run(record);
+}
+
+#[test]
+fn what_begins_to_be_copied_is_known_as_stale() {
+    let mut world = World::new(topology(&[("a", 0), ("b", 0)], 1, 8));
+    let mut record = begin(&world.topology, Change::AddNode { member: member("c", 0) }, false, &All).expect("well");
+    world.facts.prepared.insert(node("c"));
+    loop {
+        let Step::Save(next, effects) = decide(&record, &world.facts(&record)) else { panic!("nothing is copied yet") };
+        let copying: BTreeSet<Replica> =
+            next.in_state(MoveState::Copying).filter_map(|(_, moving)| moving.target()).collect();
+        let begun = effects.stale.iter().cloned().collect::<BTreeSet<Replica>>();
+        world.save(*effects);
+        record = *next;
+        if !copying.is_empty() {
+            assert_eq!(begun, copying);
+            return;
+        }
+    }
+}
+
+#[test]
+fn shares_are_made_even_again_after_a_change_was_called_off() {
+    let mut world = World::new(topology(&[("a", 0), ("b", 0)], 1, 8));
+    let mut record = begin(&world.topology, Change::AddNode { member: member("c", 0) }, false, &All).expect("well");
+    world.facts.prepared.insert(node("c"));
+    world.facts.most_at_once = 1;
+    while record.progress().switched == 0 {
+        match decide(&record, &world.facts(&record)) {
+            Step::Save(next, effects) => {
+                world.save(*effects);
+                record = *next;
+            }
+            Step::Work { mirror, .. } => mirror.iter().for_each(|replica| _ = world.stale.remove(replica)),
+            step @ (Step::Prepare(_) | Step::Wait(_) | Step::Finish(_)) => panic!("{step:?}"),
+        }
+    }
+    world.facts.intent = Intent::Cancel;
+    let (finished, _) = world.run(record);
+    assert!(finished.canceled && finished.gone.is_empty(), "it holds something");
+    assert_eq!(world.loads(8, 0).iter().min(), Some(&1));
+    world.facts.intent = Intent::Run;
+    let (_, mirrored) = world.change(Change::Rebalance);
+    assert_eq!((mirrored, world.loads(8, 0).into_iter().max()), (1, Some(3)));
+    assert_eq!(world.change(Change::Rebalance).1, 0, "there is nothing to be done");
+}
+
+#[test]
 fn nothing_is_read_from_a_group_that_is_being_filled() {
     let mut world = World::new(topology(&[("a", 0)], 1, 4));
     let change = Change::AddGroup { group: GroupId(1), members: vec![member("x", 1)] };

@@ -123,6 +123,7 @@ fn start(world: &mut World, leader: &mut Leader, seen: &mut Seen) {
         2 => Change::Drain { node },
         3 => Change::RemoveNode { node },
         4 if world.rng.one_in(2) => Change::Undrain { node },
+        4 if world.rng.one_in(3) => Change::Rebalance,
         4 => Change::RemoveGroup { group },
         _ => {
             let group = GroupId(groups.iter().map(|group| group.0).max().unwrap_or_default() + 1);

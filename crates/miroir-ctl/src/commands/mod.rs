@@ -1,9 +1,13 @@
 //! One file per command: its arguments, one question, its printing.
 
 pub mod config;
+pub mod group;
 pub mod jobs;
 pub mod leases;
+pub mod node;
 pub mod peers;
+pub mod progress;
+pub mod rebalance;
 pub mod settings;
 pub mod stale;
 pub mod status;
@@ -26,6 +30,9 @@ pub fn run(cli: &Cli) -> Result<Report, Failure> {
         Command::Leases => leases::run(&client()?, output),
         Command::Stale => stale::run(&client()?, output),
         Command::Jobs => jobs::run(&client()?, output),
+        Command::Node(command) => node::run(&client()?, command, output),
+        Command::Group(command) => group::run(&client()?, command, output),
+        Command::Rebalance(command) => rebalance::run(&client()?, command, output),
         Command::Settings(SettingsCommand::Status { uid }) => settings::status(&client()?, uid, output),
         Command::Settings(SettingsCommand::Repair { uid }) => settings::repair(&client()?, uid, output),
         Command::Task(TaskCommand::Show { uid }) => task::show(&client()?, *uid, output),

@@ -34,6 +34,8 @@ pub struct Node {
     pub last_error: Option<String>,
     pub version: Option<String>,
     pub shard_replicas: u64,
+    #[serde(default)]
+    pub draining: bool,
 }
 
 /// Ask for the topology: as it came, and understood.
@@ -69,7 +71,7 @@ fn print(topology: &Topology) -> String {
             vec![
                 node.id.clone(),
                 node.replica_group.to_string(),
-                node.state.clone(),
+                if node.draining { format!("{}, drained", node.state) } else { node.state.clone() },
                 node.shard_replicas.to_string(),
                 or_dash(node.version.as_deref()),
                 node.address.clone(),

@@ -7,6 +7,7 @@ use miroir_core::document::SplitError;
 use miroir_core::error::ErrorBody;
 use miroir_core::id::{NodeId, ShardId};
 use miroir_core::merge::MergeError;
+use miroir_core::transition::Refused;
 use miroir_core::{hidden, strip};
 use miroir_store::StoreError;
 use thiserror::Error;
@@ -64,6 +65,9 @@ pub enum Error {
         /// Why not.
         why: String,
     },
+    /// The membership is not changed, and nothing else was.
+    #[error(transparent)]
+    Membership(#[from] Refused),
     /// The store did not take or give what it should.
     #[error("the store is unavailable")]
     Store(#[from] StoreError),

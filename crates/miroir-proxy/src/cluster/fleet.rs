@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use miroir_core::id::{Epoch, NodeId};
 use miroir_core::topology::{Member, Shape, Topology};
-use miroir_store::{Edit, Records, Store, StoreError, Table, TypedTable, View};
+use miroir_store::{Edit, Records, Store, StoreError, Table, TypedTable, View, Write};
 
+use super::Error;
 use super::follow::Follow;
 use crate::node::Node;
 
@@ -36,6 +37,23 @@ pub struct Fleet {
 /// The topologies that somebody may act on, the oldest first.
 #[derive(Default)]
 struct InUse(Mutex<Vec<Weak<Topology>>>);
+
+/// The topology as the store has it now, and its version there. It is not acted on.
+///
+/// # Errors
+/// When the store cannot be read, or was never seeded.
+pub async fn stored(store: &dyn Store) -> Result<(Topology, u64), Error> {
+    let found = TABLE.get(store, KEY).await?.ok_or_else(|| Error::Internal("the store has no topology".into()))?;
+    Ok((Arc::unwrap_or_clone(found.value), found.version))
+}
+
+/// The write that replaces the topology that is stored at this version.
+///
+/// # Errors
+/// When it cannot be written as JSON.
+pub fn replace(next: &Topology, version: u64) -> Result<Write, StoreError> {
+    TABLE.put_if(KEY, &Arc::new(next.clone()), Some(version))
+}
 
 impl InUse {
     fn begin(&self, topology: &Arc<Topology>) {
@@ -65,10 +83,12 @@ impl Fleet {
         make: impl Fn(&Member) -> Node + Send + Sync + 'static,
     ) -> Result<Self, StoreError> {
         let in_use = Arc::new(InUse::default());
-        let first = Arc::new(Topology::new(configured.clone()));
+        // What nobody acts on must not be kept: it would seem to be in use for ever.
+        let first = configured.clone();
         let (using, nodes) = (in_use.clone(), Mutex::new(Arc::new(Nodes::new())));
         let acting = move |records: &Records<Arc<Topology>>| {
-            let topology = records.get(KEY).map_or_else(|| first.clone(), |record| record.value.clone());
+            let topology =
+                records.get(KEY).map_or_else(|| Arc::new(Topology::new(first.clone())), |record| record.value.clone());
             using.begin(&topology);
             let mut nodes = nodes.lock().unwrap_or_else(PoisonError::into_inner);
             *nodes = Arc::new(nodes_of(&topology, &nodes, &make));

@@ -108,7 +108,7 @@ impl Cluster {
     }
 
     /// The tables that every instance holds in memory.
-    fn view_of(&self, table: Table) -> Option<&dyn Follow> {
+    pub(super) fn view_of(&self, table: Table) -> Option<&dyn Follow> {
         match table {
             Table::Catalog => Some(self.catalog.follow()),
             Table::Topology => Some(self.fleet.follow()),

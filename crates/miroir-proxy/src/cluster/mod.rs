@@ -43,6 +43,7 @@ mod settle;
 mod similar;
 mod stale;
 mod stats;
+mod transition;
 mod versions;
 mod webhooks;
 mod write;
@@ -68,6 +69,7 @@ pub use search::OverFetch;
 pub use settle::Settler;
 pub use similar::Similar;
 pub use stale::StaleReplica;
+pub use transition::{Rebalancing, Replacing, change_view};
 pub use versions::SettingsSeen;
 
 use std::collections::BTreeSet;
@@ -116,6 +118,9 @@ impl Answer {
     }
 }
 
+/// Makes the node of a member.
+type MakeNode = Arc<dyn Fn(&Member) -> Node + Send + Sync>;
+
 /// Everything one instance knows and does.
 pub struct Cluster {
     /// As resolved at start.
@@ -139,6 +144,7 @@ pub struct Cluster {
     /// The instances that share the store.
     pub peers: Peers,
     fleet: Fleet,
+    make_node: MakeNode,
     catalog: Catalog,
     stale: StaleReplicas,
     leftovers: Leftovers,
@@ -167,17 +173,18 @@ impl Cluster {
         metrics: Metrics,
     ) -> Result<Self, StoreError> {
         let me = instance_id();
-        let make = {
+        let make_node: MakeNode = {
             let (config, metrics) = (config.clone(), metrics.clone());
-            move |member: &Member| {
+            Arc::new(move |member: &Member| {
                 let health =
                     Health::new(config.health.unhealthy_threshold.get(), config.health.recovery_threshold.get());
                 let half_life = config.replica_selection.ewma_half_life;
                 let connections = config.connection_pool_per_node.max_total.get();
                 Node::new(member.clone(), client.clone(), health, half_life, connections, metrics.clone())
-            }
+            })
         };
-        let fleet = Fleet::load(store.clone(), &config.shape(), config.shards, make).await?;
+        let make = make_node.clone();
+        let fleet = Fleet::load(store.clone(), &config.shape(), config.shards, move |member| make(member)).await?;
         Ok(Self {
             budget: IngestBudget::new(config.server.max_ingest_bytes.get() as u64, metrics.clone()),
             keys: Keys::load(store.clone(), config.master_key.as_ref().map(|key| key.expose())).await?,
@@ -189,6 +196,7 @@ impl Cluster {
             lanes: Lanes::new(store.clone(), me.clone()),
             peers: Peers::load(store.clone(), me).await?,
             fleet,
+            make_node,
             rules: RuleRegistry::load(store.clone()).await?,
             drifted: Drifted::default(),
             yielding: Yielding::default(),
@@ -338,6 +346,11 @@ impl Cluster {
 
     fn node(&self, id: &NodeId) -> Option<Arc<Node>> {
         self.fleet.node(id)
+    }
+
+    /// A node that is not a member.
+    fn outsider(&self, member: &Member) -> Arc<Node> {
+        Arc::new((self.make_node)(member))
     }
 
     fn is_live(&self, id: &NodeId) -> bool {

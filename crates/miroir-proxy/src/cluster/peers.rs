@@ -117,7 +117,8 @@ impl Peers {
         Ok(())
     }
 
-    async fn in_store(&self) -> Result<BTreeMap<String, Peer>, StoreError> {
+    /// All that have said lately that they live, by id, as the store has it.
+    pub(super) async fn in_store(&self) -> Result<BTreeMap<String, Peer>, StoreError> {
         Ok(TABLE.list(&*self.store).await?.into_iter().map(|(id, record)| (id, record.value)).collect())
     }
 

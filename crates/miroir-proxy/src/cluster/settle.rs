@@ -320,6 +320,8 @@ impl Settler {
             let shards: Vec<ShardId> = if shards.is_empty() { all() } else { shards.into_iter().collect() };
             shards.into_iter().map(move |shard| (shard, node.clone()))
         });
+        // Who has ceased to take the shard's writes since is no replica that could be healed.
+        let replicas = replicas.filter(|(shard, node)| topology.takes_writes(index.shards, *shard, node));
         let miss = |(shard, node)| Miss {
             index: index.physical.clone(),
             shard,

@@ -43,6 +43,16 @@ pub struct Miss {
     pub arrives_until: Option<OffsetDateTime>,
 }
 
+impl Miss {
+    /// Among the stale replicas of its index.
+    pub fn add_to(&self, replicas: &mut OfIndex) {
+        match replicas.iter_mut().find(|replica| replica.is_of(self.shard, &self.node)) {
+            Some(replica) => replica.missed_again(self),
+            None => replicas.push(StaleReplica::new(self)),
+        }
+    }
+}
+
 /// A stale replica, as the store keeps it and the admin API shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -99,6 +109,15 @@ fn known(records: &Records<OfIndex>) -> Known {
     known
 }
 
+/// The write of an index's stale replicas, if its record is the one that was read at this version; none: if there is no
+/// record.
+///
+/// # Errors
+/// When they cannot be written as JSON.
+pub fn record_of(index: &str, replicas: &OfIndex, version: Option<u64>) -> Result<Write, StoreError> {
+    TABLE.put_if(index, replicas, version)
+}
+
 /// The records with these misses added.
 fn with_misses(records: &Records<OfIndex>, misses: &[Miss]) -> BTreeMap<String, Option<OfIndex>> {
     let mut changed: BTreeMap<String, OfIndex> = BTreeMap::new();
@@ -106,10 +125,7 @@ fn with_misses(records: &Records<OfIndex>, misses: &[Miss]) -> BTreeMap<String, 
         let key = miss.index.to_string();
         let before = || records.get(&key).map(|record| record.value.clone()).unwrap_or_default();
         let replicas = changed.entry(key.clone()).or_insert_with(before);
-        match replicas.iter_mut().find(|replica| replica.is_of(miss.shard, &miss.node)) {
-            Some(replica) => replica.missed_again(miss),
-            None => replicas.push(StaleReplica::new(miss)),
-        }
+        miss.add_to(replicas);
     }
     changed.into_iter().map(|(key, replicas)| (key, Some(replicas))).collect()
 }
@@ -121,6 +137,14 @@ impl StaleReplicas {
     /// When the store cannot be read.
     pub async fn load(store: Arc<dyn Store>) -> Result<Self, StoreError> {
         View::load(store, TABLE, known).await.map(Self)
+    }
+
+    /// The records as they are stored now.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn in_store(store: &dyn Store) -> Result<Records<OfIndex>, StoreError> {
+        Ok(TABLE.list(store).await?.into_iter().collect())
     }
 
     /// The replicas as the store has them, for whoever follows its changes.
@@ -164,17 +188,6 @@ impl StaleReplicas {
             })
         };
         self.0.change(plan).await.map(|(healed, _)| healed)
-    }
-
-    /// Change the records of any indexes in one step with the rest of an edit.
-    ///
-    /// # Errors
-    /// As [`View::change`].
-    pub async fn change<R, E: From<StoreError>>(
-        &self,
-        plan: impl FnMut(&Records<OfIndex>) -> Result<(Edit<OfIndex>, R), E>,
-    ) -> Result<(R, Committed), E> {
-        self.0.change(plan).await
     }
 
     /// The writes that forget an index in the store; [`StaleReplicas::refresh`] follows.

@@ -1,5 +1,7 @@
 //! `/_miroir`: what operators ask.
 
+use std::sync::Arc;
+
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -17,8 +19,12 @@ use crate::node::Node;
 
 pub async fn topology(State(cluster): State<Shared>) -> Response {
     let topology = cluster.topology();
-    let nodes: Vec<Value> =
-        cluster.nodes().values().map(|node| node_view(node, replicas_on(&topology, node, &cluster))).collect();
+    let view = |node: &Arc<Node>| {
+        let mut view = node_view(node, replicas_on(&topology, node, &cluster));
+        view["draining"] = topology.draining.contains(&node.member.id).into();
+        view
+    };
+    let nodes: Vec<Value> = cluster.nodes().values().map(view).collect();
     let shape = &topology.shape;
     let body = json!({
         "epoch": topology.epoch,
@@ -87,7 +93,12 @@ pub async fn peers(State(cluster): State<Shared>) -> Response {
 /// Ready: every shard has a live replica that is fresh.
 pub async fn ready(State(cluster): State<Shared>) -> Response {
     let mut reasons = Vec::new();
-    let unknown = cluster.nodes().values().filter(|node| !node.health.is_confirmed()).count();
+    let unknown = {
+        let topology = cluster.topology();
+        // One that has just joined holds nothing yet.
+        let asked = |node: &&Arc<Node>| !node.health.is_confirmed() && replicas_on(&topology, node, &cluster) > 0;
+        cluster.nodes().values().filter(asked).count()
+    };
     if unknown > 0 {
         reasons.push(format!("{unknown} nodes have not answered a health check yet"));
     }

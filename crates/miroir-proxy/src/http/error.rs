@@ -8,6 +8,7 @@ use miroir_core::document::SplitError;
 use miroir_core::error::{Code, ErrorBody};
 use miroir_core::id::InvalidIndexUid;
 use miroir_core::settings::InvalidFloor;
+use miroir_core::transition::Refused;
 
 use super::json;
 use crate::cluster::Error;
@@ -52,6 +53,7 @@ impl From<Error> for Failure {
             Error::Frozen { .. } => Self::new(Code::MiroirSettingsFrozen, text),
             Error::ShardUnavailable { .. } => Self::new(Code::MiroirShardUnavailable, text),
             Error::NotHeld { .. } => Self::new(Code::MiroirSettingsVersionStale, text),
+            Error::Membership(why) => Self::new(membership(&why), sentence(&text)),
             Error::Store(source) => {
                 tracing::error!(error = %source, "the store failed");
                 Self::new(Code::MiroirStoreUnavailable, "The store is unavailable; nothing was acknowledged.")
@@ -67,6 +69,32 @@ impl From<Error> for Failure {
             }
         }
     }
+}
+
+/// Why the membership is not changed.
+fn membership(why: &Refused) -> Code {
+    match why {
+        Refused::UnknownNode(_) => Code::MiroirNodeNotFound,
+        Refused::UnknownGroup(_) => Code::MiroirReplicaGroupNotFound,
+        Refused::BadGroup => Code::BadRequest,
+        Refused::NoAnswer(_) | Refused::NotOurKey(_) | Refused::Unfit { .. } => Code::MiroirNodeUnfit,
+        Refused::UnderWay
+        | Refused::DuplicateNode(_)
+        | Refused::DuplicateAddress { .. }
+        | Refused::DuplicateGroup(_)
+        | Refused::LastReplica(_)
+        | Refused::OnlyCopy { .. }
+        | Refused::LastGroup(_)
+        | Refused::AlreadyDraining(_)
+        | Refused::NotDraining(_) => Code::MiroirConflict,
+    }
+}
+
+/// A message begins with a capital letter and ends with a full stop.
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
+    format!("{first}{}.", letters.as_str())
 }
 
 impl From<Refusal> for Failure {

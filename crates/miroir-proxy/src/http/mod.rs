@@ -12,6 +12,7 @@ mod experimental_features;
 mod healing;
 mod indexes;
 mod keys;
+mod membership;
 mod observe;
 mod page;
 mod render_template;
@@ -37,7 +38,7 @@ use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use miroir_core::id::IndexUid;
 
 use crate::cluster::{Answer, Cluster};
@@ -140,6 +141,17 @@ fn router(cluster: Shared) -> Router {
         .route("/_miroir/tasks/{uid}", get(admin::task))
         .route("/_miroir/indexes/{uid}/settings/status", get(settings_admin::status))
         .route("/_miroir/indexes/{uid}/settings/repair", post(settings_admin::repair))
+        .route("/_miroir/nodes", post(membership::add_node))
+        .route("/_miroir/nodes/{id}", delete(membership::remove_node))
+        .route("/_miroir/nodes/{id}/drain", post(membership::drain))
+        .route("/_miroir/nodes/{id}/undrain", post(membership::undrain))
+        .route("/_miroir/groups", post(membership::add_group))
+        .route("/_miroir/groups/{id}", delete(membership::remove_group))
+        .route("/_miroir/rebalance", post(membership::rebalance))
+        .route("/_miroir/rebalance/status", get(membership::status))
+        .route("/_miroir/rebalance/pause", post(membership::pause))
+        .route("/_miroir/rebalance/resume", post(membership::resume))
+        .route("/_miroir/rebalance/cancel", post(membership::cancel))
         .route_layer(from_fn_with_state(cluster.clone(), auth::admin));
     let open = Router::new()
         .route("/", get(server_info::running))

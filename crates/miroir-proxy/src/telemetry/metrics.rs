@@ -68,6 +68,7 @@ struct IndexLabels {
 const LABELLED_INDEXES: usize = 1000;
 const LATENCY_BUCKETS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const MOVE_BUCKETS: [f64; 9] = [1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0];
 const FAN_OUT_BUCKETS: [f64; 8] = [1.0, 2.0, 3.0, 4.0, 8.0, 16.0, 32.0, 64.0];
 
 fn latency() -> Histogram {
@@ -101,6 +102,8 @@ struct Inner {
     owned_shards: Gauge,
     queue_depth: Family<JobTypeLabels, Gauge>,
     leader: Family<ScopeLabels, Gauge>,
+    rebalance_in_progress: Gauge,
+    rebalance_duration: Histogram,
     migrated_documents: Counter,
     migrated_bytes: Counter,
     removed_documents: Counter,
@@ -142,6 +145,8 @@ impl Default for Metrics {
             owned_shards: Gauge::default(),
             queue_depth: Family::default(),
             leader: Family::default(),
+            rebalance_in_progress: Gauge::default(),
+            rebalance_duration: Histogram::new(MOVE_BUCKETS),
             migrated_documents: Counter::default(),
             migrated_bytes: Counter::default(),
             removed_documents: Counter::default(),
@@ -186,6 +191,10 @@ impl Inner {
         r.register("scatter_retries", "Node requests repeated on another replica", self.scatter_retries.clone());
         r.register("ingest_bytes_in_flight", "Bytes of document bodies held", self.ingest_bytes.clone());
         r.register("background_queue_depth", "Jobs that are not done", self.queue_depth.clone());
+        let under_way = self.rebalance_in_progress.clone();
+        r.register("rebalance_in_progress", "1 while a change of the membership is under way", under_way);
+        let took = self.rebalance_duration.clone();
+        r.register("rebalance_duration_seconds", "From the beginning to the end of a change of the membership", took);
         let (copied, bytes) = (self.migrated_documents.clone(), self.migrated_bytes.clone());
         r.register("rebalance_documents_migrated", "Documents copied to replicas that lacked them", copied);
         r.register("rebalance_bytes_migrated", "Bytes of documents copied to replicas that lacked them", bytes);
@@ -302,6 +311,16 @@ impl Metrics {
     /// How many tasks there are.
     pub fn tasks_remembered(&self, tasks: u64) {
         self.0.task_registry_size.set(tasks as i64);
+    }
+
+    /// Whether a change of the membership is under way.
+    pub fn rebalancing(&self, under_way: bool) {
+        self.0.rebalance_in_progress.set(i64::from(under_way));
+    }
+
+    /// A change of the membership that this instance led has ended.
+    pub fn rebalanced(&self, took: Duration) {
+        self.0.rebalance_duration.observe(took.as_secs_f64());
     }
 
     /// A mirror has put so many documents of so many bytes to its target, and deleted so many.

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use miroir_work::led::{LeadOptions, Leaders};
 use tokio::sync::watch;
 
-use crate::cluster::{Broadcasting, Cluster, Healing};
+use crate::cluster::{Broadcasting, Cluster, Healing, Rebalancing};
 
 /// Every kind of led work registers its machine here.
 fn machines(cluster: &Arc<Cluster>, leaders: Leaders) -> Leaders {
-    leaders.with(Broadcasting::new(cluster.clone())).with(Healing::new(cluster.clone()))
+    let leaders = leaders.with(Broadcasting::new(cluster.clone())).with(Rebalancing::new(cluster.clone()));
+    leaders.with(Healing::new(cluster.clone()))
 }
 
 /// Take part until asked to stop; then leases are released. `instance` is of this run alone.

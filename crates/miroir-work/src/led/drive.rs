@@ -12,6 +12,9 @@ use super::driver::{Driver, End, until};
 use super::machine::{Facts, Intent, Leadership, Machine, Next, NotActed, Step};
 use super::operation::{self, Operation};
 
+/// Before what was overtaken is decided upon anew.
+const SHORTLY: Duration = Duration::from_millis(10);
+
 /// What came of one round.
 enum Round {
     /// Something was saved.
@@ -157,6 +160,8 @@ impl<M: Machine> Driver<M> {
             Ok(_) => Ok(then),
             // Others added to it, or an earlier save of ours was written although it seemed not to be.
             Err(StoreError::Conflict { table: Table::Operations, key }) if key == self.scope => Ok(Round::Overtaken),
+            // A condition of the effects does not hold any more; what comes next is another thing then.
+            Err(StoreError::Conflict { .. }) => Ok(Round::Waits(SHORTLY)),
             Err(error) => Err(error.into()),
         }
     }

@@ -105,6 +105,8 @@ fn write(index: &mut Index, outcome: &Outcome, members: &BTreeSet<NodeId>) {
         Outcome::Fail(failed) => fail(index, failed),
         Outcome::Canceled | Outcome::Moot => {}
     }
+    // Who has left meanwhile holds nothing up.
+    index.frozen.retain(|node| members.contains(node));
 }
 
 fn commit(index: &mut Index, committed: &Committed, members: &BTreeSet<NodeId>) {

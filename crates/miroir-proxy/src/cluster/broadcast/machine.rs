@@ -74,7 +74,7 @@ pub(super) fn subject(scope: &str) -> Result<IndexUid, NotActed> {
     name.parse().map_err(|error| NotActed(format!("{scope}: {error}")))
 }
 
-pub(super) fn not_acted(error: Error) -> NotActed {
+pub(in super::super) fn not_acted(error: Error) -> NotActed {
     // What the store said is for operators.
     if let Error::Store(source) = error { NotActed(source.to_string()) } else { NotActed(error.to_string()) }
 }

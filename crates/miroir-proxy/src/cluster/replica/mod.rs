@@ -12,7 +12,7 @@ mod tasks;
 mod write;
 
 pub use read::Document;
-pub use tasks::{drain, newest_task};
+pub use tasks::{done as await_tasks, drain, newest_task, unfinished};
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use miroir_core::id::IndexUid;
 use miroir_core::task::TaskStatus;
 use miroir_work::Backoff;
 use serde::Deserialize;
@@ -48,6 +49,15 @@ async fn tasks(node: &Node, query: &str, timeout: Duration) -> Result<Vec<Task>,
 /// [`Failed::Unanswered`].
 pub async fn newest_task(node: &Node, timeout: Duration) -> Result<Option<u64>, Failed> {
     Ok(tasks(node, "limit=1", timeout).await?.first().map(|task| task.uid))
+}
+
+/// Whether a node has tasks of an index that it has not done.
+///
+/// # Errors
+/// [`Failed::Unanswered`].
+pub async fn unfinished(node: &Node, index: &IndexUid, timeout: Duration) -> Result<bool, Failed> {
+    let query = format!("statuses=enqueued,processing&limit=1&indexUids={index}");
+    Ok(!tasks(node, &query, timeout).await?.is_empty())
 }
 
 /// Wait until a node has done everything that it has accepted by now.

@@ -1,0 +1,44 @@
+//! `miroir-ctl group`: replica groups come and go.
+
+use serde_json::{Map, Value, json};
+
+use super::{node, rebalance};
+use crate::cli::{GroupCommand, Output};
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::output::Report;
+
+/// `meili-3=http://10.0.0.8:7700`.
+pub fn parse_node(text: &str) -> Result<(String, String), String> {
+    let (id, address) = text.split_once('=').ok_or("expected ID=ADDRESS, as in meili-3=http://10.0.0.8:7700")?;
+    Ok((node::parse_id(id)?, address.into()))
+}
+
+/// The commands.
+pub fn run(client: &Client, command: &GroupCommand, output: Output) -> Result<Report, Failure> {
+    match command {
+        GroupCommand::Add { group, nodes, wait } => {
+            let nodes = nodes.iter().map(|(id, address)| json!({ "id": id, "address": address })).collect();
+            let mut body = Map::new();
+            body.insert("nodes".into(), Value::Array(nodes));
+            body.extend(group.map(|group| ("replicaGroup".to_owned(), group.into())));
+            rebalance::begun(client, &client.post_json("/groups", &Value::Object(body))?, *wait, output)
+        }
+        GroupCommand::Remove { group, wait } => {
+            rebalance::begun(client, &client.delete(&format!("/groups/{group}"))?, *wait, output)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_named_with_its_address() {
+        assert_eq!(parse_node("a=http://x:1"), Ok(("a".into(), "http://x:1".into())));
+        for text in ["", "a", "=http://x:1", "a/b=http://x:1"] {
+            assert!(parse_node(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! `miroir-ctl node`: who is a member, who joins and who leaves.
+
+use serde_json::{Map, Value};
+
+use super::{rebalance, topology};
+use crate::cli::{NodeCommand, Output, Wait};
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::output::{Report, json, or_dash, table};
+
+/// The name of a node: nothing that would be another path.
+pub fn parse_id(text: &str) -> Result<String, String> {
+    miroir_core::config::node_id(text).map(|id| id.to_string()).map_err(|error| error.to_string())
+}
+
+/// The commands.
+pub fn run(client: &Client, command: &NodeCommand, output: Output) -> Result<Report, Failure> {
+    let begin = |answer: Value, wait: &Wait| rebalance::begun(client, &answer, *wait, output);
+    match command {
+        NodeCommand::List => list(client, output),
+        NodeCommand::Add { id, address, group, wait } => {
+            let mut node = Map::new();
+            node.insert("id".into(), id.as_str().into());
+            node.insert("address".into(), address.as_str().into());
+            node.extend(group.map(|group| ("replicaGroup".to_owned(), group.into())));
+            begin(client.post_json("/nodes", &Value::Object(node))?, wait)
+        }
+        NodeCommand::Drain { id, wait } => begin(client.post(&format!("/nodes/{id}/drain"))?, wait),
+        NodeCommand::Undrain { id, wait } => begin(client.post(&format!("/nodes/{id}/undrain"))?, wait),
+        NodeCommand::Remove { id, wait } => begin(client.delete(&format!("/nodes/{id}"))?, wait),
+    }
+}
+
+fn list(client: &Client, output: Output) -> Result<Report, Failure> {
+    let (value, topology) = topology::fetch(client)?;
+    let nodes = value.get("nodes").cloned().unwrap_or_default();
+    let row = |node: &topology::Node| {
+        let state = if node.draining { format!("{}, drained", node.state) } else { node.state.clone() };
+        let (replicas, group) = (node.shard_replicas.to_string(), node.replica_group.to_string());
+        vec![node.id.clone(), group, state, replicas, or_dash(node.version.as_deref()), node.address.clone()]
+    };
+    Ok(Report::good(match output {
+        Output::Json => json(&nodes),
+        Output::Table => {
+            let rows: Vec<Vec<String>> = topology.nodes.iter().map(row).collect();
+            table(&["node", "group", "state", "replicas", "version", "address"], &rows)
+        }
+    }))
+}

@@ -1,0 +1,118 @@
+//! Members no longer: nothing is remembered of them, and what they held of ours is deleted where they can be reached, so
+//! that they can join again.
+
+use std::collections::BTreeSet;
+
+use futures_util::future::join_all;
+use http::Method;
+use miroir_core::id::NodeId;
+use miroir_core::topology::Member;
+use miroir_core::transition::Phase;
+use miroir_store::{Batch, Table, TypedTable};
+use miroir_work::led::{Facts, Next, Step};
+use time::OffsetDateTime;
+
+use super::super::replica::await_tasks;
+use super::super::{Cluster, Error, Index};
+use super::machine::{Action, Rebalancing};
+use super::observe::Seen;
+use super::prepare::enqueued;
+use super::record::{Ended, Last, Record};
+use crate::node::Call;
+
+const LAST: TypedTable<Last> = TypedTable::new(Table::Meta);
+const LAST_KEY: &str = "rebalance/last";
+
+impl Rebalancing {
+    /// Every instance acts on the last topology: whoever is gone is sent nothing any more.
+    pub(super) async fn see_off(&self, record: &Record) -> Result<Next<Record>, Error> {
+        let Some(ended) = record.ended.clone() else { return Ok(Next::to(record.clone())) };
+        let cluster = &self.cluster;
+        cluster.hear_all().await?;
+        for member in &ended.gone {
+            cluster.forget_node(&member.id).await?;
+        }
+        let wiped = join_all(ended.gone.iter().map(|member| cluster.wipe(member, record))).await;
+        for (member, why) in ended.gone.iter().zip(wiped).filter_map(|(member, wiped)| Some((member, wiped.err()?))) {
+            tracing::warn!(
+                node = %member.id, address = member.address, %why,
+                "a node that is no member any more keeps what it holds: empty it before it joins again"
+            );
+        }
+        let took = OffsetDateTime::now_utc() - record.started_at;
+        cluster.metrics.rebalanced(took.try_into().unwrap_or_default());
+        tracing::info!(
+            id = record.id, change = ?record.transition.change, canceled = ended.canceled,
+            "a change of the cluster has ended"
+        );
+        Ok(Next::to(Record { ended: Some(Ended { seen_off: true, ..ended }), ..record.clone() }))
+    }
+
+    /// The operation ends.
+    pub(super) fn over(&self, record: &Record, ended: &Ended, facts: &Facts<Seen>) -> Step<Record, Action> {
+        let last = Last {
+            id: record.id.clone(),
+            change: record.transition.change.clone(),
+            canceled: ended.canceled,
+            moved: record.moved,
+            documents: record.documents,
+            started_at: record.started_at,
+            finished_at: facts.now,
+        };
+        let writes = LAST.put(LAST_KEY, &last);
+        if let Err(error) = &writes {
+            tracing::warn!(%error, "how a change of the cluster ended cannot be remembered");
+        }
+        Step::Finish(Batch { writes: writes.into_iter().collect(), ..Batch::default() })
+    }
+}
+
+impl Cluster {
+    /// How the last change ended.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub(super) async fn last_change(&self) -> Result<Option<Last>, Error> {
+        Ok(LAST.get(&*self.store, LAST_KEY).await?.map(|last| last.value))
+    }
+
+    async fn forget_node(&self, id: &NodeId) -> Result<(), Error> {
+        for index in self.catalog.all() {
+            if !index.behind.contains_key(id) && !index.frozen.contains(id) {
+                continue;
+            }
+            let forget = |index: &mut Index| {
+                index.behind.remove(id);
+                index.frozen.remove(id);
+            };
+            self.catalog.update(&index.physical, forget).await?;
+        }
+        let alone = BTreeSet::from([id.clone()]);
+        for physical in self.leftovers.on(id) {
+            self.leftovers.told(&physical, &alone).await?;
+        }
+        Ok(())
+    }
+
+    /// Delete our indexes on a node that is no member.
+    async fn wipe(&self, member: &Member, record: &Record) -> Result<(), Error> {
+        let node = self.outsider(member);
+        let timeout = self.write_timeout();
+        let held = self.list_indexes(&node).await.map_err(|_| super::not_done(&member.id, "it does not answer"))?;
+        let given = record.given.get(&member.id);
+        // Who never was a member may hold others' indexes of the names that ours have got since.
+        let was_member = record.transition.phase == Phase::Moving;
+        let ours = |uid: &str| {
+            let Ok(uid) = uid.parse() else { return false };
+            let was_given = given.is_some_and(|given| given.contains(&uid));
+            was_given || (was_member && self.catalog.by_physical(&uid).is_some())
+        };
+        let mut tasks = Vec::new();
+        for index in held.iter().filter(|index| ours(&index.uid)) {
+            let path = format!("/indexes/{}", index.uid);
+            tasks.push(enqueued(&node, Call::bare("delete_index", Method::DELETE, path, timeout)).await?);
+        }
+        let done = await_tasks(&node, &tasks, self.read_timeout()).await;
+        done.map_err(|error| super::not_done(&member.id, error))
+    }
+}

@@ -1,0 +1,123 @@
+//! The machine that drives a change.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use miroir_core::id::{Epoch, NodeId};
+use miroir_core::transition::{self, Effects, Facts as CoreFacts, Finished, Intent as CoreIntent, Replica, Waiting};
+use miroir_store::{Change, Table};
+use miroir_work::led::{Facts, Intent, Leadership, Machine, Next, NotActed, Step};
+
+use super::super::Cluster;
+use super::super::broadcast::not_acted;
+use super::LOOK;
+use super::observe::Seen;
+use super::record::Record;
+
+/// Drives the change of the membership that is under way. There is one at a time.
+pub struct Rebalancing {
+    pub(super) cluster: Arc<Cluster>,
+}
+
+/// What is done.
+pub enum Action {
+    /// Give these nodes the indexes, as they are in this epoch.
+    Prepare(BTreeSet<NodeId>, Epoch),
+    /// Write this down, if the topology is at that version.
+    Save(Box<transition::Record>, Box<Effects>, u64),
+    /// Delete what these replicas hold.
+    Clean(Vec<Replica>),
+    /// The topology is the last one.
+    Finish(Box<Finished>, u64),
+    /// See off those who are members no longer.
+    Farewell,
+}
+
+impl Rebalancing {
+    /// For this cluster.
+    pub fn new(cluster: Arc<Cluster>) -> Self {
+        Self { cluster }
+    }
+
+    /// What core says comes next.
+    pub(super) fn next(&self, record: &Record, seen: &Seen, intent: Intent) -> transition::Step {
+        let facts = CoreFacts {
+            topology: seen.topology.clone(),
+            acknowledged: seen.acknowledged,
+            live: seen.live.clone(),
+            prepared: record.prepared.keys().cloned().collect(),
+            stale: seen.stale.clone(),
+            cleaned: record.cleaned.clone(),
+            intent: match intent {
+                Intent::Run => CoreIntent::Run,
+                Intent::Pause => CoreIntent::Pause,
+                Intent::Cancel => CoreIntent::Cancel,
+            },
+            most_at_once: self.cluster.config.rebalancer.max_concurrent_migrations.get(),
+        };
+        transition::decide(&record.transition, &facts)
+    }
+
+    /// Why nothing is done now, for operators.
+    pub(super) fn waits_for(&self, record: &Record, seen: &Seen, intent: Intent) -> Option<Waiting> {
+        match self.next(record, seen, intent) {
+            transition::Step::Wait(waiting) => Some(waiting),
+            transition::Step::Prepare(_)
+            | transition::Step::Save(..)
+            | transition::Step::Work { .. }
+            | transition::Step::Finish(_) => None,
+        }
+    }
+}
+
+#[async_trait]
+impl Machine for Rebalancing {
+    const KIND: &'static str = "rebalance";
+    type Record = Record;
+    type Seen = Seen;
+    type Action = Action;
+
+    async fn observe(&self, _scope: &str, _record: &Record) -> Result<Seen, NotActed> {
+        self.look().await.map_err(not_acted)
+    }
+
+    fn decide(&self, record: &Record, facts: &Facts<Seen>) -> Step<Record, Action> {
+        let seen = &facts.seen;
+        if let Some(ended) = &record.ended {
+            return match seen.acknowledged {
+                false => Step::Wait(LOOK),
+                true if ended.seen_off => self.over(record, ended, facts),
+                true => Step::Act(Action::Farewell),
+            };
+        }
+        let unprepared = record.unprepared(seen.topology.epoch);
+        if facts.intent == Intent::Run && seen.acknowledged && !unprepared.is_empty() {
+            return Step::Act(Action::Prepare(unprepared, seen.topology.epoch));
+        }
+        match self.next(record, seen, facts.intent) {
+            transition::Step::Prepare(nodes) => Step::Act(Action::Prepare(nodes, seen.topology.epoch)),
+            transition::Step::Save(next, effects) => Step::Act(Action::Save(next, effects, seen.version)),
+            transition::Step::Work { clean, .. } if !clean.is_empty() => Step::Act(Action::Clean(clean)),
+            // Whoever heals sees to the rest.
+            transition::Step::Work { .. } | transition::Step::Wait(_) => Step::Wait(LOOK),
+            transition::Step::Finish(finished) => Step::Act(Action::Finish(finished, seen.version)),
+        }
+    }
+
+    async fn act(&self, _lead: &Leadership, record: &Record, action: Action) -> Result<Next<Record>, NotActed> {
+        let next = match action {
+            Action::Prepare(nodes, epoch) => self.prepare(record, &nodes, epoch).await,
+            Action::Save(next, effects, version) => self.save(record, *next, &effects, version).await,
+            Action::Clean(replicas) => self.clean(record, &replicas).await,
+            Action::Finish(finished, version) => self.finish(record, &finished, version).await,
+            Action::Farewell => self.see_off(record).await,
+        };
+        next.map_err(not_acted)
+    }
+
+    fn concerns(&self, _scope: &str, change: &Change) -> bool {
+        // An instance has acknowledged an epoch, or is gone.
+        matches!(change, Change::Record { table: Table::Peers, .. })
+    }
+}

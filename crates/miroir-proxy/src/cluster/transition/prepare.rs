@@ -1,0 +1,137 @@
+//! Joining nodes get the indexes.
+//!
+//! An index is made in its turn: in which no client's change of it, and no deletion, is on its way to nodes. Whoever
+//! joins is noted as behind its settings before, and read only after it has shown to hold what was committed, as any node
+//! that was away for a change.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use http::Method;
+use miroir_core::id::{Epoch, IndexUid, NodeId};
+use miroir_core::settings::{initial, towards};
+use miroir_core::topology::Member;
+use miroir_work::led::Next;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::super::replica::{await_tasks, unfinished};
+use super::super::{Cluster, Error, Index};
+use super::machine::Rebalancing;
+use super::not_done;
+use super::record::Record;
+use crate::node::{Call, Node, Reply};
+
+/// Indexes made on a node at one time.
+const AT_ONCE: usize = 4;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Enqueued {
+    task_uid: u64,
+}
+
+/// What became of an index that a node lacks.
+enum Made {
+    /// The node makes it in these tasks.
+    Told(Vec<u64>),
+    /// It has, or is about to have, one of that name.
+    Has,
+    /// Nobody wants it any more.
+    Gone,
+}
+
+impl Rebalancing {
+    /// Give nodes all indexes as they are now. `epoch`: the one that was acknowledged before.
+    pub(super) async fn prepare(
+        &self,
+        record: &Record,
+        nodes: &BTreeSet<NodeId>,
+        epoch: Epoch,
+    ) -> Result<Next<Record>, Error> {
+        self.cluster.hear_all().await?;
+        let joining = record.transition.change.joining().iter().filter(|member| nodes.contains(&member.id));
+        let mut next = record.clone();
+        for member in joining {
+            let given = self.cluster.give_indexes(member).await?;
+            if !given.is_empty() {
+                tracing::info!(node = %member.id, indexes = given.len(), "a joining node has got indexes");
+            }
+            next.given.entry(member.id.clone()).or_default().extend(given);
+            next.prepared.insert(member.id.clone(), epoch);
+        }
+        Ok(Next::to(next))
+    }
+}
+
+impl Cluster {
+    /// Make the indexes that a node lacks. Returns which.
+    async fn give_indexes(&self, member: &Member) -> Result<BTreeSet<IndexUid>, Error> {
+        let id = &member.id;
+        let node = self.node(id).unwrap_or_else(|| self.outsider(member));
+        let held = self.list_indexes(&node).await.map_err(|_| not_done(id, "it does not list its indexes"))?;
+        let held: BTreeSet<String> = held.into_iter().map(|index| index.uid).collect();
+        let lacking = self.catalog.all().into_iter().filter(|index| !held.contains(index.physical.as_str()));
+        let made = stream::iter(lacking).map(|index| self.give_index(&node, index)).buffer_unordered(AT_ONCE);
+        let made: Vec<Option<(IndexUid, Vec<u64>)>> = made.try_collect().await?;
+        let made: Vec<(IndexUid, Vec<u64>)> = made.into_iter().flatten().collect();
+        let tasks: Vec<u64> = made.iter().flat_map(|(_, tasks)| tasks.iter().copied()).collect();
+        await_tasks(&node, &tasks, self.read_timeout()).await.map_err(|error| not_done(id, error))?;
+        Ok(made.into_iter().map(|(physical, _)| physical).collect())
+    }
+
+    async fn give_index(&self, node: &Arc<Node>, index: Arc<Index>) -> Result<Option<(IndexUid, Vec<u64>)>, Error> {
+        let Some((_turn, index)) = self.turn_of(&index.physical).await? else { return Ok(None) };
+        Ok(match self.make_index(node, &index).await? {
+            Made::Told(tasks) => Some((index.physical.clone(), tasks)),
+            Made::Has | Made::Gone => None,
+        })
+    }
+
+    /// The caller has the turn.
+    async fn make_index(&self, node: &Arc<Node>, index: &Index) -> Result<Made, Error> {
+        let id = &node.member.id;
+        let path = format!("/indexes/{}", index.physical);
+        let told = node.call(Call::get("indexes", path, self.read_timeout())).await;
+        match told.map_err(|error| not_done(id, error))? {
+            reply if reply.status == 200 => return Ok(Made::Has),
+            reply if reply.status == 404 => {}
+            reply => return Err(not_done(id, said(&reply))),
+        }
+        let open = unfinished(node, &index.physical, self.read_timeout()).await;
+        if open.map_err(|error| not_done(id, error))? {
+            // A client has just had it made there.
+            return Ok(Made::Has);
+        }
+        let behind = |index: &mut Index| _ = index.behind.entry(id.clone()).or_insert(0);
+        if self.catalog.update(&index.physical, behind).await?.is_none() {
+            return Ok(Made::Gone);
+        }
+        let timeout = self.write_timeout();
+        let body = json!({ "uid": index.physical, "primaryKey": index.primary_key }).to_string();
+        let create = Call::json("create_index", Method::POST, "/indexes", body.into_bytes(), timeout);
+        let settings = self.settings_call(index, &self.settings_for(index));
+        Ok(Made::Told(vec![enqueued(node, create).await?, enqueued(node, settings).await?]))
+    }
+
+    /// What a node without any settings is told.
+    fn settings_for(&self, index: &Index) -> Value {
+        let multiplier = self.config.facets.node_multiplier;
+        match index.settings.on_nodes(index.shards, multiplier) {
+            Some(committed) => towards(&committed, &json!({}), &index.secrets),
+            None => initial(index.shards, multiplier),
+        }
+    }
+}
+
+pub(super) async fn enqueued(node: &Arc<Node>, call: Call) -> Result<u64, Error> {
+    let id = &node.member.id;
+    let reply = node.call(call).await.map_err(|error| not_done(id, error))?;
+    let enqueued = serde_json::from_slice::<Enqueued>(&reply.body).ok().filter(|_| reply.status == 202);
+    enqueued.map(|enqueued| enqueued.task_uid).ok_or_else(|| not_done(id, said(&reply)))
+}
+
+fn said(reply: &Reply) -> String {
+    format!("{}: {}", reply.status, String::from_utf8_lossy(&reply.body).chars().take(300).collect::<String>())
+}

@@ -1,0 +1,73 @@
+//! Nodes that stay away for too long are drained, where that is wanted and others hold what they have.
+
+use std::collections::BTreeMap;
+
+use miroir_core::id::NodeId;
+use miroir_core::transition::{Change, Refused};
+use time::OffsetDateTime;
+use tokio::time::Instant;
+
+use super::super::{Cluster, Error};
+use crate::node::NodeState;
+
+/// Who was refused, and when: the same is not said again and again.
+#[derive(Default)]
+pub struct Replacing {
+    refused: BTreeMap<NodeId, (Refused, Instant)>,
+}
+
+/// Before a node that could not be drained is tried again.
+const AGAIN: std::time::Duration = std::time::Duration::from_secs(30);
+
+impl Replacing {
+    /// Look at all nodes once; at most one is drained at a time.
+    pub async fn look(&mut self, cluster: &Cluster) {
+        let Some(after) = cluster.config.rebalancer.replace_after else { return };
+        let away = cluster.nodes_away_for(after);
+        self.refused.retain(|node, _| away.contains(node));
+        // Each is one instance's business.
+        if away.is_empty() || !cluster.peers.owns("node replacement") {
+            return;
+        }
+        for node in away {
+            if self.refused.get(&node).is_some_and(|(_, since)| since.elapsed() < AGAIN) {
+                continue;
+            }
+            match cluster.change_membership(Change::Drain { node: node.clone() }).await {
+                Ok(begun) => {
+                    tracing::warn!(%node, away_s = after.as_secs(), id = begun.id, "a node that stays away is drained");
+                    return;
+                }
+                Err(Error::Membership(Refused::UnderWay)) => return,
+                Err(Error::Membership(why)) => self.note(node, why),
+                Err(error) => tracing::warn!(%node, %error, "a node that stays away could not be drained"),
+            }
+        }
+    }
+
+    fn note(&mut self, node: NodeId, why: Refused) {
+        let known = self.refused.get(&node).is_some_and(|(before, _)| *before == why);
+        if !known && why != Refused::AlreadyDraining(node.clone()) {
+            tracing::error!(%node, %why, "a node that stays away cannot be drained");
+        }
+        self.refused.insert(node, (why, Instant::now()));
+    }
+}
+
+impl Cluster {
+    /// Nodes that are to hold something and have been away for so long, in a cluster that keeps more than one replica.
+    fn nodes_away_for(&self, after: std::time::Duration) -> Vec<NodeId> {
+        let topology = self.topology();
+        if topology.shape.replication_factor.get() < 2 {
+            return Vec::new();
+        }
+        let nodes = self.nodes();
+        let away = nodes.values().filter_map(|node| {
+            let report = node.health.report();
+            let since: std::time::Duration = (OffsetDateTime::now_utc() - report.since).try_into().ok()?;
+            let away = report.state == NodeState::Failed && since >= after;
+            (away && !topology.draining.contains(&node.member.id)).then(|| node.member.id.clone())
+        });
+        away.collect()
+    }
+}
