@@ -95,7 +95,7 @@ fn a_fourth_node_joins_and_leaves_again() {
     let (ledger, documents) = prepared(&cluster);
     let (client, admin) = (cluster.client(), cluster.admin());
     let joining = cluster.spare();
-    under_traffic(&[client.clone()], &ledger, documents.len(), || {
+    under_traffic(std::slice::from_ref(&client), &ledger, documents.len(), || {
         let last = moves::done(&admin, &moves::add(&cluster, joining, 0));
         let share = 16 * 2 / 4;
         assert_eq!(last["replicas"], share, "{last}");
@@ -116,7 +116,7 @@ fn a_fourth_node_joins_and_leaves_again() {
 
     let ledger = Ledger::default();
     ledger.knows(&known.0.into_values().collect::<Vec<_>>());
-    under_traffic(&[client.clone()], &ledger, documents.len(), || {
+    under_traffic(std::slice::from_ref(&client), &ledger, documents.len(), || {
         moves::done(&admin, &moves::ask(&admin, "nodes/node-3/drain"));
         let held = moves::replicas(&admin);
         assert_eq!(held.iter().map(|(_, replicas)| *replicas).min(), Some(0), "{held:?}");
@@ -143,7 +143,7 @@ fn a_second_group_is_filled_and_removed() {
         { "id": "node-3", "address": cluster.node_address(a) },
         { "id": "node-4", "address": cluster.node_address(b) },
     ] });
-    under_traffic(&[client.clone()], &ledger, documents.len(), || {
+    under_traffic(std::slice::from_ref(&client), &ledger, documents.len(), || {
         let last = moves::done(&admin, &admin.post("/_miroir/groups", &group));
         assert_eq!(last["replicas"], 16, "{last}");
         ledger.progress(20);
