@@ -33,10 +33,11 @@ redis:
 demo: rust
 	@demo/run.sh
 
-# The end-to-end tests and the examples start these binaries.
+# The end-to-end tests and the examples start these binaries. Tests wait for processes most of their time: more of them at
+# once than there are cores.
 test: rust redis
 	$(CARGO) build --locked -p miroir-proxy -p miroir-devnode -p miroir-ctl
-	$(CARGO) test --workspace --locked
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} $(CARGO) test --workspace --locked
 	@examples/sdk/run.sh
 
 # The official SDKs for Python, JavaScript and Rust against a small cluster; they come from their registries.

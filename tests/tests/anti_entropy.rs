@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use miroir_tests::{Client, Cluster, wait};
+use miroir_tests::{Client, Cluster, config, ctl, wait};
 
 const BOUND: Duration = Duration::from_secs(60);
 const DOCUMENTS: usize = 400;
@@ -141,6 +141,12 @@ fn one_pass_repairs_what_was_changed_behind_our_back_and_nothing_else() {
     // Each of the two changed ones is replaced on one side, three deleted ones are put back, the alien goes.
     let told: u64 = (0..3).map(|n| told_since(&cluster.node_client(n), tasks[n])).sum();
     assert!(told <= 2 * 4 + 3 + 1, "{told} documents were touched");
+
+    let verified = ctl::run(&cluster.address(), config::ADMIN_KEY, &["verify", "--deep", "films"]);
+    assert_eq!(verified.code, Some(0), "{verified:?}");
+    assert!(verified.out.contains("differing") && verified.out.contains("1200 listed"), "{verified:?}");
+    let unknown = ctl::run(&cluster.address(), config::ADMIN_KEY, &["verify", "nothing"]);
+    assert_eq!(unknown.code, Some(1), "{unknown:?}");
 
     let read = requests(&cluster, "replica_read");
     let listed = requests(&cluster, "replica_list");

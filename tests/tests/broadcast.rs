@@ -187,7 +187,9 @@ fn a_node_that_is_away_is_left_behind() {
         cluster.faults(node).spoil("GET", "/tasks", ALWAYS, Fault::Answer(500, json!({})));
     }
     cluster.restart_node(1);
-    wait::eventually("it is back", BOUND, || (cluster.node_state(1) != "failed").then_some(()));
+    wait::eventually("it is back", BOUND, || {
+        matches!(cluster.node_state(1).as_str(), "recovering" | "healthy").then_some(())
+    });
     let accepted = client.patch(&path("movies"), &synonym("second")).expect(202);
     assert_eq!(phase(&cluster, 0, "movies"), "propose");
     cluster.kill_node(2);

@@ -59,6 +59,18 @@ pub enum Command {
     Peers,
     /// Which instance leads what, and until when.
     Leases,
+    /// Have all replicas compared, and what differs repaired. Exits with 1 when some differ still.
+    ///
+    /// Repairs are made unless `anti_entropy.auto_repair` is false. Without --deep, ids and times of the last write are
+    /// compared, not what documents contain.
+    Verify {
+        /// Only this index.
+        #[arg(value_parser = settings::parse_uid)]
+        index: Option<String>,
+        /// Compare what documents contain, too.
+        #[arg(long)]
+        deep: bool,
+    },
     /// Queued work: what is done, by whom, and what went wrong.
     Jobs,
     /// The nodes of the cluster: which there are, and who joins and leaves.

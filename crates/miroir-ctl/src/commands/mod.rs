@@ -13,6 +13,7 @@ pub mod stale;
 pub mod status;
 pub mod task;
 pub mod topology;
+pub mod verify;
 
 use crate::cli::{Cli, Command, ConfigCommand, SettingsCommand, TaskCommand};
 use crate::client::Client;
@@ -29,6 +30,7 @@ pub fn run(cli: &Cli) -> Result<Report, Failure> {
         Command::Peers => peers::run(&client()?, output),
         Command::Leases => leases::run(&client()?, output),
         Command::Stale => stale::run(&client()?, output),
+        Command::Verify { index, deep } => verify::run(&client()?, index.as_deref(), *deep, output),
         Command::Jobs => jobs::run(&client()?, output),
         Command::Node(command) => node::run(&client()?, command, output),
         Command::Group(command) => group::run(&client()?, command, output),

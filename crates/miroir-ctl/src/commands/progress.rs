@@ -176,10 +176,11 @@ pub fn follow(client: &Client, id: &str) -> Result<Option<Last>, Failure> {
 
 /// What stands on standard error.
 #[derive(Default)]
-struct Shown(Option<String>);
+pub struct Shown(Option<String>);
 
 impl Shown {
-    fn show(&mut self, line: &str) {
+    /// Show this in place of what was shown.
+    pub fn show(&mut self, line: &str) {
         if self.0.as_deref() == Some(line) {
             return;
         }
@@ -193,7 +194,8 @@ impl Shown {
         self.0 = Some(line);
     }
 
-    fn end(&mut self) {
+    /// Nothing follows.
+    pub fn end(&mut self) {
         if self.0.take().is_some() && io::stderr().is_terminal() {
             let _ = writeln!(io::stderr().lock());
         }

@@ -268,11 +268,6 @@ impl Runner {
         let turn = if takes_turns && self.held.is_none() { cluster.yielding.turn().await } else { None };
         let event = self.act(index, step).await;
         if let Some(turn) = turn {
-            if let Ok(Event::Accepted(task)) = &event {
-                // What becomes of it is asked for by the machine.
-                let target = self.subject.target.clone();
-                let _ = self.on(index, &target)?.done(&[*task]).await;
-            }
             turn.rest().await;
         }
         event

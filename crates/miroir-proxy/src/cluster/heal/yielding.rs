@@ -1,8 +1,7 @@
 //! What copies and compares replicas makes way for clients.
 //!
-//! While nobody asks for anything, mirrors work as fast as they can, several at once, and a node indexes what it was sent
-//! while the next documents are read. As soon as clients are there, all of it in this instance does one thing at a time
-//! together, waits for what it has sent to be indexed, and rests as long as it has worked.
+//! While nobody asks for anything, mirrors work as fast as they can, several at once. As soon as clients are there, all of
+//! it in this instance asks nodes for one page at a time together, and rests for half as long as that took.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -12,7 +11,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 /// Clients that were not heard of for so long are not there.
 const GONE: Duration = Duration::from_millis(500);
 /// The longest rest.
-const REST: Duration = Duration::from_secs(2);
+const REST: Duration = Duration::from_secs(1);
 
 /// Whether clients are there, and whose turn it is while they are.
 pub struct Yielding {
@@ -61,9 +60,9 @@ pub struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    /// Rest for as long as it took.
+    /// Rest for half as long as it took.
     pub async fn rest(self) {
-        tokio::time::sleep(self.begun.elapsed().min(REST)).await;
+        tokio::time::sleep((self.begun.elapsed() / 2).min(REST)).await;
     }
 }
 

@@ -14,7 +14,7 @@ use super::{Failed, said, unreadable};
 use crate::node::{Call, Node};
 
 /// Between two looks at a node's tasks.
-const LOOK: Backoff = Backoff { from: Duration::from_millis(20), to: Duration::from_millis(500) };
+const LOOK: Backoff = Backoff { from: Duration::from_millis(20), to: Duration::from_millis(150) };
 /// Looks in a row without an answer before the node is given up.
 const SILENT: u32 = 3;
 /// Tasks asked for in one request.
