@@ -28,7 +28,7 @@ fn document(n: usize, version: u64) -> Value {
     let mut document =
         json!({ "id": format!("d{n}"), "n": n, "version": version, "text": format!("lasting thing {n}") });
     document["_vectors"] = match n % 10 {
-        0 => json!({ "mine": { "embeddings": [[n as f32 / 7.0, 0.5]], "regenerate": n % 20 == 0 } }),
+        0 => json!({ "mine": { "embeddings": [[n as f32 / 7.0, 0.5]], "regenerate": n.is_multiple_of(20) } }),
         _ => json!({ "mine": null }),
     };
     document
