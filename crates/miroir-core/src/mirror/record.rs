@@ -134,7 +134,7 @@ impl Default for Policy {
             tasks_in_flight: 4,
             documents_per_second: None,
             looks: 4,
-            rounds: 3,
+            rounds: 6,
             fences: 5,
         }
     }

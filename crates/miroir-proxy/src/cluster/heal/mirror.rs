@@ -79,7 +79,8 @@ impl Runner {
         let config = &cluster.config.rebalancer;
         let record = watched.record();
         let progress = record.progress;
-        let policy = Policy { documents_per_second: config.documents_per_second, ..Policy::default() };
+        // On nodes with much to do a round takes long, and clients that delete by filter spoil each: they are held soon.
+        let policy = Policy { documents_per_second: config.documents_per_second, rounds: 4, ..Policy::default() };
         let until = Instant::now() + config.migration_timeout;
         let subject = record.subject.clone();
         let mirror = Mirror::resume(record, policy, cluster.write_timeout(), now_ms());
