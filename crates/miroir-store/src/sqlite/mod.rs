@@ -264,10 +264,17 @@ impl Store for SqliteStore {
     }
 
     async fn close(&self) {
-        // Whoever has a clone of the queue finishes handing its job over; then the threads come to its end.
-        drop(self.threads.write().unwrap_or_else(std::sync::PoisonError::into_inner).take());
-        let handles = std::mem::take(&mut *self.handles.lock().await);
-        let joined = tokio::task::spawn_blocking(move || handles.into_iter().all(|handle| handle.join().is_ok()));
+        // Whoever has a clone of the queue finishes handing its job over; then the threads come to its end. The writer is the
+        // last: of connections that end at the same time none would tidy up behind all of them.
+        let threads = self.threads.write().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        let writer = threads.map(Threads::into_writer);
+        let mut handles = std::mem::take(&mut *self.handles.lock().await);
+        let joined = tokio::task::spawn_blocking(move || {
+            let last = handles.pop();
+            let readers = handles.into_iter().all(|handle| handle.join().is_ok());
+            drop(writer);
+            last.is_none_or(|handle| handle.join().is_ok()) && readers
+        });
         if !joined.await.unwrap_or(false) {
             tracing::error!("a thread of the store had panicked");
         }

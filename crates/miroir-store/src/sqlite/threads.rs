@@ -58,6 +58,11 @@ impl Threads {
         &self.writer
     }
 
+    /// The way to the thread that writes, which is the last of the handles; the others end.
+    pub fn into_writer(self) -> mpsc::Sender<Job> {
+        self.writer
+    }
+
     /// The way to the threads that read.
     pub(super) fn readers(&self) -> &mpsc::Sender<Job> {
         &self.readers
