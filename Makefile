@@ -34,10 +34,10 @@ demo: rust
 	@demo/run.sh
 
 # The end-to-end tests and the examples start these binaries. Tests wait for processes most of their time: more of them at
-# once than there are cores.
+# once than there are cores; real nodes take more of the cores.
 test: rust redis
 	$(CARGO) build --locked -p miroir-proxy -p miroir-devnode -p miroir-ctl
-	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} $(CARGO) test --workspace --locked
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$(if $(MEILISEARCH_BIN),2,4)} $(CARGO) test --workspace --locked
 	@examples/sdk/run.sh
 
 # The official SDKs for Python, JavaScript and Rust against a small cluster; they come from their registries.
