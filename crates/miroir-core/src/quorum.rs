@@ -78,32 +78,6 @@ pub enum Answer {
     Ambiguous,
 }
 
-/// The replicas that do not hold what others hold after a write, and are to be known as stale before the client is
-/// answered. `fresh` says whether a replica held every write before this one.
-///
-/// Where no replica accepted the shard's write nothing diverged by it, unless an answer was lost: then the replicas that
-/// may have applied it are suspected, but never the last fresh one.
-pub fn stale_after(
-    placements: &GroupPlacements,
-    touched: impl IntoIterator<Item = ShardId>,
-    answer: impl Fn(ShardId, &NodeId) -> Answer,
-    fresh: impl Fn(ShardId, &NodeId) -> bool,
-) -> Vec<(ShardId, NodeId)> {
-    let (mut stale, answer) = (Vec::new(), &answer);
-    for shard in touched {
-        let replicas: Vec<&NodeId> = placements.values().flat_map(|p| p.replicas(shard)).collect();
-        let of = |wanted: Answer| replicas.iter().copied().filter(move |node| answer(shard, node) == wanted);
-        if of(Answer::Accepted).next().is_some() {
-            stale.extend(of(Answer::Missed).chain(of(Answer::Ambiguous)).map(|node| (shard, node.clone())));
-            continue;
-        }
-        let certain = of(Answer::Missed).any(|node| fresh(shard, node));
-        let keep = if certain { None } else { of(Answer::Ambiguous).find(|node| fresh(shard, node)) };
-        stale.extend(of(Answer::Ambiguous).filter(|node| Some(*node) != keep).map(|node| (shard, node.clone())));
-    }
-    stale
-}
-
 /// What a write's answers amount to while some replicas are stale.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
@@ -223,17 +197,16 @@ mod tests {
         let placements = groups(&[2], 2);
         let dead = NodeId::new("g0n1");
         let answer = |_, n: &NodeId| if *n == dead { Answer::Missed } else { Answer::Accepted };
-        let stale = stale_after(&placements, [ShardId(2)], answer, |_, _| true);
-        assert_eq!(stale, vec![(ShardId(2), dead.clone())]);
+        let outcome = conclude(&placements, |_| vec![], [ShardId(2)], answer, |_, _| true);
+        assert_eq!(outcome.stale, vec![(ShardId(2), dead.clone())]);
     }
 
     #[test]
     fn a_write_nobody_accepted_never_makes_the_last_fresh_replica_stale() {
         let placements = groups(&[2], 2);
-        let all_lost = stale_after(&placements, [ShardId(2)], |_, _| Answer::Ambiguous, |_, _| true);
-        assert_eq!(all_lost.len(), 1);
-        let missed = stale_after(&placements, [ShardId(2)], |_, _| Answer::Missed, |_, _| true);
-        assert_eq!(missed, vec![]);
+        let all = |answer| conclude(&placements, |_| vec![], [ShardId(2)], |_, _| answer, |_, _| true).stale;
+        assert_eq!(all(Answer::Ambiguous).len(), 1);
+        assert_eq!(all(Answer::Missed), vec![]);
     }
 
     proptest! {

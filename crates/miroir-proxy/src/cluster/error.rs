@@ -10,6 +10,7 @@ use miroir_core::merge::MergeError;
 use miroir_core::transition::Refused;
 use miroir_core::{hidden, strip};
 use miroir_store::StoreError;
+use miroir_work::led::NotActed;
 use thiserror::Error;
 
 use super::Index;
@@ -133,4 +134,10 @@ fn names(nodes: &BTreeSet<NodeId>) -> String {
 /// `3,7`, as headers and messages name shards.
 pub fn list(shards: &BTreeSet<ShardId>) -> String {
     shards.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// Why led work could not go on, in words for operators: what the store said is among them.
+pub(super) fn not_acted(error: impl Into<Error>) -> NotActed {
+    let error = error.into();
+    NotActed(if let Error::Store(source) = &error { source.to_string() } else { error.to_string() })
 }

@@ -1,14 +1,17 @@
 //! What instances hold in memory follows the store: each hears of the others' changes and reads them again.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use miroir_core::id::IndexUid;
+use miroir_core::task::{Task, TaskStatus};
 use miroir_store::{Change, StoreError, Table, View};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::Cluster;
+use super::{Cluster, Error};
 
 /// Before an outage of the store is looked at again.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -97,6 +100,36 @@ impl Cluster {
         }
     }
 
+    /// Know what the end of tasks changed before a client is told of it: settings that were committed, replicas that
+    /// missed a write. Whoever wrote it, this instance or another, told the store first.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn catch_up_with(&self, tasks: &[Task]) -> Result<(), Error> {
+        let ended = || tasks.iter().filter(|task| task.status.is_final());
+        let missed: BTreeSet<&IndexUid> = ended()
+            .filter(|task| task.node_tasks.iter().any(|node_task| node_task.status != TaskStatus::Succeeded))
+            .filter_map(|task| task.physical.as_ref())
+            .collect();
+        for physical in missed {
+            self.stale.refresh(physical).await?;
+        }
+        let committed: BTreeSet<IndexUid> = ended().filter_map(|task| self.unknown_settings(task)).collect();
+        for uid in committed {
+            self.catalog.refresh(&uid).await?;
+        }
+        Ok(())
+    }
+
+    /// The name of the index, when a task committed settings of it that memory does not know.
+    fn unknown_settings(&self, task: &Task) -> Option<IndexUid> {
+        let version = task.effects.broadcast.as_ref()?.version?;
+        match self.catalog.by_physical(task.physical.as_ref()?) {
+            Some(index) => Some(index).filter(|index| index.settings_version < version).map(|index| index.uid.clone()),
+            None => task.index_uid.clone(),
+        }
+    }
+
     async fn catch_up(&self) -> Result<(), StoreError> {
         for table in Table::ALL {
             if let Some(view) = self.view_of(*table) {
@@ -120,5 +153,66 @@ impl Cluster {
             Table::Rules => Some(self.rules.follow()),
             Table::Peers | Table::Operations | Table::Jobs | Table::AntiEntropy | Table::Meta => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use miroir_core::id::{NodeId, ShardId, TaskUid};
+    use miroir_core::task::{BroadcastTask, NewTask, NodeTask, TaskKind};
+    use miroir_store::{Batch, TypedTable};
+    use time::OffsetDateTime;
+
+    use super::super::catalog::Index;
+    use super::super::stale::{Miss, Reason, StaleReplicas};
+    use super::super::testing::instance;
+    use super::*;
+
+    /// What a change leaves in the store before this instance's memory knows of it.
+    async fn committed(cluster: &Cluster) -> Task {
+        let uid: IndexUid = "films".parse().expect("a uid");
+        let mut index = Index::new(uid.clone(), uid.clone(), None, NonZeroU32::MIN);
+        index.ready = true;
+        cluster.catalog.insert(index.clone(), Batch::default()).await.expect("written");
+        index.settings_version = 1;
+        let table = TypedTable::<Index>::new(Table::Catalog);
+        let elsewhere = StaleReplicas::load(cluster.store.clone()).await.expect("read");
+        let miss = Miss {
+            index: uid.clone(),
+            shard: ShardId(0),
+            node: NodeId::new("a"),
+            reason: Reason::FailedTask,
+            arrives_until: None,
+        };
+        let with = Batch { writes: vec![table.put("films", &index).expect("JSON")], ..Batch::default() };
+        elsewhere.miss(&[miss], with).await.expect("written");
+        let node_task = NodeTask {
+            node: NodeId::new("a"),
+            uid: 0,
+            shards: Vec::new(),
+            status: TaskStatus::Failed,
+            error: None,
+            deleted_documents: None,
+        };
+        let mut task = NewTask::new(TaskKind::SettingsUpdate, OffsetDateTime::now_utc()).numbered(TaskUid(0));
+        (task.physical, task.status, task.node_tasks) = (Some(uid), TaskStatus::Succeeded, vec![node_task]);
+        task.effects.broadcast = Some(BroadcastTask { token: "t".into(), version: Some(1) });
+        task
+    }
+
+    #[tokio::test]
+    async fn whoever_hears_that_a_task_has_ended_finds_what_it_did() {
+        let cluster = instance().await;
+        let task = committed(&cluster).await;
+        let uid: IndexUid = "films".parse().expect("a uid");
+        let seen = || (cluster.catalog.read(&uid).map(|index| index.settings_version), cluster.stale.of(&uid).len());
+        assert_eq!(seen(), (Some(0), 0), "memory knew already");
+        let open = Task { status: TaskStatus::Processing, ..task.clone() };
+        cluster.catch_up_with(&[open]).await.expect("read");
+        assert_eq!(seen(), (Some(0), 0), "asked the store for a task that has not ended");
+        cluster.catch_up_with(&[task]).await.expect("read");
+        assert_eq!(seen(), (Some(1), 1));
     }
 }

@@ -77,10 +77,15 @@ impl Cluster {
         Ok(index)
     }
 
+    /// An index is made on a node, without any settings.
+    pub(super) fn creation_call(&self, index: &Index) -> Call {
+        let body = json!({ "uid": index.physical, "primaryKey": index.primary_key }).to_string();
+        Call::json("create_index", Method::POST, "/indexes", body.into_bytes(), self.write_timeout())
+    }
+
     fn creation_steps(&self, index: &Index) -> Vec<Step> {
         let timeout = self.write_timeout();
-        let body = json!({ "uid": index.physical, "primaryKey": index.primary_key }).to_string();
-        let create = Call::json("create_index", Method::POST, "/indexes", body.into_bytes(), timeout);
+        let create = self.creation_call(index);
         let overlay = initial(index.shards, self.config.facets.node_multiplier).to_string();
         let path = format!("/indexes/{}/settings", index.physical);
         let settings = Call::json("settings", Method::PATCH, path, overlay.into_bytes(), timeout);

@@ -9,6 +9,7 @@ mod browse_sorted;
 mod cancel;
 mod catalog;
 mod chores;
+mod clock;
 mod compact;
 mod degraded;
 mod discovery;
@@ -43,6 +44,8 @@ mod settle;
 mod similar;
 mod stale;
 mod stats;
+#[cfg(test)]
+pub mod testing;
 mod transition;
 mod versions;
 mod webhooks;
@@ -85,12 +88,12 @@ use miroir_core::id::{Epoch, GroupId, IndexUid, NodeId, ShardId};
 use miroir_core::inert::next_stamp;
 use miroir_core::topology::{Member, Topology};
 use miroir_store::{Store, StoreError};
-use time::OffsetDateTime;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::node::{Health, Node, NodeClient, Weights};
 use crate::telemetry::Metrics;
 use catalog::Catalog;
+use clock::now_ms;
 use drift::Drifted;
 use features::FeatureRegistry;
 use fleet::{Fleet, Nodes};
@@ -381,13 +384,23 @@ impl Cluster {
         }
     }
 
+    /// The nodes of a shard's replicas that hold every write, as far as is known, and answer; of all groups.
+    fn fresh_nodes(&self, index: &Index, shard: ShardId) -> Vec<NodeId> {
+        let topology = self.topology();
+        let stale = self.stale.of(&index.physical);
+        let groups = topology.placements(index.shards).into_iter().flatten();
+        let replicas = groups.flat_map(|(_, placement)| placement.replicas(shard));
+        let fresh = |node: &&NodeId| self.is_live(node) && !stale.contains(&(shard, (*node).clone()));
+        replicas.filter(fresh).cloned().collect()
+    }
+
     /// Milliseconds for `_miroir_updated_at`: the clock, but strictly increasing within this instance.
     /// None while nothing reads it.
     fn stamp(&self) -> Option<u64> {
         if !self.config.anti_entropy.enabled {
             return None;
         }
-        let clock = u64::try_from(OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000).unwrap_or(0);
+        let clock = now_ms();
         let advance = |previous| Some(next_stamp(clock, previous));
         let previous = self.last_stamp_ms.fetch_update(Ordering::AcqRel, Ordering::Acquire, advance);
         Some(next_stamp(clock, previous.unwrap_or_else(|previous| previous)))

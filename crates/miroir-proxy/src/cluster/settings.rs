@@ -6,7 +6,6 @@ use std::sync::Arc;
 use miroir_core::id::{IndexUid, NodeId};
 use miroir_core::settings::broadcast::Wish;
 use miroir_core::settings::{Settings, holds, strip};
-use miroir_core::task::{Task, TaskStatus};
 use serde_json::{Value, json};
 
 use super::write::Accepted;
@@ -94,26 +93,6 @@ impl Cluster {
             tracing::debug!(%error, "memory has to do");
         }
         self.find_index(uid).await
-    }
-
-    /// Know what the end of a task changed, before a client is told that it has ended.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub async fn catch_up_with(&self, task: &Task) -> Result<(), Error> {
-        let version = task.effects.broadcast.as_ref().and_then(|broadcast| broadcast.version);
-        let (Some(version), Some(physical)) = (version, &task.physical) else { return Ok(()) };
-        if task.status != TaskStatus::Succeeded || !self.store.is_shared() {
-            return Ok(());
-        }
-        match self.catalog.by_physical(physical) {
-            Some(index) if index.settings_version >= version => Ok(()),
-            Some(index) => Ok(self.catalog.refresh(&index.uid).await?),
-            None => match &task.index_uid {
-                Some(uid) => Ok(self.catalog.refresh(uid).await?),
-                None => Ok(()),
-            },
-        }
     }
 }
 

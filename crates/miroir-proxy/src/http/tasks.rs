@@ -20,6 +20,7 @@ pub async fn list(
 ) -> Result<Response, Failure> {
     let query = listing(query)?;
     let page = page(&cluster, &grant, &query).await?;
+    cluster.catch_up_with(&page.tasks).await?;
     Ok(json(StatusCode::OK, page.view(query.limit)))
 }
 
@@ -56,6 +57,7 @@ pub async fn batches(
 ) -> Result<Response, Failure> {
     let query = TaskQuery { begun: true, ..listing(query)? };
     let page = page(&cluster, &grant, &query).await?;
+    cluster.catch_up_with(&page.tasks).await?;
     Ok(json(StatusCode::OK, page.batches_view(query.limit)))
 }
 
@@ -65,7 +67,7 @@ pub async fn batch(
     Path(uid): Path<String>,
 ) -> Result<Response, Failure> {
     let uid = number("Batch", &uid, Code::InvalidBatchUids)?;
-    let found = cluster.store.task(uid).await.map_err(Error::from)?.filter(|task| may_see(&grant, task));
+    let found = seen(&cluster, &grant, uid).await?;
     let view = found.and_then(|task| task.batch_view());
     let view = view.ok_or_else(|| Failure::new(Code::BatchNotFound, format!("Batch `{uid}` not found.")))?;
     Ok(json(StatusCode::OK, view))
@@ -137,10 +139,13 @@ pub(super) fn number(what: &str, text: &str, code: Code) -> Result<TaskUid, Fail
 
 /// A task by number, when it may be seen.
 pub async fn find(cluster: &Shared, grant: &Grant, uid: TaskUid) -> Result<Task, Failure> {
+    let found = seen(cluster, grant, uid).await?;
+    found.ok_or_else(|| Failure::new(Code::TaskNotFound, format!("Task `{uid}` not found.")))
+}
+
+async fn seen(cluster: &Shared, grant: &Grant, uid: TaskUid) -> Result<Option<Task>, Failure> {
     let found = cluster.store.task(uid).await.map_err(Error::from)?;
     let found = found.filter(|task| may_see(grant, task));
-    if let Some(task) = &found {
-        cluster.catch_up_with(task).await?;
-    }
-    found.ok_or_else(|| Failure::new(Code::TaskNotFound, format!("Task `{uid}` not found.")))
+    cluster.catch_up_with(found.as_slice()).await?;
+    Ok(found)
 }

@@ -1,42 +1,16 @@
 //! The router and the table of rights are of one mind.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use miroir_core::auth::rights::{Access, RIGHTS, access};
-use miroir_core::config::Config;
-use miroir_store::{Batch, JobOptions, Jobs, SqliteStore};
+use miroir_store::{Batch, JobOptions, Jobs};
 use tower::ServiceExt;
 
 use super::{ClientRoutes, Shared, client_routes, router};
-use crate::cluster::Cluster;
-use crate::node::{Limits, NodeClient};
-use crate::telemetry::Metrics;
-
-const MASTER_KEY: &str = "key-of-clients";
-
-const CONFIG: &str = "
-master_key: key-of-clients
-node_master_key: key-of-nodes
-environment: development
-shards: 2
-replication_factor: 1
-nodes:
-  - { id: a, address: 'http://127.0.0.1:1', replica_group: 0 }
-";
-
-/// An instance whose only node is not there.
-async fn instance() -> Shared {
-    let config = Config::load(CONFIG, std::iter::empty(), &[]).expect("a configuration");
-    let store = SqliteStore::open(":memory:").await.expect("a store");
-    let second = std::time::Duration::from_secs(1);
-    let limits = Limits { max_idle: 1, idle_timeout: second, connect_timeout: second, max_reply: 1024 };
-    let client = NodeClient::new("key", limits).expect("a client");
-    Arc::new(Cluster::open(Arc::new(config), store, client, Metrics::default()).await.expect("a cluster"))
-}
+use crate::cluster::testing::{MASTER_KEY, instance};
 
 async fn send(cluster: &Shared, method: &Method, path: &str, key: Option<&str>) -> (StatusCode, String) {
     send_body(cluster, method, path, key, Body::empty()).await

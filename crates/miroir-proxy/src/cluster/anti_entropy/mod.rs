@@ -20,6 +20,7 @@ use time::OffsetDateTime;
 
 pub use pass::Cursor;
 
+use super::clock::{millis, now_ms};
 use super::{Cluster, Error};
 
 /// A pass over the shards.
@@ -111,7 +112,7 @@ impl Cluster {
     pub async fn current_pass(&self) -> Result<Option<Pass>, Error> {
         let last = self.last_pass().await?;
         let began = last.as_ref().map(|pass| millis(pass.began));
-        match self.config.anti_entropy.schedule.wait(began, millis(OffsetDateTime::now_utc())) {
+        match self.config.anti_entropy.schedule.wait(began, now_ms()) {
             None => self.begin_pass(last.as_ref().map(|pass| pass.number), None, None).await.map(Some),
             Some(_) => Ok(last),
         }
@@ -187,8 +188,4 @@ impl Cluster {
             "instances": instances,
         }))
     }
-}
-
-fn millis(at: OffsetDateTime) -> u64 {
-    u64::try_from(at.unix_timestamp_nanos() / 1_000_000).unwrap_or(0)
 }

@@ -13,11 +13,12 @@ use miroir_store::Batch;
 use time::OffsetDateTime;
 use tokio::time::{sleep, timeout};
 
+use super::super::clock::now_ms;
 use super::super::replica::{Failed, Replica};
 use super::super::stale::{Miss, Reason};
 use super::super::{Cluster, Index};
+use super::Found;
 use super::shard::Replicas;
-use super::{Found, millis};
 
 /// Looks at documents before writes are held for them: most of what differs is only on its way.
 const LOOKS: u32 = 3;
@@ -73,7 +74,7 @@ impl Cluster {
                 sleep(PAUSE * (1 << look)).await;
             }
             let replicas = self.fresh_replicas(index, shard);
-            ids = read(&replicas, &ids).await?.suspects(millis(OffsetDateTime::now_utc()));
+            ids = read(&replicas, &ids).await?.suspects(now_ms());
             if ids.is_empty() || replicas.len() < 2 {
                 return Ok(());
             }
@@ -124,7 +125,7 @@ impl Cluster {
             Err(_) => return Ok(Fenced::TooLong),
         };
         let auto_repair = self.config.anti_entropy.auto_repair;
-        let fenced = match repairs(&held.versions, millis(OffsetDateTime::now_utc()), auto_repair) {
+        let fenced = match repairs(&held.versions, now_ms(), auto_repair) {
             ToRepair::Nothing => Fenced::Equal,
             ToRepair::Report { documents } => Fenced::Reported(documents),
             ToRepair::Repair(repairs) => {

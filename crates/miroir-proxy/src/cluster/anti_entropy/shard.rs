@@ -8,13 +8,13 @@ use miroir_core::anti_entropy::{Look, after_counts, after_digests, suspects};
 use miroir_core::digest::{BUCKETS, Depth, Digest, Listing, TooMany, in_groups};
 use miroir_core::id::{IndexUid, NodeId, ShardId};
 use miroir_store::Batch;
-use time::OffsetDateTime;
 
+use super::super::clock::now_ms;
 use super::super::replica::{Failed, Replica};
 use super::super::stale::{Miss, Reason};
 use super::super::{Cluster, Index};
+use super::Found;
 use super::listing::list;
-use super::{Found, millis};
 
 /// Ids held at once of one replica.
 const LISTED: usize = 20_000;
@@ -60,11 +60,8 @@ impl Cluster {
 
     /// The replicas that hold every write, as far as is known, and answer; of all groups.
     pub(super) fn fresh_replicas(&self, index: &Arc<Index>, shard: ShardId) -> Replicas {
-        let topology = self.topology();
-        let stale = self.stale.of(&index.physical);
-        let placed = topology.replicas(index.shards).filter(|(of, _)| *of == shard).map(|(_, node)| node);
-        let fresh = placed.filter(|node| self.is_live(node) && !stale.contains(&(shard, (*node).clone())));
-        fresh.filter_map(|node| Some((node.clone(), self.replica(index, shard, node).ok()?))).collect()
+        let fresh = self.fresh_nodes(index, shard).into_iter();
+        fresh.filter_map(|node| Some((node.clone(), self.replica(index, shard, &node).ok()?))).collect()
     }
 
     async fn compare(
@@ -100,7 +97,7 @@ impl Cluster {
         self.suspect(index, shard, expired, found).await?;
         for group in in_groups(&buckets, LISTED as u64) {
             let listings = self.list_buckets(replicas, &group, depth, found).await?;
-            self.suspect(index, shard, suspects(&listings, millis(OffsetDateTime::now_utc())), found).await?;
+            self.suspect(index, shard, suspects(&listings, now_ms()), found).await?;
         }
         Ok(())
     }
@@ -137,7 +134,7 @@ impl Cluster {
         depth: Depth,
         found: &mut Found,
     ) -> Result<BTreeMap<NodeId, Folded>, Failed> {
-        let (now, batch) = (millis(OffsetDateTime::now_utc()), self.fingerprint_batch());
+        let (now, batch) = (now_ms(), self.fingerprint_batch());
         let folds = replicas.iter().map(|(node, replica)| async move {
             let folded = list(&self.yielding, replica, depth, batch, Folded::default, |folded, document| {
                 folded.digest.add(document);

@@ -13,7 +13,8 @@ use miroir_work::led::{Facts, Intent, Leadership, Machine, Next, NotActed, Step}
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use super::super::{Cluster, Error, Index};
+use super::super::error::not_acted;
+use super::super::{Cluster, Index};
 use super::trace::Traces;
 
 /// The shortest and the longest time between two looks; in between, a tenth of the time that the change has taken.
@@ -72,11 +73,6 @@ impl Broadcasting {
 pub(super) fn subject(scope: &str) -> Result<IndexUid, NotActed> {
     let name = scope.split_once(':').map_or("", |(_, name)| name);
     name.parse().map_err(|error| NotActed(format!("{scope}: {error}")))
-}
-
-pub(in super::super) fn not_acted(error: Error) -> NotActed {
-    // What the store said is for operators.
-    if let Error::Store(source) = error { NotActed(source.to_string()) } else { NotActed(error.to_string()) }
 }
 
 impl Seen {

@@ -15,7 +15,6 @@ mod status;
 mod trace;
 
 pub use machine::Broadcasting;
-pub(super) use machine::not_acted;
 
 use miroir_core::settings::broadcast::{Policy, Proposal, Sent, Strategy, Wish};
 use miroir_store::{StoreError, Table};

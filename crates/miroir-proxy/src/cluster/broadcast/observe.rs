@@ -13,7 +13,8 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::super::Error;
-use super::machine::{Broadcasting, Seen, not_acted, subject};
+use super::super::error::not_acted;
+use super::machine::{Broadcasting, Seen, subject};
 use super::trace::number;
 use crate::node::Call;
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use miroir_core::id::NodeId;
 use miroir_core::mirror::{Facts, Subject};
-use time::OffsetDateTime;
 
+use super::super::clock::{millis, now_ms};
 use super::super::{Cluster, Error, Index};
 
 /// What is known of a mirror's replica at one moment.
@@ -14,15 +14,6 @@ pub(super) enum Known {
     Stale(Arc<Index>, Facts),
     /// There is nothing to mirror any more: the index is gone, the replica is fresh, or is none.
     Moot(&'static str),
-}
-
-/// Milliseconds since 1970.
-pub(super) fn now_ms() -> u64 {
-    millis(OffsetDateTime::now_utc())
-}
-
-fn millis(instant: OffsetDateTime) -> u64 {
-    u64::try_from(instant.unix_timestamp_nanos() / 1_000_000).unwrap_or(0)
 }
 
 impl Cluster {
@@ -56,17 +47,12 @@ impl Cluster {
 
     /// The live replicas that hold every write, of any group; those that are asked least first.
     fn sources(&self, index: &Index, subject: &Subject) -> Vec<NodeId> {
-        let topology = self.topology();
-        let stale = self.stale.of(&index.physical);
-        let Some(groups) = topology.placements(index.shards) else { return Vec::new() };
         let weights = self.weights();
-        let replicas = groups.values().flat_map(|placement| placement.replicas(subject.shard));
-        let fresh = |node: &&NodeId| {
-            **node != subject.target && self.is_live(node) && !stale.contains(&(subject.shard, (*node).clone()))
-        };
+        let replicas = self.fresh_nodes(index, subject.shard);
         let mut sources: Vec<(bool, f64, NodeId)> = replicas
-            .filter(fresh)
-            .filter_map(|id| Some((index.behind.contains_key(id), self.node(id)?.cost(&weights), id.clone())))
+            .into_iter()
+            .filter(|id| *id != subject.target)
+            .filter_map(|id| Some((index.behind.contains_key(&id), self.node(&id)?.cost(&weights), id)))
             .collect();
         // One that lacks settings may not be able to tell shards apart.
         sources.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));

@@ -13,9 +13,10 @@ use miroir_work::led::{Facts, Intent, Leadership, Machine, Next, NotActed, Step}
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::super::clock::now_ms;
+use super::super::error::not_acted;
 use super::super::{Cluster, Error};
 use super::crew::{Crew, place};
-use super::facts::now_ms;
 use super::mirror::Ended;
 
 /// How often progress is saved.
@@ -159,10 +160,6 @@ impl Healing {
         record.note(subject, ended, now_ms());
         Ok(())
     }
-}
-
-fn not_acted(error: impl std::fmt::Display) -> NotActed {
-    NotActed(error.to_string())
 }
 
 #[async_trait]

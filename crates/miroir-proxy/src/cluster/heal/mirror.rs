@@ -13,9 +13,10 @@ use miroir_core::mirror::{Event, Facts, Failure, Mirror, Policy, Record, Step, S
 use miroir_store::{Batch, Fence};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::super::clock::now_ms;
 use super::super::replica::{Document, Failed, Replica};
 use super::super::{Cluster, Error, Index};
-use super::facts::{Known, now_ms};
+use super::facts::Known;
 use super::fence::Held;
 
 /// Before the store is asked again that could not be read.

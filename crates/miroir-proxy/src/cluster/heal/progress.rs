@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::super::Cluster;
-use super::facts::now_ms;
+use super::super::clock::now_ms;
 use super::machine::{Healing, Record, Saved};
 
 /// The healing of a node.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use http::Method;
 use miroir_core::id::{IndexUid, ShardId};
 use miroir_core::recovery::{Plan, PlanForIndex};
-use serde_json::json;
 
 use super::super::replica::OnNode;
 use super::super::{Cluster, Error};
@@ -36,8 +35,7 @@ impl Cluster {
                 tasks.push(on_node.tell(call).await.map_err(lost)?);
             }
             tracing::info!(node = %id, index = %index.uid, "an index is made anew on a node");
-            let body = json!({ "uid": physical, "primaryKey": index.primary_key }).to_string().into_bytes();
-            let create = Call::json("replica_index", Method::POST, "/indexes", body, self.write_timeout());
+            let create = Call { operation: "replica_index", ..self.creation_call(&index) };
             tasks.push(on_node.tell(create).await.map_err(lost)?);
             tasks.push(on_node.tell(self.whole_settings_call(&index)).await.map_err(lost)?);
             drop(turn);

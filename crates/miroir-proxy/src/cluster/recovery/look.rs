@@ -151,12 +151,7 @@ impl Cluster {
 
     /// The live fresh replicas of a shard on other nodes.
     pub(super) fn fresh_elsewhere(&self, index: &Index, shard: ShardId, but: &NodeId) -> Vec<NodeId> {
-        let topology = self.topology();
-        let stale = self.stale.of(&index.physical);
-        let groups = topology.placements(index.shards).into_iter().flatten();
-        let replicas = groups.flat_map(|(_, placement)| placement.replicas(shard));
-        let fresh = |id: &&NodeId| *id != but && self.is_live(id) && !stale.contains(&(shard, (*id).clone()));
-        replicas.filter(fresh).cloned().collect()
+        self.fresh_nodes(index, shard).into_iter().filter(|node| node != but).collect()
     }
 
     async fn indexes_of(&self, node: &Node) -> Result<BTreeMap<IndexUid, Option<String>>, Error> {

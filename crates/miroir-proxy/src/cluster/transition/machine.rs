@@ -10,7 +10,7 @@ use miroir_store::{Change, Table};
 use miroir_work::led::{Facts, Intent, Leadership, Machine, Next, NotActed, Step};
 
 use super::super::Cluster;
-use super::super::broadcast::not_acted;
+use super::super::error::not_acted;
 use super::LOOK;
 use super::observe::Seen;
 use super::record::Record;

@@ -8,13 +8,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use http::Method;
 use miroir_core::id::{Epoch, IndexUid, NodeId};
-use miroir_core::settings::{initial, towards};
 use miroir_core::topology::Member;
 use miroir_work::led::Next;
 use serde::Deserialize;
-use serde_json::{Value, json};
 
 use super::super::replica::{await_tasks, unfinished};
 use super::super::{Cluster, Error, Index};
@@ -108,20 +105,8 @@ impl Cluster {
         if self.catalog.update(&index.physical, behind).await?.is_none() {
             return Ok(Made::Gone);
         }
-        let timeout = self.write_timeout();
-        let body = json!({ "uid": index.physical, "primaryKey": index.primary_key }).to_string();
-        let create = Call::json("create_index", Method::POST, "/indexes", body.into_bytes(), timeout);
-        let settings = self.settings_call(index, &self.settings_for(index));
+        let (create, settings) = (self.creation_call(index), self.whole_settings_call(index));
         Ok(Made::Told(vec![enqueued(node, create).await?, enqueued(node, settings).await?]))
-    }
-
-    /// What a node without any settings is told.
-    fn settings_for(&self, index: &Index) -> Value {
-        let multiplier = self.config.facets.node_multiplier;
-        match index.settings.on_nodes(index.shards, multiplier) {
-            Some(committed) => towards(&committed, &json!({}), &index.secrets),
-            None => initial(index.shards, multiplier),
-        }
     }
 }
 
