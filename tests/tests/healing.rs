@@ -333,7 +333,9 @@ fn a_node_with_a_disk_of_before_is_found_out_and_healed() {
 
 #[test]
 fn a_disk_that_is_exchanged_between_two_checks_is_found_out_by_the_tasks_of_the_node() {
-    let mut cluster = builder().set("health.interval_ms", json!(3000)).start();
+    // Nothing but the load of documents asks the node for anything while it is away.
+    let builder = builder().set("anti_entropy.enabled", json!(false)).set("health.interval_ms", json!(3000));
+    let mut cluster = builder.set("health.unhealthy_threshold", json!(1000)).start();
     let client = cluster.client();
     prepare(&client, 300);
     cluster.kill_node(0);

@@ -1,5 +1,8 @@
 //! Indexes are created, listed, changed and deleted as on one server.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use miroir_tests::{Client, Twin, eventually};
@@ -103,6 +106,35 @@ fn an_index_exists_on_every_node_and_is_gone_from_every_node() {
     client.create("everywhere", "id");
     assert_eq!(client.count("everywhere"), 0);
     assert_eq!(client.search("everywhere", &json!({})).expect(200).body["estimatedTotalHits"], 0);
+}
+
+#[test]
+fn whoever_reads_while_an_index_is_deleted_finds_it_or_does_not() {
+    let twin = Twin::shared();
+    let client = twin.cluster.client();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reading = scope.spawn(|| {
+            let (begun, mut missed) = (Instant::now(), 0);
+            while !over.load(Ordering::Relaxed) && begun.elapsed() < Duration::from_secs(60) {
+                client.get("/stats").expect(200);
+                let found = client.search("going", &json!({ "q": "word" }));
+                match found.verdict() {
+                    (200, _) => {}
+                    (404, code) if code == "index_not_found" => missed += 1,
+                    other => panic!("{other:?}: {}", found.text),
+                }
+            }
+            missed
+        });
+        for _ in 0..8 {
+            client.create("going", "id");
+            client.load("going", &json!([{ "id": 1, "text": "a word" }, { "id": 2, "text": "another word" }]));
+            client.done(&client.delete("/indexes/going"));
+        }
+        over.store(true, Ordering::Relaxed);
+        assert!(reading.join().expect("only answers that may be") > 0);
+    });
 }
 
 #[test]

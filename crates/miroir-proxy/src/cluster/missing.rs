@@ -4,10 +4,11 @@
 use miroir_core::error::Code;
 use miroir_core::id::IndexUid;
 use miroir_core::settings::Floor;
+use miroir_core::task::TaskKind;
 use uuid::Uuid;
 
 use super::versions::Reading;
-use super::{Cluster, Error};
+use super::{Cluster, Error, Index};
 use crate::node::Call;
 
 impl Cluster {
@@ -34,6 +35,20 @@ impl Cluster {
         let of_node = self.let_a_node_refuse(original).await;
         let says_more = matches!(&of_node, Error::Refused { body, .. } if body.code != code);
         if says_more { of_node } else { otherwise }
+    }
+
+    /// What it means that nobody answered for shards of these indexes: nodes delete an index before the catalog does.
+    pub(super) async fn missing_or<'a>(&self, error: Error, indexes: impl Iterator<Item = &'a Index>) -> Error {
+        for index in indexes {
+            let deleted = match self.catalog.by_physical(&index.physical) {
+                None => Ok(true),
+                Some(known) => self.is_busy(std::slice::from_ref(&known.uid), Some(TaskKind::IndexDeletion)).await,
+            };
+            if matches!(deleted, Ok(true)) {
+                return Error::IndexNotFound(index.uid.to_string());
+            }
+        }
+        error
     }
 }
 

@@ -147,8 +147,8 @@ impl Cluster {
     ///
     /// # Errors
     /// [`Error::Refused`] when nodes refused the request; [`Error::ShardUnavailable`] when shards are missing and the
-    /// policy is `error`, or when nothing at all could be answered for a target; a refusal when only nodes below the floor
-    /// of a read are left for a shard.
+    /// policy is `error`, or when nothing at all could be answered for a target; [`Error::IndexNotFound`] when that is
+    /// because an index is being deleted; a refusal when only nodes below the floor of a read are left for a shard.
     pub async fn gather_jointly(
         &self,
         targets: &[Target<'_>],
@@ -207,8 +207,13 @@ impl Cluster {
         for target in targets {
             degraded.settings = degraded.settings.and(self.settings_seen(target.index));
         }
-        let named = |error: Error| targets.iter().fold(error, |error, target| error.naming(target.index));
-        self.conclude(targets.len(), parts, refusals, degraded).map_err(named)
+        match self.conclude(targets.len(), parts, refusals, degraded) {
+            Err(error @ Error::ShardUnavailable { .. }) => {
+                Err(self.missing_or(error, targets.iter().map(|target| &**target.index)).await)
+            }
+            Err(error) => Err(targets.iter().fold(error, |error, target| error.naming(target.index))),
+            Ok(joint) => Ok(joint),
+        }
     }
 
     fn view<'a>(&'a self, topology: &'a Topology, index: &'a Reading) -> View<'a> {

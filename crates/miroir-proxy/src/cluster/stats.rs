@@ -63,7 +63,11 @@ impl Cluster {
         let mut indexes = serde_json::Map::new();
         let mut last_update = None;
         for index in self.indexes().into_iter().filter(|index| grant.allows(index.uid.as_str())) {
-            let stats = self.stats_of(&index, wanted).await?;
+            let stats = match self.stats_of(&index, wanted).await {
+                // It has gone since the indexes were listed.
+                Err(Error::IndexNotFound(_)) => continue,
+                stats => stats?,
+            };
             last_update = last_update.max(Some(index.updated_at));
             let stats = serde_json::to_value(&stats).map_err(|error| Error::Internal(error.to_string()))?;
             indexes.insert(index.uid.to_string(), stats);
