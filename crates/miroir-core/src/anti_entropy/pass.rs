@@ -44,7 +44,7 @@ pub fn after_digests(digests: &BTreeMap<NodeId, Digest>) -> Vec<(u8, u64)> {
     let mut found: BTreeMap<u8, u64> = BTreeMap::new();
     let mut all = digests.values();
     let Some(first) = all.next() else { return Vec::new() };
-    for (bucket, documents) in all.flat_map(|other| first.differing(other)) {
+    for (bucket, documents) in all.flat_map(|other| first.differing(other, &BTreeSet::new())) {
         let most = found.entry(bucket).or_default();
         *most = documents.max(*most);
     }

@@ -1,5 +1,7 @@
 //! The buckets of a digest.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -39,7 +41,7 @@ impl Digest {
     pub fn add(&mut self, document: &Copied) {
         if let Some(bucket) = self.0.get_mut(usize::from(bucket_of(&document.id))) {
             bucket.documents += 1;
-            bucket.sum = bucket.sum.wrapping_add(hash(&document.id, &document.version));
+            bucket.sum = bucket.sum.wrapping_add(fingerprint(&document.id, &document.version));
         }
     }
 
@@ -48,14 +50,16 @@ impl Digest {
         self.0.iter().map(|bucket| bucket.documents).sum()
     }
 
-    /// The buckets that are not equal, ascending, each with the documents of its fuller side.
-    pub fn differing(&self, other: &Self) -> Vec<(u8, u64)> {
+    /// The buckets that are not equal and those that are named, ascending, each with the documents of its fuller side.
+    pub fn differing(&self, other: &Self, also: &BTreeSet<u8>) -> Vec<(u8, u64)> {
         let pairs = (0..=u8::MAX).zip(self.0.iter().zip(&other.0));
-        pairs.filter(|(_, (a, b))| a != b).map(|(index, (a, b))| (index, a.documents.max(b.documents))).collect()
+        let wanted = pairs.filter(|(index, (a, b))| a != b || also.contains(index));
+        wanted.map(|(index, (a, b))| (index, a.documents.max(b.documents))).collect()
     }
 }
 
-fn hash(id: &str, version: &Version) -> u64 {
+/// A hash of a document: equal for equal versions of one id, and for others only by chance.
+pub fn fingerprint(id: &str, version: &Version) -> u64 {
     let optional = |seed: u64, value: Option<u64>| value.map_or(seed, |value| mixed(seed, value));
     let content = version.content.map(|content| content.0);
     let parts = [(version.stamp, 1), (version.expires_at, 2), (content, 3)];
@@ -120,7 +124,7 @@ mod tests {
             let ids: BTreeSet<u16> = a.keys().chain(b.keys()).copied().collect();
             let expected: BTreeSet<u8> =
                 ids.into_iter().filter(|id| a.get(id) != b.get(id)).map(|id| bucket_of(&id.to_string())).collect();
-            let found = digest(&a, false).differing(&digest(&b, true));
+            let found = digest(&a, false).differing(&digest(&b, true), &BTreeSet::new());
             prop_assert_eq!(found.iter().map(|(bucket, _)| *bucket).collect::<BTreeSet<_>>(), expected);
             prop_assert_eq!(digest(&a, true).documents(), a.len() as u64);
         }

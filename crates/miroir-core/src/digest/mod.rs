@@ -13,7 +13,7 @@ mod content;
 mod diff;
 mod version;
 
-pub use bucket::{BUCKETS, Bucket, Digest, bucket_of, in_groups};
+pub use bucket::{BUCKETS, Bucket, Digest, bucket_of, fingerprint, in_groups};
 pub use content::{Content, content_of};
 pub use diff::{Difference, Listing, TooMany, compare};
 pub use version::{Copied, Depth, Unreadable, Version};

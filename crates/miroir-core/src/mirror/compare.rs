@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::paging::{Paging, Taken};
-use crate::digest::Version;
-use crate::digest::{BUCKETS, Copied, Digest, Listing, TooMany, compare, in_groups};
+use super::witness::Witness;
+use crate::digest::{BUCKETS, Copied, Digest, Listing, TooMany, Version, bucket_of, compare, in_groups};
 
 /// Which replica is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,27 +40,70 @@ impl<T> Reading<T> {
     }
 }
 
+/// What a listing can show of documents that are the same in it on both sides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Evidence {
+    /// That their stamps are the same.
+    #[default]
+    Stamps,
+    /// That their stamps are the same, and so they are if a witness vouches for them.
+    Vouched,
+    /// That they are the same.
+    Content,
+}
+
 /// Both sides are folded: the source first.
 #[derive(Clone, Debug)]
 pub(super) struct Fold {
     pub reading: Reading<Digest>,
     pub source: Option<Digest>,
+    evidence: Evidence,
+    /// What to remember of the source's documents if their bucket turns out to be equal.
+    marks: Vec<(u8, u64)>,
+    /// Buckets with documents that nobody vouches for.
+    doubtful: BTreeSet<u8>,
+}
+
+/// What folding has shown.
+pub(super) struct Folded {
+    /// Buckets to look into, in groups.
+    pub groups: VecDeque<Vec<u8>>,
+    /// What to remember of the others.
+    pub alike: Vec<u64>,
 }
 
 impl Fold {
-    pub fn new() -> Self {
-        Self { reading: Reading::of(Side::Source, Digest::default()), source: None }
+    pub fn new(evidence: Evidence) -> Self {
+        let reading = Reading::of(Side::Source, Digest::default());
+        Self { reading, source: None, evidence, marks: Vec::new(), doubtful: BTreeSet::new() }
     }
 
-    pub fn page(&mut self, window: super::Window, documents: &[Copied]) {
-        match self.reading.take(window, documents) {
-            Some(new) => new.into_iter().filter_map(|at| documents.get(at)).for_each(|it| self.reading.found.add(it)),
-            None => self.reading.found = Digest::default(),
+    pub fn page(&mut self, window: super::Window, documents: &[Copied], witness: &Witness) {
+        let Some(new) = self.reading.take(window, documents) else {
+            self.reading.found = Digest::default();
+            if self.reading.side == Side::Source {
+                self.marks.clear();
+                self.doubtful.clear();
+            }
+            return;
+        };
+        for document in new.into_iter().filter_map(|at| documents.get(at)) {
+            self.reading.found.add(document);
+            let Copied { id, version } = document;
+            match (self.reading.side, self.evidence) {
+                (Side::Source, Evidence::Content) => {
+                    self.marks.extend(witness.mark(id, version).map(|mark| (bucket_of(id), mark)));
+                }
+                (Side::Source, Evidence::Vouched) if !witness.vouches_for(id, version) => {
+                    self.doubtful.insert(bucket_of(id));
+                }
+                (Side::Source | Side::Target, _) => {}
+            }
         }
     }
 
-    /// The groups of buckets to look into, once both sides were read.
-    pub fn finished(&mut self, limit: usize) -> Option<VecDeque<Vec<u8>>> {
+    /// What to look into, once both sides were read.
+    pub fn finished(&mut self, limit: usize) -> Option<Folded> {
         if !self.reading.paging.has_ended() {
             return None;
         }
@@ -70,7 +113,13 @@ impl Fold {
                 self.source = Some(std::mem::replace(&mut self.reading, next).found);
                 None
             }
-            Some(source) => Some(in_groups(&source.differing(&self.reading.found), limit as u64).into()),
+            Some(source) => {
+                let wanted = source.differing(&self.reading.found, &self.doubtful);
+                let unlike: BTreeSet<u8> = wanted.iter().map(|(bucket, _)| *bucket).collect();
+                let marks = std::mem::take(&mut self.marks).into_iter();
+                let alike = marks.filter(|(bucket, _)| !unlike.contains(bucket)).map(|(_, mark)| mark).collect();
+                Some(Folded { groups: in_groups(&wanted, limit as u64).into(), alike })
+            }
         }
     }
 }
@@ -89,12 +138,13 @@ pub(super) struct Dig {
     pub reading: Reading<Listing>,
     source: Option<BTreeMap<String, Version>>,
     limit: usize,
+    evidence: Evidence,
 }
 
 impl Dig {
-    pub fn into(groups: VecDeque<Vec<u8>>, limit: usize) -> Self {
+    pub fn into(groups: VecDeque<Vec<u8>>, limit: usize, evidence: Evidence) -> Self {
         let reading = Reading::of(Side::Source, Self::listing(&groups, limit));
-        Self { groups, reading, source: None, limit }
+        Self { groups, reading, source: None, limit, evidence }
     }
 
     fn listing(groups: &VecDeque<Vec<u8>>, limit: usize) -> Listing {
@@ -124,15 +174,15 @@ impl Dig {
                 self.groups.push_front(rest);
                 self.groups.push_front(group);
                 let groups = std::mem::take(&mut self.groups);
-                *self = Self::into(groups, self.limit);
+                *self = Self::into(groups, self.limit, self.evidence);
                 Ok(())
             }
             Some(_) | None => Err(too_many),
         }
     }
 
-    /// The documents of the group that are not alike, once both sides were listed; the next group follows.
-    pub fn finished(&mut self) -> Option<BTreeSet<String>> {
+    /// The documents of the group that are to be looked at one by one, once both sides were listed; the next group follows.
+    pub fn finished(&mut self, witness: &mut Witness) -> Option<BTreeSet<String>> {
         if !self.reading.paging.has_ended() {
             return None;
         }
@@ -143,10 +193,18 @@ impl Dig {
                 None
             }
             Some(source) => {
-                let ids = compare(&source, self.reading.found.documents()).ids();
+                let mut ids = compare(&source, self.reading.found.documents()).ids();
+                match self.evidence {
+                    Evidence::Stamps => {}
+                    Evidence::Vouched => {
+                        let doubtful = source.iter().filter(|(id, version)| !witness.vouches_for(id, version));
+                        ids.extend(doubtful.map(|(id, _)| id.clone()));
+                    }
+                    Evidence::Content => witness.alike(source.iter().filter(|(id, _)| !ids.contains(*id))),
+                }
                 self.groups.pop_front();
                 let groups = std::mem::take(&mut self.groups);
-                *self = Self::into(groups, self.limit);
+                *self = Self::into(groups, self.limit, self.evidence);
                 Some(ids)
             }
         }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::compare::{Dig, everything};
+use super::compare::everything;
 use super::machine::{BACKOFF_MS, Event, Facts, Mirror, Work};
 use super::mend::{Mend, Part};
 use super::paging::Taken;
@@ -16,18 +16,16 @@ impl Mirror {
     /// What came of the last step; `facts` as of now.
     pub fn heard(&mut self, event: Event, facts: &Facts) {
         match event {
-            Event::Drained => {
-                if let Work::Count { drained, .. } = &mut self.work {
-                    *drained += 1;
-                }
-            }
+            Event::Passed | Event::Drained => self.waited(),
             Event::Counted(count) => match &mut self.work {
-                Work::Count { target: target @ None, .. } => *target = Some(count),
-                Work::Count { target: Some(target), .. } => {
+                Work::Count { target: target @ None } => *target = Some(count),
+                Work::Count { target: Some(target) } => {
                     let target = *target;
                     self.counted(target, count);
                 }
                 Work::Begin
+                | Work::Settle(..)
+                | Work::Survey(_)
                 | Work::Copy { .. }
                 | Work::Fold(_)
                 | Work::Dig(_)
@@ -62,8 +60,7 @@ impl Mirror {
 
     /// Ask for less; the window is not taken, and is asked for again.
     fn too_large(&mut self) {
-        let listing = matches!(self.work, Work::Fold(_) | Work::Dig(_)) && self.depth() == Depth::Stamps;
-        let page = if listing { &mut self.listed } else { &mut self.page };
+        let page = if self.depth() == Depth::Stamps { &mut self.listed } else { &mut self.page };
         if *page <= 1 {
             return self.fail(Failure::TooLarge);
         }
@@ -98,11 +95,18 @@ impl Mirror {
         let window = self.window;
         self.measure(documents.len(), bytes);
         match &mut self.work {
+            Work::Survey(reading) => match reading.take(window, documents) {
+                Some(new) => {
+                    let new = new.into_iter().filter_map(|at| documents.get(at));
+                    reading.found.extend(new.map(|document| document.id.clone()));
+                }
+                None => reading.found.clear(),
+            },
             Work::Copy { paging, put, .. } => {
                 let ids: Vec<&str> = documents.iter().map(|document| document.id.as_str()).collect();
                 match paging.take(window, &ids) {
                     Taken::New(new) => {
-                        *put = new.into_iter().filter_map(|at| documents.get(at)).map(|it| it.id.clone()).collect();
+                        *put = new.into_iter().filter_map(|at| documents.get(at)).cloned().collect();
                         self.record.progress.bytes = self.record.progress.bytes.saturating_add(bytes);
                     }
                     Taken::Again => {}
@@ -113,13 +117,18 @@ impl Mirror {
                     }
                 }
             }
-            Work::Fold(fold) => fold.page(window, documents),
+            Work::Fold(fold) => fold.page(window, documents, &self.witness),
             Work::Dig(dig) => {
                 if dig.page(window, documents).is_err() {
                     self.fail(Failure::TooLarge);
                 }
             }
-            Work::Begin | Work::Count { .. } | Work::Mend(..) | Work::Fencing { .. } | Work::Over(_) => {}
+            Work::Begin
+            | Work::Settle(..)
+            | Work::Count { .. }
+            | Work::Mend(..)
+            | Work::Fencing { .. }
+            | Work::Over(_) => {}
         }
     }
 
@@ -130,7 +139,7 @@ impl Mirror {
         match std::mem::take(&mut mend.part) {
             Part::Target => mend.part = Part::Source(found),
             Part::Source(target) => {
-                let written = mend.compare(&target, &found);
+                let written = mend.compare(&target, &found, &mut self.witness);
                 self.round.written.extend(written);
             }
             part @ (Part::Pick | Part::Write { .. }) => mend.part = part,
@@ -138,10 +147,12 @@ impl Mirror {
     }
 
     fn accepted(&mut self, task: u64) {
+        self.touched = true;
         let progress = &mut self.record.progress;
         match &mut self.work {
-            Work::Copy { paging, put, tasks } => {
+            Work::Copy { paging, put, tasks, before } => {
                 progress.copied = progress.copied.saturating_add(put.len() as u64);
+                before.given(put, &mut self.witness);
                 put.clear();
                 tasks.push_back(task);
                 if let Some(source) = &self.source {
@@ -162,7 +173,14 @@ impl Mirror {
                     mend.part = Part::Pick;
                 }
             }
-            Work::Begin | Work::Count { .. } | Work::Fold(_) | Work::Dig(_) | Work::Fencing { .. } | Work::Over(_) => {}
+            Work::Begin
+            | Work::Settle(..)
+            | Work::Count { .. }
+            | Work::Survey(_)
+            | Work::Fold(_)
+            | Work::Dig(_)
+            | Work::Fencing { .. }
+            | Work::Over(_) => {}
         }
     }
 
@@ -173,17 +191,30 @@ impl Mirror {
                 false => _ = tasks.pop_front(),
             },
             Work::Mend(mend, _) => mend.tasks.clear(),
-            Work::Begin | Work::Count { .. } | Work::Fold(_) | Work::Dig(_) | Work::Fencing { .. } | Work::Over(_) => {}
+            Work::Begin
+            | Work::Settle(..)
+            | Work::Count { .. }
+            | Work::Survey(_)
+            | Work::Fold(_)
+            | Work::Dig(_)
+            | Work::Fencing { .. }
+            | Work::Over(_) => {}
         }
     }
 
     fn fenced(&mut self, facts: &Facts) {
-        let Work::Fencing { whole, left } = &self.work else { return };
-        self.round = self.round.within_fence(facts, *whole);
-        self.work = match whole {
-            true => Work::Dig(Box::new(Dig::into(everything(), self.policy.listed_ids))),
-            false => Work::Mend(Box::new(Mend::of(left.clone())), VecDeque::new()),
-        };
+        let Work::Fencing { whole, left } = &mut self.work else { return };
+        let (whole, left) = (*whole, std::mem::take(left));
+        self.round = self.round.within_fence(facts, whole);
+        self.witness.begin(facts, facts.now >= self.quiet_at.max(facts.quiet_at));
+        if whole {
+            // Writes are held: whatever is compared is compared for good.
+            self.record.stage = Stage::Compare(Depth::Content);
+            self.round.evidence = self.evidence(self.record.progress.total);
+            self.work = self.dig(everything());
+        } else {
+            self.work = Work::Mend(Box::new(Mend::of(left)), VecDeque::new());
+        }
     }
 
     fn fence_lost(&mut self) {

@@ -3,12 +3,14 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::compare::{Dig, Fold, Side, everything};
+use super::compare::{Dig, Evidence, Fold, Reading, Side, everything};
 use super::mend::{Mend, Next, Part};
 use super::paging::{Paging, Window};
 use super::record::{Failure, Policy, Record, Scope, Stage};
 use super::round::{Done, Round, Verdict};
+use super::settling::{Settled, Settling, Then};
 use super::throttle::Throttle;
+use super::witness::{Before, Witness};
 use crate::digest::{Copied, Depth};
 use crate::id::NodeId;
 
@@ -29,6 +31,10 @@ pub struct Facts {
     pub conditional: u64,
     /// Some of them may not be done on the source or on the target.
     pub conditional_unfinished: bool,
+    /// How many of them were edits, which leave stamps as they are.
+    pub edits: u64,
+    /// Some of these may not be done on the source or on the target.
+    pub edits_unfinished: bool,
 }
 
 /// What to do next. What came of it is told with [`Mirror::heard`].
@@ -36,6 +42,8 @@ pub struct Facts {
 pub enum Step {
     /// Nothing for so long. Nothing is told.
     Wait(Duration),
+    /// Wait until every client's write of the index that is under way now was handed to all replicas: [`Event::Passed`].
+    Barrier,
     /// Wait until a node has done everything that it has accepted by now: [`Event::Drained`].
     Drain(NodeId),
     /// Count the documents of the shard on a node: [`Event::Counted`].
@@ -74,6 +82,8 @@ pub enum Step {
 /// What came of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
+    /// The writes that were under way are not any more.
+    Passed,
     /// The node has done what it had accepted.
     Drained,
     /// So many documents.
@@ -124,31 +134,58 @@ pub struct Mirror {
     pub(super) rejections: u32,
     /// The window that was asked for last.
     pub(super) window: Window,
+    /// What need not be read whole.
+    pub(super) witness: Witness,
+    pub(super) settled: Option<Settled>,
+    /// The target was written to since it was last waited until the source had done what the target was handed before.
+    pub(super) touched: bool,
 }
 
 #[derive(Clone, Debug)]
 pub(super) enum Work {
     Begin,
-    Count { drained: u8, target: Option<u64> },
-    Copy { paging: Paging, put: Vec<String>, tasks: VecDeque<u64> },
+    Settle(VecDeque<Settling>, Then),
+    Count {
+        target: Option<u64>,
+    },
+    /// What the target holds before everything is copied over it.
+    Survey(Box<Reading<BTreeSet<String>>>),
+    Copy {
+        paging: Paging,
+        put: Vec<Copied>,
+        tasks: VecDeque<u64>,
+        before: Before,
+    },
     Fold(Box<Fold>),
     Dig(Box<Dig>),
     Mend(Box<Mend>, VecDeque<Vec<u8>>),
-    Fencing { whole: bool, left: BTreeSet<String> },
+    Fencing {
+        whole: bool,
+        left: BTreeSet<String>,
+    },
     Over(Result<Done, Failure>),
 }
 
 impl Mirror {
-    /// Begin, or go on after whoever ran it before. `linger`: how long a request may be under way that was given up.
+    /// Begin a mirror whose record was written down, and which nobody ever ran. `linger`: how long a request may be under
+    /// way that was given up.
+    pub fn begin_with(record: Record, policy: Policy, linger: Duration, now: u64) -> Self {
+        Self { quiet_at: now, ..Self::resume(record, policy, linger, now) }
+    }
+
+    /// Go on after whoever ran it before, which may be anybody.
     pub fn resume(record: Record, policy: Policy, linger: Duration, now: u64) -> Self {
         let linger = u64::try_from(linger.as_millis()).unwrap_or(u64::MAX);
         Self {
             throttle: Throttle::new(policy.documents_per_second, now),
+            witness: Witness::new(now, policy.in_flight, policy.vouched),
+            settled: None,
+            touched: false,
             source: None,
             round: Round::default(),
             work: Work::Begin,
             linger,
-            quiet_at: if record.stage == Stage::Begin { now } else { now.saturating_add(linger) },
+            quiet_at: now.saturating_add(linger),
             not_before: now,
             page: policy.page_documents.clamp(1, 100),
             listed: policy.page_documents.max(1),
@@ -177,7 +214,7 @@ impl Mirror {
     /// What it had found when it was done no longer holds: another round.
     pub fn go_on(&mut self) {
         if let Work::Over(Ok(_)) = self.work {
-            self.restart();
+            self.next_round();
         }
     }
 
@@ -213,15 +250,24 @@ impl Mirror {
                 self.begin(facts);
                 None
             }
-            Work::Count { drained: 0, .. } => Some(Step::Drain(self.record.subject.target.clone())),
-            Work::Count { drained: 1, .. } => Some(Step::Drain(source)),
-            Work::Count { target: None, .. } => Some(Step::Count(self.record.subject.target.clone())),
-            Work::Count { target: Some(_), .. } => Some(Step::Count(source)),
+            Work::Settle(..) => self.settling(source),
+            Work::Count { target: None } => Some(Step::Count(self.record.subject.target.clone())),
+            Work::Count { target: Some(_) } => Some(Step::Count(source)),
+            Work::Survey(reading) => {
+                if reading.paging.has_ended() {
+                    let before = Before::Known(std::mem::take(&mut reading.found));
+                    self.copy_over(source, before);
+                    return None;
+                }
+                let paging = reading.paging.clone();
+                Some(self.read(Side::Target, source, &paging))
+            }
             Work::Copy { .. } => self.copy(source),
             Work::Fold(fold) => {
                 if fold.reading.paging.has_ended() {
-                    if let Some(groups) = fold.finished(self.policy.listed_ids) {
-                        self.work = Work::Dig(Box::new(Dig::into(groups, self.policy.listed_ids)));
+                    if let Some(folded) = fold.finished(self.policy.listed_ids) {
+                        self.witness.remember(folded.alike);
+                        self.work = self.dig(folded.groups);
                     }
                     return None;
                 }
@@ -233,7 +279,7 @@ impl Mirror {
                     self.end_round(facts);
                     return None;
                 }
-                if let Some(ids) = dig.finished() {
+                if let Some(ids) = dig.finished(&mut self.witness) {
                     let rest = std::mem::take(&mut dig.groups);
                     self.work = Work::Mend(Box::new(Mend::of(ids)), rest);
                     return None;
@@ -265,24 +311,31 @@ impl Mirror {
         self.source.clone()
     }
 
-    /// The round is begun anew.
+    /// The round is begun anew. What was sent may not be done, or not even have arrived.
     pub(super) fn restart(&mut self) {
+        self.settled = None;
+        self.next_round();
+    }
+
+    fn next_round(&mut self) {
         self.work = Work::Begin;
         self.round.fenced = false;
     }
 
     fn begin(&mut self, facts: &Facts) {
-        self.round = Round::begin(facts);
+        self.round = Round::begin(facts, self.quiet_at.max(facts.quiet_at));
+        self.witness.begin(facts, self.round.quiet);
         self.record.progress.compared = 0;
         self.work = match (&self.record.stage, &self.source) {
             (Stage::Copy(from, paging), Some(source)) if from == source => {
-                Work::Copy { paging: paging.clone(), put: Vec::new(), tasks: VecDeque::new() }
+                let (paging, before) = (paging.clone(), Before::Unknown);
+                Work::Copy { paging, put: Vec::new(), tasks: VecDeque::new(), before }
             }
             (Stage::Copy(..), _) => {
                 self.record.stage = Stage::Compare(Depth::Stamps);
                 Work::Begin
             }
-            (Stage::Begin | Stage::Compare(_), _) => Work::Count { drained: 0, target: None },
+            (Stage::Begin | Stage::Compare(_), _) => self.settle(facts),
         };
     }
 
@@ -296,24 +349,60 @@ impl Mirror {
         }
         if self.record.stage == Stage::Begin {
             // A target that has little has what clients wrote since it takes their writes: all is copied over it.
-            let copied = self.source.clone().filter(|_| target <= source / NEARLY_EMPTY);
-            let compared = Stage::Compare(Depth::Stamps);
-            self.record.stage = copied.map_or(compared, |source| Stage::Copy(source, Paging::default()));
-            self.work = Work::Begin;
+            match self.source.clone() {
+                Some(from) if target <= source / NEARLY_EMPTY => self.begin_copy(from, target),
+                Some(_) | None => {
+                    self.record.stage = Stage::Compare(Depth::Stamps);
+                    self.work = Work::Begin;
+                }
+            }
             return;
         }
-        let few = target.max(source) <= self.policy.listed_ids as u64;
-        self.work = match few {
-            true => Work::Dig(Box::new(Dig::into(everything(), self.policy.listed_ids))),
-            false => Work::Fold(Box::new(Fold::new())),
+        let documents = target.max(source);
+        self.round.evidence = self.evidence(documents);
+        if self.round.evidence == Evidence::Vouched {
+            self.record.stage = Stage::Compare(Depth::Content);
+        }
+        self.work = match documents <= self.policy.listed_ids as u64 {
+            true => self.dig(everything()),
+            false => Work::Fold(Box::new(Fold::new(self.round.evidence))),
         };
     }
 
+    /// How so many documents are best compared.
+    pub(super) fn evidence(&self, documents: u64) -> Evidence {
+        if self.witness.covers(documents, self.policy.listed_ids) {
+            return Evidence::Vouched;
+        }
+        match self.record.stage {
+            Stage::Compare(Depth::Stamps) => Evidence::Stamps,
+            Stage::Begin | Stage::Copy(..) | Stage::Compare(Depth::Content) => Evidence::Content,
+        }
+    }
+
+    pub(super) fn dig(&self, groups: VecDeque<Vec<u8>>) -> Work {
+        Work::Dig(Box::new(Dig::into(groups, self.policy.listed_ids, self.round.evidence)))
+    }
+
+    /// Everything is to be copied to a target that holds so many documents.
+    fn begin_copy(&mut self, source: NodeId, target: u64) {
+        if target > self.policy.listed_ids as u64 {
+            return self.copy_over(source, Before::Unknown);
+        }
+        self.work = Work::Survey(Box::new(Reading::of(Side::Target, BTreeSet::new())));
+    }
+
+    fn copy_over(&mut self, source: NodeId, before: Before) {
+        let paging = Paging::default();
+        self.record.stage = Stage::Copy(source, paging.clone());
+        self.work = Work::Copy { paging, put: Vec::new(), tasks: VecDeque::new(), before };
+    }
+
     fn copy(&mut self, source: NodeId) -> Option<Step> {
-        let Work::Copy { paging, put, tasks } = &mut self.work else { return None };
+        let Work::Copy { paging, put, tasks, .. } = &mut self.work else { return None };
         let ended = paging.has_ended();
         if !put.is_empty() {
-            return Some(Step::Put(put.clone()));
+            return Some(Step::Put(put.iter().map(|document| document.id.clone()).collect()));
         }
         if tasks.len() >= self.policy.tasks_in_flight.max(1) || (ended && !tasks.is_empty()) {
             let due = if ended { tasks.len() } else { 1 };
@@ -321,7 +410,7 @@ impl Mirror {
         }
         if ended {
             self.record.stage = Stage::Compare(Depth::Stamps);
-            self.work = Work::Begin;
+            self.next_round();
             return None;
         }
         self.window = paging.window(self.page);
@@ -342,9 +431,22 @@ impl Mirror {
     }
 
     pub(super) fn depth(&self) -> Depth {
-        match self.record.stage {
-            Stage::Compare(depth) if !self.round.fenced => depth,
-            Stage::Begin | Stage::Copy(..) | Stage::Compare(_) => Depth::Content,
+        match (&self.work, self.round.evidence) {
+            (Work::Survey(_), _) | (Work::Fold(_) | Work::Dig(_), Evidence::Stamps | Evidence::Vouched) => {
+                Depth::Stamps
+            }
+            (
+                Work::Begin
+                | Work::Settle(..)
+                | Work::Count { .. }
+                | Work::Copy { .. }
+                | Work::Fold(_)
+                | Work::Dig(_)
+                | Work::Mend(..)
+                | Work::Fencing { .. }
+                | Work::Over(_),
+                _,
+            ) => Depth::Content,
         }
     }
 
@@ -356,7 +458,7 @@ impl Mirror {
             Next::Over(stubborn) => {
                 self.round.stubborn.extend(stubborn);
                 let rest = std::mem::take(rest);
-                self.work = Work::Dig(Box::new(Dig::into(rest, self.policy.listed_ids)));
+                self.work = self.dig(rest);
                 None
             }
             Next::Part => match &mend.part {
@@ -370,6 +472,11 @@ impl Mirror {
     }
 
     fn end_round(&mut self, facts: &Facts) {
+        if let Some(left) =
+            self.round.take_doubtful(self.record.stage != Stage::Compare(Depth::Stamps), self.policy.looks)
+        {
+            return self.look_again(left);
+        }
         let progress = &mut self.record.progress;
         progress.rounds = progress.rounds.saturating_add(1);
         let quiet_at = self.quiet_at.max(facts.quiet_at);
@@ -379,7 +486,7 @@ impl Mirror {
             Stage::Compare(depth) => depth,
             Stage::Begin | Stage::Copy(..) => Depth::Content,
         };
-        let verdict = self.round.verdict(facts, depth, &self.record.scope, rounds, quiet_at, &self.policy);
+        let verdict = self.round.verdict(facts, depth, rounds, quiet_at, &self.policy);
         if self.round.misses != facts.misses {
             // What the target missed since is not known.
             self.record.scope = Scope::Whole;
@@ -388,7 +495,7 @@ impl Mirror {
             Verdict::Done(done) => self.work = Work::Over(Ok(done)),
             Verdict::Again(depth) => {
                 self.record.stage = Stage::Compare(depth);
-                self.restart();
+                self.next_round();
             }
             Verdict::After(instant) => {
                 self.not_before = instant;

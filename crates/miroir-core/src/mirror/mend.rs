@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::witness::Witness;
 use crate::digest::Version;
 
 /// Documents that may differ.
@@ -90,8 +91,14 @@ impl Mend {
     }
 
     /// Both sides of the chunk are known. Returns the documents that are to be written.
-    pub fn compare(&mut self, target: &BTreeMap<String, Version>, source: &BTreeMap<String, Version>) -> Vec<String> {
+    pub fn compare(
+        &mut self,
+        target: &BTreeMap<String, Version>,
+        source: &BTreeMap<String, Version>,
+        witness: &mut Witness,
+    ) -> Vec<String> {
         let (mut delete, mut put) = (Vec::new(), Vec::new());
+        witness.alike(source.iter().filter(|(id, version)| target.get(*id) == Some(*version)));
         for id in std::mem::take(&mut self.chunk) {
             match (target.get(&id), source.get(&id)) {
                 (None, None) => continue,

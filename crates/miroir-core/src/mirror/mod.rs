@@ -15,18 +15,23 @@
 //! 2. Writes that depend on what a replica holds (deletion by filter, edits) break the argument for documents that are
 //!    looked at meanwhile. A round during which there were any proves nothing; only one in a fence does, in which writes
 //!    are held and both sides have done all of theirs.
-//! 3. What the mirror itself writes may arrive after a client's newer write, and undo it. Therefore a document counts as
-//!    equal only when it was seen so after the last of the mirror's tasks that touches it was done; and a round begins
-//!    only after the target has done all that it had accepted, which may come from a predecessor that died.
+//! 3. What the mirror itself writes may undo a client's newer write that the target has done already. The source shows
+//!    that when it has done it, too. Therefore a document counts as equal only when it was seen so after the last of the
+//!    mirror's tasks that touches it was done, and after the writes that were under way by then were handed to all
+//!    replicas ([`Step::Barrier`]) and done by the source. What a predecessor that died has written counts as written.
 //! 4. A request whose answer was lost may still arrive. Until that is impossible no round is the last.
 //! 5. A write that the target missed makes a round worthless. Whoever runs the mirror takes the target off the list of
 //!    stale replicas only if the list says of it what it said when the last round began ([`Done::misses`]).
 //! 6. Writes that the target missed before may still wait on the source: it shows what the target shows, and will not for
-//!    long. A round therefore looks at the source only when that has done all that it had accepted when the round began.
+//!    long. A round therefore looks at the source only when that has done all that it had accepted when the list last
+//!    changed; and so for the target and writes as in 2.
+//! 7. Stamps do vouch for the content of documents that the target was given, or seen to hold, as the source does, if they
+//!    are older than the mirror by more than clocks are apart and writes are under way: no write will give such a stamp
+//!    any more, and edits, which leave it, are known of. Only the rest is read whole again.
 //!
-//! Invariant: [`Step::Done`] is reached only by a round, at the depth of content, in which every document of either side
-//! was seen equal under 1 to 6, or was not there from its beginning to its end. The latter are equal as well: they were
-//! deleted or created by writes that both sides were handed during the round.
+//! Invariant: [`Step::Done`] is reached only by a round in which every document of either side was seen equal under 1 to
+//! 7, or was not there from its beginning to its end. The latter are equal as well: they were deleted or created by
+//! writes that both sides were handed during the round.
 
 mod compare;
 mod heard;
@@ -35,9 +40,11 @@ mod mend;
 mod paging;
 mod record;
 mod round;
+mod settling;
 #[cfg(test)]
 mod tests;
 mod throttle;
+mod witness;
 
 pub use machine::{Event, Facts, Mirror, Step};
 pub use paging::{Paging, Taken, Window};

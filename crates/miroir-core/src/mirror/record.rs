@@ -113,6 +113,11 @@ pub struct Policy {
     pub page_bytes: u64,
     /// The most ids held at once of each side.
     pub listed_ids: usize,
+    /// The most documents of which it is remembered that their stamps vouch for them.
+    pub vouched: usize,
+    /// Milliseconds that a write may take from being given its stamp to being handed to all replicas, and that clocks may
+    /// be apart.
+    pub in_flight: u64,
     /// Tasks that may wait on the target.
     pub tasks_in_flight: usize,
     /// Documents a second; none: as fast as it goes.
@@ -131,7 +136,9 @@ impl Default for Policy {
             page_documents: 1000,
             page_bytes: 8 << 20,
             listed_ids: 50_000,
-            tasks_in_flight: 4,
+            vouched: 1_000_000,
+            in_flight: 60_000,
+            tasks_in_flight: 16,
             documents_per_second: None,
             looks: 4,
             rounds: 6,

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use super::compare::Evidence;
 use super::machine::Facts;
-use super::record::{Policy, Scope};
+use super::record::Policy;
 use crate::digest::Depth;
 
 /// The target is equal to the fresh replicas.
@@ -26,7 +27,13 @@ pub(super) struct Round {
     pub disturbed: bool,
     /// Writes are held, and both sides have done theirs.
     pub fenced: bool,
-    /// Documents that were put to or deleted from the target.
+    /// Nothing that was sent before it began can arrive after that.
+    pub quiet: bool,
+    /// What its listings show.
+    pub evidence: Evidence,
+    /// How often documents were looked at again.
+    pub looks: u32,
+    /// Documents that were put to or deleted from the target since they were last looked at again.
     pub written: BTreeSet<String>,
     /// Documents that were not seen equal.
     pub stubborn: BTreeSet<String>,
@@ -49,8 +56,10 @@ pub(super) enum Verdict {
 }
 
 impl Round {
-    pub fn begin(facts: &Facts) -> Self {
+    /// `quiet_at`: no request that was sent so far can arrive after this instant.
+    pub fn begin(facts: &Facts, quiet_at: u64) -> Self {
         Self {
+            quiet: facts.now >= quiet_at,
             began: facts.now,
             misses: facts.misses,
             conditional: facts.conditional,
@@ -65,16 +74,20 @@ impl Round {
         Self { began: facts.now, misses, fenced: true, ..Self::default() }
     }
 
+    /// The documents that have to be looked at again before anything is concluded from the round; none: there are none, or
+    /// they were often enough. Nothing is concluded from stamps alone. Writes being held, what was seen equal is.
+    pub fn take_doubtful(&mut self, conclusive: bool, looks: u32) -> Option<BTreeSet<String>> {
+        if self.fenced || !conclusive || self.looks >= looks || (self.written.is_empty() && self.stubborn.is_empty()) {
+            return None;
+        }
+        self.looks += 1;
+        let mut left = std::mem::take(&mut self.written);
+        left.append(&mut self.stubborn);
+        Some(left)
+    }
+
     /// `rounds` were finished with this one; no request can still arrive after `quiet_at`.
-    pub fn verdict(
-        &self,
-        facts: &Facts,
-        depth: Depth,
-        scope: &Scope,
-        rounds: u32,
-        quiet_at: u64,
-        policy: &Policy,
-    ) -> Verdict {
+    pub fn verdict(&self, facts: &Facts, depth: Depth, rounds: u32, quiet_at: u64, policy: &Policy) -> Verdict {
         if self.misses != facts.misses {
             return Verdict::Again(depth);
         }
@@ -86,23 +99,16 @@ impl Round {
             };
         }
         if depth == Depth::Stamps {
-            let deeper = self.written.is_empty() || rounds > 1;
-            return Verdict::Again(if deeper { Depth::Content } else { Depth::Stamps });
+            return Verdict::Again(Depth::Content);
         }
         let disturbed = self.disturbed || facts.conditional != self.conditional || facts.conditional_unfinished;
-        // Each was seen equal after it was written; that a further round finds nothing guards against what is taken for
-        // granted of how nodes list documents.
-        let clean = match scope {
-            Scope::Whole => self.written.is_empty(),
-            Scope::Ids(_) => true,
-        };
-        if clean && self.stubborn.is_empty() && !disturbed {
+        if self.written.is_empty() && self.stubborn.is_empty() && !disturbed {
             return match self.began >= quiet_at {
                 true => Verdict::Done(Done { misses: self.misses, fenced: false }),
                 false => Verdict::After(quiet_at),
             };
         }
-        if rounds < policy.rounds {
+        if disturbed && rounds < policy.rounds {
             return Verdict::Again(depth);
         }
         if self.began < quiet_at {

@@ -11,6 +11,8 @@ struct Pair {
     facts: Facts,
     /// Documents read whole, by any step.
     read: usize,
+    /// Documents asked for by id.
+    fetched: usize,
     put: usize,
 }
 
@@ -38,11 +40,17 @@ fn record(scope: Scope) -> Record {
 impl Pair {
     fn new(of_source: BTreeMap<String, Version>, of_target: BTreeMap<String, Version>) -> Self {
         let facts = Facts { sources: vec![source()], target_live: true, ..Facts::default() };
-        Self { nodes: BTreeMap::from([(source(), of_source), (target(), of_target)]), facts, read: 0, put: 0 }
+        Self {
+            nodes: BTreeMap::from([(source(), of_source), (target(), of_target)]),
+            facts,
+            read: 0,
+            fetched: 0,
+            put: 0,
+        }
     }
 
     fn start(&self, scope: Scope, policy: Policy) -> Mirror {
-        Mirror::resume(record(scope), policy, Duration::from_secs(1), self.facts.now)
+        Mirror::begin_with(record(scope), policy, Duration::from_secs(1), self.facts.now)
     }
 
     fn answer(&mut self, step: &Step) -> Event {
@@ -51,6 +59,7 @@ impl Pair {
             version: Version { content: version.content.filter(|_| depth == Depth::Content), ..*version },
         };
         match step {
+            Step::Barrier => Event::Passed,
             Step::Drain(_) => Event::Drained,
             Step::Count(node) => Event::Counted(self.nodes[node].len() as u64),
             Step::Read { node, window, depth } => {
@@ -61,6 +70,7 @@ impl Pair {
                 Event::Page(page, bytes)
             }
             Step::Fetch { node, ids } => {
+                self.fetched += ids.len();
                 let found = ids.iter().filter_map(|id| self.nodes[node].get_key_value(id));
                 Event::Fetched(found.map(|document| copied(document, Depth::Content)).collect(), 100)
             }
@@ -114,6 +124,63 @@ fn an_empty_target_is_copied_and_everything_is_read_once_more_to_be_sure() {
     assert_eq!(pair.put, 10_000);
     assert!(pair.read < 31_000, "{}: copied once, compared once on both sides, pages overlap", pair.read);
     assert_eq!(mirror.record().done(), (20_000, 20_000));
+}
+
+/// Long after all documents were written.
+const LATER: u64 = 100_000_000;
+
+#[test]
+fn what_was_copied_long_after_it_was_written_is_compared_by_stamps() {
+    for (listed_ids, surveyed) in [(50_000, 0), (3000, 0), (3000, 400)] {
+        let (mut of_source, of_target) = (documents(10_000), documents(surveyed));
+        of_source.insert("new".into(), version(LATER));
+        let mut pair = Pair::new(of_source, of_target);
+        pair.facts.now = LATER;
+        let mut mirror = pair.start(Scope::Whole, Policy { listed_ids, ..Policy::default() });
+        assert_eq!(pair.run(&mut mirror), DONE);
+        assert_eq!(pair.nodes[&source()], pair.nodes[&target()]);
+        let (most, fetched) = (10_400 + surveyed as usize, surveyed as usize + 1);
+        assert!(pair.read < most, "{} read of {most} with {listed_ids}", pair.read);
+        assert_eq!(pair.fetched, 2 * fetched, "what was there before, and what is new, on both sides");
+        assert_eq!(mirror.record().progress.rounds, 1);
+    }
+}
+
+#[test]
+fn edits_leave_stamps_that_vouch_for_nothing() {
+    let mut pair = Pair::new(documents(1000), BTreeMap::new());
+    pair.facts.now = LATER;
+    let mut mirror = pair.start(Scope::Whole, Policy::default());
+    let mut edited = false;
+    let end = pair.run_with(&mut mirror, |pair, step| {
+        if matches!(step, Step::Await(_)) && !std::mem::replace(&mut edited, true) {
+            // Done by the source after it was read, and by the target before it was put.
+            let of_source = pair.nodes.get_mut(&source()).expect("there");
+            of_source.insert("d00007".into(), Version { content: Some(Content(1)), ..version(7) });
+            (pair.facts.conditional, pair.facts.edits) = (1, 1);
+        }
+        pair.answer(step)
+    });
+    assert_eq!(end, DONE);
+    assert_eq!(pair.nodes[&source()], pair.nodes[&target()]);
+    assert!(pair.read > 3000, "{}: copied, and compared on both sides", pair.read);
+}
+
+#[test]
+fn what_was_written_is_looked_at_again_when_the_writes_of_before_are_done() {
+    let mut pair = Pair::new(documents(100), documents(99));
+    let mut mirror = pair.start(Scope::Whole, Policy::default());
+    let mut steps = Vec::new();
+    let end = pair.run_with(&mut mirror, |pair, step| {
+        steps.push(step.clone());
+        pair.answer(step)
+    });
+    assert_eq!(end, DONE);
+    let last = |wanted: fn(&Step) -> bool| steps.iter().rposition(wanted).expect("it was done");
+    let put = last(|step| matches!(step, Step::Put(_)));
+    let (barrier, drain) = (last(|step| *step == Step::Barrier), last(|step| *step == Step::Drain(source())));
+    let look = last(|step| matches!(step, Step::Fetch { node, .. } | Step::Read { node, .. } if *node == source()));
+    assert!(put < barrier && barrier < drain && drain < look, "{steps:?}");
 }
 
 #[test]
@@ -217,6 +284,7 @@ fn pages_shrink_until_they_fit() {
             pair.answer(step)
         }
         Step::Wait(_)
+        | Step::Barrier
         | Step::Drain(_)
         | Step::Count(_)
         | Step::Fetch { .. }

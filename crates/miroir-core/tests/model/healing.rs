@@ -10,6 +10,8 @@ use crate::world::{Replica, World};
 pub struct Seen {
     pub healed: u64,
     pub fenced: u64,
+    /// Healed by mirrors that trusted stamps.
+    pub trusted: u64,
     pub crashed: u64,
     pub outrun: u64,
     pub acknowledged: u64,
@@ -70,11 +72,13 @@ pub fn heal(world: &mut World, mirrors: &mut BTreeMap<Replica, Running>, seen: &
     match running.turn(world, &replica) {
         None => {}
         Some(Ended::Equal(done)) => {
+            let trusted = running.trusted;
             mirrors.remove(&replica);
             if world.stale.get(&replica) == Some(&done.misses) {
                 world.stale.remove(&replica);
                 seen.healed += 1;
                 seen.fenced += u64::from(done.fenced);
+                seen.trusted += u64::from(trusted);
                 fresh_replicas_hold_what_was_acknowledged(world)?;
             } else {
                 seen.outrun += 1;
@@ -84,7 +88,7 @@ pub fn heal(world: &mut World, mirrors: &mut BTreeMap<Replica, Running>, seen: &
             }
         }
         Some(Ended::Failed(failure)) => {
-            mirrors.remove(&replica);
+            mirrors.insert(replica.clone(), Running::again(world, &replica));
             if !matches!(failure, miroir_core::mirror::Failure::NeverQuiet) {
                 return Err(format!("{replica:?}: {failure}"));
             }

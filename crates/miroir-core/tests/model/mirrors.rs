@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use miroir_core::digest::Depth;
 use miroir_core::id::{IndexUid, NodeId};
-use miroir_core::mirror::{Done, Event, Facts, Failure, Mirror, Policy, Record, Scope, Step, Subject};
+use miroir_core::mirror::{Done, Event, Facts, Failure, Mirror, Policy, Record, Scope, Stage, Step, Subject};
 
 use crate::node::{Doc, Op, copied};
-use crate::world::{LINGER, Replica, World};
+use crate::world::{IN_FLIGHT, LINGER, Replica, World};
 
 /// How long writes may be held.
 const FENCE_MAX: u64 = 2000;
@@ -22,6 +22,8 @@ pub struct Running {
     held: BTreeMap<String, Doc>,
     wake: u64,
     fenced_since: u64,
+    /// It trusted stamps.
+    pub trusted: bool,
 }
 
 pub enum Ended {
@@ -37,6 +39,7 @@ pub fn policy() -> Policy {
         tasks_in_flight: 2,
         looks: 3,
         rounds: 3,
+        in_flight: IN_FLIGHT,
         ..Policy::default()
     }
 }
@@ -45,20 +48,28 @@ impl Running {
     pub fn start(world: &World, replica: &Replica) -> Self {
         let index: IndexUid = "movies".parse().expect("a uid");
         let subject = Subject { index, shard: replica.0, target: replica.1.clone() };
-        Self::of(Record::new(subject, Scope::Whole, world.now), world.now)
+        let record = Record::new(subject, Scope::Whole, world.now);
+        let mirror = Mirror::begin_with(record.clone(), policy(), Duration::from_millis(LINGER), world.now);
+        Self { mirror, ..Self::of(record, world.now) }
+    }
+
+    /// Begin anew what was given up.
+    pub fn again(world: &World, replica: &Replica) -> Self {
+        Self::of(Self::start(world, replica).saved, world.now)
     }
 
     fn of(record: Record, now: u64) -> Self {
         let mirror = Mirror::resume(record.clone(), policy(), Duration::from_millis(LINGER), now);
-        Self { mirror, saved: record, pending: None, held: BTreeMap::new(), wake: 0, fenced_since: 0 }
+        Self { mirror, saved: record, pending: None, held: BTreeMap::new(), wake: 0, fenced_since: 0, trusted: false }
     }
 
     fn facts(&self, world: &World) -> Facts {
         let Subject { shard, target, .. } = &self.saved.subject;
         let sources = world.fresh(*shard).into_iter().filter(|node| node != target && world.is_up(node)).collect();
-        let conditional = |op: &Op| matches!(op, Op::DeleteWhere { .. });
-        let in_queues = world.nodes.values().any(|node| node.has_open(conditional));
-        let being_sent = world.writing.as_ref().is_some_and(|writing| conditional(&writing.op));
+        let unfinished = |wanted: fn(&Op) -> bool| {
+            let in_queues = world.nodes.values().any(|node| node.has_open(wanted));
+            in_queues || world.writing.as_ref().is_some_and(|writing| wanted(&writing.op))
+        };
         Facts {
             now: world.now,
             sources,
@@ -66,7 +77,9 @@ impl Running {
             misses: world.stale.get(&(*shard, target.clone())).copied().unwrap_or_default(),
             quiet_at: world.quiet_at.get(target).copied().unwrap_or_default(),
             conditional: world.conditional,
-            conditional_unfinished: in_queues || being_sent,
+            conditional_unfinished: unfinished(Op::is_conditional),
+            edits: world.edits,
+            edits_unfinished: unfinished(Op::is_edit),
         }
     }
 
@@ -91,6 +104,7 @@ impl Running {
             )),
             Step::Delete(ids) => Some(Op::Remove(ids)),
             Step::Wait(_)
+            | Step::Barrier
             | Step::Drain(_)
             | Step::Count(_)
             | Step::Read { .. }
@@ -120,12 +134,15 @@ impl Running {
                 self.wake = world.now + u64::try_from(pause.as_millis()).expect("short");
             } else if let Step::Done(done) = step {
                 // Other things happen before it is written down.
-                return Some(Ended::Equal(done)).filter(|_| world.rng.one_in(2));
+                return Some(Ended::Equal(done)).filter(|_| world.rng.one_in(6));
             } else if let Step::GiveUp(failure) = step {
                 return Some(Ended::Failed(failure));
             } else {
+                let compared = self.mirror.record().stage == Stage::Compare(Depth::Content);
+                self.trusted |= compared && matches!(step, Step::Read { depth: Depth::Stamps, .. });
                 let drained = if let Step::Drain(node) = &step { node } else { &replica.1 };
-                let mark = world.nodes.get(drained).map_or(0, crate::node::Node::next_task);
+                let task = world.nodes.get(drained).map_or(0, crate::node::Node::next_task);
+                let mark = if step == Step::Barrier { world.writes } else { task };
                 self.pending = Some((step, mark));
             }
             self.release(world, replica);
@@ -160,6 +177,8 @@ impl Running {
         let failed = |node: &NodeId| Some(Event::Failed(node.clone()));
         match step {
             Step::Wait(_) | Step::Done(_) | Step::GiveUp(_) => None,
+            // Another one has begun since.
+            Step::Barrier => (world.writing.is_none() || world.writes > mark).then_some(Event::Passed),
             Step::Drain(node) => self.when_done(world, node, mark, Event::Drained),
             Step::Await(tasks) => {
                 let last = tasks.iter().max().map_or(0, |task| task + 1);

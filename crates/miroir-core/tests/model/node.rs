@@ -33,6 +33,13 @@ pub enum Op {
         field: u8,
         value: u8,
     },
+    /// Of a shard: a field gets another value where it has this one. Stamps stay.
+    EditWhere {
+        shard: ShardId,
+        field: u8,
+        value: u8,
+        to: u8,
+    },
     /// Documents as another node holds them.
     Insert(Vec<(String, Doc)>),
     Remove(Vec<String>),
@@ -57,16 +64,33 @@ impl Op {
             Self::DeleteWhere { shard, field, value } if shard_is(shard) => {
                 before.filter(|doc| doc.fields.get(field) != Some(value))
             }
+            Self::EditWhere { shard, field, value, to } if shard_is(shard) => before.map(|mut doc| {
+                doc.fields.entry(*field).and_modify(|known| *known = if known == value { *to } else { *known });
+                doc
+            }),
             Self::Insert(documents) => match documents.iter().find(|(of, _)| of == id) {
                 Some((_, doc)) => Some(doc.clone()),
                 None => before,
             },
             Self::Remove(ids) if ids.iter().any(|of| of == id) => None,
             Self::Clear(shard) if shard_is(shard) => None,
-            Self::Write { .. } | Self::Delete { .. } | Self::DeleteWhere { .. } | Self::Remove(_) | Self::Clear(_) => {
-                before
-            }
+            Self::Write { .. }
+            | Self::Delete { .. }
+            | Self::DeleteWhere { .. }
+            | Self::EditWhere { .. }
+            | Self::Remove(_)
+            | Self::Clear(_) => before,
         }
+    }
+
+    /// What it does depends on what a replica holds.
+    pub fn is_conditional(&self) -> bool {
+        matches!(self, Self::DeleteWhere { .. }) || self.is_edit()
+    }
+
+    /// It changes documents and leaves their stamps.
+    pub fn is_edit(&self) -> bool {
+        matches!(self, Self::EditWhere { .. })
     }
 
     /// The documents that it may bring into being.
@@ -74,7 +98,11 @@ impl Op {
         match self {
             Self::Write { id, .. } => vec![id],
             Self::Insert(documents) => documents.iter().map(|(id, _)| id.as_str()).collect(),
-            Self::Delete { .. } | Self::DeleteWhere { .. } | Self::Remove(_) | Self::Clear(_) => vec![],
+            Self::Delete { .. }
+            | Self::DeleteWhere { .. }
+            | Self::EditWhere { .. }
+            | Self::Remove(_)
+            | Self::Clear(_) => vec![],
         }
     }
 }

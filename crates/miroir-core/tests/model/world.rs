@@ -16,6 +16,11 @@ use crate::rng::Rng;
 /// How long a request may be under way, in milliseconds.
 pub const LINGER: u64 = 500;
 
+/// How far clocks may be apart.
+const APART: u64 = 100;
+/// From the stamp of a write until all replicas were handed it, at most, and how far clocks are apart.
+pub const IN_FLIGHT: u64 = 1000 + APART;
+
 pub type Replica = (ShardId, NodeId);
 
 /// A client's write on its way: it has the turn of the index until it is recorded.
@@ -55,9 +60,13 @@ pub struct World {
     /// Every change of every document, and whether it was acknowledged.
     pub history: BTreeMap<String, Vec<(Op, bool)>>,
     pub writing: Option<Writing>,
+    /// How many were begun.
+    pub writes: u64,
     /// Who holds the writes.
     pub fence: Option<Replica>,
     pub conditional: u64,
+    /// How many of them were edits.
+    pub edits: u64,
     /// Whether anything still goes wrong, and whether clients still write.
     pub faults: bool,
     pub clients: bool,
@@ -101,8 +110,10 @@ impl World {
             quiet_at: BTreeMap::new(),
             history: BTreeMap::new(),
             writing: None,
+            writes: 0,
             fence: None,
             conditional: 0,
+            edits: 0,
             faults: true,
             clients,
             stamp: 0,
@@ -170,6 +181,10 @@ impl World {
     /// Time passes, nodes work, requests arrive, things break.
     pub fn tick(&mut self) {
         self.now += 1 + self.rng.below(40);
+        if self.writing.is_none() && self.rng.one_in(100) {
+            // Nobody does anything for a while.
+            self.now += 2 * IN_FLIGHT;
+        }
         let due: Vec<usize> = (0..self.flying.len()).rev().filter(|at| self.flying[*at].0 <= self.now).collect();
         for at in due {
             let (_, node, op) = self.flying.remove(at);
@@ -266,23 +281,26 @@ impl World {
     }
 
     fn begin_write(&mut self) -> Writing {
+        self.writes += 1;
         let view = self.rng.pick(&self.views).cloned().unwrap_or_else(|| self.topology.clone());
         let id = format!("d{}", self.rng.below(self.ids));
         let shard = self.shard_of(&id);
         self.stamp = self.now.max(self.stamp + 1);
         let op = match self.rng.below(20) {
             0..4 => Op::Delete { id: id.clone() },
-            4 => Op::DeleteWhere { shard, field: self.rng.below(3) as u8, value: self.rng.below(3) as u8 },
+            4 => self.conditional_op(shard),
             kind => {
                 let count = 1 + self.rng.below(3);
                 let fields = (0..count).map(|_| (self.rng.below(3) as u8, self.rng.below(3) as u8)).collect();
-                // Now and then two instances stamp alike.
-                let stamp = if self.rng.one_in(10) { self.stamp / 2 * 2 } else { self.stamp };
+                // The clocks of instances are apart: stamps go back, and two are alike now and then.
+                let behind = if self.rng.one_in(5) { self.rng.below(APART) } else { 0 };
+                let stamp = self.stamp - behind;
                 Op::Write { id: id.clone(), doc: Doc { fields, stamp }, replace: kind < 12 }
             }
         };
-        let conditional = matches!(op, Op::DeleteWhere { .. });
+        let conditional = op.is_conditional();
         self.conditional += u64::from(conditional);
+        self.edits += u64::from(op.is_edit());
         let ids = match conditional {
             true => (0..self.ids).map(|n| format!("d{n}")).filter(|id| self.shard_of(id) == shard).collect(),
             false => vec![id],
@@ -298,6 +316,15 @@ impl World {
             pending.swap(at, self.rng.below(at as u64 + 1) as usize);
         }
         Writing { op, shard, pending, answers: BTreeMap::new(), under_way: Vec::new(), entries, view }
+    }
+
+    /// A change of a shard that depends on what a replica holds.
+    fn conditional_op(&mut self, shard: ShardId) -> Op {
+        let [field, value, to] = [(); 3].map(|()| self.rng.below(3) as u8);
+        match self.rng.one_in(3) {
+            true => Op::EditWhere { shard, field, value, to },
+            false => Op::DeleteWhere { shard, field, value },
+        }
     }
 
     /// Who takes the writes of a shard.
@@ -374,6 +401,7 @@ impl World {
 
     fn record(&mut self, writing: Writing) {
         let Writing { op, shard, answers, under_way, entries, view, .. } = writing;
+        crate::trace(|| format!("{} {op:?}: {answers:?}, under way to {under_way:?}", self.now));
         let answer = |_, node: &NodeId| answers.get(node).copied().unwrap_or(Answer::Missed);
         let Some(placements) = view.placements(self.shards) else { return };
         let also = |shard| view.also_writes(self.shards, shard).cloned().collect();

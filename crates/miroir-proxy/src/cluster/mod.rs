@@ -11,6 +11,7 @@ mod catalog;
 mod chores;
 mod clock;
 mod compact;
+mod conditional;
 mod degraded;
 mod discovery;
 mod document;

@@ -11,7 +11,7 @@ use miroir_core::config::DegradedWrites;
 use miroir_core::error::{Code, ErrorBody};
 use miroir_core::id::{IndexUid, NodeId, ShardId};
 use miroir_core::quorum::{self, Answer as ReplicaAnswer, Verdict};
-use miroir_core::task::{Effects, NewTask, NodeTask, TaskKind, TaskQuery, TaskStatus};
+use miroir_core::task::{Effects, NewTask, NodeTask, TaskKind, TaskStatus};
 use miroir_core::topology::Topology;
 use miroir_store::{Batch, Committed, Fence, StoreError, Write};
 use serde::Deserialize;
@@ -24,9 +24,6 @@ use super::read::refused;
 use super::stale::{Miss, Reason};
 use super::{Answer, Cluster, Degraded, Error, Index};
 use crate::node::{Call, NodeError, Reply};
-
-/// Unfinished deletions and edits looked at; with more it is assumed that some depend on what a replica holds.
-const CONDITIONALS: usize = 200;
 
 /// A write that was taken: the summarised task, and what was missing.
 pub type Accepted = Answer;
@@ -345,8 +342,8 @@ impl Cluster {
         self.peers.require_heard()?;
         let (renamings, fences) = (std::mem::take(&mut change.renamings), std::mem::take(&mut change.fences));
         let writes = std::mem::take(&mut change.writes);
-        let counts =
-            conditional_counter(index.filter(|_| change.conditional)).into_iter().map(|name| (name, 1)).collect();
+        let counts = index.filter(|_| change.conditional).map(|index| super::conditional::counts(index, change.kind));
+        let counts = counts.unwrap_or_default();
         let task = new_task(change, index, &sent, status);
         let batch = Batch { fences, writes, counts, new_tasks: vec![task.clone()], ..Batch::default() };
         let committed = match renamings.as_slice() {
@@ -373,27 +370,6 @@ impl Cluster {
             return if with.is_empty() { Ok(Committed::default()) } else { self.store.commit(with).await };
         }
         self.stale.miss(missed, with).await
-    }
-
-    /// How many changes that depend on what a replica holds were handed to an index, and whether any may not have been
-    /// done by all of its nodes.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub(super) async fn conditional(&self, index: &Index) -> Result<(u64, bool), StoreError> {
-        let Some(counter) = conditional_counter(Some(index)) else { return Ok((0, false)) };
-        let query = TaskQuery {
-            statuses: Some([TaskStatus::Enqueued, TaskStatus::Processing].into()),
-            kinds: Some([TaskKind::DocumentEdition, TaskKind::DocumentDeletion].into()),
-            index_uids: Some([index.uid.clone()].into()),
-            limit: CONDITIONALS,
-            ..TaskQuery::default()
-        };
-        // The tasks first: one that ends in between has been counted.
-        let open = self.store.tasks(&query).await?;
-        let many = open.total > open.tasks.len() as u64;
-        let unfinished = many || open.tasks.iter().any(|task| is_conditional(task.kind, task.details.as_deref()));
-        Ok((self.store.count(&counter).await?, unfinished))
     }
 
     /// The same steps for every node, touching every shard.
@@ -438,23 +414,6 @@ fn new_task(change: Change, index: Option<&Index>, sent: &Sent, status: TaskStat
 /// The shards whose writes a node takes.
 pub fn shards_of(topology: &Topology, shards: NonZeroU32, node: &NodeId) -> Vec<ShardId> {
     (0..shards.get()).map(ShardId).filter(|shard| topology.takes_writes(shards, *shard, node)).collect()
-}
-
-/// The name of the counter of changes that depend on what a replica holds.
-fn conditional_counter(index: Option<&Index>) -> Option<String> {
-    index.map(|index| format!("conditional/{}", index.physical))
-}
-
-fn is_conditional(kind: TaskKind, details: Option<&RawValue>) -> bool {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Details {
-        #[serde(default)]
-        original_filter: Option<serde::de::IgnoredAny>,
-    }
-    let filtered =
-        || details.and_then(|raw| serde_json::from_str::<Details>(raw.get()).ok()?.original_filter).is_some();
-    kind == TaskKind::DocumentEdition || filtered()
 }
 
 /// Every node that was reached refused, with the same code, and none took any part.

@@ -1,6 +1,6 @@
 //! The mirrors to one node that run at one time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::StreamExt;
@@ -26,6 +26,8 @@ pub(super) struct Crew {
     token: u64,
     running: FuturesUnordered<BoxFuture<'static, (Subject, Ended)>>,
     watched: BTreeMap<Place, Watched>,
+    /// Mirrors whose records were saved under this lease and which nobody ever ran.
+    untouched: BTreeSet<Place>,
 }
 
 impl Crew {
@@ -47,12 +49,18 @@ impl Crew {
         self.watched.contains_key(&place(subject))
     }
 
-    /// One more goes to work.
+    /// The record of a mirror that nobody ever ran is about to be saved.
+    pub fn announce(&mut self, subject: &Subject) {
+        self.untouched.insert(place(subject));
+    }
+
+    /// One more goes to work. Its record was saved.
     pub fn begin(&mut self, cluster: &Arc<Cluster>, record: Record, lead: Fence) {
         let subject = record.subject.clone();
         let watched = Watched::new(record);
         self.watched.insert(place(&subject), watched.clone());
-        let runner = Runner::new(cluster.clone(), watched, lead);
+        let untouched = self.untouched.remove(&place(&subject));
+        let runner = Runner::new(cluster.clone(), watched, lead, untouched);
         self.running.push(Box::pin(async move { (subject, runner.run().await) }));
     }
 

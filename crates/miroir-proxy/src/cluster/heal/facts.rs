@@ -32,15 +32,17 @@ impl Cluster {
         if !self.topology().takes_writes(index.shards, *shard, target) {
             return Ok(Known::Moot("the node does not take its writes any more"));
         }
-        let (conditional, conditional_unfinished) = self.conditional(&index).await?;
+        let conditional = self.conditional(&index).await?;
         let facts = Facts {
             now: now_ms(),
             sources: self.sources(&index, subject),
             target_live: self.is_live(target),
             misses: stale.misses,
             quiet_at: stale.quiet_at.map(millis).unwrap_or_default(),
-            conditional,
-            conditional_unfinished,
+            conditional: conditional.changes,
+            conditional_unfinished: conditional.unfinished,
+            edits: conditional.edits,
+            edits_unfinished: conditional.edits_unfinished,
         };
         Ok(Known::Stale(index, facts))
     }

@@ -212,16 +212,24 @@ impl Machine for Healing {
         for subject in idle.iter().filter(|it| !open.contains(it)) {
             self.ended(&mut record, subject, &Ended::Moot("it is stale no more")).await.map_err(not_acted)?;
         }
+        // What a mirror sends may arrive after its end: whoever comes next has to know that it was begun.
+        let new: Vec<Subject> = due.iter().filter(|subject| record.of(subject).is_none()).cloned().collect();
+        if !new.is_empty() {
+            for subject in new {
+                crew.announce(&subject);
+                record.update(mirror::Record::new(subject, Scope::Whole, now_ms()));
+            }
+            self.crews().insert(lead.scope().to_owned(), crew);
+            return Ok(Next::to(record));
+        }
         let end = Instant::now() + SLICE;
         let mut waiting = due.into_iter().filter(|subject| !crew.has(subject)).collect::<Vec<_>>().into_iter();
         loop {
             while crew.len() < most
                 && let Some(subject) = waiting.next()
             {
-                let known = record.of(&subject).map(|saved| saved.mirror.clone());
-                let begun = known.unwrap_or_else(|| mirror::Record::new(subject, Scope::Whole, now_ms()));
-                record.update(begun.clone());
-                crew.begin(cluster, begun, lead.fence());
+                let Some(saved) = record.of(&subject) else { continue };
+                crew.begin(cluster, saved.mirror.clone(), lead.fence());
             }
             tokio::select! {
                 () = tokio::time::sleep_until(end) => break,

@@ -76,15 +76,17 @@ pub(super) struct Runner {
 }
 
 impl Runner {
-    pub fn new(cluster: Arc<Cluster>, watched: Watched, lead: Fence) -> Self {
+    /// `untouched`: nobody ever ran this mirror, and its record was saved.
+    pub fn new(cluster: Arc<Cluster>, watched: Watched, lead: Fence, untouched: bool) -> Self {
         let config = &cluster.config.rebalancer;
         let record = watched.record();
         let progress = record.progress;
         // On nodes with much to do a round takes long, and clients that delete by filter spoil each: they are held soon.
-        let policy = Policy { documents_per_second: config.documents_per_second, rounds: 4, ..Policy::default() };
+        let policy = Policy { documents_per_second: config.documents_per_second, rounds: 2, ..Policy::default() };
         let until = Instant::now() + config.migration_timeout;
         let subject = record.subject.clone();
-        let mirror = Mirror::resume(record, policy, cluster.write_timeout(), now_ms());
+        let begin = if untouched { Mirror::begin_with } else { Mirror::resume };
+        let mirror = begin(record, policy, cluster.write_timeout(), now_ms());
         let counted = (progress.copied, progress.deleted, progress.bytes);
         Self { cluster, subject, mirror, watched, lead, last: HashMap::new(), held: None, until, away: None, counted }
     }
@@ -120,7 +122,8 @@ impl Runner {
                         return ended;
                     }
                 }
-                step @ (Step::Drain(_)
+                step @ (Step::Barrier
+                | Step::Drain(_)
                 | Step::Count(_)
                 | Step::Read { .. }
                 | Step::Fetch { .. }
@@ -192,6 +195,7 @@ impl Runner {
     async fn act(&mut self, index: &Arc<Index>, step: Step) -> Result<Event, (NodeId, Failed)> {
         let target = self.subject.target.clone();
         match step {
+            Step::Barrier => Ok(self.pass(index).await),
             Step::Drain(node) => self.on(index, &node)?.drain().await.map(|()| Event::Drained).map_err(|e| (node, e)),
             Step::Count(node) => self.on(index, &node)?.count().await.map(Event::Counted).map_err(|e| (node, e)),
             Step::Read { node, window, depth } => {
@@ -240,27 +244,35 @@ impl Runner {
     async fn hold_writes(&mut self, index: &Arc<Index>) -> Event {
         let Some(source) = self.mirror.source().cloned() else { return Event::FenceLost };
         let target = self.subject.target.clone();
-        for node in [&source, &target] {
-            match self.on(index, node) {
-                Ok(replica) if replica.drain().await.is_ok() => {}
-                Ok(_) | Err(_) => return Event::Failed(node.clone()),
-            }
+        if let Err((node, _)) = self.drain_both(index, &source, &target).await {
+            return Event::Failed(node);
         }
         let Ok(Some((turn, _))) = self.cluster.turn_of(&index.physical).await else { return Event::FenceLost };
         let held = Held::on_to(turn, self.cluster.config.rebalancer.fence_max);
-        for node in [&source, &target] {
-            let drained = match self.on(index, node) {
-                Ok(replica) => timeout_at(held.until(), async move { replica.drain().await }).await,
-                Err(_) => return Event::Failed(node.clone()),
-            };
-            match drained {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => return Event::Failed(node.clone()),
-                Err(_elapsed) => return Event::FenceLost,
-            }
+        match timeout_at(held.until(), self.drain_both(index, &source, &target)).await {
+            Ok(Ok(())) => {}
+            Ok(Err((node, _))) => return Event::Failed(node),
+            Err(_elapsed) => return Event::FenceLost,
         }
         self.held = Some(held);
         Event::Fenced
+    }
+
+    async fn drain_both(&self, index: &Arc<Index>, source: &NodeId, target: &NodeId) -> Result<(), (NodeId, Failed)> {
+        let drain = async |node: &NodeId| self.on(index, node)?.drain().await.map_err(|error| (node.clone(), error));
+        tokio::try_join!(drain(source), drain(target)).map(drop)
+    }
+
+    /// Wait until the write that is under way is recorded: it was handed to all replicas by then.
+    async fn pass(&self, index: &Arc<Index>) -> Event {
+        match self.cluster.turn_of(&index.physical).await {
+            Ok(_) => Event::Passed,
+            Err(error) => {
+                tracing::debug!(%error, index = %index.uid, "a mirror waits for its turn");
+                sleep(STORE_PAUSE).await;
+                Event::Failed(self.mirror.source().unwrap_or(&self.subject.target).clone())
+            }
+        }
     }
 
     /// Do something, in a turn while clients are there. Nobody rests while writes are held.

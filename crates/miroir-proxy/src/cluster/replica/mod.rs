@@ -89,12 +89,12 @@ impl Replica {
         tasks::done(&self.on.node, tasks, self.on.short).await
     }
 
-    /// Wait until the node has done everything that it has accepted by now.
+    /// Wait until the node has done everything that it has accepted by now for the index.
     ///
     /// # Errors
     /// [`Failed::Unanswered`].
     pub async fn drain(&self) -> Result<(), Failed> {
-        tasks::drain(&self.on.node, self.on.short).await
+        tasks::drain_index(&self.on.node, &self.on.index.physical, self.on.short).await
     }
 }
 

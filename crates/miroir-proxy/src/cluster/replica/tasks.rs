@@ -48,7 +48,11 @@ async fn tasks(node: &Node, query: &str, timeout: Duration) -> Result<Vec<Task>,
 /// # Errors
 /// [`Failed::Unanswered`].
 pub async fn newest_task(node: &Node, timeout: Duration) -> Result<Option<u64>, Failed> {
-    Ok(tasks(node, "limit=1", timeout).await?.first().map(|task| task.uid))
+    newest_of(node, "", timeout).await
+}
+
+async fn newest_of(node: &Node, which: &str, timeout: Duration) -> Result<Option<u64>, Failed> {
+    Ok(tasks(node, &format!("limit=1{which}"), timeout).await?.first().map(|task| task.uid))
 }
 
 /// Whether a node has tasks of an index that it has not done.
@@ -65,11 +69,23 @@ pub async fn unfinished(node: &Node, index: &IndexUid, timeout: Duration) -> Res
 /// # Errors
 /// [`Failed::Unanswered`] when it does not answer several times in a row.
 pub async fn drain(node: &Arc<Node>, timeout: Duration) -> Result<(), Failed> {
-    let Some(newest) = patiently(|| newest_task(node, timeout)).await? else { return Ok(()) };
+    drain_of(node, "", timeout).await
+}
+
+/// Wait until a node has done everything that it has accepted by now for an index.
+///
+/// # Errors
+/// As [`drain`].
+pub async fn drain_index(node: &Arc<Node>, index: &IndexUid, timeout: Duration) -> Result<(), Failed> {
+    drain_of(node, &format!("&indexUids={index}"), timeout).await
+}
+
+async fn drain_of(node: &Arc<Node>, which: &str, timeout: Duration) -> Result<(), Failed> {
+    let Some(newest) = patiently(|| newest_of(node, which, timeout)).await? else { return Ok(()) };
+    let oldest = format!("statuses=enqueued,processing&reverse=true&limit=1{which}");
     let mut looks = 0_u32;
     loop {
-        let oldest = "statuses=enqueued,processing&reverse=true&limit=1";
-        match patiently(|| tasks(node, oldest, timeout)).await?.first() {
+        match patiently(|| tasks(node, &oldest, timeout)).await?.first() {
             Some(oldest) if oldest.uid <= newest => {}
             Some(_) | None => return Ok(()),
         }
