@@ -35,6 +35,8 @@ pub struct Facts {
     pub edits: u64,
     /// Some of these may not be done on the source or on the target.
     pub edits_unfinished: bool,
+    /// Clients ask for something.
+    pub clients: bool,
 }
 
 /// What to do next. What came of it is told with [`Mirror::heard`].
@@ -260,9 +262,9 @@ impl Mirror {
                     return None;
                 }
                 let paging = reading.paging.clone();
-                Some(self.read(Side::Target, source, &paging))
+                Some(self.read(Side::Target, source, &paging, facts))
             }
-            Work::Copy { .. } => self.copy(source),
+            Work::Copy { .. } => self.copy(source, facts),
             Work::Fold(fold) => {
                 if fold.reading.paging.has_ended() {
                     if let Some(folded) = fold.finished(self.policy.listed_ids) {
@@ -272,7 +274,7 @@ impl Mirror {
                     return None;
                 }
                 let (side, paging) = (fold.reading.side, fold.reading.paging.clone());
-                Some(self.read(side, source, &paging))
+                Some(self.read(side, source, &paging, facts))
             }
             Work::Dig(dig) => {
                 if dig.groups.is_empty() {
@@ -288,7 +290,7 @@ impl Mirror {
                     return None;
                 }
                 let (side, paging) = (dig.reading.side, dig.reading.paging.clone());
-                Some(self.read(side, source, &paging))
+                Some(self.read(side, source, &paging, facts))
             }
             Work::Mend(..) => self.mend(source, facts),
             Work::Fencing { .. } => Some(Step::Fence),
@@ -398,7 +400,8 @@ impl Mirror {
         self.work = Work::Copy { paging, put: Vec::new(), tasks: VecDeque::new(), before };
     }
 
-    fn copy(&mut self, source: NodeId) -> Option<Step> {
+    fn copy(&mut self, source: NodeId, facts: &Facts) -> Option<Step> {
+        let page = self.beside_clients(self.page, facts);
         let Work::Copy { paging, put, tasks, .. } = &mut self.work else { return None };
         let ended = paging.has_ended();
         if !put.is_empty() {
@@ -413,16 +416,23 @@ impl Mirror {
             self.next_round();
             return None;
         }
-        self.window = paging.window(self.page);
+        self.window = paging.window(page);
         Some(Step::Read { node: source, window: self.window, depth: Depth::Content })
     }
 
-    fn read(&mut self, side: Side, source: NodeId, paging: &Paging) -> Step {
+    /// How large a page may be.
+    fn beside_clients(&self, page: u64, facts: &Facts) -> u64 {
+        // Who holds writes is in more of a hurry than they are.
+        if facts.clients && !self.is_fenced() { page.min(self.policy.page_beside_clients) } else { page }
+    }
+
+    fn read(&mut self, side: Side, source: NodeId, paging: &Paging, facts: &Facts) -> Step {
         let depth = self.depth();
-        self.window = paging.window(match depth {
+        let page = match depth {
             Depth::Stamps => self.listed,
             Depth::Content => self.page,
-        });
+        };
+        self.window = paging.window(self.beside_clients(page, facts));
         let node = match side {
             Side::Source => source,
             Side::Target => self.record.subject.target.clone(),
@@ -451,8 +461,9 @@ impl Mirror {
     }
 
     fn mend(&mut self, source: NodeId, facts: &Facts) -> Option<Step> {
+        let page = self.beside_clients(self.page, facts);
         let Work::Mend(mend, rest) = &mut self.work else { return None };
-        match mend.next(self.page as usize, self.policy.looks, facts.now) {
+        match mend.next(page as usize, self.policy.looks, facts.now) {
             Next::Until(instant) => Some(wait(instant.saturating_sub(facts.now))),
             Next::Tasks => Some(Step::Await(mend.tasks.clone())),
             Next::Over(stubborn) => {

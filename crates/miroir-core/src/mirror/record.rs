@@ -94,6 +94,11 @@ impl Record {
         }
     }
 
+    /// Whether everything is copied as far as the mirror is concerned, and the target has yet to store it.
+    pub fn is_sent(&self) -> bool {
+        matches!(&self.stage, Stage::Copy(_, paging) if paging.has_ended())
+    }
+
     /// How long this stage may still take at the pace so far; none when that cannot be said.
     pub fn estimate(&self, now: u64) -> Option<Duration> {
         let (done, total) = self.done();
@@ -109,6 +114,8 @@ impl Record {
 pub struct Policy {
     /// The most documents of a page.
     pub page_documents: u64,
+    /// The most documents of a page while clients ask for something, who wait for as long as a page takes.
+    pub page_beside_clients: u64,
     /// The bytes that a page should not exceed.
     pub page_bytes: u64,
     /// The most ids held at once of each side.
@@ -118,7 +125,7 @@ pub struct Policy {
     /// Milliseconds that a write may take from being given its stamp to being handed to all replicas, and that clocks may
     /// be apart.
     pub in_flight: u64,
-    /// Tasks that may wait on the target.
+    /// Tasks that may wait on the target: a node does what waits in few large batches, for less than many small ones.
     pub tasks_in_flight: usize,
     /// Documents a second; none: as fast as it goes.
     pub documents_per_second: Option<u32>,
@@ -134,11 +141,12 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             page_documents: 1000,
+            page_beside_clients: 200,
             page_bytes: 8 << 20,
             listed_ids: 50_000,
             vouched: 1_000_000,
             in_flight: 60_000,
-            tasks_in_flight: 16,
+            tasks_in_flight: 64,
             documents_per_second: None,
             looks: 4,
             rounds: 6,

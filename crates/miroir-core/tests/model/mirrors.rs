@@ -34,6 +34,7 @@ pub enum Ended {
 pub fn policy() -> Policy {
     Policy {
         page_documents: 5,
+        page_beside_clients: 3,
         page_bytes: 60,
         listed_ids: 7,
         tasks_in_flight: 2,
@@ -80,6 +81,7 @@ impl Running {
             conditional_unfinished: unfinished(Op::is_conditional),
             edits: world.edits,
             edits_unfinished: unfinished(Op::is_edit),
+            clients: world.writes.is_multiple_of(3),
         }
     }
 

@@ -141,6 +141,8 @@ pub struct Cluster {
     pub keys: Keys,
     /// Wakes the settler.
     pub registered: Notify,
+    /// A node that returned was looked at: what is stale on it can be healed.
+    pub healable: Notify,
     /// A node has returned and wants to be looked at.
     pub returned: Notify,
     /// Held while replicas of a node that was looked at become known as stale.
@@ -205,6 +207,7 @@ impl Cluster {
             drifted: Drifted::default(),
             yielding: Yielding::default(),
             registered: Notify::new(),
+            healable: Notify::new(),
             returned: Notify::new(),
             marking: tokio::sync::Mutex::default(),
             requests: Semaphore::new(config.server.max_concurrent_requests.get()),

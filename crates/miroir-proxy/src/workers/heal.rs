@@ -7,7 +7,8 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::cluster::Cluster;
 
-/// Look for what there is to heal, for ever: after every health check, and when replicas become stale.
+/// Look for what there is to heal, for ever: as often as nodes are checked, when replicas become stale, and when a node
+/// is back.
 pub async fn begin_healing(cluster: Arc<Cluster>) {
     let mut changes = cluster.store.watch();
     let mut ticks = interval(cluster.config.health.interval);
@@ -15,6 +16,7 @@ pub async fn begin_healing(cluster: Arc<Cluster>) {
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
+            () = cluster.healable.notified() => {}
             change = changes.next() => match change {
                 Some(Change::Record { table: Table::StaleReplicas, .. } | Change::Everything) => {}
                 Some(_) => continue,

@@ -45,6 +45,13 @@ impl Crew {
         self.watched.len()
     }
 
+    /// Whether there is room for one more, of so many at a time. One that waits for its target to store what it was sent
+    /// is not in the way of another, so that the target always has something to do, in large batches.
+    pub fn has_room(&self, most: usize) -> bool {
+        let busy = self.watched.values().filter(|watched| !watched.is_sent()).count();
+        busy < most && self.len() < most.saturating_mul(2)
+    }
+
     pub fn has(&self, subject: &Subject) -> bool {
         self.watched.contains_key(&place(subject))
     }

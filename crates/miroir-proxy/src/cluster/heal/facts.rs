@@ -43,6 +43,7 @@ impl Cluster {
             conditional_unfinished: conditional.unfinished,
             edits: conditional.edits,
             edits_unfinished: conditional.edits_unfinished,
+            clients: self.yielding.clients_are_there(),
         };
         Ok(Known::Stale(index, facts))
     }

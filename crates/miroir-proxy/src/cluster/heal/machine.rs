@@ -21,6 +21,8 @@ use super::mirror::Ended;
 
 /// How often progress is saved.
 const SLICE: Duration = Duration::from_secs(2);
+/// Between two looks for room, while there is more to do.
+const ROOM: Duration = Duration::from_millis(50);
 /// Between two looks while there is nothing to do.
 const LOOK: Duration = Duration::from_secs(1);
 /// Before a mirror that was given up is begun again.
@@ -225,7 +227,7 @@ impl Machine for Healing {
         let end = Instant::now() + SLICE;
         let mut waiting = due.into_iter().filter(|subject| !crew.has(subject)).collect::<Vec<_>>().into_iter();
         loop {
-            while crew.len() < most
+            while crew.has_room(most)
                 && let Some(subject) = waiting.next()
             {
                 let Some(saved) = record.of(&subject) else { continue };
@@ -233,6 +235,8 @@ impl Machine for Healing {
             }
             tokio::select! {
                 () = tokio::time::sleep_until(end) => break,
+                // One of them may have made room.
+                () = tokio::time::sleep(ROOM), if waiting.len() > 0 => {}
                 ended = crew.ended() => match ended {
                     Some((subject, ended)) => self.ended(&mut record, &subject, &ended).await.map_err(not_acted)?,
                     None => break,

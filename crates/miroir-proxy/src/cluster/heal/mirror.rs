@@ -48,6 +48,10 @@ impl Watched {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    pub fn is_sent(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_sent()
+    }
+
     fn update(&self, record: &Record) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if *known != *record {

@@ -37,7 +37,8 @@ impl Yielding {
         self.heard.store(self.now(), Ordering::Relaxed);
     }
 
-    fn clients_are_there(&self) -> bool {
+    /// Whether a client reads or writes.
+    pub fn clients_are_there(&self) -> bool {
         let heard = self.heard.load(Ordering::Relaxed);
         heard > 0 && u128::from(self.now() - heard.min(self.now())) < GONE.as_millis()
     }

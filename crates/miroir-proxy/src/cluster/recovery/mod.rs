@@ -30,6 +30,7 @@ impl Cluster {
         self.features_and_rules_for(node).await?;
         if let Some(state) = node.health.examined(returned, self.has_stale_replicas(id)) {
             tracing::info!(node = %id, state = state.name(), "a node that returned was looked at");
+            self.healable.notify_one();
         }
         Ok(())
     }
