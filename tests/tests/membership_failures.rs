@@ -1,6 +1,9 @@
 //! Whoever leads a change of the membership is killed in each of its states, and so are the nodes that it is about: the
 //! change ends well all the same, and nothing is lost.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use miroir_tests::replicas::assert_equal;
@@ -15,7 +18,7 @@ fn led_by_two() -> (Cluster, usize, Ledger) {
         .set("rebalancer.max_concurrent_migrations", json!(2))
         .set("write.node_timeout_ms", json!(3000))
         .start();
-    let documents = dataset::documents(1500, 11);
+    let documents = dataset::documents(STEADY, 11);
     let client = cluster.client();
     client.create("steady", "id");
     client.load("steady", &Value::from(documents.clone()));
@@ -41,15 +44,36 @@ fn wait_for(admin: &Client, what: &str, holds: impl Fn(&Value) -> bool) {
     eventually(what, moves::MOVE_BOUND, || moves::under_way(admin).filter(|operation| holds(operation)).map(drop));
 }
 
-/// Clients write, the change comes to be where it is held up, its leader is killed, and what holds it up is gone.
+/// Documents of the index that nobody writes to.
+const STEADY: usize = 1500;
+/// Between two searches of a reader.
+const PACE: Duration = Duration::from_millis(60);
+
+/// Searches the index that nobody writes to, until told to stop; every answer is whole.
+fn read(client: &Client, stop: &AtomicBool) {
+    let search = json!({ "q": "", "hitsPerPage": 20, "attributesToRetrieve": ["id"] }).to_string();
+    let headers = [("content-type", "application/json")];
+    while !stop.load(Ordering::Relaxed) {
+        // Otherwise the instance was killed.
+        if let Ok(answer) = client.try_send("POST", "/indexes/steady/search", Some(search.as_bytes()), &headers) {
+            assert_eq!((answer.status, &answer.body["totalHits"]), (200, &json!(STEADY)), "{}", answer.text);
+            assert_eq!(answer.header("x-miroir-degraded"), None);
+        }
+        std::thread::sleep(PACE);
+    }
+}
+
+/// Clients read and write, the change comes to be where it is held up, its leader is killed, and what holds it up is gone.
 fn killed(spoil: impl FnOnce(&Cluster, usize), what: &str, holds: impl Fn(&Value) -> bool) {
     let (mut cluster, spare, known) = led_by_two();
     let clients = [cluster.instance(0).client(), cluster.instance(1).client()];
-    let ledger = Ledger::default();
+    let (ledger, stop) = (Ledger::default(), AtomicBool::new(false));
     std::thread::scope(|scope| {
-        let (ledger, clients) = (&ledger, &clients);
-        let writers: Vec<_> =
+        let (ledger, clients, stop) = (&ledger, &clients, &stop);
+        let mut threads: Vec<_> =
             (0..2).map(|writer| scope.spawn(move || ledger.write(clients, "ledger", writer))).collect();
+        // Each instance is read from all the time.
+        threads.extend((0..4).map(|reader| scope.spawn(move || read(&clients[reader % 2], stop))));
         ledger.progress(10);
         spoil(&cluster, spare);
         let begun = moves::add(&cluster, spare, 0);
@@ -63,8 +87,9 @@ fn killed(spoil: impl FnOnce(&Cluster, usize), what: &str, holds: impl Fn(&Value
         cluster.instance_mut(first).restart();
         moves::done(&other, &begun);
         ledger.stop();
-        for writer in writers {
-            writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        stop.store(true, Ordering::Relaxed);
+        for thread in threads {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         }
     });
     let client = cluster.client();
@@ -106,6 +131,32 @@ fn its_leader_is_killed_before_anything_is_copied() {
         });
     };
     killed(spoil, "moving", |operation| operation["phase"] == "moving" && operation["replicas"]["copying"] == 0);
+}
+
+/// Reads take a while: an instance that is read from all the time acts on a new epoch alone only after that.
+fn slow_reads(cluster: &Cluster, _spare: usize) {
+    for node in 0..cluster.nodes().len() {
+        cluster.faults(node).spoil("POST", "/search", EVER, Fault::Delay(Duration::from_millis(400)));
+    }
+}
+
+#[test]
+fn its_leader_is_killed_before_all_know_that_a_node_may_hold_more() {
+    killed(slow_reads, "planned", |operation| operation["replicas"]["planned"].as_u64() > Some(0));
+}
+
+#[test]
+fn its_leader_is_killed_before_all_write_to_a_new_replica() {
+    let waits = |operation: &Value| {
+        let replicas = &operation["replicas"];
+        replicas["waiting"].as_u64() > Some(0) && replicas["copying"] == 0 && replicas["switched"] == 0
+    };
+    killed(slow_reads, "waiting", waits);
+}
+
+#[test]
+fn its_leader_is_killed_before_all_read_from_a_new_replica() {
+    killed(slow_reads, "switched", any_is("switched"));
 }
 
 #[test]

@@ -483,9 +483,11 @@ impl Mirror {
     }
 
     fn end_round(&mut self, facts: &Facts) {
-        if let Some(left) =
-            self.round.take_doubtful(self.record.stage != Stage::Compare(Depth::Stamps), self.policy.looks)
-        {
+        let depth = match self.record.stage {
+            Stage::Compare(depth) => depth,
+            Stage::Begin | Stage::Copy(..) => Depth::Content,
+        };
+        if let Some(left) = self.round.take_doubtful(facts, depth, self.policy.looks) {
             return self.look_again(left);
         }
         let progress = &mut self.record.progress;
@@ -493,10 +495,6 @@ impl Mirror {
         let quiet_at = self.quiet_at.max(facts.quiet_at);
         // Rounds since the writes were last held in vain.
         let rounds = progress.rounds.saturating_sub(progress.fences.saturating_mul(self.policy.rounds));
-        let depth = match self.record.stage {
-            Stage::Compare(depth) => depth,
-            Stage::Begin | Stage::Copy(..) => Depth::Content,
-        };
         let verdict = self.round.verdict(facts, depth, rounds, quiet_at, &self.policy);
         if self.round.misses != facts.misses {
             // What the target missed since is not known.

@@ -74,10 +74,17 @@ impl Round {
         Self { began: facts.now, misses, fenced: true, ..Self::default() }
     }
 
-    /// The documents that have to be looked at again before anything is concluded from the round; none: there are none, or
-    /// they were often enough. Nothing is concluded from stamps alone. Writes being held, what was seen equal is.
-    pub fn take_doubtful(&mut self, conclusive: bool, looks: u32) -> Option<BTreeSet<String>> {
-        if self.fenced || !conclusive || self.looks >= looks || (self.written.is_empty() && self.stubborn.is_empty()) {
+    /// Whether a write that depends on what a replica holds may have been done on one side only.
+    fn is_disturbed(&self, facts: &Facts) -> bool {
+        self.disturbed || facts.conditional != self.conditional || facts.conditional_unfinished
+    }
+
+    /// The documents that have to be looked at again before anything is concluded from the round; none: there are none,
+    /// they were often enough, or nothing will be concluded from it. While writes are held, what was seen equal is.
+    pub fn take_doubtful(&mut self, facts: &Facts, depth: Depth, looks: u32) -> Option<BTreeSet<String>> {
+        let conclusive = depth == Depth::Content && !self.is_disturbed(facts) && self.misses == facts.misses;
+        let none = self.written.is_empty() && self.stubborn.is_empty();
+        if self.fenced || !conclusive || self.looks >= looks || none {
             return None;
         }
         self.looks += 1;
@@ -101,7 +108,7 @@ impl Round {
         if depth == Depth::Stamps {
             return Verdict::Again(Depth::Content);
         }
-        let disturbed = self.disturbed || facts.conditional != self.conditional || facts.conditional_unfinished;
+        let disturbed = self.is_disturbed(facts);
         if self.written.is_empty() && self.stubborn.is_empty() && !disturbed {
             return match self.began >= quiet_at {
                 true => Verdict::Done(Done { misses: self.misses, fenced: false }),

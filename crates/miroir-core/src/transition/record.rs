@@ -40,6 +40,8 @@ pub struct Record {
 pub struct Progress {
     /// All that move.
     pub total: usize,
+    /// Not begun, and not all instances know of it.
+    pub planned: usize,
     /// Not begun.
     pub waiting: usize,
     /// Being copied.
@@ -56,7 +58,8 @@ impl Record {
         let mut progress = Progress { total: self.moves.len(), ..Progress::default() };
         for moving in &self.moves {
             match moving.state {
-                MoveState::Planned | MoveState::Waiting => progress.waiting += 1,
+                MoveState::Planned => progress.planned += 1,
+                MoveState::Waiting => progress.waiting += 1,
                 MoveState::Copying => progress.copying += 1,
                 MoveState::Switched | MoveState::Left | MoveState::Cleaned => progress.switched += 1,
                 MoveState::Abandoned => progress.abandoned += 1,

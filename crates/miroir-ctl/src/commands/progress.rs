@@ -53,6 +53,7 @@ pub struct Change {
 #[derive(Debug, Deserialize)]
 pub struct Replicas {
     pub total: u64,
+    pub planned: u64,
     pub waiting: u64,
     pub copying: u64,
     pub switched: u64,
@@ -212,7 +213,7 @@ mod tests {
         let value = json!({
             "id": "x", "change": { "type": "addNode", "node": "d", "replicaGroup": 0 }, "phase": phase,
             "intent": "run", "canceled": false, "epoch": 4, "waitsFor": waits_for,
-            "replicas": { "total": 8, "waiting": 3, "copying": 2, "switched": 3, "abandoned": 0 },
+            "replicas": { "total": 8, "planned": 0, "waiting": 3, "copying": 2, "switched": 3, "abandoned": 0 },
             "documents": 120, "moves": [], "startedAt": "2026-01-01T00:00:00Z",
         });
         serde_json::from_value(value).expect("a status")

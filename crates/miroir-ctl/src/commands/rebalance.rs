@@ -93,6 +93,7 @@ fn print(operation: &Operation, last: Option<&str>) -> String {
         ("epoch", operation.epoch.to_string()),
         ("moved", format!("{} of {}", replicas.switched, replicas.total)),
         ("being copied", replicas.copying.to_string()),
+        ("planned", replicas.planned.to_string()),
         ("waiting", replicas.waiting.to_string()),
         ("given up", replicas.abandoned.to_string()),
         ("documents", operation.documents.to_string()),

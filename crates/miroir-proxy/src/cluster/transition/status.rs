@@ -90,10 +90,11 @@ fn replicas_view(record: &Record) -> Value {
     let progress = record.transition.progress();
     json!({
         "total": progress.total,
+        "planned": progress.planned,
         "waiting": progress.waiting,
         "copying": progress.copying,
         "switched": record.moved,
-        "abandoned": progress.total.saturating_sub(progress.waiting + progress.copying + record.moved),
+        "abandoned": progress.total.saturating_sub(progress.planned + progress.waiting + progress.copying + record.moved),
     })
 }
 
