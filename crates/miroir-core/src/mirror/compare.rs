@@ -91,7 +91,7 @@ impl Fold {
             self.reading.found.add(document);
             let Copied { id, version } = document;
             match (self.reading.side, self.evidence) {
-                (Side::Source, Evidence::Content) => {
+                (Side::Source, Evidence::Content) if self.marks.len() < witness.room() => {
                     self.marks.extend(witness.mark(id, version).map(|mark| (bucket_of(id), mark)));
                 }
                 (Side::Source, Evidence::Vouched) if !witness.vouches_for(id, version) => {

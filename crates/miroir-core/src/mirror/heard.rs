@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::compare::everything;
-use super::machine::{BACKOFF_MS, Event, Facts, Mirror, Work};
+use super::machine::{BACKOFF_MS, Mirror, Work};
 use super::mend::{Mend, Part};
 use super::paging::Taken;
 use super::record::{Failure, Stage};
+use super::step::{Event, Facts};
 use crate::digest::{Copied, Depth, Version};
 
 /// Tasks of the target that may fail.

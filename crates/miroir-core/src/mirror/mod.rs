@@ -41,13 +41,15 @@ mod paging;
 mod record;
 mod round;
 mod settling;
+mod step;
 #[cfg(test)]
 mod tests;
 mod throttle;
 mod witness;
 
-pub use machine::{Event, Facts, Mirror, Step};
+pub use machine::Mirror;
 pub use paging::{Paging, Taken, Window};
 pub use record::{Failure, Policy, Progress, Record, Scope, Stage, Subject};
 pub use round::Done;
+pub use step::{Event, Facts, Step};
 pub use throttle::Throttle;

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::compare::Evidence;
-use super::machine::Facts;
 use super::record::Policy;
+use super::step::Facts;
 use crate::digest::Depth;
 
 /// The target is equal to the fresh replicas.

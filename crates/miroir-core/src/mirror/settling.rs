@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::machine::{Facts, Mirror, Step, Work};
+use super::machine::{Mirror, Work};
 use super::mend::Mend;
+use super::step::{Facts, Step};
 use crate::id::NodeId;
 
 /// Source and target have done all that they were handed before these were counted.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::machine::Facts;
+use super::step::Facts;
 use crate::digest::{Copied, Version, fingerprint};
 
 /// Versions of documents that the target was given as the source holds them, or was seen to hold like it.
@@ -47,8 +47,13 @@ impl Witness {
 
     /// Both sides hold what these marks are of.
     pub fn remember(&mut self, marks: impl IntoIterator<Item = u64>) {
-        let room = self.limit.saturating_sub(self.seen.len());
+        let room = self.room();
         self.seen.extend(marks.into_iter().take(room));
+    }
+
+    /// How many more may be remembered.
+    pub fn room(&self) -> usize {
+        self.limit.saturating_sub(self.seen.len())
     }
 
     /// Both sides hold these documents.
