@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::client::Client;
 use crate::rng::Rng;
-use crate::wait;
+use crate::wait::{self, AtLast};
 
 /// Documents of one batch.
 const BATCH: usize = 20;
@@ -63,9 +63,9 @@ impl Ledger {
         self.entries().documents.extend(named);
     }
 
-    /// Writers stop after the write that they are at.
-    pub fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
+    /// When it goes, writers stop after the write that they are at.
+    pub fn writing(&self) -> AtLast<'_> {
+        AtLast(&self.stop)
     }
 
     /// Writes acknowledged so far.

@@ -46,4 +46,4 @@ pub use ledger::Ledger;
 pub use node::Node;
 pub use rng::Rng;
 pub use twin::{Differences, Twin};
-pub use wait::eventually;
+pub use wait::{AtLast, eventually};

@@ -1,5 +1,6 @@
 //! Waiting for a condition, with a bound.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Time between two looks at a condition.
@@ -28,5 +29,15 @@ pub fn eventually<T>(what: &str, bound: Duration, probe: impl FnMut() -> Option<
     match poll(bound, probe) {
         Some(value) => value,
         None => panic!("waited {bound:?} in vain: {what}"),
+    }
+}
+
+/// Sets a flag when it goes, also by a panic: threads that look at the flag end, and so does whoever joins them.
+#[derive(Debug)]
+pub struct AtLast<'a>(pub &'a AtomicBool);
+
+impl Drop for AtLast<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }

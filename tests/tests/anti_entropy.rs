@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use miroir_tests::{Client, Cluster, config, ctl, wait};
+use miroir_tests::{AtLast, Client, Cluster, config, ctl, wait};
 
 const BOUND: Duration = Duration::from_secs(60);
 const DOCUMENTS: usize = 400;
@@ -211,6 +211,7 @@ fn what_is_only_on_its_way_is_no_difference() {
     }
     let stop = AtomicBool::new(false);
     let found = std::thread::scope(|scope| {
+        let at_last = AtLast(&stop);
         let stop = &stop;
         for writer in 0..2_usize {
             let client = cluster.instance(writer).client();
@@ -235,7 +236,7 @@ fn what_is_only_on_its_way_is_no_difference() {
             });
         }
         let found: Vec<Value> = (0..3).map(|_| pass(&cluster, &json!({ "deep": true }))).collect();
-        stop.store(true, Ordering::Relaxed);
+        drop(at_last);
         found
     });
     for found in &found {

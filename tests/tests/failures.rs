@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use miroir_tests::{Answer, Client, Cluster, eventually};
+use miroir_tests::{Answer, AtLast, Client, Cluster, eventually};
 
 const STEADY: u64 = 300;
 const BOUND: Duration = Duration::from_secs(30);
@@ -98,6 +98,7 @@ fn kill_in_traffic(cluster: &mut Cluster, node: usize) -> Vec<(usize, Answer)> {
     let client = cluster.client();
     let (stop, answered, accepted) = (AtomicBool::new(false), AtomicUsize::new(0), Accepted::default());
     std::thread::scope(|scope| {
+        let at_last = AtLast(&stop);
         let (client, stop, answered, accepted) = (&client, &stop, &answered, &accepted);
         let mut threads = Vec::new();
         for writer in 0..2 {
@@ -119,7 +120,7 @@ fn kill_in_traffic(cluster: &mut Cluster, node: usize) -> Vec<(usize, Answer)> {
         let before = past(20, 5);
         cluster.kill_node(node);
         let after = past(60, 15);
-        stop.store(true, Ordering::Relaxed);
+        drop(at_last);
         for thread in threads {
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use miroir_tests::faults::Fault;
-use miroir_tests::{Client, Cluster, eventually};
+use miroir_tests::{AtLast, Client, Cluster, eventually};
 
 const BOUND: Duration = Duration::from_secs(120);
 const INDEX: &str = "things";
@@ -186,6 +186,7 @@ impl Traffic {
 fn in_traffic<T>(clients: &[Client], documents: usize, work: impl FnOnce(&Traffic) -> T) -> T {
     let traffic = Traffic::default();
     std::thread::scope(|scope| {
+        let at_last = AtLast(&traffic.stop);
         let traffic = &traffic;
         let mut threads = Vec::new();
         for (number, client) in clients.iter().enumerate() {
@@ -195,7 +196,7 @@ fn in_traffic<T>(clients: &[Client], documents: usize, work: impl FnOnce(&Traffi
             threads.push(scope.spawn(move || traffic.read(client)));
         }
         let worked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(traffic)));
-        traffic.stop.store(true, Ordering::Relaxed);
+        drop(at_last);
         for thread in threads {
             if let Err(panic) = thread.join() {
                 std::panic::resume_unwind(panic);
@@ -266,6 +267,7 @@ fn a_node_with_an_empty_disk_is_found_out_before_it_serves_and_filled() {
     assert_eq!(stale(&cluster.admin()), 0);
     let (stop, total) = (AtomicBool::new(false), before.len());
     std::thread::scope(|scope| {
+        let at_last = AtLast(&stop);
         let (client, stop) = (&client, &stop);
         let searcher = scope.spawn(move || {
             while !stop.load(Ordering::Relaxed) {
@@ -279,7 +281,7 @@ fn a_node_with_an_empty_disk_is_found_out_before_it_serves_and_filled() {
             wait_for_state(&cluster, 2, &["recovering", "healthy"]);
             healed(&cluster, 0);
         }));
-        stop.store(true, Ordering::Relaxed);
+        drop(at_last);
         searcher.join().expect("every search is whole");
         healed.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     });

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use miroir_tests::{Client, Twin, eventually};
+use miroir_tests::{AtLast, Client, Twin, eventually};
 
 #[test]
 fn an_index_is_created_shown_changed_and_deleted() {
@@ -114,6 +114,7 @@ fn whoever_reads_while_an_index_is_deleted_finds_it_or_does_not() {
     let client = twin.cluster.client();
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let at_last = AtLast(&over);
         let reading = scope.spawn(|| {
             let (begun, mut missed) = (Instant::now(), 0);
             while !over.load(Ordering::Relaxed) && begun.elapsed() < Duration::from_secs(60) {
@@ -132,7 +133,7 @@ fn whoever_reads_while_an_index_is_deleted_finds_it_or_does_not() {
             client.load("going", &json!([{ "id": 1, "text": "a word" }, { "id": 2, "text": "another word" }]));
             client.done(&client.delete("/indexes/going"));
         }
-        over.store(true, Ordering::Relaxed);
+        drop(at_last);
         assert!(reading.join().expect("only answers that may be") > 0);
     });
 }

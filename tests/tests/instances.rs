@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use miroir_tests::{Answer, Client, Cluster, names, wait};
+use miroir_tests::{Answer, AtLast, Client, Cluster, names, wait};
 
 const BOUND: Duration = Duration::from_secs(60);
 
@@ -175,9 +175,10 @@ fn write(clients: &[Client], writer: usize, told: &Told) {
 /// Thirty clients write through all instances while `disturb` does its worst.
 fn traffic(clients: &[Client], told: &Told, disturb: impl FnOnce()) {
     std::thread::scope(|scope| {
+        let at_last = AtLast(&told.stop);
         let writers: Vec<_> = (0..30).map(|writer| scope.spawn(move || write(clients, writer, told))).collect();
         disturb();
-        told.stop.store(true, Ordering::Relaxed);
+        drop(at_last);
         for writer in writers {
             writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use miroir_tests::client::TASK_BOUND;
 use miroir_tests::config::ADMIN_KEY;
 use miroir_tests::replicas::assert_equal;
-use miroir_tests::{Client, Cluster, Ledger, binaries, dataset, eventually, moves};
+use miroir_tests::{AtLast, Client, Cluster, Ledger, binaries, dataset, eventually, moves};
 
 /// Documents that are there before anything moves; `MIROIR_TEST_DOCUMENTS` says otherwise.
 fn size() -> usize {
@@ -58,13 +58,13 @@ fn search_until(clients: &[Client], documents: usize, stop: &AtomicBool, answere
 fn under_traffic(clients: &[Client], ledger: &Ledger, steady: usize, change: impl FnOnce()) {
     let (stop, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
+        let at_last = (ledger.writing(), AtLast(&stop));
         let (stop, answered) = (&stop, &answered);
         let mut threads = vec![scope.spawn(move || search_until(clients, steady, stop, answered))];
         threads.extend((0..3).map(|writer| scope.spawn(move || ledger.write(clients, "ledger", writer))));
         ledger.progress(10);
         change();
-        ledger.stop();
-        stop.store(true, Ordering::Relaxed);
+        drop(at_last);
         for thread in threads {
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use miroir_tests::replicas::assert_equal;
-use miroir_tests::{Client, Cluster, Fault, Ledger, dataset, eventually, moves, wait};
+use miroir_tests::{AtLast, Client, Cluster, Fault, Ledger, dataset, eventually, moves, wait};
 
 /// Two instances, three nodes with documents, and a fourth node.
 fn led_by_two() -> (Cluster, usize, Ledger) {
@@ -69,6 +69,7 @@ fn killed(spoil: impl FnOnce(&Cluster, usize), what: &str, holds: impl Fn(&Value
     let clients = [cluster.instance(0).client(), cluster.instance(1).client()];
     let (ledger, stop) = (Ledger::default(), AtomicBool::new(false));
     std::thread::scope(|scope| {
+        let at_last = (ledger.writing(), AtLast(&stop));
         let (ledger, clients, stop) = (&ledger, &clients, &stop);
         let mut threads: Vec<_> =
             (0..2).map(|writer| scope.spawn(move || ledger.write(clients, "ledger", writer))).collect();
@@ -86,8 +87,7 @@ fn killed(spoil: impl FnOnce(&Cluster, usize), what: &str, holds: impl Fn(&Value
         eventually("the other one leads", moves::MOVE_BOUND, || leads(&cluster, 1 - first).then_some(()));
         cluster.instance_mut(first).restart();
         moves::done(&other, &begun);
-        ledger.stop();
-        stop.store(true, Ordering::Relaxed);
+        drop(at_last);
         for thread in threads {
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         }
@@ -188,6 +188,7 @@ fn nodes_are_killed_while_documents_are_copied_from_and_to_them() {
     let ledger = Ledger::default();
     let (spare, admin) = (cluster.spare(), cluster.admin());
     std::thread::scope(|scope| {
+        let at_last = ledger.writing();
         let (ledger, client) = (&ledger, [client.clone()]);
         let writer = scope.spawn(move || ledger.write(&client, "ledger", 0));
         ledger.progress(10);
@@ -203,7 +204,7 @@ fn nodes_are_killed_while_documents_are_copied_from_and_to_them() {
             cluster.restart_node(node);
         }
         moves::done(&admin, &begun);
-        ledger.stop();
+        drop(at_last);
         writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     });
     assert_eq!(ledger.refused(), Vec::<String>::new());

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use miroir_tests::{Client, Cluster, wait};
+use miroir_tests::{AtLast, Client, Cluster, wait};
 
 const WRITERS: usize = 20;
 const BATCH: usize = 3;
@@ -50,13 +50,14 @@ fn write(client: &Client, writer: usize, stop: &AtomicBool, acknowledged: &Atomi
 fn traffic(client: &Client, enough: usize, end: impl FnOnce()) -> Vec<Acknowledged> {
     let (stop, acknowledged) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
+        let at_last = AtLast(&stop);
         let (stop, acknowledged) = (&stop, &acknowledged);
         let writers: Vec<_> =
             (0..WRITERS).map(|writer| scope.spawn(move || write(client, writer, stop, acknowledged))).collect();
         let reached =
             wait::poll(Duration::from_secs(30), || (acknowledged.load(Ordering::Relaxed) >= enough).then_some(()));
         end();
-        stop.store(true, Ordering::Relaxed);
+        drop(at_last);
         let told =
             writers.into_iter().map(|writer| writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         let told: Vec<Acknowledged> = told.collect();

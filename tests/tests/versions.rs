@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use miroir_tests::{Answer, Client, Cluster, wait};
+use miroir_tests::{Answer, AtLast, Client, Cluster, wait};
 
 const BOUND: Duration = Duration::from_secs(30);
 const VERSION: &str = "x-miroir-settings-version";
@@ -148,6 +148,7 @@ fn a_node_that_missed_a_change_is_not_read_before_it_holds_it() {
     // From the first moment on, and until it is read again, every answer is by the new rules.
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let at_last = AtLast(&stop);
         let searching = scope.spawn(|| {
             let demanding = client.with_header(FLOOR, "1");
             while !stop.load(Ordering::Relaxed) {
@@ -162,7 +163,7 @@ fn a_node_that_missed_a_change_is_not_read_before_it_holds_it() {
         });
         cluster.restart_node(0);
         let again = wait::poll(BOUND, || (asked(&cluster, 0, "search") > before).then_some(()));
-        stop.store(true, Ordering::Relaxed);
+        drop(at_last);
         searching.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         assert!(again.is_some(), "the node was never read again");
     });
@@ -322,6 +323,7 @@ fn an_answer_is_by_one_set_of_rules_or_says_that_it_may_not_be() {
         searches.fetch_add(1, Ordering::Relaxed);
     };
     std::thread::scope(|scope| {
+        let at_last = AtLast(&stop);
         let searching: Vec<_> = (0..4)
             .map(|n| {
                 let client = cluster.instance(n % 2).client();
@@ -340,7 +342,7 @@ fn an_answer_is_by_one_set_of_rules_or_says_that_it_may_not_be() {
             let done = searches.load(Ordering::Relaxed);
             wait::poll(BOUND, || (searches.load(Ordering::Relaxed) > done + 20).then_some(()));
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(at_last);
         for thread in searching {
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         }
