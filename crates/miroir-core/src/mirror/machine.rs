@@ -157,7 +157,7 @@ impl Mirror {
                 self.begin(facts);
                 None
             }
-            Work::Settle(..) => self.settling(source),
+            Work::Settle(..) => self.settling(source, facts),
             Work::Count { target: None } => Some(Step::Count(self.record.subject.target.clone())),
             Work::Count { target: Some(_) } => Some(Step::Count(source)),
             Work::Survey(reading) => {

@@ -13,6 +13,8 @@ pub struct Done {
     /// What was known of the target's misses when the last round began. The target is fresh only if nothing was added
     /// since, to be found out in the same step that says so.
     pub misses: u64,
+    /// And of changes that depend on what a replica holds: the same goes for these.
+    pub conditional: u64,
     /// The writes of the shard are being held.
     pub fenced: bool,
 }
@@ -23,8 +25,6 @@ pub(super) struct Round {
     pub began: u64,
     pub misses: u64,
     pub conditional: u64,
-    /// A write that depends on what a replica holds may have been done on one side only.
-    pub disturbed: bool,
     /// Writes are held, and both sides have done theirs.
     pub fenced: bool,
     /// Nothing that was sent before it began can arrive after that.
@@ -63,7 +63,6 @@ impl Round {
             began: facts.now,
             misses: facts.misses,
             conditional: facts.conditional,
-            disturbed: facts.conditional_unfinished,
             ..Self::default()
         }
     }
@@ -71,12 +70,13 @@ impl Round {
     /// A round in the fence, which goes on from what this one has shown.
     pub fn within_fence(&self, facts: &Facts, whole: bool) -> Self {
         let misses = if whole { facts.misses } else { self.misses };
-        Self { began: facts.now, misses, fenced: true, ..Self::default() }
+        Self { began: facts.now, misses, conditional: facts.conditional, fenced: true, ..Self::default() }
     }
 
-    /// Whether a write that depends on what a replica holds may have been done on one side only.
+    /// Whether a write that depends on what a replica holds may have been done on one side only: one was handed to the
+    /// index since both had done all of them.
     fn is_disturbed(&self, facts: &Facts) -> bool {
-        self.disturbed || facts.conditional != self.conditional || facts.conditional_unfinished
+        facts.conditional != self.conditional
     }
 
     /// The documents that have to be looked at again before anything is concluded from the round; none: there are none,
@@ -93,6 +93,10 @@ impl Round {
         Some(left)
     }
 
+    fn done(&self) -> Done {
+        Done { misses: self.misses, conditional: self.conditional, fenced: self.fenced }
+    }
+
     /// `rounds` were finished with this one; no request can still arrive after `quiet_at`.
     pub fn verdict(&self, facts: &Facts, depth: Depth, rounds: u32, quiet_at: u64, policy: &Policy) -> Verdict {
         if self.misses != facts.misses {
@@ -100,7 +104,7 @@ impl Round {
         }
         if self.fenced {
             return match self.stubborn.is_empty() {
-                true if self.began >= quiet_at => Verdict::Done(Done { misses: self.misses, fenced: true }),
+                true if self.began >= quiet_at => Verdict::Done(self.done()),
                 true => Verdict::After(quiet_at),
                 false => Verdict::Unequal(self.stubborn.clone()),
             };
@@ -111,7 +115,7 @@ impl Round {
         let disturbed = self.is_disturbed(facts);
         if self.written.is_empty() && self.stubborn.is_empty() && !disturbed {
             return match self.began >= quiet_at {
-                true => Verdict::Done(Done { misses: self.misses, fenced: false }),
+                true => Verdict::Done(self.done()),
                 false => Verdict::After(quiet_at),
             };
         }

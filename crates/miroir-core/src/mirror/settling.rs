@@ -56,11 +56,16 @@ impl Mirror {
         self.work = Work::Settle(VecDeque::from([Settling::Barrier, Settling::Source]), Then::Again(ids));
     }
 
-    pub(super) fn settling(&mut self, source: NodeId) -> Option<Step> {
+    pub(super) fn settling(&mut self, source: NodeId, facts: &Facts) -> Option<Step> {
         let Work::Settle(waits, then) = &mut self.work else { return None };
         match waits.front() {
             Some(Settling::Barrier) => return Some(Step::Barrier),
-            Some(Settling::Target) => return Some(Step::Drain(self.record.subject.target.clone())),
+            Some(Settling::Target) => {
+                // What was counted by now was handed to both sides, which are going to have done it.
+                self.round.conditional = facts.conditional;
+                self.witness.begin(facts, self.round.quiet);
+                return Some(Step::Drain(self.record.subject.target.clone()));
+            }
             Some(Settling::Source) => return Some(Step::Drain(source)),
             None => {}
         }

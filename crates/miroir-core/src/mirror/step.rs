@@ -23,8 +23,6 @@ pub struct Facts {
     pub quiet_at: u64,
     /// How many changes that depend on what a replica holds were handed to the index: deletions by filter, edits.
     pub conditional: u64,
-    /// Some of them may not be done on the source or on the target.
-    pub conditional_unfinished: bool,
     /// How many of them were edits, which leave stamps as they are.
     pub edits: u64,
     /// Some of these may not be done on the source or on the target.

@@ -71,10 +71,11 @@ pub fn heal(world: &mut World, mirrors: &mut BTreeMap<Replica, Running>, seen: &
     }
     match running.turn(world, &replica) {
         None => {}
-        Some(Ended::Equal(done)) => {
+        // The turn of the index is waited for.
+        Some(Ended::Equal(done)) if done.fenced || world.writing.is_none() => {
             let trusted = running.trusted;
             mirrors.remove(&replica);
-            if world.stale.get(&replica) == Some(&done.misses) {
+            if (world.stale.get(&replica), world.conditional) == (Some(&done.misses), done.conditional) {
                 world.stale.remove(&replica);
                 seen.healed += 1;
                 seen.fenced += u64::from(done.fenced);
@@ -87,6 +88,7 @@ pub fn heal(world: &mut World, mirrors: &mut BTreeMap<Replica, Running>, seen: &
                 world.fence = None;
             }
         }
+        Some(Ended::Equal(_)) => {}
         Some(Ended::Failed(failure)) => {
             mirrors.insert(replica.clone(), Running::again(world, &replica));
             if !matches!(failure, miroir_core::mirror::Failure::NeverQuiet) {

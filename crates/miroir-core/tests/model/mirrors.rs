@@ -67,10 +67,10 @@ impl Running {
     fn facts(&self, world: &World) -> Facts {
         let Subject { shard, target, .. } = &self.saved.subject;
         let sources = world.fresh(*shard).into_iter().filter(|node| node != target && world.is_up(node)).collect();
-        let unfinished = |wanted: fn(&Op) -> bool| {
-            let in_queues = world.nodes.values().any(|node| node.has_open(wanted));
-            in_queues || world.writing.as_ref().is_some_and(|writing| wanted(&writing.op))
-        };
+        // One that is under way is not known yet.
+        let known = |op: &Op| world.writing.as_ref().is_none_or(|writing| writing.op != *op);
+        let fresh = world.fresh(*shard);
+        let of_fresh = || world.nodes.iter().filter(|(id, _)| fresh.contains(id)).map(|(_, node)| node);
         Facts {
             now: world.now,
             sources,
@@ -78,9 +78,8 @@ impl Running {
             misses: world.stale.get(&(*shard, target.clone())).copied().unwrap_or_default(),
             quiet_at: world.quiet_at.get(target).copied().unwrap_or_default(),
             conditional: world.conditional,
-            conditional_unfinished: unfinished(Op::is_conditional),
             edits: world.edits,
-            edits_unfinished: unfinished(Op::is_edit),
+            edits_unfinished: of_fresh().any(|node| node.has_open(|op| op.is_edit() && known(op))),
             clients: world.writes.is_multiple_of(3),
         }
     }

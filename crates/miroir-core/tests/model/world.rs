@@ -299,8 +299,6 @@ impl World {
             }
         };
         let conditional = op.is_conditional();
-        self.conditional += u64::from(conditional);
-        self.edits += u64::from(op.is_edit());
         let ids = match conditional {
             true => (0..self.ids).map(|n| format!("d{n}")).filter(|id| self.shard_of(id) == shard).collect(),
             false => vec![id],
@@ -403,6 +401,8 @@ impl World {
         let Writing { op, shard, answers, under_way, entries, view, .. } = writing;
         crate::trace(|| format!("{} {op:?}: {answers:?}, under way to {under_way:?}", self.now));
         let answer = |_, node: &NodeId| answers.get(node).copied().unwrap_or(Answer::Missed);
+        self.conditional += u64::from(op.is_conditional());
+        self.edits += u64::from(op.is_edit());
         let Some(placements) = view.placements(self.shards) else { return };
         let also = |shard| view.also_writes(self.shards, shard).cloned().collect();
         let outcome = conclude(placements, also, [shard], answer, |shard, node| self.is_fresh(shard, node));

@@ -4,21 +4,14 @@
 
 use miroir_core::task::{TaskKind, TaskQuery, TaskStatus};
 use miroir_store::StoreError;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use super::{Cluster, Index};
-
-/// Unfinished tasks that are looked at; if there are more, one of them counts as conditional.
-const LOOKED_AT: usize = 200;
 
 /// What is known of such changes of an index at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Conditional {
     /// How many were handed to it.
     pub changes: u64,
-    /// Some of them may not have been done by all fresh replicas.
-    pub unfinished: bool,
     /// How many were edits.
     pub edits: u64,
     /// Some of these may not have been done by all fresh replicas.
@@ -39,16 +32,6 @@ fn edit_counter(index: &Index) -> String {
     format!("edits/{}", index.physical)
 }
 
-fn is_by_filter(details: Option<&RawValue>) -> bool {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Details {
-        #[serde(default)]
-        original_filter: Option<serde::de::IgnoredAny>,
-    }
-    details.and_then(|raw| serde_json::from_str::<Details>(raw.get()).ok()?.original_filter).is_some()
-}
-
 impl Cluster {
     /// What is known of such changes of an index.
     ///
@@ -57,17 +40,14 @@ impl Cluster {
     pub(super) async fn conditional(&self, index: &Index) -> Result<Conditional, StoreError> {
         let query = TaskQuery {
             statuses: Some([TaskStatus::Enqueued, TaskStatus::Processing].into()),
-            kinds: Some([TaskKind::DocumentEdition, TaskKind::DocumentDeletion].into()),
+            kinds: Some([TaskKind::DocumentEdition].into()),
             index_uids: Some([index.uid.clone()].into()),
-            limit: LOOKED_AT,
+            limit: 1,
             ..TaskQuery::default()
         };
         // The tasks first: one that ends in between has been counted.
-        let open = self.store.tasks(&query).await?;
-        let many = open.total > open.tasks.len() as u64;
-        let edits_unfinished = many || open.tasks.iter().any(|task| task.kind == TaskKind::DocumentEdition);
-        let unfinished = edits_unfinished || open.tasks.iter().any(|task| is_by_filter(task.details.as_deref()));
+        let edits_unfinished = self.store.tasks(&query).await?.total > 0;
         let changes = self.store.count(&counter(index)).await?;
-        Ok(Conditional { changes, unfinished, edits: self.store.count(&edit_counter(index)).await?, edits_unfinished })
+        Ok(Conditional { changes, edits: self.store.count(&edit_counter(index)).await?, edits_unfinished })
     }
 }

@@ -71,11 +71,11 @@ impl Crew {
         self.running.push(Box::pin(async move { (subject, runner.run().await) }));
     }
 
-    /// The next one that ends; none: nobody is at work.
-    pub async fn ended(&mut self) -> Option<(Subject, Ended)> {
+    /// The next one that ends, and how far it has come; none: nobody is at work.
+    pub async fn ended(&mut self) -> Option<(Record, Ended)> {
         let (subject, ended) = self.running.next().await?;
-        self.watched.remove(&place(&subject));
-        Some((subject, ended))
+        let watched = self.watched.remove(&place(&subject))?;
+        Some((watched.record(), ended))
     }
 
     /// How far each is.

@@ -40,7 +40,6 @@ impl Cluster {
             misses: stale.misses,
             quiet_at: stale.quiet_at.map(millis).unwrap_or_default(),
             conditional: conditional.changes,
-            conditional_unfinished: conditional.unfinished,
             edits: conditional.edits,
             edits_unfinished: conditional.edits_unfinished,
             clients: self.yielding.clients_are_there(),

@@ -144,7 +144,13 @@ impl Healing {
         match ended {
             Ended::Equal => {
                 self.cluster.metrics.replica_healed();
-                tracing::info!(node = %target, %index, %shard, "a replica is equal to the fresh ones again");
+                let progress = record.of(subject).map(|saved| saved.mirror.progress).unwrap_or_default();
+                let mirror::Progress { started_at, copied, deleted, rounds, fences, .. } = progress;
+                let seconds = now_ms().saturating_sub(started_at) / 1000;
+                tracing::info!(
+                    node = %target, %index, %shard, copied, deleted, rounds, fences, seconds,
+                    "a replica is equal to the fresh ones again"
+                );
             }
             Ended::Moot(why) => {
                 tracing::debug!(node = %target, %index, %shard, why, "nothing to heal");
@@ -238,7 +244,11 @@ impl Machine for Healing {
                 // One of them may have made room.
                 () = tokio::time::sleep(ROOM), if waiting.len() > 0 => {}
                 ended = crew.ended() => match ended {
-                    Some((subject, ended)) => self.ended(&mut record, &subject, &ended).await.map_err(not_acted)?,
+                    Some((mirror, ended)) => {
+                        let subject = mirror.subject.clone();
+                        record.update(mirror);
+                        self.ended(&mut record, &subject, &ended).await.map_err(not_acted)?;
+                    }
                     None => break,
                 },
             }

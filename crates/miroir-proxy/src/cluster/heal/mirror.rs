@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use miroir_core::id::NodeId;
-use miroir_core::mirror::{Event, Facts, Failure, Mirror, Policy, Record, Step, Subject};
+use miroir_core::mirror::{Done, Event, Facts, Failure, Mirror, Policy, Record, Step, Subject};
 use miroir_store::{Batch, Fence};
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -122,7 +122,7 @@ impl Runner {
                 Step::Wait(pause) => sleep(pause).await,
                 Step::GiveUp(failure) => return Ended::Failed(said(&failure)),
                 Step::Done(done) => {
-                    if let Some(ended) = self.conclude(&index, done.misses, &facts).await {
+                    if let Some(ended) = self.conclude(&index, &done).await {
                         return ended;
                     }
                 }
@@ -292,8 +292,8 @@ impl Runner {
     }
 
     /// Both are equal: say so, if what was known then still holds. None: another round.
-    async fn conclude(&mut self, index: &Arc<Index>, misses: u64, before: &Facts) -> Option<Ended> {
-        let healed = self.take_off_the_list(index, misses, before).await;
+    async fn conclude(&mut self, index: &Arc<Index>, done: &Done) -> Option<Ended> {
+        let healed = self.take_off_the_list(index, done).await;
         self.held = None;
         match healed {
             Ok(true) => Some(Ended::Equal),
@@ -310,7 +310,7 @@ impl Runner {
         }
     }
 
-    async fn take_off_the_list(&self, index: &Arc<Index>, misses: u64, before: &Facts) -> Result<bool, Error> {
+    async fn take_off_the_list(&self, index: &Arc<Index>, done: &Done) -> Result<bool, Error> {
         let mut fences = vec![self.lead.clone()];
         let turn = match &self.held {
             Some(held) => {
@@ -323,12 +323,12 @@ impl Runner {
             fences.extend(turn.fence());
         }
         let Known::Stale(_, facts) = self.cluster.mirror_facts(&self.subject).await? else { return Ok(false) };
-        if facts.misses != misses || facts.conditional != before.conditional {
+        if (facts.misses, facts.conditional) != (done.misses, done.conditional) {
             return Ok(false);
         }
         let Subject { index, shard, target } = &self.subject;
         let with = Batch { fences, ..Batch::default() };
-        Ok(self.cluster.stale.heal(index, *shard, target, misses, with).await?)
+        Ok(self.cluster.stale.heal(index, *shard, target, done.misses, with).await?)
     }
 
     /// Tell operators how far it is.
