@@ -7,6 +7,7 @@ use super::machine::{BACKOFF_MS, Mirror, Work};
 use super::mend::{Mend, Part};
 use super::paging::Taken;
 use super::record::{Failure, Stage};
+use super::round::Round;
 use super::step::{Event, Facts};
 use crate::digest::{Copied, Depth, Version};
 
@@ -46,7 +47,7 @@ impl Mirror {
                 }
             }
             Event::TooLarge => self.too_large(),
-            Event::Fenced => self.fenced(facts),
+            Event::Fenced => self.fenced(),
             Event::FenceLost => self.fence_lost(),
             Event::Failed(node) => {
                 if node == self.record.subject.target {
@@ -203,10 +204,19 @@ impl Mirror {
         }
     }
 
-    fn fenced(&mut self, facts: &Facts) {
-        let Work::Fencing { whole, left } = &mut self.work else { return };
-        let (whole, left) = (*whole, std::mem::take(left));
-        self.round = self.round.within_fence(facts, whole);
+    fn fenced(&mut self) {
+        if let Work::Fencing { held, .. } = &mut self.work {
+            *held = true;
+        }
+    }
+
+    /// Writes are held; `facts` as of now.
+    pub(super) fn begin_fenced(&mut self, facts: &Facts) {
+        let Work::Fencing { whole, left, .. } = &mut self.work else { return };
+        // What came since the round is done by both sides, but may have been done by one of them while it was looked at.
+        let spoilt = (self.round.misses, self.round.conditional) != (facts.misses, facts.conditional);
+        let (whole, left) = (*whole || spoilt, std::mem::take(left));
+        self.round = Round::within_fence(facts);
         self.witness.begin(facts, facts.now >= self.quiet_at.max(facts.quiet_at));
         if whole {
             // Writes are held: whatever is compared is compared for good.

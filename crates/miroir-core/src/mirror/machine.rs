@@ -69,6 +69,7 @@ pub(super) enum Work {
     Fencing {
         whole: bool,
         left: BTreeSet<String>,
+        held: bool,
     },
     Over(Result<Done, Failure>),
 }
@@ -198,7 +199,11 @@ impl Mirror {
                 Some(self.read(side, source, &paging, facts))
             }
             Work::Mend(..) => self.mend(source, facts),
-            Work::Fencing { .. } => Some(Step::Fence),
+            Work::Fencing { held: false, .. } => Some(Step::Fence),
+            Work::Fencing { held: true, .. } => {
+                self.begin_fenced(facts);
+                None
+            }
             Work::Over(_) => None,
         }
     }
@@ -415,8 +420,8 @@ impl Mirror {
                 self.not_before = instant;
                 self.restart();
             }
-            Verdict::FenceAll => self.work = Work::Fencing { whole: true, left: BTreeSet::new() },
-            Verdict::Fence(left) => self.work = Work::Fencing { whole: false, left },
+            Verdict::FenceAll => self.work = Work::Fencing { whole: true, left: BTreeSet::new(), held: false },
+            Verdict::Fence(left) => self.work = Work::Fencing { whole: false, left, held: false },
             Verdict::Unequal(ids) => {
                 let example = ids.first().cloned().unwrap_or_default();
                 self.work = Work::Over(Err(Failure::Unequal { count: ids.len(), example }));

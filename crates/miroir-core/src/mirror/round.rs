@@ -67,10 +67,10 @@ impl Round {
         }
     }
 
-    /// A round in the fence, which goes on from what this one has shown.
-    pub fn within_fence(&self, facts: &Facts, whole: bool) -> Self {
-        let misses = if whole { facts.misses } else { self.misses };
-        Self { began: facts.now, misses, conditional: facts.conditional, fenced: true, ..Self::default() }
+    /// A round in the fence.
+    pub fn within_fence(facts: &Facts) -> Self {
+        let Facts { now, misses, conditional, .. } = *facts;
+        Self { began: now, misses, conditional, fenced: true, ..Self::default() }
     }
 
     /// Whether a write that depends on what a replica holds may have been done on one side only: one was handed to the

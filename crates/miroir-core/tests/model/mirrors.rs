@@ -17,7 +17,7 @@ pub struct Running {
     pub mirror: Mirror,
     saved: Record,
     /// What is being waited for, and what was known when it began.
-    pending: Option<(Step, u64)>,
+    pending: Option<(Step, u64, Facts)>,
     /// Documents that were read or fetched last.
     held: BTreeMap<String, Doc>,
     wake: u64,
@@ -86,8 +86,8 @@ impl Running {
 
     /// Die, and be replaced by somebody who knows what was saved.
     pub fn crash(&mut self, world: &mut World, replica: &Replica) {
-        if let Some((Step::Put(_) | Step::Delete(_), _)) = &self.pending
-            && let Some(op) = self.op(self.pending.as_ref().map(|(step, _)| step.clone()))
+        if let Some((Step::Put(_) | Step::Delete(_), ..)) = &self.pending
+            && let Some(op) = self.op(self.pending.as_ref().map(|(step, ..)| step.clone()))
         {
             let due = world.now + world.rng.below(LINGER);
             world.flying.push((due, replica.1.clone(), op));
@@ -144,23 +144,23 @@ impl Running {
                 let drained = if let Step::Drain(node) = &step { node } else { &replica.1 };
                 let task = world.nodes.get(drained).map_or(0, crate::node::Node::next_task);
                 let mark = if step == Step::Barrier { world.writes } else { task };
-                self.pending = Some((step, mark));
+                self.pending = Some((step, mark, facts));
             }
             self.release(world, replica);
             return None;
         }
-        let (step, mark) = self.pending.take()?;
+        let (step, mark, before) = self.pending.take()?;
         match self.answer(world, replica, &step, mark) {
             Some(event) => {
                 crate::trace(|| format!("{} {replica:?}: {step:?} -> {event:?}", world.now));
-                let facts = self.facts(world);
-                self.mirror.heard(event, &facts);
+                // What was known before the step does for what it says.
+                self.mirror.heard(event, &Facts { now: world.now, ..before });
                 if world.rng.one_in(2) {
                     let text = serde_json::to_string(self.mirror.record()).expect("it can be written");
                     self.saved = serde_json::from_str(&text).expect("it can be read");
                 }
             }
-            None => self.pending = Some((step, mark)),
+            None => self.pending = Some((step, mark, before)),
         }
         self.release(world, replica);
         None
