@@ -55,7 +55,10 @@ fn what_is_done_through_one_is_served_by_all_at_once() {
     wait::eventually("the key is gone for all", BOUND, || {
         (own.search("fresh", &json!({})).status == 403).then_some(())
     });
-    assert_eq!(a.get("/keys").expect(200).body["total"], b.get("/keys").expect(200).body["total"]);
+    wait::eventually("all know of the same keys", BOUND, || {
+        let total = |client: &Client| client.get("/keys").expect(200).body["total"].clone();
+        (total(&a) == total(&b)).then_some(())
+    });
 
     done(&c, &b.patch("/indexes/fresh/settings", &json!({ "filterableAttributes": ["id"] })));
     wait::eventually("the settings are known to all", BOUND, || {
