@@ -14,6 +14,7 @@ const INDEX: &str = "parity";
 /// Its class, the search, and what one server answers.
 type Search = (&'static str, Value, Answer);
 
+/// The searches, and what one server answers.
 struct Oracle {
     documents: Vec<Value>,
     searches: Vec<Search>,

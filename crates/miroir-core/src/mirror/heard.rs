@@ -187,20 +187,13 @@ impl Mirror {
     }
 
     fn finished(&mut self) {
-        match &mut self.work {
-            Work::Copy { paging, tasks, .. } => match paging.has_ended() {
+        if let Work::Mend(mend, _) = &mut self.work {
+            mend.tasks.clear();
+        } else if let Work::Copy { paging, tasks, .. } = &mut self.work {
+            match paging.has_ended() {
                 true => tasks.clear(),
                 false => _ = tasks.pop_front(),
-            },
-            Work::Mend(mend, _) => mend.tasks.clear(),
-            Work::Begin
-            | Work::Settle(..)
-            | Work::Count { .. }
-            | Work::Survey(_)
-            | Work::Fold(_)
-            | Work::Dig(_)
-            | Work::Fencing { .. }
-            | Work::Over(_) => {}
+            }
         }
     }
 

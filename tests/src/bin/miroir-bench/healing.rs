@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use miroir_tests::{Client, Cluster, Node, dataset, eventually, usage};
+use miroir_tests::{AtLast, Client, Cluster, Node, dataset, eventually, usage};
 
 use crate::options::Options;
 use crate::report::Report;
@@ -82,6 +82,18 @@ fn searches(client: &Client, stop: &AtomicBool) -> Vec<f64> {
     times
 }
 
+/// The times of searches while this is done, and what it gives.
+fn searching_beside<T>(client: &Client, act: impl FnOnce() -> T) -> (T, Vec<f64>) {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let at_last = AtLast(&stop);
+        let searching = scope.spawn(|| searches(client, &stop));
+        let given = act();
+        drop(at_last);
+        (given, searching.join().unwrap_or_default())
+    })
+}
+
 fn p99(mut times: Vec<f64>) -> f64 {
     times.sort_by(f64::total_cmp);
     times.get((times.len() * 99 / 100).min(times.len().saturating_sub(1))).copied().unwrap_or(0.0)
@@ -100,15 +112,12 @@ fn fill(cluster: &mut Cluster, searching: bool) -> (f64, Vec<f64>) {
     cluster.nodes()[1].wipe();
     cluster.restart_node(1);
     eventually("the node is written to", BOUND, || (cluster.node_state(1) == "recovering").then_some(()));
-    let (stop, client, begun) = (AtomicBool::new(false), cluster.client(), Instant::now());
-    let (seconds, times) = std::thread::scope(|scope| {
-        let searching = searching.then(|| scope.spawn(|| searches(&client, &stop)));
+    let begun = Instant::now();
+    let filled = || {
         eventually("the node is filled", BOUND, || healed(cluster).then_some(()));
-        let seconds = begun.elapsed().as_secs_f64();
-        stop.store(true, Ordering::Relaxed);
-        (seconds, searching.and_then(|searching| searching.join().ok()).unwrap_or_default())
-    });
-    (seconds, times)
+        begun.elapsed().as_secs_f64()
+    };
+    if searching { searching_beside(&cluster.client(), filled) } else { (filled(), Vec::new()) }
 }
 
 /// Bytes that the orchestrator needs at most while a pass finds nothing.
@@ -131,7 +140,6 @@ pub fn measure(options: &Options, report: &mut Report) {
     let documents = options.healing_documents;
     let mut cluster = Cluster::builder().nodes(2).rf(2).shards(8).start();
     load(&cluster.client(), documents);
-
     let loaded = Instant::now();
 
     let (before, held, seconds) = memory_of_a_pass(&cluster);
@@ -143,13 +151,9 @@ pub fn measure(options: &Options, report: &mut Report) {
         format!("{:.0} MB, {:.0} MB before; {seconds:.1} s", megabytes(held), megabytes(before)),
     );
 
-    let (stop, client) = (AtomicBool::new(false), cluster.client());
-    let quiet = std::thread::scope(|scope| {
-        let searching = scope.spawn(|| searches(&client, &stop));
-        std::thread::sleep(BEFORE);
-        stop.store(true, Ordering::Relaxed);
-        p99(searching.join().unwrap_or_default())
-    });
+    let client = cluster.client();
+    let ((), times_before) = searching_beside(&client, || std::thread::sleep(BEFORE));
+    let quiet = p99(times_before);
     // Most documents of most indexes are older than that, and compared by their stamps alone.
     std::thread::sleep(OLD.saturating_sub(loaded.elapsed()));
     let (seconds, _) = fill(&mut cluster, false);
@@ -159,13 +163,8 @@ pub fn measure(options: &Options, report: &mut Report) {
     assert_eq!(copied, documents, "every document is on each of two nodes");
     // What clients notice of that, on the same cores.
     let target = Node::single();
-    let stop = AtomicBool::new(false);
-    let beside_plain = std::thread::scope(|scope| {
-        let searching = scope.spawn(|| searches(&client, &stop));
-        plain_copy(&cluster.node_client(0), &target.client());
-        stop.store(true, Ordering::Relaxed);
-        p99(searching.join().unwrap_or_default())
-    });
+    let (_, times_beside) = searching_beside(&client, || plain_copy(&cluster.node_client(0), &target.client()));
+    let beside_plain = p99(times_beside);
     report.row(
         "filling an empty replica, throughput against a plain copy between two nodes",
         format!("{:.2}x", plain / seconds),
