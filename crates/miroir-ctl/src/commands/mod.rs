@@ -14,6 +14,7 @@ pub mod status;
 pub mod task;
 pub mod topology;
 pub mod verify;
+pub mod watch;
 
 use crate::cli::{Cli, Command, ConfigCommand, SettingsCommand, TaskCommand};
 use crate::client::Client;

@@ -1,19 +1,13 @@
-//! How far a change of the cluster has come: on a terminal one line that changes, elsewhere a line for every change.
+//! How far a change of the cluster has come.
 
-use std::io::{self, IsTerminal, Write};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::ops::ControlFlow;
 
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::watch::until_over;
 use crate::client::Client;
 use crate::failure::Failure;
-
-/// Between two questions.
-const EVERY: Duration = Duration::from_millis(500);
-/// An instance that is restarted is waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// `GET /_miroir/rebalance/status`.
 #[derive(Debug, Deserialize)]
@@ -153,54 +147,13 @@ pub fn fetch(client: &Client) -> Result<(Value, Status), Failure> {
 
 /// Show a change until it has ended. Returns how; none: others have come since, and nobody knows any more.
 pub fn follow(client: &Client, id: &str) -> Result<Option<Last>, Failure> {
-    let mut shown = Shown::default();
-    let mut answered = Instant::now();
-    loop {
-        match fetch(client) {
-            Ok((_, Status { operation: Some(operation), .. })) if operation.id == id => {
-                answered = Instant::now();
-                shown.show(&format!("{}: {}", operation.change.words(), operation.line()));
-            }
-            Ok((_, Status { last, .. })) => {
-                shown.end();
-                return Ok(last.filter(|last| last.id == id));
-            }
-            Err(Failure::Unreachable { .. } | Failure::Refused(_)) if answered.elapsed() < PATIENCE => {}
-            Err(failure) => {
-                shown.end();
-                return Err(failure);
-            }
-        }
-        sleep(EVERY);
-    }
-}
-
-/// What stands on standard error.
-#[derive(Default)]
-pub struct Shown(Option<String>);
-
-impl Shown {
-    /// Show this in place of what was shown.
-    pub fn show(&mut self, line: &str) {
-        if self.0.as_deref() == Some(line) {
-            return;
-        }
-        let line: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        let mut out = io::stderr().lock();
-        // Nobody is left to tell when standard error is closed.
-        let _ = match out.is_terminal() {
-            true => write!(out, "\r\x1b[2K{line}").and_then(|()| out.flush()),
-            false => writeln!(out, "{line}"),
-        };
-        self.0 = Some(line);
-    }
-
-    /// Nothing follows.
-    pub fn end(&mut self) {
-        if self.0.take().is_some() && io::stderr().is_terminal() {
-            let _ = writeln!(io::stderr().lock());
-        }
-    }
+    until_over(|| {
+        let (_, status) = fetch(client)?;
+        Ok(match status.operation.filter(|operation| operation.id == id) {
+            Some(operation) => ControlFlow::Continue(format!("{}: {}", operation.change.words(), operation.line())),
+            None => ControlFlow::Break(status.last.filter(|last| last.id == id)),
+        })
+    })
 }
 
 #[cfg(test)]

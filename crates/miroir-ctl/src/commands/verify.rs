@@ -1,21 +1,15 @@
 //! `miroir-ctl verify`: have replicas compared, and say what was found.
 
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::ops::ControlFlow;
 
 use serde::Deserialize;
 use serde_json::{Value, json as value};
 
-use super::progress::Shown;
+use super::watch::until_over;
 use crate::cli::Output;
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::{Report, facts, json};
-
-/// Between two questions.
-const EVERY: Duration = Duration::from_millis(500);
-/// An instance that is restarted is waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// `GET /_miroir/anti-entropy/status`.
 #[derive(Debug, Deserialize)]
@@ -50,6 +44,16 @@ struct Found {
     failures: u64,
 }
 
+impl Status {
+    /// How far a pass is, in one line.
+    fn line(&self, pass: u64) -> String {
+        let at_it = || self.instances.iter().filter(|instance| instance.pass >= pass);
+        let done: u64 = at_it().map(|instance| instance.found.shards).sum();
+        let all: u64 = at_it().map(|instance| instance.shards).sum();
+        format!("{done} of {all} shards compared")
+    }
+}
+
 impl Found {
     fn and(self, other: &Self) -> Self {
         Self {
@@ -75,30 +79,11 @@ pub fn run(client: &Client, index: Option<&str>, deep: bool, output: Output) -> 
     let wanted = value!({ "index": index, "deep": deep });
     let begun = client.post_json("/anti-entropy/run", &wanted)?;
     let begun = Pass::deserialize(&begun).map_err(|error| client.misshapen("the pass", &error))?;
-    let (mut shown, mut answered) = (Shown::default(), Instant::now());
-    let (raw, status) = loop {
-        match fetch(client) {
-            Ok((raw, status))
-                if status.finished && status.pass.as_ref().is_some_and(|it| it.number >= begun.number) =>
-            {
-                break (raw, status);
-            }
-            Ok((_, status)) => {
-                answered = Instant::now();
-                let at_it = || status.instances.iter().filter(|instance| instance.pass >= begun.number);
-                let (done, all) =
-                    (at_it().map(|it| it.found.shards).sum::<u64>(), at_it().map(|it| it.shards).sum::<u64>());
-                shown.show(&format!("{done} of {all} shards compared"));
-            }
-            Err(Failure::Unreachable { .. }) if answered.elapsed() < PATIENCE => {}
-            Err(failure) => {
-                shown.end();
-                return Err(failure);
-            }
-        }
-        sleep(EVERY);
-    };
-    shown.end();
+    let (raw, status) = until_over(|| {
+        let (raw, status) = fetch(client)?;
+        let is_over = status.finished && status.pass.as_ref().is_some_and(|pass| pass.number >= begun.number);
+        Ok(if is_over { ControlFlow::Break((raw, status)) } else { ControlFlow::Continue(status.line(begun.number)) })
+    })?;
     let found = status.instances.iter().fold(Found::default(), |sum, instance| sum.and(&instance.found));
     let text = match output {
         Output::Json => json(&raw),
