@@ -27,10 +27,10 @@ impl<T> Reading<T> {
     }
 
     /// The documents of a page that were not on the page before; none: what was found is to be forgotten.
-    pub fn take(&mut self, window: super::Window, documents: &[Copied]) -> Option<Vec<usize>> {
+    pub fn take<'d>(&mut self, window: super::Window, documents: &'d [Copied]) -> Option<Vec<&'d Copied>> {
         let ids: Vec<&str> = documents.iter().map(|document| document.id.as_str()).collect();
         match self.paging.take(window, &ids) {
-            Taken::New(new) => Some(new),
+            Taken::New(new) => Some(new.into_iter().filter_map(|at| documents.get(at)).collect()),
             Taken::Again => Some(Vec::new()),
             Taken::Lost => {
                 self.paging = Paging::default();
@@ -87,7 +87,7 @@ impl Fold {
             }
             return;
         };
-        for document in new.into_iter().filter_map(|at| documents.get(at)) {
+        for document in new {
             self.reading.found.add(document);
             let Copied { id, version } = document;
             match (self.reading.side, self.evidence) {
@@ -159,7 +159,7 @@ impl Dig {
             self.reading.found = Self::listing(&self.groups, self.limit);
             return Ok(());
         };
-        for document in new.into_iter().filter_map(|at| documents.get(at)) {
+        for document in new {
             if let Err(too_many) = self.reading.found.add(document) {
                 return self.split(too_many);
             }

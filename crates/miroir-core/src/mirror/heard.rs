@@ -98,10 +98,7 @@ impl Mirror {
         self.measure(documents.len(), bytes);
         match &mut self.work {
             Work::Survey(reading) => match reading.take(window, documents) {
-                Some(new) => {
-                    let new = new.into_iter().filter_map(|at| documents.get(at));
-                    reading.found.extend(new.map(|document| document.id.clone()));
-                }
+                Some(new) => reading.found.extend(new.into_iter().map(|document| document.id.clone())),
                 None => reading.found.clear(),
             },
             Work::Copy { paging, put, .. } => {
@@ -210,7 +207,7 @@ impl Mirror {
         let spoilt = (self.round.misses, self.round.conditional) != (facts.misses, facts.conditional);
         let (whole, left) = (*whole || spoilt, std::mem::take(left));
         self.round = Round::within_fence(facts);
-        self.witness.begin(facts, facts.now >= self.quiet_at.max(facts.quiet_at));
+        self.witness.begin(facts, facts.now >= self.nothing_arrives_after(facts));
         if whole {
             // Writes are held: whatever is compared is compared for good.
             self.record.stage = Stage::Compare(Depth::Content);

@@ -235,7 +235,7 @@ impl Mirror {
     }
 
     fn begin(&mut self, facts: &Facts) {
-        self.round = Round::begin(facts, self.quiet_at.max(facts.quiet_at));
+        self.round = Round::begin(facts, self.nothing_arrives_after(facts));
         self.witness.begin(facts, self.round.quiet);
         self.record.progress.compared = 0;
         self.work = match (&self.record.stage, &self.source) {
@@ -249,6 +249,11 @@ impl Mirror {
             }
             (Stage::Begin | Stage::Compare(_), _) => self.settle(facts),
         };
+    }
+
+    /// No request that was sent so far, by this mirror or by clients, can arrive after this instant.
+    pub(super) fn nothing_arrives_after(&self, facts: &Facts) -> u64 {
+        self.quiet_at.max(facts.quiet_at)
     }
 
     /// Both sides were counted.
@@ -400,9 +405,9 @@ impl Mirror {
         if let Some(left) = self.round.take_doubtful(facts, depth, self.policy.looks) {
             return self.look_again(left);
         }
+        let quiet_at = self.nothing_arrives_after(facts);
         let progress = &mut self.record.progress;
         progress.rounds = progress.rounds.saturating_add(1);
-        let quiet_at = self.quiet_at.max(facts.quiet_at);
         // Rounds since the writes were last held in vain.
         let rounds = progress.rounds.saturating_sub(progress.fences.saturating_mul(self.policy.rounds));
         let verdict = self.round.verdict(facts, depth, rounds, quiet_at, &self.policy);
