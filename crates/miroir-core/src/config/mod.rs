@@ -68,7 +68,7 @@ pub struct Config {
     /// Leases of led work.
     pub leader_election: LeaderElectionConfig,
     /// How instances find each other.
-    pub peer_discovery: PeerDiscovery,
+    pub peer_discovery: PeerDiscoveryConfig,
     /// Health checks.
     pub health: HealthConfig,
     /// Reads.
@@ -152,6 +152,28 @@ pub enum TaskStoreConfig {
         /// `redis://` or `rediss://`; may hold a password.
         url: Secret,
     },
+}
+
+/// How instances that share a store know of each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerDiscoveryConfig {
+    /// How they find each other.
+    pub mode: PeerDiscovery,
+    /// Between two signs of life.
+    pub heartbeat: Duration,
+}
+
+impl PeerDiscoveryConfig {
+    /// An instance that was not heard of for so long is gone.
+    pub fn gone_after(&self) -> Duration {
+        self.heartbeat.saturating_mul(5)
+    }
+
+    /// An instance that could not be heard for so long accepts no writes, so that it has none under way when it is counted
+    /// out.
+    pub fn isolated_after(&self) -> Duration {
+        self.gone_after() * 2 / 3
+    }
 }
 
 /// How instances that share a store find each other.

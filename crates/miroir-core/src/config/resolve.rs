@@ -17,9 +17,9 @@ use super::file::{
 use super::values::{Environment, PeerMode, Secret, StoreBackend};
 use super::{
     AdminConfig, AntiEntropyConfig, Config, FacetsConfig, HealthConfig, LeaderElectionConfig, LogConfig,
-    MAX_OVER_FETCH, MAX_SHARDS, MetricsConfig, NodeConfig, PeerDiscovery, PoolConfig, RebalancerConfig, ScatterConfig,
-    SelectionConfig, ServerConfig, SettingsBroadcastConfig, SettingsDriftCheckConfig, TaskRegistryConfig,
-    TaskStoreConfig, TaskWebhookConfig, VectorSearchConfig, WriteConfig,
+    MAX_OVER_FETCH, MAX_SHARDS, MetricsConfig, NodeConfig, PeerDiscovery, PeerDiscoveryConfig, PoolConfig,
+    RebalancerConfig, ScatterConfig, SelectionConfig, ServerConfig, SettingsBroadcastConfig, SettingsDriftCheckConfig,
+    TaskRegistryConfig, TaskStoreConfig, TaskWebhookConfig, VectorSearchConfig, WriteConfig,
 };
 
 /// Keys of production servers have at least this many bytes, as Meilisearch demands of its master key.
@@ -355,7 +355,12 @@ fn leader_election(file: &LeaderElectionFile) -> Result<LeaderElectionConfig, Co
     })
 }
 
-fn peer_discovery(file: PeerDiscoveryFile, admin_enabled: bool) -> Result<PeerDiscovery, ConfigError> {
+fn peer_discovery(file: PeerDiscoveryFile, admin_enabled: bool) -> Result<PeerDiscoveryConfig, ConfigError> {
+    let heartbeat = within("peer_discovery.heartbeat_interval_s", file.heartbeat_interval_s, 1, 60)?;
+    Ok(PeerDiscoveryConfig { mode: peer_mode(file, admin_enabled)?, heartbeat: Duration::from_secs(heartbeat) })
+}
+
+fn peer_mode(file: PeerDiscoveryFile, admin_enabled: bool) -> Result<PeerDiscovery, ConfigError> {
     if file.mode != PeerMode::Store && !admin_enabled {
         let problem = format!("is {}, which asks the admin API: set admin.enabled to true", file.mode.word());
         return Err(ConfigError::invalid("peer_discovery.mode", problem));

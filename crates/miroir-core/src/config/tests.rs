@@ -182,6 +182,10 @@ fn impossible_values_are_refused() {
             "write: { node_timeout_ms: 30001 }",
             "write.node_timeout_ms: is 30001, must be at most server.request_timeout_ms (30000)",
         ),
+        (
+            "peer_discovery: { heartbeat_interval_s: 0 }",
+            "peer_discovery.heartbeat_interval_s: is 0, must be from 1 to 60",
+        ),
         ("peer_discovery: { mode: static }", "peer_discovery.addresses: is empty; name at least one instance"),
         (
             "peer_discovery: { mode: static, addresses: [\"10.0.0.1:7700\"] }",

@@ -10,11 +10,11 @@ use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfi
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::RData;
-use miroir_core::config::PeerDiscovery;
+use miroir_core::config::{PeerDiscovery, PeerDiscoveryConfig};
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::peers::{GONE, Peer};
+use super::peers::Peer;
 use crate::node::{Call, NodeClient};
 
 /// For an instance to say who it is.
@@ -28,6 +28,8 @@ pub struct Discovery {
     addresses: Vec<String>,
     looked: Option<Instant>,
     heard: BTreeMap<String, (Instant, Peer)>,
+    /// Who has not answered for so long is gone.
+    gone: Duration,
 }
 
 enum Whereabouts {
@@ -55,8 +57,8 @@ impl Discovery {
     ///
     /// # Errors
     /// When the system does not say whom to ask for names.
-    pub fn new(configured: &PeerDiscovery) -> Result<Option<Self>, NetError> {
-        let (whereabouts, addresses) = match configured {
+    pub fn new(config: &PeerDiscoveryConfig) -> Result<Option<Self>, NetError> {
+        let (whereabouts, addresses) = match &config.mode {
             PeerDiscovery::Store => return Ok(None),
             PeerDiscovery::Static { addresses } => (Whereabouts::List, addresses.clone()),
             PeerDiscovery::DnsSrv { service, server, refresh } => {
@@ -64,7 +66,7 @@ impl Discovery {
                 (Whereabouts::Dns { service: service.clone(), resolver, refresh: *refresh }, Vec::new())
             }
         };
-        Ok(Some(Self { whereabouts, addresses, looked: None, heard: BTreeMap::new() }))
+        Ok(Some(Self { whereabouts, addresses, looked: None, heard: BTreeMap::new(), gone: config.gone_after() }))
     }
 
     /// Ask everybody who they are. An instance that was heard of lately counts, although it does not answer now.
@@ -73,7 +75,7 @@ impl Discovery {
         let now = Instant::now();
         let answers = join_all(self.addresses.iter().map(|address| who_is(client, address))).await;
         self.heard.extend(answers.into_iter().flatten().map(|(id, peer)| (id, (now, peer))));
-        self.heard.retain(|_, (heard, _)| heard.elapsed() < GONE);
+        self.heard.retain(|_, (heard, _)| heard.elapsed() < self.gone);
         self.heard.iter().map(|(id, (_, peer))| (id.clone(), peer.clone())).collect()
     }
 

@@ -200,7 +200,7 @@ impl Cluster {
             features: FeatureRegistry::load(store.clone()).await?,
             webhooks: Webhooks::load(store.clone(), &config).await?,
             lanes: Lanes::new(store.clone(), me.clone()),
-            peers: Peers::load(store.clone(), me).await?,
+            peers: Peers::load(store.clone(), me, &config.peer_discovery).await?,
             fleet,
             make_node,
             rules: RuleRegistry::load(store.clone()).await?,

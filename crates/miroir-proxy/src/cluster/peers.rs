@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use miroir_core::config::PeerDiscoveryConfig;
 use miroir_core::id::Epoch;
 use miroir_core::ownership::owner;
 use miroir_store::{Batch, Store, StoreError, Table, TypedTable};
@@ -18,14 +19,8 @@ use super::discovery::Discovery;
 use super::{Cluster, Error};
 use crate::node::NodeClient;
 
-/// Between two heartbeats.
-const HEARTBEAT: Duration = Duration::from_secs(3);
 /// Between two looks at the epoch that is acknowledged.
 const LOOK: Duration = Duration::from_millis(50);
-/// An instance that was not heard of for so long is gone.
-pub(super) const GONE: Duration = Duration::from_secs(15);
-/// An instance that could not be heard for so long accepts no writes.
-const ISOLATED: Duration = Duration::from_secs(10);
 
 /// An instance, as it says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +53,10 @@ pub struct Peers {
     living: ArcSwap<Living>,
     since: OffsetDateTime,
     heard: Mutex<Instant>,
+    /// As [`PeerDiscoveryConfig::gone_after`].
+    gone: Duration,
+    /// As [`PeerDiscoveryConfig::isolated_after`].
+    isolated: Duration,
 }
 
 impl Peers {
@@ -65,9 +64,16 @@ impl Peers {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn load(store: Arc<dyn Store>, me: String) -> Result<Self, StoreError> {
-        let now = OffsetDateTime::now_utc();
-        let peers = Self { me, store, living: ArcSwap::default(), since: now, heard: Mutex::new(Instant::now()) };
+    pub async fn load(store: Arc<dyn Store>, me: String, config: &PeerDiscoveryConfig) -> Result<Self, StoreError> {
+        let peers = Self {
+            me,
+            store,
+            living: ArcSwap::default(),
+            since: OffsetDateTime::now_utc(),
+            heard: Mutex::new(Instant::now()),
+            gone: config.gone_after(),
+            isolated: config.isolated_after(),
+        };
         let others = peers.in_store().await?;
         peers.learn(others);
         Ok(peers)
@@ -103,7 +109,7 @@ impl Peers {
     /// [`Error::Isolated`].
     pub fn require_heard(&self) -> Result<(), Error> {
         match self.heard() {
-            silent if self.store.is_shared() && silent > ISOLATED => Err(Error::Isolated { silent }),
+            silent if self.store.is_shared() && silent > self.isolated => Err(Error::Isolated { silent }),
             _ => Ok(()),
         }
     }
@@ -111,7 +117,7 @@ impl Peers {
     /// Tell the others that this instance lives.
     async fn beat(&self, peer: &Peer) -> Result<(), StoreError> {
         let asked = Instant::now();
-        let writes = vec![TABLE.put_for(&self.me, peer, GONE)?];
+        let writes = vec![TABLE.put_for(&self.me, peer, self.gone)?];
         self.store.commit(Batch { writes, ..Batch::default() }).await?;
         *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = asked;
         Ok(())
@@ -164,7 +170,7 @@ impl Cluster {
         if !self.store.is_shared() {
             return;
         }
-        let mut ticks = tokio::time::interval(HEARTBEAT);
+        let mut ticks = tokio::time::interval(self.config.peer_discovery.heartbeat);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             // Whoever leads a change of the topology waits for its acknowledgement.
