@@ -11,9 +11,8 @@ use std::time::Duration;
 use miroir_core::id::{IndexUid, NodeId, ShardId};
 use miroir_core::settings::drift::{Drift, Pair as Facts, check};
 use miroir_core::settings::{initial, towards};
-use miroir_core::task::{TaskKind, TaskStatus};
+use miroir_core::task::TaskKind;
 use miroir_work::Backoff;
-use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::Notify;
 
@@ -22,8 +21,6 @@ use super::write::shards_of;
 use super::{Cluster, Error, Index};
 use crate::node::{Call, Node};
 
-/// Between two looks at a node's task.
-const LOOK: Backoff = Backoff { from: Duration::from_millis(20), to: Duration::from_secs(1) };
 /// Between two attempts to bring a node to the committed settings.
 const AGAIN: Backoff = Backoff { from: Duration::from_millis(250), to: Duration::from_secs(5) };
 
@@ -60,18 +57,6 @@ enum Approach {
     Overtaken,
     /// It was sent what it needs to hold those of this version, and does it in this task.
     Told { version: u64, task: u64 },
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Enqueued {
-    task_uid: u64,
-}
-
-#[derive(Deserialize)]
-struct TaskOfNode {
-    status: TaskStatus,
-    error: Option<Value>,
 }
 
 fn not_held(node: &NodeId, why: impl ToString) -> Error {
@@ -244,12 +229,8 @@ impl Cluster {
         let committed = self.settings_on_nodes(index);
         let committed = committed.ok_or_else(|| not_held(node, "no settings were ever committed"))?;
         let call = self.settings_call(index, &towards(&committed, read, &index.secrets));
-        let reply = self.known(node)?.call(call).await.map_err(|error| not_held(node, error))?;
-        let enqueued = serde_json::from_slice::<Enqueued>(&reply.body).ok().filter(|_| reply.status == 202);
-        let enqueued = enqueued.ok_or_else(|| {
-            not_held(node, format!("{} to a change: {}", reply.status, String::from_utf8_lossy(&reply.body)))
-        })?;
-        Ok(Approach::Told { version: index.settings_version, task: enqueued.task_uid })
+        let task = self.known(node)?.enqueue(call).await.map_err(|error| not_held(node, error))?;
+        Ok(Approach::Told { version: index.settings_version, task })
     }
 
     /// All settings of an index, for a node that has just got it.
@@ -262,28 +243,8 @@ impl Cluster {
 
     /// Wait for a node's task for as long as the node lives: it may have to index everything anew.
     async fn end_of(&self, id: &NodeId, task: u64) -> Result<(), Error> {
-        let node = self.known(id)?;
-        let mut looks = 0_u32;
-        loop {
-            looks = looks.saturating_add(1);
-            tokio::time::sleep(LOOK.after(looks)).await;
-            if !self.is_live(id) {
-                return Err(not_held(id, "it does not answer"));
-            }
-            let Ok(reply) = node.call(Call::get("tasks", format!("/tasks/{task}"), self.read_timeout())).await else {
-                continue;
-            };
-            let told = serde_json::from_slice::<TaskOfNode>(&reply.body).ok().filter(|_| reply.status == 200);
-            match told {
-                Some(TaskOfNode { status: TaskStatus::Succeeded, .. }) => return Ok(()),
-                Some(TaskOfNode { status: TaskStatus::Enqueued | TaskStatus::Processing, .. }) => {}
-                Some(TaskOfNode { status: TaskStatus::Failed | TaskStatus::Canceled, error }) => {
-                    let error = error.map_or_else(|| "canceled".to_owned(), |error| error.to_string());
-                    return Err(not_held(id, format!("its task {task} did not succeed: {error}")));
-                }
-                None => return Err(not_held(id, format!("{} to a question about task {task}", reply.status))),
-            }
-        }
+        let done = self.known(id)?.await_tasks(&[task], self.read_timeout()).await;
+        done.map_err(|error| not_held(id, error))
     }
 
     /// The turn of an index, whatever its name is by now, and the index as the store has it. None: it is gone.
@@ -308,11 +269,7 @@ impl Cluster {
     pub(super) async fn settings_of_node(&self, index: &Index, id: &NodeId) -> Result<Value, Error> {
         let path = format!("/indexes/{}/settings", index.physical);
         let call = Call::get("settings_check", path, self.read_timeout());
-        let reply = self.known(id)?.call(call).await.map_err(|error| not_held(id, error))?;
-        let read = serde_json::from_slice(&reply.body).ok().filter(|_| reply.status == 200);
-        read.ok_or_else(|| {
-            not_held(id, format!("{} to a question: {}", reply.status, String::from_utf8_lossy(&reply.body)))
-        })
+        self.known(id)?.read(call).await.map_err(|error| not_held(id, error))
     }
 
     /// What nodes hold that hold the committed settings.

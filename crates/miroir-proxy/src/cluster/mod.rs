@@ -68,7 +68,6 @@ pub use keys::Keys;
 pub use multi_search::Rule;
 pub use peers::{Peer, Peers};
 pub use rename::Swap;
-pub use replica::newest_task;
 pub use search::OverFetch;
 pub use settle::Settler;
 pub use similar::Similar;

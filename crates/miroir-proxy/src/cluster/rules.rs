@@ -6,35 +6,33 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use http::Method;
 use miroir_core::error::{Code, ErrorBody};
 use miroir_core::features::Feature;
-use miroir_core::id::{IndexUid, NodeId, TaskUid};
+use miroir_core::id::{IndexUid, NodeId};
 use miroir_core::rules::{Rule, RuleChange, RuleListing, RulePatch, RuleSet};
 use miroir_core::task::{Effects, Task, TaskKind, TaskStatus};
 use miroir_store::{Edit, Records, Store, StoreError, Table, TypedTable, View};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use thiserror::Error;
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use super::follow::Follow;
 use super::settle::{CHORES, finish};
 use super::write::{Accepted, Change, raw};
 use super::{Cluster, Error};
-use crate::node::{Call, Node, Reply};
+use crate::node::{Call, Node, NotDone, Untold};
 
 const TABLE: TypedTable<Rule> = TypedTable::new(Table::Rules);
 /// Rules of a node read in one request.
 const PAGE: usize = 500;
 /// How long a node may take for the changes that it was sent.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Between two questions whether it has done them.
-const PAUSE: Duration = Duration::from_millis(10);
-/// At most between two such questions.
-const LONG_PAUSE: Duration = Duration::from_millis(500);
 
 /// A node's rules by their uid, as it shows them.
 type OnNode = BTreeMap<String, Value>;
@@ -77,16 +75,17 @@ fn rule_set(records: &Records<Rule>) -> RuleSet {
     RuleSet::new(records.values().map(|record| record.value.clone()))
 }
 
-/// What a node answers to a change.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Enqueued {
-    task_uid: u64,
-}
-
-#[derive(Deserialize)]
-struct NodeTaskStatus {
-    status: TaskStatus,
+/// Why a node does not have the rules that it should have.
+#[derive(Debug, Error)]
+enum RulesUntold {
+    #[error(transparent)]
+    Untold(#[from] Untold),
+    #[error(transparent)]
+    NotDone(#[from] NotDone),
+    #[error("its task {0} takes too long")]
+    Slow(u64),
+    #[error("it has a rule without a name")]
+    Nameless,
 }
 
 #[derive(Deserialize)]
@@ -139,7 +138,7 @@ impl Cluster {
         };
         let filter = json!({ "query": listing.query, "active": listing.active });
         let body = json!({ "offset": listing.offset, "limit": listing.limit, "filter": filter });
-        let answer = self.rules_of(&node, &body).await.map_err(|why| malformed(&node, why))?;
+        let answer = self.rules_of(&node, &body).await.map_err(|why| malformed(&node, &why))?;
         let uid = |rule: &Value| rule.get("uid").and_then(Value::as_str).map(str::to_owned);
         let known = answer.results.iter().filter_map(|rule| Some(rules.get(&uid(rule)?)?.view()));
         Ok((known.collect(), answer.total))
@@ -286,7 +285,7 @@ impl Cluster {
     }
 
     /// Send what differs from what the node has, in the order of the rules' numbers, and wait until it has done it.
-    async fn send_rules(&self, node: &Node, rules: &RuleSet, told: OnNode) -> Result<OnNode, String> {
+    async fn send_rules(&self, node: &Node, rules: &RuleSet, told: OnNode) -> Result<OnNode, RulesUntold> {
         let wanted: Vec<Rule> =
             rules.by_number().iter().map(|rule| rule.for_nodes(|uid| self.name_for_rules(uid))).collect();
         let shown: OnNode = wanted.iter().map(|rule| (rule.uid.to_string(), rule.view())).collect();
@@ -296,7 +295,7 @@ impl Cluster {
         let mut last = None;
         for gone in told.keys().filter(|uid| !shown.contains_key(*uid)) {
             let call = Call::bare("rules", Method::DELETE, path_of(gone), self.read_timeout());
-            last = Some(enqueued(node.call(call).await)?);
+            last = Some(node.enqueue(call).await?);
         }
         for rule in &wanted {
             let uid = rule.uid.as_str();
@@ -307,11 +306,11 @@ impl Cluster {
             let has_more = told.get(uid).is_some_and(|before| shown.get(uid).is_some_and(|now| has_more(before, now)));
             if has_more {
                 let call = Call::bare("rules", Method::DELETE, path_of(uid), self.read_timeout());
-                enqueued(node.call(call).await)?;
+                node.enqueue(call).await?;
             }
             let body = rule.fields.view().to_string().into_bytes();
             let call = Call::json("rules", Method::PATCH, path_of(uid), body, self.read_timeout());
-            last = Some(enqueued(node.call(call).await)?);
+            last = Some(node.enqueue(call).await?);
         }
         if let Some(task) = last {
             self.await_rules(node, task).await?;
@@ -330,30 +329,18 @@ impl Cluster {
     }
 
     /// A node does its tasks one after the other: with the last one all are done.
-    async fn await_rules(&self, node: &Node, task: TaskUid) -> Result<(), String> {
-        let begun = Instant::now();
-        let mut pause = PAUSE;
-        while begun.elapsed() < PATIENCE {
-            let call = Call::get("tasks", format!("/tasks/{task}"), self.read_timeout());
-            let reply = node.call(call).await.map_err(|error| error.to_string())?;
-            let told: NodeTaskStatus = read(&reply)?;
-            match told.status {
-                TaskStatus::Succeeded => return Ok(()),
-                TaskStatus::Failed | TaskStatus::Canceled => return Err(text(&reply)),
-                TaskStatus::Enqueued | TaskStatus::Processing => tokio::time::sleep(pause).await,
-            }
-            pause = (pause * 2).min(LONG_PAUSE);
-        }
-        Err(format!("its task {task} takes too long"))
+    async fn await_rules(&self, node: &Node, task: u64) -> Result<(), RulesUntold> {
+        let done = timeout(PATIENCE, node.await_tasks(&[task], self.read_timeout())).await;
+        Ok(done.map_err(|_| RulesUntold::Slow(task))??)
     }
 
-    async fn all_rules_of(&self, node: &Node) -> Result<OnNode, String> {
+    async fn all_rules_of(&self, node: &Node) -> Result<OnNode, RulesUntold> {
         let mut all = OnNode::new();
         for page in 0.. {
             let answer = self.rules_of(node, &json!({ "offset": page * PAGE, "limit": PAGE })).await?;
             let count = answer.results.len();
             for rule in answer.results {
-                let uid = rule.get("uid").and_then(Value::as_str).ok_or("a rule without a name")?;
+                let uid = rule.get("uid").and_then(Value::as_str).ok_or(RulesUntold::Nameless)?;
                 all.insert(uid.to_owned(), rule.clone());
             }
             if count < PAGE {
@@ -363,16 +350,15 @@ impl Cluster {
         Ok(all)
     }
 
-    async fn rules_of(&self, node: &Node, listing: &Value) -> Result<RulesOfNode, String> {
+    async fn rules_of(&self, node: &Node, listing: &Value) -> Result<RulesOfNode, Untold> {
         let body = listing.to_string().into_bytes();
         let call = Call::json("rules", Method::POST, "/dynamic-search-rules", body, self.read_timeout());
-        let reply = node.call(call).await.map_err(|error| error.to_string())?;
-        read(&reply)
+        node.read(call).await
     }
 }
 
-fn malformed(node: &Node, why: String) -> Error {
-    Error::Answer { node: node.member.id.to_string(), why }
+fn malformed(node: &Node, why: &Untold) -> Error {
+    Error::Answer { node: node.member.id.to_string(), why: why.to_string() }
 }
 
 /// Whether a rule as it was has members that it has no more.
@@ -383,20 +369,4 @@ fn has_more(before: &Value, now: &Value) -> bool {
 
 fn path_of(uid: &str) -> String {
     format!("/dynamic-search-rules/{uid}")
-}
-
-fn enqueued(reply: Result<Reply, crate::node::NodeError>) -> Result<TaskUid, String> {
-    let reply = reply.map_err(|error| error.to_string())?;
-    if reply.status != 202 {
-        return Err(text(&reply));
-    }
-    read(&reply).map(|enqueued: Enqueued| TaskUid(enqueued.task_uid))
-}
-
-fn read<T: serde::de::DeserializeOwned>(reply: &Reply) -> Result<T, String> {
-    serde_json::from_slice(&reply.body).map_err(|error| format!("{error}: {}", text(reply)))
-}
-
-fn text(reply: &Reply) -> String {
-    format!("{}: {}", reply.status, String::from_utf8_lossy(&reply.body))
 }

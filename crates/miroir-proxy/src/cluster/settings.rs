@@ -48,12 +48,8 @@ impl Cluster {
         for id in nodes {
             let Some(node) = self.node(id) else { continue };
             let path = format!("/indexes/{}/settings", index.physical);
-            match node.call(Call::get("settings", path, self.read_timeout())).await {
-                Ok(reply) if reply.status == 200 => match serde_json::from_slice(&reply.body) {
-                    Ok(value) => read.push((id.clone(), value)),
-                    Err(error) => tracing::warn!(node = %id, %error, "settings cannot be read back"),
-                },
-                Ok(reply) => tracing::warn!(node = %id, status = reply.status, "settings cannot be read back"),
+            match node.read(Call::get("settings", path, self.read_timeout())).await {
+                Ok(settings) => read.push((id.clone(), settings)),
                 Err(error) => tracing::warn!(node = %id, %error, "settings cannot be read back"),
             }
         }

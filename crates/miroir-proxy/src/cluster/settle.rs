@@ -11,7 +11,6 @@ use miroir_core::id::{IndexUid, NodeId, ShardId, TaskUid};
 use miroir_core::settle::{Settlement, settle};
 use miroir_core::task::{NodeTask, Selection, Task, TaskKind, TaskQuery, TaskStatus};
 use miroir_store::Batch;
-use serde::Deserialize;
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
 use tokio::time::Instant;
@@ -19,12 +18,10 @@ use tokio::time::Instant;
 use super::stale::{Miss, Reason};
 use super::write::shards_of;
 use super::{Cluster, Error};
-use crate::node::Call;
+use crate::node::{Call, TASKS_PER_CALL, ToldTask, Untold, comma_separated};
 
 /// Tasks looked at together.
 const PAGE: usize = 256;
-/// Node tasks asked for in one request: keeps the query string short.
-const UIDS_PER_CALL: usize = 200;
 /// Between two rounds while something moves; clients that wait for a task see its end within this.
 const BUSY: Duration = Duration::from_millis(50);
 /// Whoever owns this settles the tasks that are not of one index.
@@ -100,32 +97,7 @@ impl Round {
     }
 }
 
-/// What a node says of its tasks.
-#[derive(Deserialize)]
-struct TasksOfNode {
-    results: Vec<TaskOfNode>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct TaskOfNode {
-    uid: u64,
-    status: TaskStatus,
-    error: Option<ErrorBody>,
-    details: Option<DetailsOfNode>,
-    #[serde(with = "time::serde::rfc3339::option", default)]
-    started_at: Option<OffsetDateTime>,
-    #[serde(with = "time::serde::rfc3339::option", default)]
-    finished_at: Option<OffsetDateTime>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct DetailsOfNode {
-    deleted_documents: Option<u64>,
-}
-
-type Heard = BTreeMap<(NodeId, u64), TaskOfNode>;
+type Heard = BTreeMap<(NodeId, u64), ToldTask>;
 
 impl Settler {
     /// The settler of this instance.
@@ -242,47 +214,24 @@ impl Settler {
                 open.entry(&node_task.node).or_default().push(node_task.uid);
             }
         }
-        let calls = open.iter().flat_map(|(node, uids)| uids.chunks(UIDS_PER_CALL).map(move |chunk| (*node, chunk)));
+        let calls = open.iter().flat_map(|(node, uids)| uids.chunks(TASKS_PER_CALL).map(move |chunk| (*node, chunk)));
         let answers = join_all(calls.map(|(node, uids)| self.ask(node, uids))).await;
         answers.into_iter().flatten().collect()
     }
 
-    async fn ask(&self, node: &NodeId, uids: &[u64]) -> Vec<((NodeId, u64), TaskOfNode)> {
+    async fn ask(&self, node: &NodeId, uids: &[u64]) -> Vec<((NodeId, u64), ToldTask)> {
         let Some(known) = self.cluster.node(node) else { return Vec::new() };
-        let list = uids.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
-        let path = format!("/tasks?limit={}&uids={list}", uids.len());
-        let reply = match known.call(Call::get("tasks", path, self.cluster.read_timeout())).await {
-            Ok(reply) if reply.status == 200 => reply,
-            Ok(reply) => {
-                tracing::warn!(%node, status = reply.status, "a node does not tell of its tasks");
-                return Vec::new();
-            }
-            Err(error) => {
+        match known.these_tasks(uids, self.cluster.read_timeout()).await {
+            Ok(tasks) => complete(node, uids, tasks),
+            Err(Untold::Unanswered(error)) => {
                 tracing::debug!(%node, %error, "a node does not tell of its tasks");
-                return Vec::new();
+                Vec::new()
             }
-        };
-        match serde_json::from_slice::<TasksOfNode>(&reply.body) {
-            Ok(tasks) => self.complete(node, uids, tasks),
             Err(error) => {
-                tracing::error!(%node, %error, "a node's list of tasks cannot be read");
+                tracing::warn!(%node, %error, "a node does not tell of its tasks");
                 Vec::new()
             }
         }
-    }
-
-    /// A task that a live node does not know is lost: the node came back with another disk.
-    fn complete(&self, node: &NodeId, uids: &[u64], tasks: TasksOfNode) -> Vec<((NodeId, u64), TaskOfNode)> {
-        let known: BTreeSet<u64> = tasks.results.iter().map(|task| task.uid).collect();
-        let lost = uids.iter().filter(|uid| !known.contains(uid)).map(|uid| TaskOfNode {
-            uid: *uid,
-            status: TaskStatus::Canceled,
-            error: None,
-            details: None,
-            started_at: None,
-            finished_at: None,
-        });
-        tasks.results.into_iter().chain(lost).map(|task| ((node.clone(), task.uid), task)).collect()
     }
 
     async fn conclude(&self, task: &mut Task, missed: &mut Vec<Miss>, round: &Round) -> Result<(), Error> {
@@ -341,24 +290,19 @@ impl Settler {
                 by_node.entry(node).or_default().push(*uid);
             }
         }
-        let chunks = by_node.iter().flat_map(|(node, uids)| uids.chunks(UIDS_PER_CALL).map(move |uids| (*node, uids)));
+        let chunks = by_node.iter().flat_map(|(node, uids)| uids.chunks(TASKS_PER_CALL).map(move |uids| (*node, uids)));
         let asked = join_all(chunks.map(|(node, uids)| self.cancel_on_node(node, uids))).await;
         self.asked.extend(asked.into_iter().flatten());
     }
 
     async fn cancel_on_node(&self, node: &NodeId, uids: &[u64]) -> Vec<(NodeId, u64)> {
         let Some(known) = self.cluster.node(node) else { return Vec::new() };
-        let list = uids.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
-        let path = format!("/tasks/cancel?uids={list}");
+        let path = format!("/tasks/cancel?uids={}", comma_separated(uids));
         let call = Call::bare("cancel_tasks", Method::POST, path, self.cluster.read_timeout());
-        match known.call(call).await {
-            Ok(reply) if reply.status == 200 => uids.iter().map(|uid| (node.clone(), *uid)).collect(),
-            Ok(reply) => {
-                tracing::warn!(%node, status = reply.status, "a node does not cancel tasks");
-                Vec::new()
-            }
+        match known.ask(call).await {
+            Ok(_) => uids.iter().map(|uid| (node.clone(), *uid)).collect(),
             Err(error) => {
-                tracing::warn!(%node, %error, "a node could not be asked to cancel tasks");
+                tracing::warn!(%node, %error, "a node does not cancel tasks");
                 Vec::new()
             }
         }
@@ -394,6 +338,13 @@ impl Settler {
             .await?;
         Ok(true)
     }
+}
+
+/// A task that a live node does not know is lost: the node came back with another disk.
+fn complete(node: &NodeId, uids: &[u64], tasks: Vec<ToldTask>) -> Vec<((NodeId, u64), ToldTask)> {
+    let known: BTreeSet<u64> = tasks.iter().map(|task| task.uid).collect();
+    let lost = uids.iter().filter(|uid| !known.contains(uid)).map(|uid| ToldTask::lost(*uid));
+    tasks.into_iter().chain(lost).map(|task| ((node.clone(), task.uid), task)).collect()
 }
 
 /// The nodes whose index-wide parts all succeeded.

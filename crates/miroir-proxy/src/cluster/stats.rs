@@ -141,8 +141,7 @@ impl Cluster {
         let internal = if wanted.show_internal_sizes { "?showInternalDatabaseSizes=true" } else { "" };
         let path = format!("/indexes/{}/stats{internal}", index.physical);
         let calls = live.map(|node| async {
-            let reply = node.call(Call::get("stats", path.clone(), self.read_timeout())).await.ok()?;
-            let stats = serde_json::from_slice(&reply.body).ok().filter(|_| reply.status == 200)?;
+            let stats = node.read(Call::get("stats", path.clone(), self.read_timeout())).await.ok()?;
             Some((node.member.id.clone(), stats))
         });
         join_all(calls).await.into_iter().flatten().collect()
@@ -168,10 +167,9 @@ impl Cluster {
         }
         let nodes = self.nodes();
         let live = nodes.values().filter(|node| node.health.state().is_live());
-        let calls = live.map(|node| node.call(Call::get("stats", "/stats", self.read_timeout())));
-        let replies = join_all(calls).await.into_iter().flatten();
-        let sizes = replies.filter_map(|reply| serde_json::from_slice::<Sizes>(&reply.body).ok());
-        sizes.fold((0, 0), |sum, one| (sum.0 + one.database_size, sum.1 + one.used_database_size))
+        let calls = live.map(|node| node.read(Call::get("stats", "/stats", self.read_timeout())));
+        let sizes = join_all(calls).await.into_iter().flatten();
+        sizes.fold((0, 0), |sum, one: Sizes| (sum.0 + one.database_size, sum.1 + one.used_database_size))
     }
 }
 

@@ -14,7 +14,6 @@ use miroir_core::quorum::{self, Answer as ReplicaAnswer, Verdict};
 use miroir_core::task::{Effects, NewTask, NodeTask, TaskKind, TaskStatus};
 use miroir_core::topology::Topology;
 use miroir_store::{Batch, Committed, Fence, StoreError, Write};
-use serde::Deserialize;
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
@@ -145,13 +144,6 @@ pub struct Weighed {
     pub missed: Vec<Miss>,
 }
 
-/// What a node answers to a write.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct EnqueuedOnNode {
-    task_uid: u64,
-}
-
 impl Cluster {
     /// Register a task that needs no node: it ends at once.
     pub(super) async fn conclude_at_once(&self, change: Change) -> Result<Accepted, Error> {
@@ -273,16 +265,14 @@ impl Cluster {
         for step in &part.steps {
             let before = self.node(&part.node).and_then(|node| node.newest_task());
             let (answer, reply) = match self.send_write(&part.node, step.call.clone()).await {
-                Ok(reply) if reply.status == 202 => match serde_json::from_slice::<EnqueuedOnNode>(&reply.body) {
+                Ok(reply) if reply.status == 202 => match reply.task() {
                     // The node has another disk than before: nobody knows what becomes of the write.
-                    Ok(enqueued) if !self.has_accepted(&part.node, enqueued.task_uid, before) => {
-                        (ReplicaAnswer::Ambiguous, None)
-                    }
-                    Ok(enqueued) => {
+                    Some(uid) if !self.has_accepted(&part.node, uid, before) => (ReplicaAnswer::Ambiguous, None),
+                    Some(uid) => {
                         outcome.reached = true;
                         outcome.tasks.push(NodeTask {
                             node: part.node.clone(),
-                            uid: enqueued.task_uid,
+                            uid,
                             shards: step.shards.clone(),
                             status: TaskStatus::Enqueued,
                             error: None,
@@ -290,7 +280,7 @@ impl Cluster {
                         });
                         continue;
                     }
-                    Err(_) => (ReplicaAnswer::Ambiguous, Some(reply)),
+                    None => (ReplicaAnswer::Ambiguous, Some(reply)),
                 },
                 Ok(reply) => (ReplicaAnswer::Missed, Some(reply)),
                 Err(error) if error.is_connect() => {

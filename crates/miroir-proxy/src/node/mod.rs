@@ -4,10 +4,14 @@ mod body;
 mod client;
 mod health;
 mod load;
+mod tasks;
+mod told;
 
 pub use body::Chunks;
 pub use client::{Call, Limits, NodeClient, NodeError, Reply};
 pub use health::{Health, NodeState};
+pub use tasks::{NotDone, TASKS_PER_CALL, ToldTask, comma_separated};
+pub use told::Untold;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};

@@ -3,17 +3,10 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use serde::Deserialize;
 
-use crate::cluster::{Cluster, newest_task};
+use crate::cluster::Cluster;
 use crate::http::admin::replicas_on;
 use crate::node::{Call, Node, NodeState};
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Version {
-    pkg_version: String,
-}
 
 /// Check all nodes for ever; the first round begins at once.
 pub async fn watch_health(cluster: Arc<Cluster>) {
@@ -66,7 +59,7 @@ async fn check(cluster: &Cluster, node: &Node) {
 /// A node whose tasks are fewer than they were came back with another disk.
 async fn look_for_forgotten_tasks(cluster: &Cluster, node: &Node) {
     let before = node.newest_task();
-    match newest_task(node, cluster.config.health.timeout).await {
+    match node.ask_newest_task(cluster.config.health.timeout).await {
         Ok(newest) if node.health.state().is_live() => node.has_newest(newest, before),
         Ok(_) => {}
         Err(error) => tracing::debug!(node = %node.member.id, %error, "a node does not tell its newest task"),
@@ -74,15 +67,11 @@ async fn look_for_forgotten_tasks(cluster: &Cluster, node: &Node) {
 }
 
 async fn learn_version(cluster: &Cluster, node: &Node) {
-    let reply = node.call(Call::get("version", "/version", cluster.config.health.timeout)).await;
-    match reply {
-        Ok(reply) if reply.status == 200 => match serde_json::from_slice::<Version>(&reply.body) {
-            Ok(version) => node.health.set_version(version.pkg_version),
-            Err(error) => tracing::warn!(node = %node.member.id, %error, "the node's version cannot be read"),
-        },
-        Ok(reply) if reply.status == 403 || reply.status == 401 => {
+    match node.version(cluster.config.health.timeout).await {
+        Ok(version) => node.health.set_version(version),
+        Err(untold) if untold.is_about_the_key() => {
             tracing::error!(node = %node.member.id, "the node does not accept node_master_key");
         }
-        Ok(_) | Err(_) => {}
+        Err(error) => tracing::debug!(node = %node.member.id, %error, "a node does not tell its version"),
     }
 }

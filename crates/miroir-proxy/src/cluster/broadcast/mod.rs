@@ -18,17 +18,9 @@ pub use machine::Broadcasting;
 
 use miroir_core::settings::broadcast::{Policy, Proposal, Sent, Strategy, Wish};
 use miroir_store::{StoreError, Table};
-use serde::Deserialize;
 
 use super::{Cluster, Error, Index};
 use crate::node::{Call, NodeError, Reply};
-
-/// What a node answers when it has taken a change.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Enqueued {
-    task_uid: u64,
-}
 
 impl Cluster {
     /// What the configuration says of broadcasts.
@@ -69,8 +61,7 @@ impl Cluster {
 fn sent(answer: Result<Reply, NodeError>) -> Sent {
     let Ok(reply) = answer else { return Sent::Lost };
     match reply.status {
-        202 => serde_json::from_slice::<Enqueued>(&reply.body)
-            .map_or(Sent::Lost, |enqueued| Sent::Accepted(enqueued.task_uid)),
+        202 => reply.task().map_or(Sent::Lost, Sent::Accepted),
         401 | 403 | 408 | 429 => Sent::Lost,
         400..500 => serde_json::from_slice(&reply.body).map_or(Sent::Lost, Sent::Refused),
         _ => Sent::Lost,

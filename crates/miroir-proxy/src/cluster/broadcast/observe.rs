@@ -3,12 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
-use miroir_core::error::ErrorBody;
 use miroir_core::id::{IndexUid, NodeId, TaskUid};
 use miroir_core::settings::broadcast::{Facts, Head, Heard, Line, LineFacts, Phase, Presence, Question, TaskReport};
 use miroir_core::task::{NodeTask, Task, TaskKind, TaskQuery, TaskStatus};
 use miroir_work::led::NotActed;
-use serde::Deserialize;
 use serde_json::Value;
 use time::OffsetDateTime;
 
@@ -16,26 +14,10 @@ use super::super::Error;
 use super::super::error::not_acted;
 use super::machine::{Broadcasting, Seen, subject};
 use super::trace::number;
-use crate::node::Call;
+use crate::node::{Call, ToldTask, Untold};
 
 /// Tasks looked at together.
 const PAGE: usize = 256;
-
-/// What a node says of tasks.
-#[derive(Deserialize)]
-struct TasksOfNode {
-    results: Vec<TaskOfNode>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct TaskOfNode {
-    uid: u64,
-    status: TaskStatus,
-    error: Option<ErrorBody>,
-    #[serde(with = "time::serde::rfc3339::option", default)]
-    started_at: Option<OffsetDateTime>,
-}
 
 impl Broadcasting {
     pub(super) async fn look(&self, scope: &str, line: &Line) -> Result<Seen, NotActed> {
@@ -200,46 +182,34 @@ impl Broadcasting {
         heard
     }
 
-    async fn tasks_of(&self, node: &NodeId, uids: &[u64]) -> Option<(NodeId, Vec<u64>, Vec<TaskOfNode>)> {
-        let list = uids.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
-        let path = format!("/tasks?limit={}&uids={list}", uids.len());
-        let told: TasksOfNode = self.get(node, "tasks", path).await?;
-        Some((node.clone(), uids.to_vec(), told.results))
+    async fn tasks_of(&self, node: &NodeId, uids: &[u64]) -> Option<(NodeId, Vec<u64>, Vec<ToldTask>)> {
+        let told = self.cluster.node(node)?.these_tasks(uids, self.cluster.read_timeout()).await;
+        Some((node.clone(), uids.to_vec(), heard(node, told)?))
     }
 
     async fn settings_of(&self, node: &NodeId, physical: &IndexUid) -> Option<(NodeId, Value)> {
-        let settings: Value = self.get(node, "settings", format!("/indexes/{physical}/settings")).await?;
-        Some((node.clone(), settings))
+        let path = format!("/indexes/{physical}/settings");
+        let told = self.cluster.node(node)?.read(Call::get("settings", path, self.cluster.read_timeout())).await;
+        Some((node.clone(), heard(node, told)?))
     }
+}
 
-    async fn get<T: for<'de> Deserialize<'de>>(
-        &self,
-        node: &NodeId,
-        operation: &'static str,
-        path: String,
-    ) -> Option<T> {
-        let known = self.cluster.node(node)?;
-        match known.call(Call::get(operation, path, self.cluster.read_timeout())).await {
-            Ok(reply) if reply.status == 200 => match serde_json::from_slice(&reply.body) {
-                Ok(value) => Some(value),
-                Err(error) => {
-                    tracing::warn!(%node, operation, %error, "a node's answer cannot be read");
-                    None
-                }
-            },
-            Ok(reply) => {
-                tracing::warn!(%node, operation, status = reply.status, "a node does not tell what it was asked");
-                None
-            }
-            Err(error) => {
-                tracing::debug!(%node, operation, %error, "a node does not tell what it was asked");
-                None
-            }
+/// What a node said; none: it is asked again.
+fn heard<T>(node: &NodeId, told: Result<T, Untold>) -> Option<T> {
+    match told {
+        Ok(told) => Some(told),
+        Err(Untold::Unanswered(error)) => {
+            tracing::debug!(%node, %error, "a node does not tell what it was asked");
+            None
+        }
+        Err(error) => {
+            tracing::warn!(%node, %error, "a node does not tell what it was asked");
+            None
         }
     }
 }
 
-fn node_task(node: &NodeId, told: &TaskOfNode) -> NodeTask {
+fn node_task(node: &NodeId, told: &ToldTask) -> NodeTask {
     NodeTask {
         node: node.clone(),
         uid: told.uid,

@@ -8,56 +8,35 @@ use miroir_core::id::{IndexUid, NodeId, ShardId};
 use miroir_core::recovery::{Expected, ExpectedIndex, Found, FoundIndex, Measure, OLDEST};
 use miroir_core::settings::drift::Drift;
 use miroir_core::task::TaskQuery;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
-use super::super::replica::newest_task;
 use super::super::write::shards_of;
 use super::super::{Cluster, Error, Index};
 use super::unanswered;
-use crate::node::{Call, Node};
+use crate::node::Node;
 
-/// Indexes of a node that are asked for in one request.
-const PAGE: usize = 500;
 /// Indexes looked at together.
 const TOGETHER: usize = 4;
 /// The newest tasks that are looked through for those of a node.
 const TASKS: usize = 200;
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Version {
-    pkg_version: String,
-}
-
-#[derive(Deserialize)]
-struct Indexes {
-    results: Vec<IndexOfNode>,
-    total: usize,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct IndexOfNode {
-    uid: IndexUid,
-    primary_key: Option<String>,
-}
-
 impl Cluster {
     pub(super) async fn look_at(&self, node: &Arc<Node>) -> Result<(Expected, Found), Error> {
         let id = &node.member.id;
-        let version: Version = self.ask_returned(node, "/version".into()).await?;
+        let patience = self.read_timeout();
+        let version = node.version(patience).await.map_err(|error| unanswered(node, error))?;
         // First, since it takes tasks while it is looked at, if it serves.
         let known = node.newest_task().max(self.newest_task_in_store(id).await?);
-        let newest = newest_task(node, self.read_timeout()).await.map_err(|error| unanswered(node, error))?;
-        let held = self.indexes_of(node).await?;
+        let newest = node.ask_newest_task(patience).await.map_err(|error| unanswered(node, error))?;
+        let indexes = node.indexes(patience).await.map_err(|error| unanswered(node, error))?;
+        let named = indexes.into_iter().filter_map(|index| Some((index.uid.parse().ok()?, index.primary_key)));
+        let held: BTreeMap<IndexUid, Option<String>> = named.collect();
         let mut expected = Expected {
             oldest: OLDEST,
             newest_task: known,
             indexes: BTreeMap::new(),
             given_up: self.leftovers.on(id).into_iter().collect(),
         };
-        let mut found = Found { version: version.pkg_version, newest_task: newest, indexes: BTreeMap::new() };
+        let mut found = Found { version, newest_task: newest, indexes: BTreeMap::new() };
         let indexes: Vec<Arc<Index>> = self.catalog.all();
         let physical: BTreeSet<&IndexUid> = indexes.iter().map(|index| &index.physical).collect();
         let others = held.keys().filter(|uid| !physical.contains(uid));
@@ -154,34 +133,11 @@ impl Cluster {
         self.fresh_nodes(index, shard).into_iter().filter(|node| node != but).collect()
     }
 
-    async fn indexes_of(&self, node: &Node) -> Result<BTreeMap<IndexUid, Option<String>>, Error> {
-        let mut held = BTreeMap::new();
-        let mut offset = 0;
-        loop {
-            let page: Indexes = self.ask_returned(node, format!("/indexes?limit={PAGE}&offset={offset}")).await?;
-            offset += page.results.len();
-            let last = page.results.is_empty() || offset >= page.total;
-            held.extend(page.results.into_iter().map(|index| (index.uid, index.primary_key)));
-            if last {
-                return Ok(held);
-            }
-        }
-    }
-
     /// The newest task that a node is known to have accepted since it was taken back with another disk.
     async fn newest_task_in_store(&self, id: &NodeId) -> Result<Option<u64>, Error> {
         let page = self.store.tasks(&TaskQuery { limit: TASKS, ..TaskQuery::default() }).await?;
         let since = self.taken_back_at(id).await?;
         let since_then = page.tasks.iter().filter(|task| since.is_none_or(|since| task.enqueued_at > since));
         Ok(since_then.flat_map(|task| &task.node_tasks).filter(|task| task.node == *id).map(|task| task.uid).max())
-    }
-
-    async fn ask_returned<T: DeserializeOwned>(&self, node: &Node, path: String) -> Result<T, Error> {
-        let call = Call::get("replica_look", path.clone(), self.read_timeout());
-        let reply = node.call(call).await.map_err(|error| unanswered(node, error))?;
-        let read = serde_json::from_slice(&reply.body).ok().filter(|_| reply.status == 200);
-        read.ok_or_else(|| {
-            unanswered(node, format!("{} to {path}: {}", reply.status, String::from_utf8_lossy(&reply.body)))
-        })
     }
 }

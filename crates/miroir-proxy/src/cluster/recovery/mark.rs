@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use tokio::time::{Instant, timeout_at};
 
-use super::super::replica::{Failed, drain};
+use super::super::replica::Failed;
 use super::super::stale::{Miss, Reason};
 use super::super::{Cluster, Error, Index};
 use crate::node::{Call, Node};
@@ -91,13 +91,12 @@ impl Cluster {
 
     /// Whether a node has an index, once it has done what it had accepted.
     async fn has_index(&self, node: &Arc<Node>, index: &Index) -> Result<bool, Failed> {
-        drain(node, self.read_timeout()).await?;
+        node.drain(self.read_timeout()).await?;
         let call = Call::get("replica_look", format!("/indexes/{}", index.physical), self.read_timeout());
-        match node.call(call).await {
-            Ok(reply) if reply.status == 200 => Ok(true),
-            Ok(reply) if reply.status == 404 => Ok(false),
-            Ok(reply) => Err(Failed::Unanswered(format!("status {}", reply.status))),
-            Err(error) => Err(Failed::Unanswered(error.to_string())),
+        match node.ask(call).await {
+            Ok(_) => Ok(true),
+            Err(untold) if untold.status() == Some(404) => Ok(false),
+            Err(untold) => Err(untold.into()),
         }
     }
 
@@ -110,7 +109,7 @@ impl Cluster {
         others.dedup();
         for other in &others {
             let Some(other) = self.node(other) else { return Vec::new() };
-            if drain(&other, self.read_timeout()).await.is_err() {
+            if other.drain(self.read_timeout()).await.is_err() {
                 return Vec::new();
             }
         }

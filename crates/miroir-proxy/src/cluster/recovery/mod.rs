@@ -13,7 +13,6 @@ use std::sync::Arc;
 
 use miroir_core::recovery::{Standing, Verdict, check};
 
-use super::replica::drain;
 use super::{Cluster, Error};
 use crate::node::Node;
 
@@ -46,8 +45,7 @@ impl Cluster {
     /// `serves`: the node counts already, and what it seems to have lost is looked at once more.
     async fn examine(&self, node: &Arc<Node>, serves: bool) -> Result<(), Error> {
         let id = &node.member.id;
-        let lost = |error: super::replica::Failed| unanswered(node, error);
-        drain(node, self.read_timeout()).await.map_err(lost)?;
+        node.drain(self.read_timeout()).await.map_err(|error| unanswered(node, error))?;
         // As long as this is alive nobody else takes it for granted that the node holds what it is to hold on a later epoch:
         // what it need not hold on this one is deleted.
         let _acting_on = self.topology();

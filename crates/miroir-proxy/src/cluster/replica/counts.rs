@@ -8,7 +8,7 @@ use miroir_core::inert::{SHARD_FIELD, decode_shard, shard_filter};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Failed, OnNode, Replica, unreadable};
+use super::{Failed, OnNode, Replica};
 use crate::node::Call;
 
 #[derive(Deserialize)]
@@ -36,9 +36,7 @@ impl Replica {
             body.to_string().into_bytes(),
             self.on.short,
         );
-        let reply = self.on.ask(call).await?;
-        let total: Total = serde_json::from_slice(&reply.body).map_err(unreadable)?;
-        Ok(total.total)
+        Ok(self.on.node.read(call).await.map(|told: Total| told.total)?)
     }
 }
 
@@ -55,8 +53,7 @@ impl OnNode {
     pub async fn count_strangers(&self) -> Result<u64, Failed> {
         let body = json!({ "filter": strangers(), "limit": 0 }).to_string().into_bytes();
         let call = Call::json("replica_count", Method::POST, self.path("/documents/fetch"), body, self.short);
-        let total: Total = serde_json::from_slice(&self.ask(call).await?.body).map_err(unreadable)?;
-        Ok(total.total)
+        Ok(self.node.read(call).await.map(|told: Total| told.total)?)
     }
 
     /// Delete the documents that are of no shard. Returns the node's task.
@@ -77,8 +74,7 @@ impl OnNode {
         let body = json!({ "limit": 0, "facets": [SHARD_FIELD] });
         let call =
             Call::json("replica_count", Method::POST, self.path("/search"), body.to_string().into_bytes(), self.short);
-        let reply = self.ask(call).await?;
-        let told: Distribution = serde_json::from_slice(&reply.body).map_err(unreadable)?;
+        let told: Distribution = self.node.read(call).await?;
         let of_shards = told.facet_distribution.into_iter().filter(|(facet, _)| facet == SHARD_FIELD);
         Ok(of_shards.flat_map(|(_, values)| values).filter_map(|(text, n)| Some((decode_shard(&text)?, n))).collect())
     }

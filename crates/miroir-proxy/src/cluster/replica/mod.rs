@@ -8,11 +8,9 @@
 
 mod counts;
 mod read;
-mod tasks;
 mod write;
 
 pub use read::Document;
-pub use tasks::{done as await_tasks, drain, newest_task, unfinished};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +19,7 @@ use miroir_core::id::{NodeId, ShardId};
 use thiserror::Error;
 
 use super::{Cluster, Index};
-use crate::node::{Call, Node, NodeError, Reply};
+use crate::node::{Node, NodeError, NotDone, Untold};
 
 /// Bytes of a page of documents; a few documents may be as large as any answer.
 const MAX_PAGE: usize = 32 << 20;
@@ -40,6 +38,27 @@ pub enum Failed {
     /// It understood, and refused or failed.
     #[error("{0}")]
     Refused(String),
+}
+
+impl From<Untold> for Failed {
+    fn from(untold: Untold) -> Self {
+        match untold {
+            Untold::Unanswered(NodeError::TooLarge(bytes)) => Self::TooLarge(bytes),
+            Untold::Unanswered(_) | Untold::Otherwise { .. } | Untold::Unreadable { .. } => {
+                Self::Unanswered(untold.to_string())
+            }
+        }
+    }
+}
+
+impl From<NotDone> for Failed {
+    fn from(not_done: NotDone) -> Self {
+        match not_done {
+            NotDone::Untold(untold) => untold.into(),
+            NotDone::Forgotten(_) => Self::Unanswered(not_done.to_string()),
+            NotDone::Failed { .. } => Self::Refused(not_done.to_string()),
+        }
+    }
 }
 
 /// A node on which an index is looked at or changed.
@@ -86,7 +105,7 @@ impl Replica {
     /// # Errors
     /// [`Failed::Refused`] when one did not succeed.
     pub async fn done(&self, tasks: &[u64]) -> Result<(), Failed> {
-        tasks::done(&self.on.node, tasks, self.on.short).await
+        self.on.done(tasks).await
     }
 
     /// Wait until the node has done everything that it has accepted by now for the index.
@@ -94,7 +113,7 @@ impl Replica {
     /// # Errors
     /// [`Failed::Unanswered`].
     pub async fn drain(&self) -> Result<(), Failed> {
-        tasks::drain_index(&self.on.node, &self.on.index.physical, self.on.short).await
+        Ok(self.on.node.drain_index(&self.on.index.physical, self.on.short).await?)
     }
 }
 
@@ -104,30 +123,12 @@ impl OnNode {
     /// # Errors
     /// [`Failed::Refused`] when one did not succeed.
     pub async fn done(&self, tasks: &[u64]) -> Result<(), Failed> {
-        tasks::done(&self.node, tasks, self.short).await
+        Ok(self.node.await_tasks(tasks, self.short).await?)
     }
 
     fn path(&self, rest: &str) -> String {
         format!("/indexes/{}{rest}", self.index.physical)
     }
-
-    /// A whole answer of status 200.
-    async fn ask(&self, call: Call) -> Result<Reply, Failed> {
-        let path = call.path.clone();
-        match self.node.call(call).await {
-            Ok(reply) if reply.status == 200 => Ok(reply),
-            Ok(reply) => Err(Failed::Unanswered(said(&reply, &path))),
-            Err(NodeError::TooLarge(bytes)) => Err(Failed::TooLarge(bytes)),
-            Err(error) => Err(Failed::Unanswered(error.to_string())),
-        }
-    }
-}
-
-fn said(reply: &Reply, path: &str) -> String {
-    /// Of a body that is no answer.
-    const SHOWN: usize = 300;
-    let body = String::from_utf8_lossy(reply.body.get(..SHOWN).unwrap_or(&reply.body)).into_owned();
-    format!("{} to {path}: {body}", reply.status)
 }
 
 fn unreadable(error: impl std::fmt::Display) -> Failed {

@@ -61,7 +61,7 @@ impl Replica {
         let body = body.to_string().into_bytes();
         let call = Call::json(operation, Method::POST, self.on.path("/documents/fetch"), body, self.on.long);
         let call = if limit > FEW { call.within(MAX_PAGE) } else { call };
-        let reply = self.on.ask(call).await?.body;
+        let reply = self.on.node.ask(call).await?.body;
         // A page may be large, and hashing it take a while: requests of clients are not to wait for that.
         let read = tokio::task::spawn_blocking(move || read(&reply, &primary_key, depth)).await;
         read.map_err(unreadable)?

@@ -4,17 +4,10 @@ use bytes::Bytes;
 use http::Method;
 use miroir_core::id::ShardId;
 use miroir_core::inert::shard_filter;
-use serde::Deserialize;
 use serde_json::json;
 
-use super::{Failed, OnNode, Replica, said, unreadable};
-use crate::node::{Call, Chunks};
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Enqueued {
-    task_uid: u64,
-}
+use super::{Failed, OnNode, Replica, unreadable};
+use crate::node::{Call, Chunks, Untold};
 
 impl Replica {
     /// Put these documents as they are: each replaces the one of its id. Returns the node's task.
@@ -62,21 +55,13 @@ impl OnNode {
 
     /// The task by which the node does it.
     pub(in crate::cluster) async fn tell(&self, call: Call) -> Result<u64, Failed> {
-        let path = call.path.clone();
         let before = self.node.newest_task();
-        match self.node.call(call).await {
-            Ok(reply) if reply.status == 202 => {
-                let enqueued: Enqueued = serde_json::from_slice(&reply.body).map_err(unreadable)?;
-                match self.node.accepted(enqueued.task_uid, before) {
-                    true => Ok(enqueued.task_uid),
-                    false => Err(Failed::Unanswered("it has forgotten tasks".into())),
-                }
-            }
-            Ok(reply) if (400..500).contains(&reply.status) && !matches!(reply.status, 401 | 403 | 408 | 429) => {
-                Err(Failed::Refused(said(&reply, &path)))
-            }
-            Ok(reply) => Err(Failed::Unanswered(said(&reply, &path))),
-            Err(error) => Err(Failed::Unanswered(error.to_string())),
+        match self.node.enqueue(call).await {
+            Ok(task) if self.node.accepted(task, before) => Ok(task),
+            Ok(_) => Err(Failed::Unanswered("it has forgotten tasks".into())),
+            Err(Untold::Unanswered(error)) => Err(Failed::Unanswered(error.to_string())),
+            Err(untold) if untold.is_refusal() => Err(Failed::Refused(untold.to_string())),
+            Err(untold) => Err(untold.into()),
         }
     }
 }

@@ -12,7 +12,7 @@ use miroir_core::transition::Replica;
 use miroir_work::led::Next;
 use time::OffsetDateTime;
 
-use super::super::replica::{Failed, drain};
+use super::super::replica::Failed;
 use super::super::{Cluster, Error, Index};
 use super::LOOK;
 use super::machine::Rebalancing;
@@ -65,7 +65,7 @@ impl Cluster {
     async fn clean_node(&self, id: &NodeId, shards: &ByShards) -> Result<(), Failed> {
         let node = self.node(id).ok_or_else(|| Failed::Unanswered(format!("{id} is not a member")))?;
         // First: what it has accepted may be documents of these shards.
-        drain(&node, self.read_timeout()).await?;
+        node.drain(self.read_timeout()).await?;
         let indexes = self.catalog.all();
         let cleaned =
             indexes.iter().filter_map(|index| Some(self.clean_index(index, id, shards.get(&index.shards)?).boxed()));

@@ -12,11 +12,9 @@ use miroir_store::{Batch, Table, TypedTable};
 use miroir_work::led::{Facts, Next, Step};
 use time::OffsetDateTime;
 
-use super::super::replica::await_tasks;
 use super::super::{Cluster, Error, Index};
 use super::machine::{Action, Rebalancing};
 use super::observe::Seen;
-use super::prepare::enqueued;
 use super::record::{Ended, Last, Record};
 use crate::node::Call;
 
@@ -98,7 +96,8 @@ impl Cluster {
     async fn wipe(&self, member: &Member, record: &Record) -> Result<(), Error> {
         let node = self.outsider(member);
         let timeout = self.write_timeout();
-        let held = self.list_indexes(&node).await.map_err(|_| super::not_done(&member.id, "it does not answer"))?;
+        let not_done = |error: String| super::not_done(&member.id, error);
+        let held = node.indexes(self.read_timeout()).await.map_err(|error| not_done(error.to_string()))?;
         let given = record.given.get(&member.id);
         // Who never was a member may hold others' indexes of the names that ours have got since.
         let was_member = record.transition.phase == Phase::Moving;
@@ -110,9 +109,9 @@ impl Cluster {
         let mut tasks = Vec::new();
         for index in held.iter().filter(|index| ours(&index.uid)) {
             let path = format!("/indexes/{}", index.uid);
-            tasks.push(enqueued(&node, Call::bare("delete_index", Method::DELETE, path, timeout)).await?);
+            let told = node.enqueue(Call::bare("delete_index", Method::DELETE, path, timeout)).await;
+            tasks.push(told.map_err(|error| not_done(error.to_string()))?);
         }
-        let done = await_tasks(&node, &tasks, self.read_timeout()).await;
-        done.map_err(|error| super::not_done(&member.id, error))
+        node.await_tasks(&tasks, self.read_timeout()).await.map_err(|error| not_done(error.to_string()))
     }
 }

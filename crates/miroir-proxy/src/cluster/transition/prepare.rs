@@ -11,23 +11,15 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use miroir_core::id::{Epoch, IndexUid, NodeId};
 use miroir_core::topology::Member;
 use miroir_work::led::Next;
-use serde::Deserialize;
 
-use super::super::replica::{await_tasks, unfinished};
 use super::super::{Cluster, Error, Index};
 use super::machine::Rebalancing;
 use super::not_done;
 use super::record::Record;
-use crate::node::{Call, Node, Reply};
+use crate::node::{Call, Node};
 
 /// Indexes made on a node at one time.
 const AT_ONCE: usize = 4;
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Enqueued {
-    task_uid: u64,
-}
 
 /// What became of an index that a node lacks.
 enum Made {
@@ -67,14 +59,14 @@ impl Cluster {
     async fn give_indexes(&self, member: &Member) -> Result<BTreeSet<IndexUid>, Error> {
         let id = &member.id;
         let node = self.node(id).unwrap_or_else(|| self.outsider(member));
-        let held = self.list_indexes(&node).await.map_err(|_| not_done(id, "it does not list its indexes"))?;
+        let held = node.indexes(self.read_timeout()).await.map_err(|error| not_done(id, error))?;
         let held: BTreeSet<String> = held.into_iter().map(|index| index.uid).collect();
         let lacking = self.catalog.all().into_iter().filter(|index| !held.contains(index.physical.as_str()));
         let made = stream::iter(lacking).map(|index| self.give_index(&node, index)).buffer_unordered(AT_ONCE);
         let made: Vec<Option<(IndexUid, Vec<u64>)>> = made.try_collect().await?;
         let made: Vec<(IndexUid, Vec<u64>)> = made.into_iter().flatten().collect();
         let tasks: Vec<u64> = made.iter().flat_map(|(_, tasks)| tasks.iter().copied()).collect();
-        await_tasks(&node, &tasks, self.read_timeout()).await.map_err(|error| not_done(id, error))?;
+        node.await_tasks(&tasks, self.read_timeout()).await.map_err(|error| not_done(id, error))?;
         Ok(made.into_iter().map(|(physical, _)| physical).collect())
     }
 
@@ -90,13 +82,12 @@ impl Cluster {
     async fn make_index(&self, node: &Arc<Node>, index: &Index) -> Result<Made, Error> {
         let id = &node.member.id;
         let path = format!("/indexes/{}", index.physical);
-        let told = node.call(Call::get("indexes", path, self.read_timeout())).await;
-        match told.map_err(|error| not_done(id, error))? {
-            reply if reply.status == 200 => return Ok(Made::Has),
-            reply if reply.status == 404 => {}
-            reply => return Err(not_done(id, said(&reply))),
+        match node.ask(Call::get("indexes", path, self.read_timeout())).await {
+            Ok(_) => return Ok(Made::Has),
+            Err(untold) if untold.status() == Some(404) => {}
+            Err(untold) => return Err(not_done(id, untold)),
         }
-        let open = unfinished(node, &index.physical, self.read_timeout()).await;
+        let open = node.has_unfinished(&index.physical, self.read_timeout()).await;
         if open.map_err(|error| not_done(id, error))? {
             // A client has just had it made there.
             return Ok(Made::Has);
@@ -106,17 +97,8 @@ impl Cluster {
             return Ok(Made::Gone);
         }
         let (create, settings) = (self.creation_call(index), self.whole_settings_call(index));
-        Ok(Made::Told(vec![enqueued(node, create).await?, enqueued(node, settings).await?]))
+        let made = node.enqueue(create).await.map_err(|error| not_done(id, error))?;
+        let set = node.enqueue(settings).await.map_err(|error| not_done(id, error))?;
+        Ok(Made::Told(vec![made, set]))
     }
-}
-
-pub(super) async fn enqueued(node: &Arc<Node>, call: Call) -> Result<u64, Error> {
-    let id = &node.member.id;
-    let reply = node.call(call).await.map_err(|error| not_done(id, error))?;
-    let enqueued = serde_json::from_slice::<Enqueued>(&reply.body).ok().filter(|_| reply.status == 202);
-    enqueued.map(|enqueued| enqueued.task_uid).ok_or_else(|| not_done(id, said(&reply)))
-}
-
-fn said(reply: &Reply) -> String {
-    format!("{}: {}", reply.status, String::from_utf8_lossy(&reply.body).chars().take(300).collect::<String>())
 }

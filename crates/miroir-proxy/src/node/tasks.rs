@@ -1,0 +1,202 @@
+//! The tasks of a node.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use miroir_core::error::ErrorBody;
+use miroir_core::id::IndexUid;
+use miroir_core::task::TaskStatus;
+use miroir_work::Backoff;
+use serde::Deserialize;
+use thiserror::Error;
+use time::OffsetDateTime;
+
+use super::told::{Results, Untold};
+use super::{Call, Node};
+
+/// Tasks asked for in one request, so that the query stays short.
+pub const TASKS_PER_CALL: usize = 200;
+/// Between two looks at a node's tasks.
+const LOOK: Backoff = Backoff { from: Duration::from_millis(20), to: Duration::from_millis(150) };
+/// Looks in a row without an answer before the node is given up.
+const SILENT: u32 = 3;
+
+/// A task of a node.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ToldTask {
+    /// Its number on the node.
+    pub uid: u64,
+    /// How far it is.
+    pub status: TaskStatus,
+    /// Why it failed.
+    pub error: Option<ErrorBody>,
+    /// What it did.
+    #[serde(default)]
+    pub details: Option<ToldDetails>,
+    /// When the node began with it.
+    #[serde(with = "time::serde::rfc3339::option", default)]
+    pub started_at: Option<OffsetDateTime>,
+    /// When it ended.
+    #[serde(with = "time::serde::rfc3339::option", default)]
+    pub finished_at: Option<OffsetDateTime>,
+}
+
+impl ToldTask {
+    /// One that the node knows no more: nobody knows how it ended, or that it will.
+    pub fn lost(uid: u64) -> Self {
+        Self { uid, status: TaskStatus::Canceled, error: None, details: None, started_at: None, finished_at: None }
+    }
+
+    /// Why it did not succeed, in words.
+    pub fn failure(&self) -> String {
+        self.error.as_ref().map_or_else(|| "canceled".to_owned(), |error| format!("{}: {}", error.code, error.message))
+    }
+}
+
+/// What a node says that a task did, as far as it matters here.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ToldDetails {
+    /// Documents that are gone.
+    pub deleted_documents: Option<u64>,
+}
+
+/// Why nobody can rely on tasks being done.
+#[derive(Debug, Error)]
+pub enum NotDone {
+    /// The node does not say how far they are.
+    #[error(transparent)]
+    Untold(#[from] Untold),
+    /// It came back with another disk.
+    #[error("it does not know all of its tasks {0}")]
+    Forgotten(String),
+    /// One did not succeed.
+    #[error("task {uid}: {error}")]
+    Failed {
+        /// Its number on the node.
+        uid: u64,
+        /// In the node's words.
+        error: String,
+    },
+}
+
+impl Node {
+    /// The tasks that a query selects; at most as many as it has in its `limit`.
+    ///
+    /// # Errors
+    /// [`Untold`].
+    pub async fn tasks(&self, query: &str, timeout: Duration) -> Result<Vec<ToldTask>, Untold> {
+        let call = Call::get("tasks", format!("/tasks?{query}"), timeout);
+        self.read(call).await.map(|told: Results<ToldTask>| told.results)
+    }
+
+    /// Those of these tasks that it knows; not more than fit into a path.
+    ///
+    /// # Errors
+    /// [`Untold`].
+    pub async fn these_tasks(&self, uids: &[u64], timeout: Duration) -> Result<Vec<ToldTask>, Untold> {
+        self.tasks(&format!("limit={}&uids={}", uids.len(), comma_separated(uids)), timeout).await
+    }
+
+    /// The newest task that it says it has; none: it has none.
+    ///
+    /// # Errors
+    /// [`Untold`].
+    pub async fn ask_newest_task(&self, timeout: Duration) -> Result<Option<u64>, Untold> {
+        self.newest_of("", timeout).await
+    }
+
+    async fn newest_of(&self, which: &str, timeout: Duration) -> Result<Option<u64>, Untold> {
+        Ok(self.tasks(&format!("limit=1{which}"), timeout).await?.first().map(|task| task.uid))
+    }
+
+    /// Whether it has tasks of an index that it has not done.
+    ///
+    /// # Errors
+    /// [`Untold`].
+    pub async fn has_unfinished(&self, index: &IndexUid, timeout: Duration) -> Result<bool, Untold> {
+        let query = format!("statuses=enqueued,processing&limit=1&indexUids={index}");
+        Ok(!self.tasks(&query, timeout).await?.is_empty())
+    }
+
+    /// Wait until it has done everything that it has accepted by now.
+    ///
+    /// # Errors
+    /// [`Untold`] when it does not answer several times in a row.
+    pub async fn drain(&self, timeout: Duration) -> Result<(), Untold> {
+        self.drain_of("", timeout).await
+    }
+
+    /// Wait until it has done everything that it has accepted by now for an index.
+    ///
+    /// # Errors
+    /// As [`Node::drain`].
+    pub async fn drain_index(&self, index: &IndexUid, timeout: Duration) -> Result<(), Untold> {
+        self.drain_of(&format!("&indexUids={index}"), timeout).await
+    }
+
+    async fn drain_of(&self, which: &str, timeout: Duration) -> Result<(), Untold> {
+        let Some(newest) = patiently(|| self.newest_of(which, timeout)).await? else { return Ok(()) };
+        let oldest = format!("statuses=enqueued,processing&reverse=true&limit=1{which}");
+        let mut looks = 0_u32;
+        loop {
+            match patiently(|| self.tasks(&oldest, timeout)).await?.first() {
+                Some(oldest) if oldest.uid <= newest => {}
+                Some(_) | None => return Ok(()),
+            }
+            looks = looks.saturating_add(1);
+            tokio::time::sleep(LOOK.after(looks)).await;
+        }
+    }
+
+    /// Wait for tasks, all of which it has accepted.
+    ///
+    /// # Errors
+    /// [`NotDone`]; [`NotDone::Untold`] when it does not answer several times in a row.
+    pub async fn await_tasks(&self, uids: &[u64], timeout: Duration) -> Result<(), NotDone> {
+        let mut open: BTreeSet<u64> = uids.iter().copied().collect();
+        let mut looks = 0_u32;
+        while !open.is_empty() {
+            let asked: Vec<u64> = open.iter().copied().take(TASKS_PER_CALL).collect();
+            let told = patiently(|| self.these_tasks(&asked, timeout)).await?;
+            if told.len() < asked.len() {
+                return Err(NotDone::Forgotten(comma_separated(&asked)));
+            }
+            for task in told {
+                match task.status {
+                    TaskStatus::Enqueued | TaskStatus::Processing => {}
+                    TaskStatus::Succeeded => _ = open.remove(&task.uid),
+                    TaskStatus::Failed | TaskStatus::Canceled => {
+                        return Err(NotDone::Failed { uid: task.uid, error: task.failure() });
+                    }
+                }
+            }
+            if !open.is_empty() {
+                looks = looks.saturating_add(1);
+                tokio::time::sleep(LOOK.after(looks)).await;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A question that is asked again when it is not answered.
+async fn patiently<T, F: Future<Output = Result<T, Untold>>>(ask: impl Fn() -> F) -> Result<T, Untold> {
+    let mut silent = 0;
+    loop {
+        match ask().await {
+            Err(error) if silent + 1 >= SILENT => return Err(error),
+            Err(_) => {
+                silent += 1;
+                tokio::time::sleep(LOOK.after(silent + 3)).await;
+            }
+            answered => return answered,
+        }
+    }
+}
+
+/// Numbers as they are written in a query.
+pub fn comma_separated(uids: &[u64]) -> String {
+    uids.iter().map(u64::to_string).collect::<Vec<_>>().join(",")
+}
