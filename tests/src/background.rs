@@ -23,7 +23,7 @@ pub const CHUNK: Duration = Duration::from_millis(20);
 /// How long a job is kept.
 pub const SLICE: Duration = Duration::from_millis(150);
 /// A claim without a heartbeat ends after this.
-pub const CLAIM_TTL: Duration = Duration::from_millis(1500);
+pub const CLAIM_TTL: Duration = Duration::from_secs(3);
 /// Between two heartbeats.
 pub const HEARTBEAT: Duration = Duration::from_millis(400);
 

@@ -20,7 +20,7 @@ pub fn set(config: &mut Value, path: &str, value: Value) {
     *place = value;
 }
 
-/// A configuration with health checks quick enough for tests. JSON, which is YAML too.
+/// A configuration with health checks and heartbeats quick enough for tests. JSON, which is YAML too.
 pub fn base(port: u16, metrics_port: u16, store: &Value, node_key: &str) -> Value {
     json!({
         "master_key": CLIENT_KEY,
@@ -31,5 +31,6 @@ pub fn base(port: u16, metrics_port: u16, store: &Value, node_key: &str) -> Valu
         "admin": { "api_key": ADMIN_KEY },
         "task_store": store,
         "health": { "interval_ms": 250, "timeout_ms": 250, "unhealthy_threshold": 2, "recovery_threshold": 2 },
+        "peer_discovery": { "heartbeat_interval_s": 1 },
     })
 }

@@ -16,7 +16,7 @@ const BATCH: usize = 20;
 /// Batches of one writer, so that an index does not grow for ever.
 const MOST: usize = 2000;
 /// Between two writes of a writer: many small writes, but no more than the nodes can do at one time.
-const PACE: Duration = Duration::from_millis(20);
+const PACE: Duration = Duration::from_millis(40);
 /// After so many writes a writer waits for the last of them, so that nodes are never far behind.
 const AHEAD: usize = 4;
 /// The longest that it waits; an instance may have been killed.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::client::Client;
 use crate::cluster::Cluster;
@@ -10,10 +10,14 @@ use crate::cluster::Cluster;
 /// Our field that tells shards apart.
 const SHARD: &str = "_miroir_shard";
 
-/// The documents that one node holds of an index, by shard (as it is written) and id.
-pub type Held = BTreeMap<String, BTreeMap<String, Value>>;
+/// The documents that one node holds of an index, by id, as the node writes them: with vectors, and with our fields.
+pub type Held = BTreeMap<String, Value>;
 
-/// What a node holds of an index, all fields of ours included; nothing where it has no such index.
+fn text(document: &Value, field: &str) -> String {
+    document[field].as_str().map_or_else(|| document[field].to_string(), str::to_owned)
+}
+
+/// What a node holds of an index; nothing where it has no such index.
 ///
 /// # Panics
 /// When it cannot be read.
@@ -22,18 +26,32 @@ pub fn held(node: &Client, index: &str) -> Held {
     if node.get(&format!("/indexes/{index}")).status == 404 {
         return held;
     }
-    for document in node.documents(index) {
-        let text = |field: &str| document[field].as_str().map_or_else(|| document[field].to_string(), str::to_owned);
-        held.entry(text(SHARD)).or_default().insert(text("id"), document);
+    let mut offset = 0;
+    loop {
+        let body = json!({ "offset": offset, "limit": 5000, "retrieveVectors": true });
+        let page = node.post(&format!("/indexes/{index}/documents/fetch"), &body).expect(200);
+        let Some(documents) = page.body["results"].as_array() else { panic!("{}", page.text) };
+        if documents.is_empty() {
+            return held;
+        }
+        offset += documents.len();
+        held.extend(documents.iter().map(|document| (text(document, "id"), document.clone())));
     }
-    held
 }
 
-/// A document without what is ours.
+/// What each of the nodes holds of an index, our fields included.
+///
+/// # Panics
+/// When one cannot be read.
+pub fn all_held(cluster: &Cluster, index: &str) -> Vec<Held> {
+    (0..cluster.nodes().len()).map(|node| held(&cluster.node_client(node), index)).collect()
+}
+
+/// A document as a client sent it: without what is ours, and without the place for vectors where there are none.
 pub fn plain(document: &Value) -> Value {
     let fields = document.as_object().cloned().unwrap_or_default();
-    let ours = |name: &String| name.starts_with("_miroir_");
-    Value::Object(fields.into_iter().filter(|(name, _)| !ours(name)).collect::<Map<_, _>>())
+    let added = |name: &str, value: &Value| name.starts_with("_miroir_") || (name == "_vectors" && *value == json!({}));
+    Value::Object(fields.into_iter().filter(|(name, value)| !added(name, value)).collect::<Map<_, _>>())
 }
 
 /// A node may write the last digit of a fraction otherwise than it was sent.
@@ -46,8 +64,37 @@ fn rounded(document: &Value) -> Value {
     }
 }
 
-/// Every shard that has documents is on `copies` of these nodes, each with the same documents, and the documents
-/// together are these, by id, but for those of which nobody knows. Returns how many documents each node holds.
+/// Every shard that has documents is on `copies` of these nodes, each with the same documents. Returns one copy of each
+/// document, our fields included, and how many documents each node holds.
+///
+/// # Panics
+/// When something differs; the message says what.
+#[track_caller]
+pub fn assert_alike(cluster: &Cluster, nodes: &[usize], index: &str, copies: usize) -> (Held, Vec<usize>) {
+    let all: Vec<Held> = nodes.iter().map(|node| held(&cluster.node_client(*node), index)).collect();
+    let sizes = all.iter().map(BTreeMap::len).collect();
+    let mut shards: BTreeMap<String, BTreeMap<usize, Held>> = BTreeMap::new();
+    for (node, held) in nodes.iter().zip(all) {
+        for (id, document) in held {
+            shards.entry(text(&document, SHARD)).or_default().entry(*node).or_default().insert(id, document);
+        }
+    }
+    let mut found = Held::new();
+    for (shard, mut replicas) in shards {
+        assert_eq!(replicas.len(), copies, "shard {shard} is on the nodes {:?}", replicas.keys());
+        let Some((node, first)) = replicas.pop_first() else { continue };
+        for (other, replica) in replicas {
+            if let Some(id) = first.keys().chain(replica.keys()).find(|id| first.get(*id) != replica.get(*id)) {
+                panic!("node {node}: {:?}\nnode {other}: {:?}", first.get(id), replica.get(id));
+            }
+        }
+        found.extend(first);
+    }
+    (found, sizes)
+}
+
+/// Replicas are alike, and the documents together are these, by id, but for those of which nobody knows. Returns how
+/// many documents each node holds.
 ///
 /// # Panics
 /// When something differs; the message says what.
@@ -59,28 +106,13 @@ pub fn assert_equal(
     copies: usize,
     (expected, unsure): &(BTreeMap<String, Value>, BTreeSet<String>),
 ) -> Vec<usize> {
-    let all: Vec<Held> = nodes.iter().map(|node| held(&cluster.node_client(*node), index)).collect();
-    let shards: BTreeSet<&String> = all.iter().flat_map(BTreeMap::keys).collect();
-    let mut found: BTreeMap<String, Value> = BTreeMap::new();
-    for shard in shards {
-        let replicas: Vec<(usize, &BTreeMap<String, Value>)> =
-            nodes.iter().zip(&all).filter_map(|(node, held)| Some((*node, held.get(shard)?))).collect();
-        let holders: Vec<usize> = replicas.iter().map(|(node, _)| *node).collect();
-        assert_eq!(holders.len(), copies, "shard {shard} is on the nodes {holders:?}");
-        let first = replicas[0].1;
-        for (node, other) in &replicas[1..] {
-            let differing = first.keys().chain(other.keys()).find(|id| first.get(*id) != other.get(*id));
-            if let Some(id) = differing {
-                panic!("node {}: {:?}\nnode {node}: {:?}", replicas[0].0, first.get(id), other.get(id));
-            }
-        }
-        found.extend(first.iter().map(|(id, document)| (id.clone(), plain(document))));
-    }
+    let (found, sizes) = assert_alike(cluster, nodes, index, copies);
     for (id, document) in expected {
-        assert_eq!(found.get(id).map(rounded), Some(rounded(document)), "document {id} of {index}");
+        let found = found.get(id).map(|found| rounded(&plain(found)));
+        assert_eq!(found, Some(rounded(document)), "document {id} of {index}");
     }
     if let Some(more) = found.keys().find(|id| !expected.contains_key(*id) && !unsure.contains(*id)) {
         panic!("{more} should not be there: {:?}", found.get(more));
     }
-    all.iter().map(|held| held.values().map(BTreeMap::len).sum()).collect()
+    sizes
 }

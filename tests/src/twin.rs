@@ -19,10 +19,15 @@ pub struct Twin {
 }
 
 impl Twin {
-    /// The pair that the tests of one suite share; each test uses indexes of its own.
-    pub fn shared() -> &'static Twin {
+    /// A pair of its own.
+    pub fn start() -> Self {
+        Self { cluster: Cluster::builder().start(), reference: Node::single() }
+    }
+
+    /// The pair that tests share which leave everything as it is but for indexes, tasks and keys of their own.
+    pub fn shared() -> &'static Self {
         static TWIN: OnceLock<Twin> = OnceLock::new();
-        TWIN.get_or_init(|| Twin { cluster: Cluster::builder().start(), reference: Node::single() })
+        TWIN.get_or_init(Self::start)
     }
 
     /// A client of the cluster and one of the reference, in this order.

@@ -3,12 +3,16 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Time between two looks at a condition.
-const PAUSE: Duration = Duration::from_millis(15);
+/// Between the first two looks at a condition. What takes long is looked at less often: tests share their cores with what
+/// they wait for.
+const PAUSE: Duration = Duration::from_millis(5);
+/// Between two looks at most.
+const LONG_PAUSE: Duration = Duration::from_millis(60);
 
 /// Calls `probe` until it gives a value; `None` once `bound` has passed.
 pub fn poll<T>(bound: Duration, mut probe: impl FnMut() -> Option<T>) -> Option<T> {
     let end = Instant::now() + bound;
+    let mut pause = PAUSE;
     loop {
         if let Some(value) = probe() {
             return Some(value);
@@ -16,7 +20,8 @@ pub fn poll<T>(bound: Duration, mut probe: impl FnMut() -> Option<T>) -> Option<
         if Instant::now() >= end {
             return None;
         }
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(pause);
+        pause = (pause * 5 / 4).min(LONG_PAUSE);
     }
 }
 

@@ -40,7 +40,7 @@ fn listing_filters_by_index_status_and_type() {
         "indexUids=la,lb&reverse=true",
         "indexUids=la,lb&reverse=true&limit=3",
         "indexUids=*&limit=0",
-        "indexUids=none",
+        "indexUids=never-made",
         "indexUids=la&statuses=SUCCEEDED",
         "indexUids=la&statuses=enqueued,processing",
     ];

@@ -16,14 +16,14 @@ fn real() -> bool {
 }
 
 fn twin() -> &'static Twin {
-    static READY: OnceLock<()> = OnceLock::new();
-    let twin = Twin::shared();
-    READY.get_or_init(|| {
+    static TWIN: OnceLock<Twin> = OnceLock::new();
+    TWIN.get_or_init(|| {
+        let twin = Twin::start();
         for client in twin.clients() {
             client.patch("/experimental-features", &json!({ "dynamicSearchRules": true })).expect(200);
         }
-    });
-    twin
+        twin
+    })
 }
 
 fn pin(index: &str, id: &str, position: u32) -> Value {

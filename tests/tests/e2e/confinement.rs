@@ -12,7 +12,7 @@ const SECRET: &str = "SECRET";
 /// Two indexes of ten documents with vectors each, odd ones secret, in the cluster; their names.
 fn prepare(test: &str) -> (Client, String, String) {
     let admin = Twin::shared().cluster.client();
-    let names = [format!("{test}-a"), format!("{test}-b")];
+    let names = [format!("confined-{test}-a"), format!("confined-{test}-b")];
     for name in &names {
         admin.create(name, "id");
         admin.configure(

@@ -8,7 +8,7 @@ use miroir_tests::differential::{
     Generator, Recorded, Request, Seen, Server, difference, is_comparable, load, load_little, normalised,
 };
 use miroir_tests::node::NODE_KEY;
-use miroir_tests::{Answer, Client, Cluster, Node, Twin, binaries};
+use miroir_tests::{Answer, Client, Twin, binaries};
 
 const READS: usize = 2000;
 const WRITES: usize = 300;
@@ -31,10 +31,6 @@ fn seed() -> u64 {
 }
 
 /// Task numbers are compared as well: nobody else may write to these.
-fn twin() -> Twin {
-    Twin { cluster: Cluster::builder().start(), reference: Node::single() }
-}
-
 fn servers(twin: &Twin) -> [Server; 2] {
     let [ours, theirs] = twin.clients();
     [Server { client: ours, master_key: CLIENT_KEY }, Server { client: theirs, master_key: NODE_KEY }]
@@ -63,7 +59,7 @@ fn differs(request: &Request, [ours, theirs]: &[Server; 2]) -> Option<String> {
 
 #[test]
 fn no_generated_read_tells_a_cluster_from_one_server() {
-    let twin = twin();
+    let twin = Twin::start();
     load(&twin, seed());
     let clients = servers(&twin);
     let mut generator = Generator::new(seed());
@@ -92,7 +88,7 @@ fn outcome(client: &Client, answer: &Answer) -> Answer {
 
 #[test]
 fn no_generated_write_tells_a_cluster_from_one_server() {
-    let twin = twin();
+    let twin = Twin::start();
     twin.create("scratch");
     let [ours, theirs] = servers(&twin);
     let mut generator = Generator::new(seed());
@@ -127,7 +123,7 @@ fn no_generated_write_tells_a_cluster_from_one_server() {
 /// Development nodes have no keys: without a server to ask, its recorded answers to the same requests stand for it.
 #[test]
 fn no_key_and_no_listing_tells_a_cluster_from_one_server() {
-    let twin = twin();
+    let twin = Twin::start();
     load_little(&twin, RECORDED_SEED);
     let [ours, theirs] = servers(&twin);
     let is_live = binaries::meilisearch().is_some();

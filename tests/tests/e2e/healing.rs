@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use miroir_tests::faults::Fault;
+use miroir_tests::replicas::{assert_alike, plain};
 use miroir_tests::{AtLast, Client, Cluster, eventually};
 
 const BOUND: Duration = Duration::from_secs(120);
@@ -46,46 +47,12 @@ fn prepare(client: &Client, documents: usize) {
     }
 }
 
-/// What a node holds, by id, with vectors and without fields of ours; the shard of each beside it.
-fn held(node: &Client, index: &str) -> BTreeMap<String, (String, Value)> {
-    let mut found = BTreeMap::new();
-    loop {
-        let body = json!({ "offset": found.len(), "limit": 5000, "retrieveVectors": true });
-        let page = node.post(&format!("/indexes/{index}/documents/fetch"), &body).expect(200);
-        let results = page.body["results"].as_array().cloned().unwrap_or_default();
-        if results.is_empty() {
-            return found;
-        }
-        for mut document in results {
-            let id = document["id"].as_str().unwrap_or("?").to_owned();
-            let fields = document.as_object_mut().expect("an object");
-            let shard = fields.get("_miroir_shard").map(Value::to_string).unwrap_or_default();
-            fields.retain(|name, _| !name.starts_with("_miroir_"));
-            found.insert(id, (shard, document));
-        }
-    }
-}
-
 /// All replicas of each shard hold the same documents, and each is on as many nodes as it should be.
 #[track_caller]
 fn assert_equal_replicas(cluster: &Cluster, replicas: usize) -> BTreeMap<String, Value> {
-    let nodes: Vec<_> = (0..cluster.nodes().len()).map(|node| held(&cluster.node_client(node), INDEX)).collect();
-    let mut all: BTreeMap<String, (Value, usize)> = BTreeMap::new();
-    for (node, documents) in nodes.into_iter().enumerate() {
-        for (id, (_, document)) in documents {
-            let (known, times) = all.entry(id.clone()).or_insert_with(|| (document.clone(), 0));
-            assert_eq!(*known, document, "{id} differs on node {node}");
-            *times += 1;
-        }
-    }
-    let wrong: Vec<_> = all.iter().filter(|(_, (_, times))| *times != replicas).map(|(id, (_, n))| (id, n)).collect();
-    assert!(
-        wrong.is_empty(),
-        "{} documents are on another number of nodes: {:?}",
-        wrong.len(),
-        &wrong[..wrong.len().min(5)]
-    );
-    all.into_iter().map(|(id, (document, _))| (id, document)).collect()
+    let nodes: Vec<usize> = (0..cluster.nodes().len()).collect();
+    let (documents, _) = assert_alike(cluster, &nodes, INDEX, replicas);
+    documents.into_iter().map(|(id, document)| (id, plain(&document))).collect()
 }
 
 fn stale(admin: &Client) -> usize {

@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use miroir_tests::replicas::{Held, all_held, held};
 use miroir_tests::{AtLast, Client, Cluster, config, ctl, wait};
 
 const BOUND: Duration = Duration::from_secs(60);
+const INDEX: &str = "films";
 const DOCUMENTS: usize = 400;
-
-/// Documents of a node, with all fields that nodes have, by id.
-type Held = BTreeMap<String, Value>;
 
 fn film(id: usize) -> Value {
     json!({ "id": id, "title": format!("film {id}"), "n": id, "_vectors": { "own": [0.5, id as f64] } })
@@ -37,29 +36,11 @@ fn start(builder: miroir_tests::ClusterBuilder) -> Cluster {
     cluster
 }
 
-fn held(node: &Client) -> Held {
-    let body = json!({ "limit": 100_000, "retrieveVectors": true });
-    let answer = node.post("/indexes/films/documents/fetch", &body).expect(200);
-    let documents = answer.body["results"].as_array().cloned().unwrap_or_default();
-    documents.into_iter().map(|document| (document["id"].to_string(), document)).collect()
-}
-
-fn all_held(cluster: &Cluster) -> Vec<Held> {
-    (0..cluster.nodes().len()).map(|node| held(&cluster.node_client(node))).collect()
-}
-
 /// Every document is on so many nodes, everywhere the same.
 #[track_caller]
 fn assert_alike(cluster: &Cluster, replicas: usize) -> Held {
-    let mut copies: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-    for (id, document) in all_held(cluster).into_iter().flatten() {
-        copies.entry(id).or_default().push(document);
-    }
-    for (id, copies) in &copies {
-        assert_eq!(copies.len(), replicas, "document {id}");
-        assert!(copies.iter().all(|copy| *copy == copies[0]), "document {id}: {copies:?}");
-    }
-    copies.into_iter().map(|(id, mut copies)| (id, copies.remove(0))).collect()
+    let nodes: Vec<usize> = (0..cluster.nodes().len()).collect();
+    miroir_tests::replicas::assert_alike(cluster, &nodes, INDEX, replicas).0
 }
 
 /// Has a pass made, and says what it found.
@@ -115,7 +96,7 @@ fn one_pass_repairs_what_was_changed_behind_our_back_and_nothing_else() {
     let cluster = start(Cluster::builder().rf(3));
     load(&cluster.client());
     let node = cluster.node_client(1);
-    let before = held(&node);
+    let before = held(&node, INDEX);
     // Changed: without a newer stamp, so that only a look at contents finds it.
     node.done(&node.put(
         "/indexes/films/documents",
@@ -160,7 +141,7 @@ fn one_pass_repairs_what_was_changed_behind_our_back_and_nothing_else() {
 fn what_has_expired_goes_everywhere_and_what_belongs_elsewhere_goes() {
     let cluster = start(Cluster::builder());
     load(&cluster.client());
-    let nodes = all_held(&cluster);
+    let nodes = all_held(&cluster, INDEX);
     // It is on two of three nodes: written late to one of them, it has an end that is long over.
     let (holder, document) = nodes.iter().enumerate().find_map(|(n, held)| Some((n, held.get("7")?))).expect("held");
     let mut late = document.clone();
@@ -186,7 +167,7 @@ fn without_auto_repair_differences_are_only_told() {
     let node = cluster.node_client(0);
     node.done(&node.post("/indexes/films/documents/delete-batch", &json!([1, 2])));
     put(&node, &json!([{ "id": "stranger", "_vectors": { "own": null } }]));
-    let before = all_held(&cluster);
+    let before = all_held(&cluster, INDEX);
     let before_pass = mismatches(&cluster);
     let found = pass(&cluster, &json!({ "deep": true }));
     assert_eq!(
@@ -194,7 +175,7 @@ fn without_auto_repair_differences_are_only_told() {
         (&json!(2), &json!(0), &json!(1)),
         "{found}"
     );
-    assert_eq!(all_held(&cluster), before);
+    assert_eq!(all_held(&cluster, INDEX), before);
     assert_eq!(mismatches(&cluster) - before_pass, 2);
 }
 
@@ -260,10 +241,10 @@ fn passes_follow_the_schedule_and_a_wrong_request_is_refused() {
     let cluster = start(Cluster::builder().set("anti_entropy.schedule", json!("every 1s")));
     load(&cluster.client());
     let node = cluster.node_client(0);
-    let some: Vec<Value> = held(&node).values().take(3).map(|document| document["id"].clone()).collect();
+    let some: Vec<Value> = held(&node, INDEX).values().take(3).map(|document| document["id"].clone()).collect();
     node.done(&node.post("/indexes/films/documents/delete-batch", &json!(some)));
     wait::eventually("a pass by the schedule has repaired it", BOUND, || {
-        (held(&node).values().filter(|document| some.contains(&document["id"])).count() == 3).then_some(())
+        (held(&node, INDEX).values().filter(|document| some.contains(&document["id"])).count() == 3).then_some(())
     });
     let admin = cluster.admin();
     for (wrong, named) in [(json!({ "deep": 1 }), "`.deep`"), (json!({ "depth": 1 }), "`depth`"), (json!([]), "object")]

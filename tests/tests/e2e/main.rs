@@ -1,0 +1,34 @@
+//! End to end: nodes and instances are started, and spoken to as clients and operators do.
+//!
+//! One program for all of them, so that they are linked once, and fast tests run while slow ones wait.
+
+mod anti_entropy;
+mod background;
+mod bad_input;
+mod broadcast;
+mod confinement;
+mod differential;
+mod documents;
+mod dynamic_search_rules;
+mod failures;
+mod healing;
+mod index_admin;
+mod indexes;
+mod instances;
+mod invisible;
+mod keys;
+mod membership;
+mod membership_failures;
+mod membership_refused;
+mod operations;
+mod other_routes;
+mod parity;
+mod reads;
+mod restart;
+mod settings;
+mod settings_operators;
+mod sizes_and_deletions;
+mod tasks;
+mod tasks_admin;
+mod versions;
+mod webhooks;
