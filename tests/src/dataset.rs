@@ -54,6 +54,11 @@ fn syllable(rng: &mut Rng) -> String {
     [*rng.pick(&ONSETS), *rng.pick(&NUCLEI), *rng.pick(&CODAS)].concat()
 }
 
+/// How many documents a test about copying begins with: as few as said, or what `MIROIR_TEST_DOCUMENTS` says.
+pub fn size(few: usize) -> usize {
+    std::env::var("MIROIR_TEST_DOCUMENTS").ok().and_then(|text| text.parse().ok()).unwrap_or(few)
+}
+
 /// `count` documents; the same for the same seed.
 pub fn documents(count: usize, seed: u64) -> Vec<Value> {
     let mut rng = Rng::new(seed);

@@ -25,6 +25,7 @@ pub mod mirror;
 pub mod multi_search;
 pub mod ownership;
 pub mod placement;
+pub mod promotion;
 pub mod quorum;
 pub mod rank;
 pub mod recovery;

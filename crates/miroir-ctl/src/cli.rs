@@ -54,7 +54,11 @@ pub enum Command {
     /// The nodes, their states and what they hold.
     Topology,
     /// Replicas that missed something, and how far their healing is.
-    Stale,
+    Stale {
+        /// What to do about them; left out: list them.
+        #[command(subcommand)]
+        command: Option<StaleCommand>,
+    },
     /// The instances of Miroir that are alive, and the epoch of the topology that each acts on.
     Peers,
     /// Which instance leads what, and until when.
@@ -103,6 +107,30 @@ pub struct Wait {
     /// Show how far the change has come until it has ended. Exits with 1 when it was canceled.
     #[arg(long)]
     pub wait: bool,
+}
+
+/// Commands about stale replicas.
+#[derive(Debug, Subcommand)]
+pub enum StaleCommand {
+    /// The last resort where every fresh replica is gone for good: take the stale ones of a node for fresh.
+    ///
+    /// Whatever they lack is lost: writes that were acknowledged, and that only nodes hold which cannot be reached. When
+    /// one of those comes back it is made equal to what was promoted. Refused for each shard with a fresh replica on a node
+    /// that answers; it is healed from there.
+    Promote {
+        /// The node.
+        #[arg(value_parser = node::parse_id)]
+        node: String,
+        /// Only this index.
+        #[arg(long, value_parser = settings::parse_uid)]
+        index: Option<String>,
+        /// Only this shard of the index; repeat for more.
+        #[arg(long = "shard", value_name = "NUMBER", requires = "index")]
+        shards: Vec<u32>,
+        /// Has to be given: what the replicas lack is lost.
+        #[arg(long, required = true)]
+        accept_data_loss: bool,
+    },
 }
 
 /// Commands about nodes.

@@ -247,7 +247,8 @@ fn passes_follow_the_schedule_and_a_wrong_request_is_refused() {
         (held(&node, INDEX).values().filter(|document| some.contains(&document["id"])).count() == 3).then_some(())
     });
     let admin = cluster.admin();
-    for (wrong, named) in [(json!({ "deep": 1 }), "`.deep`"), (json!({ "depth": 1 }), "`depth`"), (json!([]), "object")]
+    for (wrong, named) in
+        [(json!({ "deep": 1 }), "`.deep`"), (json!({ "depth": 1 }), "`.depth`"), (json!([]), "object")]
     {
         let refused = admin.post("/_miroir/anti-entropy/run", &wrong);
         assert_eq!(refused.status, 400, "{}", refused.text);

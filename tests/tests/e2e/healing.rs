@@ -10,14 +10,14 @@ use serde_json::{Value, json};
 
 use miroir_tests::faults::Fault;
 use miroir_tests::replicas::{assert_alike, plain};
-use miroir_tests::{AtLast, Client, Cluster, eventually};
+use miroir_tests::{AtLast, Client, Cluster, config, ctl, dataset, eventually};
 
 const BOUND: Duration = Duration::from_secs(120);
 const INDEX: &str = "things";
 
-/// Documents of a cluster; many more where `MIROIR_HEALING_DOCUMENTS` says so.
+/// Documents of a cluster.
 fn size() -> usize {
-    std::env::var("MIROIR_HEALING_DOCUMENTS").ok().and_then(|text| text.parse().ok()).unwrap_or(5000)
+    dataset::size(5000)
 }
 
 /// Requests that are given up have arrived, or never will, soon after.
@@ -415,4 +415,69 @@ fn a_shard_is_healed_from_another_group() {
     let all = assert_equal_replicas(&cluster, 2);
     assert_eq!((all.len(), all["d1"]["version"].as_u64()), (documents - 1, Some(5)));
     cluster.node_client(0).get("/indexes/hollow").expect(200);
+}
+
+#[test]
+fn where_no_fresh_replica_is_left_an_operator_can_have_a_stale_one_promoted() {
+    const DOCUMENTS: usize = 500;
+    let mut cluster = builder().nodes(2).faults().start();
+    let client = cluster.client();
+    let admin = cluster.admin();
+    prepare(&client, DOCUMENTS);
+    cluster.kill_node(1);
+    wait_for_state(&cluster, 1, &["failed"]);
+    // Acknowledged by one node alone.
+    client.load(INDEX, &json!([document(1, 9)]));
+    let missed = stale(&admin);
+    assert!(missed > 0);
+    let wanted = json!({ "node": "node-1", "acceptDataLoss": true });
+    let promote = |wanted: &Value| admin.post("/_miroir/stale/promote", wanted);
+    let away = promote(&wanted);
+    assert_eq!(away.verdict(), (409, "miroir_conflict".to_owned()), "{}", away.text);
+    assert!(away.text.contains("does not answer"), "{}", away.text);
+
+    // It is back, and cannot be healed: as long as the other one answers, nothing has to be lost.
+    cluster.faults(1).spoil("POST", "/documents?", usize::MAX, Fault::Answer(503, json!({})));
+    cluster.restart_node(1);
+    wait_for_state(&cluster, 1, &["recovering"]);
+    let refused = promote(&wanted);
+    assert_eq!(refused.verdict(), (409, "miroir_conflict".to_owned()), "{}", refused.text);
+    assert!(refused.text.contains("`node-0` has a fresh replica"), "{}", refused.text);
+    cluster.kill_node(0);
+    wait_for_state(&cluster, 0, &["failed"]);
+    cluster.faults(1).mend();
+
+    assert_eq!(client.add(INDEX, &json!([document(1, 10)])).verdict(), (503, "miroir_no_quorum".to_owned()));
+    for (wrong, status, named) in [
+        (json!({ "node": "node-1" }), 400, "acceptDataLoss"),
+        (json!({ "node": "node-7", "acceptDataLoss": true }), 404, "node-7"),
+        (json!({ "node": "node-1", "index": "nothing", "acceptDataLoss": true }), 404, "nothing"),
+        (json!({ "node": "node-1", "index": INDEX, "shards": [99], "acceptDataLoss": true }), 409, "99"),
+    ] {
+        let answer = promote(&wrong);
+        assert_eq!(answer.status, status, "{}", answer.text);
+        assert!(answer.text.contains(named), "{}", answer.text);
+    }
+    assert_eq!(stale(&admin), missed);
+
+    let ctl = |arguments: &[&str]| ctl::run(&cluster.address(), config::ADMIN_KEY, arguments);
+    assert_eq!(ctl(&["stale", "promote", "node-1"]).code, Some(2));
+    let promoted = ctl(&["stale", "promote", "node-1", "--accept-data-loss"]);
+    assert_eq!(promoted.code, Some(0), "{promoted:?}");
+    assert!(promoted.out.contains("promoted") && promoted.out.contains("node-0"), "{promoted:?}");
+    let search = client.search(INDEX, &json!({ "q": "", "hitsPerPage": 1 })).expect(200);
+    assert_eq!((&search.body["totalHits"], search.header("x-miroir-degraded")), (&json!(DOCUMENTS), None));
+    let path = format!("/indexes/{INDEX}/documents/d1");
+    // A write that was refused may have been taken by the stale replica.
+    let version = client.get(&path).body["version"].clone();
+    assert!(version == 1 || version == 10, "what one node alone had is lost, and this is {version}");
+    client.load(INDEX, &json!([document(2, 11)]));
+    assert_eq!(promote(&wanted).status, 409, "there is nothing left to promote");
+
+    // Who held more is made equal.
+    cluster.restart_node(0);
+    healed(&cluster, 0);
+    let all = assert_equal_replicas(&cluster, 2);
+    let versions = ["d1", "d2"].map(|id| all[id]["version"].as_u64());
+    assert_eq!((all.len(), versions), (DOCUMENTS, [version.as_u64(), Some(11)]));
 }

@@ -12,9 +12,9 @@ use miroir_tests::config::ADMIN_KEY;
 use miroir_tests::replicas::assert_equal;
 use miroir_tests::{AtLast, Client, Cluster, Ledger, binaries, dataset, eventually, moves};
 
-/// Documents that are there before anything moves; `MIROIR_TEST_DOCUMENTS` says otherwise.
+/// Documents that are there before anything moves.
 fn size() -> usize {
-    std::env::var("MIROIR_TEST_DOCUMENTS").ok().and_then(|text| text.parse().ok()).unwrap_or(5000)
+    dataset::size(5000)
 }
 
 fn load(client: &Client, index: &str, documents: &[Value]) {

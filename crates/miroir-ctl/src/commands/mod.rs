@@ -30,7 +30,7 @@ pub fn run(cli: &Cli) -> Result<Report, Failure> {
         Command::Topology => topology::run(&client()?, output),
         Command::Peers => peers::run(&client()?, output),
         Command::Leases => leases::run(&client()?, output),
-        Command::Stale => stale::run(&client()?, output),
+        Command::Stale { command } => stale::run(&client()?, command.as_ref(), output),
         Command::Verify { index, deep } => verify::run(&client()?, index.as_deref(), *deep, output),
         Command::Jobs => jobs::run(&client()?, output),
         Command::Node(command) => node::run(&client()?, command, output),

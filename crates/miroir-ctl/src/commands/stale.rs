@@ -1,12 +1,12 @@
-//! `miroir-ctl stale`: replicas that are not trusted, and how far their healing is.
+//! `miroir-ctl stale`: replicas that are not trusted, how far their healing is, and the last resort.
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::cli::Output;
+use crate::cli::{Output, StaleCommand};
 use crate::client::Client;
 use crate::failure::Failure;
-use crate::output::{Report, json, or_dash, table};
+use crate::output::{Report, json as to_text, or_dash, table};
 
 /// `GET /_miroir/stale`.
 #[derive(Debug, Deserialize)]
@@ -42,12 +42,69 @@ struct Mirror {
     error: Option<String>,
 }
 
-/// The command.
-pub fn run(client: &Client, output: Output) -> Result<Report, Failure> {
+/// `POST /_miroir/stale/promote`.
+#[derive(Debug, Deserialize)]
+struct Promotion {
+    promoted: Vec<Promoted>,
+    refused: Vec<NotPromoted>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Promoted {
+    index: String,
+    shard: u32,
+    stale: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct NotPromoted {
+    index: String,
+    shard: u32,
+    why: String,
+}
+
+/// The commands.
+pub fn run(client: &Client, command: Option<&StaleCommand>, output: Output) -> Result<Report, Failure> {
+    match command {
+        None => list(client, output),
+        Some(StaleCommand::Promote { node, index, shards, accept_data_loss }) => {
+            let mut wanted = json!({ "node": node, "acceptDataLoss": accept_data_loss });
+            if let Some(index) = index {
+                wanted["index"] = index.as_str().into();
+            }
+            if !shards.is_empty() {
+                wanted["shards"] = shards.as_slice().into();
+            }
+            promote(client, &wanted, output)
+        }
+    }
+}
+
+/// Bad when some could not be promoted.
+fn promote(client: &Client, wanted: &Value, output: Output) -> Result<Report, Failure> {
+    let value = client.post_json("/stale/promote", wanted)?;
+    let promotion = Promotion::deserialize(&value).map_err(|error| client.misshapen("what was promoted", &error))?;
+    let text = match output {
+        Output::Json => to_text(&value),
+        Output::Table => {
+            let promoted = promotion.promoted.iter().map(|it| {
+                let stale = if it.stale.is_empty() { "-".to_owned() } else { it.stale.join(", ") };
+                vec![it.index.clone(), it.shard.to_string(), "promoted".into(), stale]
+            });
+            let refused = promotion.refused.iter().map(|it| {
+                vec![it.index.clone(), it.shard.to_string(), format!("not promoted: {}", it.why), "-".into()]
+            });
+            table(&["index", "shard", "replica", "stale now"], &promoted.chain(refused).collect::<Vec<_>>())
+        }
+    };
+    Ok(Report { text, good: promotion.refused.is_empty() })
+}
+
+fn list(client: &Client, output: Output) -> Result<Report, Failure> {
     let value: Value = client.get("/stale")?;
     let answer = Answer::deserialize(&value).map_err(|error| client.misshapen("the stale replicas", &error))?;
     Ok(Report::good(match output {
-        Output::Json => json(&value),
+        Output::Json => to_text(&value),
         Output::Table => print(&answer),
     }))
 }

@@ -26,6 +26,8 @@ pub enum Reason {
     Joining,
     /// It was found to differ from the others.
     Differs,
+    /// An operator had another one promoted, which may lack what it holds.
+    Overruled,
 }
 
 /// A write that a replica missed, or other grounds not to trust it.
@@ -178,16 +180,34 @@ impl StaleReplicas {
         misses: u64,
         with: Batch,
     ) -> Result<bool, StoreError> {
-        let plan = |records: &Records<OfIndex>| {
-            let mut replicas = records.get(index.as_str()).map(|record| record.value.clone()).unwrap_or_default();
+        let heal = |replicas: &mut OfIndex| {
             let before = replicas.len();
             replicas.retain(|replica| !(replica.is_of(shard, node) && replica.misses == misses));
-            Ok::<_, StoreError>(match replicas.len() < before {
-                true => (Edit::put(index.as_str(), replicas).with(with.clone()), true),
-                false => (Edit::nothing(), false),
+            replicas.len() < before
+        };
+        self.change(index, with, heal).await
+    }
+
+    /// Change the list of an index, in one step with the batch, as it is when it is written. Returns what `edit` said last.
+    ///
+    /// # Errors
+    /// As [`View::change`].
+    pub async fn change<T>(
+        &self,
+        index: &IndexUid,
+        with: Batch,
+        edit: impl Fn(&mut OfIndex) -> T,
+    ) -> Result<T, StoreError> {
+        let plan = |records: &Records<OfIndex>| {
+            let mut replicas = records.get(index.as_str()).map(|record| record.value.clone()).unwrap_or_default();
+            let before = replicas.clone();
+            let said = edit(&mut replicas);
+            Ok::<_, StoreError>(match replicas == before {
+                true => (Edit::nothing(), said),
+                false => (Edit::put(index.as_str(), replicas).with(with.clone()), said),
             })
         };
-        self.0.change(plan).await.map(|(healed, _)| healed)
+        self.0.change(plan).await.map(|(said, _)| said)
     }
 
     /// The writes that forget an index in the store; [`StaleReplicas::refresh`] follows.

@@ -10,10 +10,11 @@ use miroir_core::id::{GroupId, NodeId};
 use miroir_core::topology::Member;
 use miroir_core::transition::Change;
 use miroir_work::led::Intent;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::error::Failure;
-use super::{Shared, body, json};
+use super::object::{Object, missing, wrong_type};
+use super::{Shared, json};
 use crate::cluster::change_view;
 
 /// Nodes of one request to add a group.
@@ -125,62 +126,4 @@ fn member(node: &Object, group: GroupId) -> Result<Member, Failure> {
 fn group_number(value: &Value, field: &str) -> Result<GroupId, Failure> {
     let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
     number.map(GroupId).ok_or_else(|| wrong_type(field, "the number of a replica group", value))
-}
-
-fn missing(path: &str) -> Failure {
-    Failure::new(Code::BadRequest, format!("Missing field `{path}`."))
-}
-
-fn wrong_type(path: &str, expected: &str, found: &Value) -> Failure {
-    let found: String = found.to_string().chars().take(100).collect();
-    Failure::new(Code::BadRequest, format!("Invalid value at `.{path}`: expected {expected}, but found `{found}`."))
-}
-
-/// A JSON object of a request, and where it stands there.
-struct Object {
-    members: Map<String, Value>,
-    path: String,
-}
-
-impl Object {
-    async fn read(headers: &HeaderMap, body: Body) -> Result<Self, Failure> {
-        let bytes = body::json(headers, body).await?;
-        Self::of(serde_json::from_slice(&bytes).map_err(|error| body::malformed(&error))?, String::new())
-    }
-
-    fn of(value: Value, path: String) -> Result<Self, Failure> {
-        match value {
-            Value::Object(members) => Ok(Self { members, path }),
-            other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => {
-                let found: String = other.to_string().chars().take(100).collect();
-                let place = if path.is_empty() { String::new() } else { format!(" at `{path}`") };
-                let message = format!("Invalid value{place}: expected an object, but found `{found}`.");
-                Err(Failure::new(Code::BadRequest, message))
-            }
-        }
-    }
-
-    fn get(&self, field: &str) -> Option<&Value> {
-        self.members.get(field).filter(|value| !value.is_null())
-    }
-
-    /// Refuse what is misspelt.
-    fn only(&self, known: &[&str]) -> Result<(), Failure> {
-        let Some(unknown) = self.members.keys().find(|field| !known.contains(&field.as_str())) else { return Ok(()) };
-        let unknown: String = unknown.chars().take(100).collect();
-        let known = known.iter().map(|field| format!("`{field}`")).collect::<Vec<_>>().join(", ");
-        let message = format!("Unknown field `{}.{unknown}`: expected one of {known}.", self.path);
-        Err(Failure::new(Code::BadRequest, message))
-    }
-
-    fn text(&self, field: &str) -> Result<&str, Failure> {
-        let path = format!("{}.{field}", self.path);
-        let path = path.trim_start_matches('.');
-        let value = self.get(field).ok_or_else(|| missing(path))?;
-        value.as_str().ok_or_else(|| wrong_type(path, "a string", value))
-    }
-
-    fn invalid(&self, field: &str, problem: &impl std::fmt::Display) -> Failure {
-        Failure::new(Code::BadRequest, format!("Invalid value at `{}.{field}`: {problem}.", self.path))
-    }
 }

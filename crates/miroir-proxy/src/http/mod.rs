@@ -13,6 +13,7 @@ mod healing;
 mod indexes;
 mod keys;
 mod membership;
+mod object;
 mod observe;
 mod page;
 mod render_template;
@@ -131,6 +132,7 @@ fn router(cluster: Shared) -> Router {
         .route("/_miroir/topology", get(admin::topology))
         .route("/_miroir/shards", get(admin::shards))
         .route("/_miroir/stale", get(healing::stale))
+        .route("/_miroir/stale/promote", post(healing::promote))
         .route("/_miroir/nodes", get(healing::nodes))
         .route("/_miroir/peers", get(admin::peers))
         .route("/_miroir/anti-entropy/run", post(anti_entropy::run))

@@ -1,0 +1,164 @@
+//! Stale replicas promoted by operators: `core::promotion` says which can be.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use miroir_core::error::{Code, ErrorBody};
+use miroir_core::id::{IndexUid, NodeId, ShardId};
+use miroir_core::promotion::{Standing, Unfit, promote};
+use miroir_store::Batch;
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use super::lanes::Turn;
+use super::stale::{Miss, OfIndex, Reason};
+use super::{Cluster, Error, Index};
+use crate::node::NodeState;
+
+/// What became of the replicas that were to be promoted.
+#[derive(Debug, Default, Serialize)]
+pub struct Promotion {
+    /// Fresh now.
+    pub promoted: Vec<Promoted>,
+    /// Not promoted, and why.
+    pub refused: Vec<NotPromoted>,
+}
+
+/// A replica that is fresh because an operator says so.
+#[derive(Debug, Serialize)]
+pub struct Promoted {
+    /// As clients call it.
+    pub index: IndexUid,
+    /// The shard.
+    pub shard: ShardId,
+    /// The nodes whose replicas are stale from now on.
+    pub stale: BTreeSet<NodeId>,
+}
+
+/// A stale replica that stays what it is.
+#[derive(Debug, Serialize)]
+pub struct NotPromoted {
+    /// As clients call it.
+    pub index: IndexUid,
+    /// The shard.
+    pub shard: ShardId,
+    /// For people.
+    pub why: String,
+}
+
+/// What of a node is to be promoted.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The node.
+    pub node: NodeId,
+    /// None: every index.
+    pub index: Option<IndexUid>,
+    /// None: every shard with a stale replica there.
+    pub shards: Option<BTreeSet<ShardId>>,
+}
+
+impl Cluster {
+    /// Take stale replicas of a node for fresh, where no fresh one can be reached. What they lack is lost.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when there is no such node, or nothing of it could be promoted: nothing has changed then.
+    pub async fn promote(&self, wanted: &Wanted) -> Result<Promotion, Error> {
+        let refuse = |code, message: String| Error::Invalid(ErrorBody::new(code, message));
+        let node = &wanted.node;
+        if self.node(node).is_none() {
+            return Err(refuse(Code::MiroirNodeNotFound, format!("Node `{node}` not found.")));
+        }
+        self.peers.require_heard()?;
+        let indexes = match &wanted.index {
+            Some(uid) => vec![self.fresh_index(uid).await?],
+            None => self.catalog.all(),
+        };
+        let mut all = Promotion::default();
+        for index in indexes {
+            // In its turn: no write of the index is being weighed meanwhile.
+            let Some((turn, index)) = self.turn_of(&index.physical).await? else { continue };
+            self.promote_of(&turn, &index, wanted, &mut all).await?;
+        }
+        if let Some(first) = all.refused.first().filter(|_| all.promoted.is_empty()) {
+            let NotPromoted { index, shard, why } = first;
+            let message = format!("Shard {shard} of index `{index}` on node `{node}` cannot be promoted: {why}.");
+            return Err(refuse(Code::MiroirConflict, message));
+        }
+        if all.promoted.is_empty() {
+            return Err(refuse(
+                Code::MiroirConflict,
+                format!("Node `{node}` has no stale replica that was asked for."),
+            ));
+        }
+        self.healable.notify_one();
+        Ok(all)
+    }
+
+    async fn promote_of(&self, turn: &Turn, index: &Index, wanted: &Wanted, all: &mut Promotion) -> Result<(), Error> {
+        let node = &wanted.node;
+        let with = Batch { fences: turn.fence().into_iter().collect(), ..Batch::default() };
+        let change = |replicas: &mut OfIndex| self.decide(index, wanted, replicas);
+        let decided = self.stale.change(&index.physical, with, change).await?;
+        for (shard, decision) in decided {
+            let index = index.uid.clone();
+            match decision {
+                Ok(stale) => {
+                    let overruled = stale.iter().map(NodeId::as_str).collect::<Vec<_>>().join(", ");
+                    tracing::warn!(
+                        %node, %index, %shard, overruled, "a stale replica was promoted: what it lacks is lost"
+                    );
+                    all.promoted.push(Promoted { index, shard, stale });
+                }
+                Err(unfit) => all.refused.push(NotPromoted { index, shard, why: unfit.to_string() }),
+            }
+        }
+        Ok(())
+    }
+
+    /// What becomes of the stale replicas of an index.
+    fn decide(
+        &self,
+        index: &Index,
+        wanted: &Wanted,
+        replicas: &mut OfIndex,
+    ) -> BTreeMap<ShardId, Result<BTreeSet<NodeId>, Unfit>> {
+        let node = &wanted.node;
+        let on_node = replicas.iter().filter(|replica| replica.node == *node).map(|replica| replica.shard);
+        let shards: BTreeSet<ShardId> = match &wanted.shards {
+            Some(shards) => shards.clone(),
+            None => on_node.collect(),
+        };
+        let mut decided = BTreeMap::new();
+        for shard in shards {
+            let decision = promote(&self.standing(index, shard, replicas), node);
+            if let Ok(distrusted) = &decision {
+                replicas.retain(|replica| !(replica.shard == shard && replica.node == *node));
+                for other in distrusted {
+                    let (index, node) = (index.physical.clone(), other.clone());
+                    // What was sent to it may still arrive.
+                    let arrives_until = Some(OffsetDateTime::now_utc() + self.write_timeout());
+                    Miss { index, shard, node, reason: Reason::Overruled, arrives_until }.add_to(replicas);
+                }
+            }
+            decided.insert(shard, decision);
+        }
+        decided
+    }
+
+    fn standing(&self, index: &Index, shard: ShardId, replicas: &OfIndex) -> Standing {
+        let topology = self.topology();
+        let placed = topology.replicas(index.shards).filter(|(placed, _)| *placed == shard);
+        let writers: BTreeSet<NodeId> = topology.writers(index.shards, shard).into_iter().cloned().collect();
+        // A node that is looked at before it serves will be there soon.
+        let is_away = |id: &&NodeId| self.node(id).is_none_or(|node| node.health.state() == NodeState::Failed);
+        Standing {
+            replicas: placed.map(|(_, node)| node.clone()).collect(),
+            away: writers.iter().filter(is_away).cloned().collect(),
+            stale: replicas
+                .iter()
+                .filter(|replica| replica.shard == shard)
+                .map(|replica| replica.node.clone())
+                .collect(),
+            writers,
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! JSON objects of operators' requests, read strictly: what is wrong is named by its path.
+
+use axum::body::Body;
+use axum::http::HeaderMap;
+use miroir_core::error::Code;
+use serde_json::{Map, Value};
+
+use super::body;
+use super::error::Failure;
+
+/// A field that has to be there.
+pub fn missing(path: &str) -> Failure {
+    Failure::new(Code::BadRequest, format!("Missing field `{path}`."))
+}
+
+/// A field that should be something else.
+pub fn wrong_type(path: &str, expected: &str, found: &Value) -> Failure {
+    let found: String = found.to_string().chars().take(100).collect();
+    Failure::new(Code::BadRequest, format!("Invalid value at `.{path}`: expected {expected}, but found `{found}`."))
+}
+
+/// A JSON object of a request, and where it stands there.
+pub struct Object {
+    members: Map<String, Value>,
+    path: String,
+}
+
+impl Object {
+    /// The body of a request.
+    ///
+    /// # Errors
+    /// When it is no JSON object.
+    pub async fn read(headers: &HeaderMap, body: Body) -> Result<Self, Failure> {
+        let bytes = body::json(headers, body).await?;
+        Self::of(serde_json::from_slice(&bytes).map_err(|error| body::malformed(&error))?, String::new())
+    }
+
+    /// A value at this place.
+    ///
+    /// # Errors
+    /// When it is no object.
+    pub fn of(value: Value, path: String) -> Result<Self, Failure> {
+        match value {
+            Value::Object(members) => Ok(Self { members, path }),
+            other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => {
+                let found: String = other.to_string().chars().take(100).collect();
+                let place = if path.is_empty() { String::new() } else { format!(" at `{path}`") };
+                let message = format!("Invalid value{place}: expected an object, but found `{found}`.");
+                Err(Failure::new(Code::BadRequest, message))
+            }
+        }
+    }
+
+    /// A field; null is none.
+    pub fn get(&self, field: &str) -> Option<&Value> {
+        self.members.get(field).filter(|value| !value.is_null())
+    }
+
+    /// Refuse what is misspelt.
+    ///
+    /// # Errors
+    /// When there is a field besides these.
+    pub fn only(&self, known: &[&str]) -> Result<(), Failure> {
+        let Some(unknown) = self.members.keys().find(|field| !known.contains(&field.as_str())) else { return Ok(()) };
+        let unknown: String = unknown.chars().take(100).collect();
+        let known = known.iter().map(|field| format!("`{field}`")).collect::<Vec<_>>().join(", ");
+        let message = format!("Unknown field `{}.{unknown}`: expected one of {known}.", self.path);
+        Err(Failure::new(Code::BadRequest, message))
+    }
+
+    /// A string that has to be there.
+    ///
+    /// # Errors
+    /// When it is not, or is something else.
+    pub fn text(&self, field: &str) -> Result<&str, Failure> {
+        let path = format!("{}.{field}", self.path);
+        let path = path.trim_start_matches('.');
+        let value = self.get(field).ok_or_else(|| missing(path))?;
+        value.as_str().ok_or_else(|| wrong_type(path, "a string", value))
+    }
+
+    /// True or false; none: it is not there.
+    ///
+    /// # Errors
+    /// When it is something else.
+    pub fn flag(&self, field: &str) -> Result<Option<bool>, Failure> {
+        let value = self.get(field);
+        value.map(|value| value.as_bool().ok_or_else(|| wrong_type(field, "true or false", value))).transpose()
+    }
+
+    /// The value of a field will not do.
+    pub fn invalid(&self, field: &str, problem: &impl std::fmt::Display) -> Failure {
+        Failure::new(Code::BadRequest, format!("Invalid value at `{}.{field}`: {problem}.", self.path))
+    }
+}
