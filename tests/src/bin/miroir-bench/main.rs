@@ -3,12 +3,14 @@
 //! throughput against one node, filling a replica against a plain copy, and peak memory.
 //!
 //! ```text
-//! miroir-bench [documents=20000] [searches=3000] [cpu_searches=20000] [ingest_mb=200] [healing_documents=100000]
-//!              [only=latency,cpu,ingest,healing] [out=docs/benchmarks.md]
+//! miroir-bench [documents=20000] [searches=3000] [cpu_searches=20000] [ingest_mb=200] [healing_documents=160000]
+//!              [comparing_documents=1000000] [only=latency,cpu,ingest,healing,comparing] [out=docs/benchmarks.md]
 //! ```
 //!
 //! Nodes are development nodes, or the server that `MEILISEARCH_BIN` names.
 
+mod catalogue;
+mod comparing;
 mod cpu;
 mod healing;
 mod ingest;
@@ -43,6 +45,9 @@ fn main() -> ExitCode {
     }
     if options.runs("healing") {
         healing::measure(&options, &mut report);
+    }
+    if options.runs("comparing") {
+        comparing::measure(&options, &mut report);
     }
     let text = report.markdown();
     println!("{text}");

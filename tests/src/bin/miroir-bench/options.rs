@@ -13,8 +13,10 @@ pub struct Options {
     pub cpu_searches: usize,
     /// Size of what is ingested, in units of 1,000,000 bytes.
     pub ingest_mb: usize,
-    /// Documents of a replica that is filled and compared.
+    /// Documents of a replica that is filled.
     pub healing_documents: usize,
+    /// Documents of replicas that are compared.
+    pub comparing_documents: usize,
     /// Which measurements run; empty: all.
     only: Vec<String>,
     /// The file that the result is written into.
@@ -33,7 +35,8 @@ impl Options {
             searches: 3000,
             cpu_searches: 20_000,
             ingest_mb: 200,
-            healing_documents: 100_000,
+            healing_documents: 160_000,
+            comparing_documents: 1_000_000,
             only: Vec::new(),
             out,
         };
@@ -48,11 +51,12 @@ impl Options {
                 "cpu_searches" => options.cpu_searches = number()?,
                 "ingest_mb" => options.ingest_mb = number()?,
                 "healing_documents" => options.healing_documents = number()?,
+                "comparing_documents" => options.comparing_documents = number()?,
                 "only" => options.only = value.split(',').map(str::to_owned).collect(),
                 "out" => options.out = PathBuf::from(value),
                 _ => {
-                    let known = "documents, searches, cpu_searches, ingest_mb, healing_documents, only or out";
-                    return Err(format!("{key}: expected {known}"));
+                    let known = "documents, searches, cpu_searches, ingest_mb, healing_documents, comparing_documents";
+                    return Err(format!("{key}: expected {known}, only or out"));
                 }
             }
         }
