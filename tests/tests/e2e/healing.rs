@@ -468,9 +468,9 @@ fn where_no_fresh_replica_is_left_an_operator_can_have_a_stale_one_promoted() {
     let search = client.search(INDEX, &json!({ "q": "", "hitsPerPage": 1 })).expect(200);
     assert_eq!((&search.body["totalHits"], search.header("x-miroir-degraded")), (&json!(DOCUMENTS), None));
     let path = format!("/indexes/{INDEX}/documents/d1");
-    // A write that was refused may have been taken by the stale replica.
-    let version = client.get(&path).body["version"].clone();
-    assert!(version == 1 || version == 10, "what one node alone had is lost, and this is {version}");
+    // A write that was refused may have been taken by the stale replica, and be done by now or later.
+    let version = client.get(&path).body["version"].as_u64();
+    assert!([Some(1), Some(10)].contains(&version), "what one node alone had is lost: {version:?}");
     client.load(INDEX, &json!([document(2, 11)]));
     assert_eq!(promote(&wanted).status, 409, "there is nothing left to promote");
 
@@ -478,6 +478,7 @@ fn where_no_fresh_replica_is_left_an_operator_can_have_a_stale_one_promoted() {
     cluster.restart_node(0);
     healed(&cluster, 0);
     let all = assert_equal_replicas(&cluster, 2);
-    let versions = ["d1", "d2"].map(|id| all[id]["version"].as_u64());
-    assert_eq!((all.len(), versions), (DOCUMENTS, [version.as_u64(), Some(11)]));
+    let version = all["d1"]["version"].as_u64();
+    assert!([Some(1), Some(10)].contains(&version), "{version:?}");
+    assert_eq!((all.len(), all["d2"]["version"].as_u64()), (DOCUMENTS, Some(11)));
 }

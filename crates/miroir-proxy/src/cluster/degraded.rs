@@ -1,6 +1,7 @@
 //! The value of `X-Miroir-Degraded`: full redundancy was not met, and where. And what else headers say of an answer.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use miroir_core::id::{GroupId, ShardId};
 
@@ -16,12 +17,15 @@ pub struct Degraded {
     pub shards: BTreeSet<ShardId>,
     /// Shards that a possibly outdated replica answered for.
     pub stale: BTreeSet<ShardId>,
+    /// The others have counted this instance out, since it could not be heard for so long: shards may have moved, and
+    /// what was written to them since may be missing from a read.
+    pub unheard: Option<Duration>,
     /// For `X-Miroir-Settings-Version` and its like; writes say nothing.
     pub settings: SettingsSeen,
 }
 
 impl Degraded {
-    /// `groups=1;shards=3,7;stale=5`, or none when nothing was missing.
+    /// `groups=1;shards=3,7;stale=5;unheard=20`, of which only what applies; none when nothing was missing.
     pub fn header(&self) -> Option<String> {
         let mut parts = Vec::new();
         if !self.groups.is_empty() {
@@ -34,6 +38,9 @@ impl Degraded {
         if !self.stale.is_empty() {
             parts.push(format!("stale={}", list(&self.stale)));
         }
+        if let Some(silent) = self.unheard {
+            parts.push(format!("unheard={}", silent.as_secs()));
+        }
         (!parts.is_empty()).then(|| parts.join(";"))
     }
 
@@ -42,6 +49,7 @@ impl Degraded {
         self.groups.extend(other.groups);
         self.shards.extend(other.shards);
         self.stale.extend(other.stale);
+        self.unheard = self.unheard.max(other.unheard);
         self.settings = self.settings.and(other.settings);
         self
     }
@@ -58,8 +66,9 @@ mod tests {
             groups: [GroupId(1)].into(),
             shards: [ShardId(7), ShardId(3)].into(),
             stale: [ShardId(5)].into(),
+            unheard: Some(Duration::from_millis(20_900)),
             ..Degraded::default()
         };
-        assert_eq!(degraded.header().as_deref(), Some("groups=1;shards=3,7;stale=5"));
+        assert_eq!(degraded.header().as_deref(), Some("groups=1;shards=3,7;stale=5;unheard=20"));
     }
 }

@@ -114,6 +114,12 @@ impl Peers {
         }
     }
 
+    /// For how long this instance could not be heard, if the others have counted it out since: they may have moved shards
+    /// without waiting for it.
+    pub fn counted_out(&self) -> Option<Duration> {
+        Some(self.heard()).filter(|silent| self.store.is_shared() && *silent > self.gone)
+    }
+
     /// Tell the others that this instance lives.
     async fn beat(&self, peer: &Peer) -> Result<(), StoreError> {
         let asked = Instant::now();

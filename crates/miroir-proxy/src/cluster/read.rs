@@ -161,7 +161,7 @@ impl Cluster {
         let mut open: Vec<Vec<ShardId>> = targets.iter().map(|target| target.shards.clone()).collect();
         let mut parts: Vec<JointPart> = Vec::new();
         let mut refusals: Vec<Reply> = Vec::new();
-        let mut degraded = Degraded::default();
+        let mut degraded = Degraded { unheard: self.peers.counted_out(), ..Degraded::default() };
         let (group, preference) = self.choose(&topology, fingerprint);
         while open.iter().any(|shards| !shards.is_empty()) {
             let mut by_node: BTreeMap<NodeId, Vec<Share>> = BTreeMap::new();
