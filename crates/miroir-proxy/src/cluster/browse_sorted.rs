@@ -54,7 +54,7 @@ impl Cluster {
         let mut nodes: Vec<Vec<&[u8]>> = Vec::with_capacity(gathered.parts.len());
         let mut total: u64 = 0;
         for part in &gathered.parts {
-            let malformed = |why: &str| Error::Answer { node: part.assignment.node.to_string(), why: why.into() };
+            let malformed = |why: &str| Error::answer(&part.assignment.node, why);
             let member = |name| json::get(&part.reply.body, name).ok().flatten();
             let documents =
                 member("results").and_then(|results| json::elements(results).ok()?.collect::<Result<_, _>>().ok());

@@ -54,8 +54,7 @@ impl Cluster {
         let gathered = self.gather(&index, &[shard], 0, |_, _| Call::get("document", path.clone(), timeout)).await?;
         let part = gathered.parts.first().ok_or_else(|| Error::ShardUnavailable { shards: [shard].into() })?;
         let mut body = Vec::with_capacity(part.reply.body.len());
-        strip::document(&part.reply.body, &mut body)
-            .map_err(|error| Error::Answer { node: part.assignment.node.to_string(), why: error.to_string() })?;
+        strip::document(&part.reply.body, &mut body).map_err(|error| Error::answer(&part.assignment.node, error))?;
         Ok(Answer { body: body.into(), degraded: gathered.degraded })
     }
 

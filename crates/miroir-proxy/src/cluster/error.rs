@@ -136,6 +136,13 @@ pub fn list(shards: &BTreeSet<ShardId>) -> String {
     shards.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
+impl Error {
+    /// A node did not say or do what it was asked.
+    pub(super) fn answer(node: &NodeId, why: impl std::fmt::Display) -> Self {
+        Self::Answer { node: node.to_string(), why: why.to_string() }
+    }
+}
+
 /// Why led work could not go on, in words for operators: what the store said is among them.
 pub(super) fn not_acted(error: impl Into<Error>) -> NotActed {
     let error = error.into();

@@ -138,7 +138,7 @@ impl Cluster {
         };
         let filter = json!({ "query": listing.query, "active": listing.active });
         let body = json!({ "offset": listing.offset, "limit": listing.limit, "filter": filter });
-        let answer = self.rules_of(&node, &body).await.map_err(|why| malformed(&node, &why))?;
+        let answer = self.rules_of(&node, &body).await.map_err(|why| Error::answer(&node.member.id, why))?;
         let uid = |rule: &Value| rule.get("uid").and_then(Value::as_str).map(str::to_owned);
         let known = answer.results.iter().filter_map(|rule| Some(rules.get(&uid(rule)?)?.view()));
         Ok((known.collect(), answer.total))
@@ -355,10 +355,6 @@ impl Cluster {
         let call = Call::json("rules", Method::POST, "/dynamic-search-rules", body, self.read_timeout());
         node.read(call).await
     }
-}
-
-fn malformed(node: &Node, why: &Untold) -> Error {
-    Error::Answer { node: node.member.id.to_string(), why: why.to_string() }
 }
 
 /// Whether a rule as it was has members that it has no more.

@@ -8,7 +8,6 @@ use miroir_core::recovery::{Plan, PlanForIndex};
 
 use super::super::replica::OnNode;
 use super::super::{Cluster, Error};
-use super::unanswered;
 use crate::node::{Call, Node};
 
 impl Cluster {
@@ -22,7 +21,7 @@ impl Cluster {
 
     async fn carry_out_for_index(&self, node: &Node, physical: &IndexUid, plan: &PlanForIndex) -> Result<(), Error> {
         let id = &node.member.id;
-        let lost = |error| unanswered(node, error);
+        let lost = |error| Error::answer(&node.member.id, error);
         if plan.wipe || plan.create {
             // In the turn, so that an index that is deleted meanwhile is not made anew.
             let Some((turn, index)) = self.turn_of(physical).await? else { return Ok(()) };

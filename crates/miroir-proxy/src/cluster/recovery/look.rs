@@ -11,7 +11,6 @@ use miroir_core::task::TaskQuery;
 
 use super::super::write::shards_of;
 use super::super::{Cluster, Error, Index};
-use super::unanswered;
 use crate::node::Node;
 
 /// Indexes looked at together.
@@ -23,11 +22,11 @@ impl Cluster {
     pub(super) async fn look_at(&self, node: &Arc<Node>) -> Result<(Expected, Found), Error> {
         let id = &node.member.id;
         let patience = self.read_timeout();
-        let version = node.version(patience).await.map_err(|error| unanswered(node, error))?;
+        let version = node.version(patience).await.map_err(|error| Error::answer(&node.member.id, error))?;
         // First, since it takes tasks while it is looked at, if it serves.
         let known = node.newest_task().max(self.newest_task_in_store(id).await?);
-        let newest = node.ask_newest_task(patience).await.map_err(|error| unanswered(node, error))?;
-        let indexes = node.indexes(patience).await.map_err(|error| unanswered(node, error))?;
+        let newest = node.ask_newest_task(patience).await.map_err(|error| Error::answer(&node.member.id, error))?;
+        let indexes = node.indexes(patience).await.map_err(|error| Error::answer(&node.member.id, error))?;
         let named = indexes.into_iter().filter_map(|index| Some((index.uid.parse().ok()?, index.primary_key)));
         let held: BTreeMap<IndexUid, Option<String>> = named.collect();
         let mut expected = Expected {
@@ -87,7 +86,7 @@ impl Cluster {
         let id = &node.member.id;
         let read = self.settings_of_node(index, id).await?;
         let drifted = matches!(self.look(index, id, &read), Drift::Repair | Drift::Report | Drift::CatchUp);
-        let on_node = self.on_node(index, id).map_err(|error| unanswered(node, error))?;
+        let on_node = self.on_node(index, id).map_err(|error| Error::answer(&node.member.id, error))?;
         // Without the settings by which shards are told apart nothing can be counted, and everything may be different.
         let counts = on_node.counts().await.unwrap_or_else(|error| {
             tracing::warn!(node = %id, index = %index.uid, %error, "documents cannot be counted");

@@ -45,7 +45,7 @@ impl Cluster {
     /// `serves`: the node counts already, and what it seems to have lost is looked at once more.
     async fn examine(&self, node: &Arc<Node>, serves: bool) -> Result<(), Error> {
         let id = &node.member.id;
-        node.drain(self.read_timeout()).await.map_err(|error| unanswered(node, error))?;
+        node.drain(self.read_timeout()).await.map_err(|error| Error::answer(id, error))?;
         // As long as this is alive nobody else takes it for granted that the node holds what it is to hold on a later epoch:
         // what it need not hold on this one is deleted.
         let _acting_on = self.topology();
@@ -58,7 +58,7 @@ impl Cluster {
                 }
                 node.health.refused(&refused.to_string());
                 // Without a state to go back to, it serves as it did.
-                return if serves { Ok(()) } else { Err(unanswered(node, refused)) };
+                return if serves { Ok(()) } else { Err(Error::answer(id, refused)) };
             }
         };
         self.keep_what_nobody_else_has(node, &mut plan);
@@ -71,8 +71,4 @@ impl Cluster {
         }
         self.carry_out_plan(node, &plan).await
     }
-}
-
-fn unanswered(node: &Node, why: impl std::fmt::Display) -> Error {
-    Error::Answer { node: node.member.id.to_string(), why: why.to_string() }
 }

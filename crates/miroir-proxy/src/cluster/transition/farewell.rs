@@ -96,7 +96,7 @@ impl Cluster {
     async fn wipe(&self, member: &Member, record: &Record) -> Result<(), Error> {
         let node = self.outsider(member);
         let timeout = self.write_timeout();
-        let not_done = |error: String| super::not_done(&member.id, error);
+        let not_done = |error: String| Error::answer(&member.id, error);
         let held = node.indexes(self.read_timeout()).await.map_err(|error| not_done(error.to_string()))?;
         let given = record.given.get(&member.id);
         // Who never was a member may hold others' indexes of the names that ours have got since.

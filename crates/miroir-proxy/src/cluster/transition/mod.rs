@@ -28,19 +28,13 @@ pub use status::change_view;
 
 use std::time::Duration;
 
-use miroir_core::id::NodeId;
 use miroir_store::StoreError;
 use miroir_work::led;
 
-use super::{Cluster, Error};
+use super::Cluster;
 
 /// Between two looks while there is something to wait for.
 const LOOK: Duration = Duration::from_millis(100);
-
-/// A node did not do what it was asked.
-fn not_done(node: &NodeId, why: impl std::fmt::Display) -> Error {
-    Error::Answer { node: node.to_string(), why: why.to_string() }
-}
 
 impl Cluster {
     /// Whether a change of the membership is under way.

@@ -14,7 +14,6 @@ use miroir_work::led::Next;
 
 use super::super::{Cluster, Error, Index};
 use super::machine::Rebalancing;
-use super::not_done;
 use super::record::Record;
 use crate::node::{Call, Node};
 
@@ -59,14 +58,14 @@ impl Cluster {
     async fn give_indexes(&self, member: &Member) -> Result<BTreeSet<IndexUid>, Error> {
         let id = &member.id;
         let node = self.node(id).unwrap_or_else(|| self.outsider(member));
-        let held = node.indexes(self.read_timeout()).await.map_err(|error| not_done(id, error))?;
+        let held = node.indexes(self.read_timeout()).await.map_err(|error| Error::answer(id, error))?;
         let held: BTreeSet<String> = held.into_iter().map(|index| index.uid).collect();
         let lacking = self.catalog.all().into_iter().filter(|index| !held.contains(index.physical.as_str()));
         let made = stream::iter(lacking).map(|index| self.give_index(&node, index)).buffer_unordered(AT_ONCE);
         let made: Vec<Option<(IndexUid, Vec<u64>)>> = made.try_collect().await?;
         let made: Vec<(IndexUid, Vec<u64>)> = made.into_iter().flatten().collect();
         let tasks: Vec<u64> = made.iter().flat_map(|(_, tasks)| tasks.iter().copied()).collect();
-        node.await_tasks(&tasks, self.read_timeout()).await.map_err(|error| not_done(id, error))?;
+        node.await_tasks(&tasks, self.read_timeout()).await.map_err(|error| Error::answer(id, error))?;
         Ok(made.into_iter().map(|(physical, _)| physical).collect())
     }
 
@@ -85,10 +84,10 @@ impl Cluster {
         match node.ask(Call::get("indexes", path, self.read_timeout())).await {
             Ok(_) => return Ok(Made::Has),
             Err(untold) if untold.status() == Some(404) => {}
-            Err(untold) => return Err(not_done(id, untold)),
+            Err(untold) => return Err(Error::answer(id, untold)),
         }
         let open = node.has_unfinished(&index.physical, self.read_timeout()).await;
-        if open.map_err(|error| not_done(id, error))? {
+        if open.map_err(|error| Error::answer(id, error))? {
             // A client has just had it made there.
             return Ok(Made::Has);
         }
@@ -97,8 +96,8 @@ impl Cluster {
             return Ok(Made::Gone);
         }
         let (create, settings) = (self.creation_call(index), self.whole_settings_call(index));
-        let made = node.enqueue(create).await.map_err(|error| not_done(id, error))?;
-        let set = node.enqueue(settings).await.map_err(|error| not_done(id, error))?;
+        let made = node.enqueue(create).await.map_err(|error| Error::answer(id, error))?;
+        let set = node.enqueue(settings).await.map_err(|error| Error::answer(id, error))?;
         Ok(Made::Told(vec![made, set]))
     }
 }
