@@ -1,11 +1,14 @@
 //! The error vocabulary that clients see: Meilisearch's shape, Meilisearch's codes, and the few of ours.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::text::shown;
 
 /// An error as Meilisearch writes it, in answers and in tasks. Also holds what a node answered, unchanged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorBody {
-    /// For people.
+    /// For people. Of a node's no more than can be of use.
+    #[serde(deserialize_with = "of_a_node")]
     pub message: String,
     /// For programs, for example `index_not_found`.
     pub code: String,
@@ -16,11 +19,22 @@ pub struct ErrorBody {
     pub link: String,
 }
 
+/// Bytes of a message as clients see it. Whatever of theirs it quotes, it quotes no more.
+pub const MAX_MESSAGE: usize = 16 * 1024;
+/// Bytes of a node's message. It may quote what was added to the client's request, which is taken out later.
+const MAX_MESSAGE_OF_NODE: usize = 256 * 1024;
+
+fn of_a_node<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let message = String::deserialize(deserializer)?;
+    Ok(shown(&message, MAX_MESSAGE_OF_NODE).into_owned())
+}
+
 impl ErrorBody {
     /// The error of this code with this message.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
+        let message: String = message.into();
         Self {
-            message: message.into(),
+            message: if message.len() > MAX_MESSAGE { shown(&message, MAX_MESSAGE).into_owned() } else { message },
             code: code.name().into(),
             kind: code.kind().into(),
             link: format!("https://docs.meilisearch.com/errors#{}", code.name()),
@@ -119,6 +133,7 @@ codes! {
     InvalidFacetSearchFacetName = "invalid_facet_search_facet_name", 400, "invalid_request";
     InvalidSearchFilter = "invalid_search_filter", 400, "invalid_request";
     InvalidSimilarFilter = "invalid_similar_filter", 400, "invalid_request";
+    InvalidSimilarId = "invalid_similar_id", 400, "invalid_request";
     NotFoundSimilarId = "not_found_similar_id", 400, "invalid_request";
     MissingDocumentFilter = "missing_document_filter", 400, "invalid_request";
     TaskNotFound = "task_not_found", 404, "invalid_request";

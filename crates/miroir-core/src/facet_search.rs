@@ -13,7 +13,7 @@ use crate::json::{self, SyntaxError};
 use crate::merge::MergeError;
 use crate::rank;
 use crate::scope::Scope;
-use crate::search::{IndexView, SortBy, Unreadable, is_filter, last_members};
+use crate::search::{IndexView, SortBy, Unreadable, filter_fault, last_members};
 
 /// A facet search as the client sent it.
 #[derive(Clone, Debug)]
@@ -23,6 +23,7 @@ pub struct FacetSearchRequest {
     /// All members but the filter, whole.
     others: Vec<Range<usize>>,
     filter: Option<Range<usize>>,
+    filter_fault: Option<String>,
     facet_name: String,
     facet_query: Option<String>,
 }
@@ -31,18 +32,17 @@ impl FacetSearchRequest {
     /// From the raw JSON body.
     ///
     /// # Errors
-    /// [`Unreadable`] when it is not an object, names no facet, or has a filter of a shape that Meilisearch refuses.
+    /// [`Unreadable`] when it is not an object, names no facet, or has a member of a type that Meilisearch refuses.
     pub fn from_body(raw: &[u8]) -> Result<Self, Unreadable> {
         std::str::from_utf8(raw).map_err(|_| Unreadable)?;
         let members = last_members(raw)?;
-        let (mut facet_name, mut facet_query, mut filter) = (None, None, None);
+        let (mut facet_name, mut facet_query, mut filter, mut fault) = (None, None, None, None);
         let mut others = Vec::with_capacity(members.len());
         for (name, member) in &members {
             let value = member.span.end - member.value.len()..member.span.end;
             match &**name {
                 "filter" if member.value == b"null" => {}
-                "filter" if is_filter(member.value) => filter = Some(value),
-                "filter" => return Err(Unreadable),
+                "filter" => (filter, fault) = (Some(value), filter_fault(member.value)),
                 "facetName" => facet_name = json::unquote(member.value).map(Cow::into_owned),
                 "facetQuery" if member.value == b"null" => {}
                 "facetQuery" => facet_query = Some(json::unquote(member.value).ok_or(Unreadable)?.into_owned()),
@@ -53,7 +53,7 @@ impl FacetSearchRequest {
             }
         }
         let facet_name = facet_name.ok_or(Unreadable)?;
-        Ok(Self { text: raw.to_vec(), others, filter, facet_name, facet_query })
+        Ok(Self { text: raw.to_vec(), others, filter, filter_fault: fault, facet_name, facet_query })
     }
 
     /// Whose values are searched.
@@ -64,6 +64,11 @@ impl FacetSearchRequest {
     /// The client's filter as raw JSON.
     pub fn filter(&self) -> Option<&[u8]> {
         self.text.get(self.filter.clone()?)
+    }
+
+    /// What is wrong with the shape of the filter, in Meilisearch's words; nodes must not be asked then.
+    pub fn filter_fault(&self) -> Option<&str> {
+        self.filter_fault.as_deref()
     }
 
     /// The JSON body for a node.
@@ -228,16 +233,12 @@ mod tests {
 
     #[test]
     fn what_meilisearch_refuses_is_unreadable() {
-        for body in [
-            "",
-            "[]",
-            "{}",
-            r#"{"facetName":1}"#,
-            r#"{"facetName":"f","facetQuery":1}"#,
-            r#"{"facetName":"f","filter":5}"#,
-            r#"{"facetName":"f","filter":[["a",["b"]]]}"#,
-        ] {
+        for body in ["", "[]", "{}", r#"{"facetName":1}"#, r#"{"facetName":"f","facetQuery":1}"#] {
             assert!(FacetSearchRequest::from_body(body.as_bytes()).is_err(), "{body}");
+        }
+        for body in [r#"{"facetName":"f","filter":5}"#, r#"{"facetName":"f","filter":[["a",["b"]]]}"#] {
+            let read = FacetSearchRequest::from_body(body.as_bytes()).expect("readable");
+            assert!(read.filter_fault().is_some(), "{body}");
         }
     }
 }

@@ -43,7 +43,9 @@ impl FieldsRequest {
     /// # Errors
     /// [`Unreadable`] when it is not of the form that Meilisearch accepts; the filter's values are for nodes to judge.
     pub fn from_body(raw: &[u8]) -> Result<Self, Unreadable> {
-        let Body { offset, limit, filter } = serde_json::from_slice(raw).map_err(|_| Unreadable)?;
+        // By way of a value, in which the last of several members of one name counts.
+        let read = serde_json::from_slice::<Value>(raw).and_then(serde_json::from_value);
+        let Body { offset, limit, filter } = read.map_err(|_| Unreadable)?;
         let mut filter = filter.unwrap_or_default();
         let displayed = match filter.remove("displayed") {
             None | Some(Value::Null) => None,

@@ -3,6 +3,7 @@
 //! Where a document goes, which nodes cover a query, how two hits compare, whether a write
 //! reached quorum: each is a pure function here, named after its concept.
 
+pub mod address;
 pub mod anti_entropy;
 pub mod auth;
 pub mod browse;
@@ -39,6 +40,7 @@ pub mod sorted;
 pub mod stats;
 pub mod strip;
 pub mod task;
+pub mod text;
 pub mod topology;
 pub mod transition;
 pub mod webhook;

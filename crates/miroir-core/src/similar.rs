@@ -1,8 +1,13 @@
 //! Documents similar to one: its vector is read where it is stored, and searched for everywhere.
 
-use crate::document::id::is_valid;
+use std::borrow::Cow;
+
+use crate::document::id::document_id_of;
+use crate::error::{Code, ErrorBody};
 use crate::json;
-use crate::search::{DEFAULT_LIMIT, Paging, SearchRequest, Unreadable, is_filter, last_members, parameter_into, read};
+use crate::search::{
+    DEFAULT_LIMIT, Paging, SearchRequest, Unreadable, filter_fault, last_members, parameter_into, read,
+};
 
 /// A request for similar documents as the client sent it.
 #[derive(Clone, Debug)]
@@ -15,6 +20,8 @@ pub struct SimilarRequest {
     pub paging: Paging,
     /// The client's filter as raw JSON.
     pub filter: Option<Vec<u8>>,
+    /// Why every server refuses the request once it has found the index.
+    pub fault: Option<ErrorBody>,
     /// Raw members that mean the same in a search.
     shared: Vec<Vec<u8>>,
 }
@@ -27,16 +34,19 @@ impl SimilarRequest {
     pub fn from_body(raw: &[u8]) -> Result<Self, Unreadable> {
         std::str::from_utf8(raw).map_err(|_| Unreadable)?;
         let (mut id, mut embedder, mut filter, mut shared) = (None, None, None, Vec::new());
-        let (mut offset, mut limit) = (0, DEFAULT_LIMIT);
+        let (mut offset, mut limit, mut fault) = (0, DEFAULT_LIMIT, None);
         for (name, member) in last_members(raw)? {
             let value = member.value;
             match &*name {
-                "id" => id = Some(id_of(value)?),
+                "id" => id = Some(id_of(value)),
                 "embedder" => embedder = Some(json::unquote(value).ok_or(Unreadable)?.into_owned()),
                 "offset" => offset = read(value)?,
                 "limit" => limit = read(value)?,
                 "filter" if value == b"null" => {}
-                "filter" if is_filter(value) => filter = Some(value.to_vec()),
+                "filter" => {
+                    fault = filter_fault(value).map(|fault| ErrorBody::new(Code::InvalidSimilarFilter, fault));
+                    filter = Some(value.to_vec());
+                }
                 "attributesToRetrieve"
                 | "retrieveVectors"
                 | "showRankingScore"
@@ -48,11 +58,17 @@ impl SimilarRequest {
                 _ => return Err(Unreadable),
             }
         }
+        // The filter is looked at first.
+        let id = id.ok_or(Unreadable)?.unwrap_or_else(|refusal| {
+            fault.get_or_insert(refusal);
+            String::new()
+        });
         let request = Self {
-            id: id.ok_or(Unreadable)?,
+            id,
             embedder: embedder.ok_or(Unreadable)?,
             paging: Paging::Offset { offset, limit },
             filter,
+            fault,
             shared,
         };
         // The members shared with searches have a search's types.
@@ -123,18 +139,11 @@ impl SimilarRequest {
 }
 
 /// An id as text.
-fn id_of(raw: &[u8]) -> Result<String, Unreadable> {
-    let text = match json::unquote(raw) {
-        Some(text) => text.into_owned(),
-        None => {
-            let number: serde_json::Number = serde_json::from_slice(raw).map_err(|_| Unreadable)?;
-            if !number.is_i64() && !number.is_u64() {
-                return Err(Unreadable);
-            }
-            number.to_string()
-        }
-    };
-    if is_valid(text.as_bytes()) { Ok(text) } else { Err(Unreadable) }
+fn id_of(raw: &[u8]) -> Result<String, ErrorBody> {
+    document_id_of(raw).map(Cow::into_owned).map_err(|error| {
+        let message = format!("Invalid value at `.id`: {error}");
+        ErrorBody::new(Code::InvalidSimilarId, message)
+    })
 }
 
 /// The first vector that a stored document, read with its vectors, has for an embedder: a raw array of numbers.
@@ -184,14 +193,19 @@ mod tests {
         for body in [
             r#"{"id":1}"#,
             r#"{"embedder":"e"}"#,
-            r#"{"id":1.5,"embedder":"e"}"#,
-            r#"{"id":"a b","embedder":"e"}"#,
             r#"{"id":1,"embedder":"e","zork":1}"#,
-            r#"{"id":1,"embedder":"e","filter":5}"#,
             r#"{"id":1,"embedder":"e","rankingScoreThreshold":2}"#,
             r#"{"id":1,"embedder":"e","limit":null}"#,
         ] {
             assert!(SimilarRequest::from_body(body.as_bytes()).is_err(), "{body}");
+        }
+        for (body, code) in [
+            (r#"{"id":1.5,"embedder":"e"}"#, "invalid_similar_id"),
+            (r#"{"id":"a b","embedder":"e"}"#, "invalid_similar_id"),
+            (r#"{"id":{},"embedder":"e","filter":5}"#, "invalid_similar_filter"),
+        ] {
+            let read = SimilarRequest::from_body(body.as_bytes()).expect("readable");
+            assert_eq!(read.fault.map(|fault| fault.code), Some(code.to_owned()), "{body}");
         }
         for query in [pairs(&[("id", "1"), ("embedder", "e"), ("limit", "x")]), pairs(&[("zork", "1")])] {
             assert!(SimilarRequest::from_query(&query).is_err());

@@ -1,26 +1,27 @@
 //! The composition root: builds everything from the configuration, serves, and stops in order.
 
-use std::future::{Future, IntoFuture};
+use std::future::Future;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use axum::serve::ListenerExt;
-use miroir_core::config::{Config, Secret, TaskStoreConfig};
+use miroir_core::config::{Config, ConnectionLimits, Secret, TaskStoreConfig};
 use miroir_store::{RedisOptions, RedisStore, SqliteStore, Store};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+use crate::budget::Budget;
 use crate::cluster::{Cluster, Discovery, Settler};
 use crate::node::{Limits, NodeClient};
+use crate::serve::{listen, serve};
 use crate::telemetry::{Metrics, metrics_router};
 use crate::{http, workers};
 
-/// Answers of nodes beyond this are refused: a page of a thousand large documents fits.
-const MAX_REPLY_BYTES: usize = 256 * 1024 * 1024;
+/// The metrics port is for few.
+const METRICS_CONNECTIONS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(63);
 /// For requests in flight when the instance is asked to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 
@@ -32,21 +33,25 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let config = Arc::new(config);
     let store = open_store(&config).await?;
     let metrics = Metrics::default();
+    let replies = Budget::new(
+        "answers (server.max_reply_bytes_in_flight)",
+        config.server.max_reply_bytes_in_flight.get() as u64,
+        metrics.clone(),
+        |metrics, bytes| metrics.outside().reply_bytes(bytes),
+    );
     let cluster = Arc::new(
         Cluster::open(
             config.clone(),
             store.clone(),
-            client(&config, config.node_master_key.as_ref())?,
+            client(&config, config.node_master_key.as_ref(), &replies)?,
             metrics.clone(),
         )
         .await?,
     );
 
-    let listener = TcpListener::bind(config.server.listen)
-        .await
-        .with_context(|| format!("server: cannot listen on {}", config.server.listen))?;
-    let metrics_listener = TcpListener::bind(config.metrics.listen)
-        .await
+    let listener =
+        listen(config.server.listen).with_context(|| format!("server: cannot listen on {}", config.server.listen))?;
+    let metrics_listener = listen(config.metrics.listen)
         .with_context(|| format!("metrics: cannot listen on {}", config.metrics.listen))?;
     let address = listener.local_addr()?;
     tracing::info!(%address, nodes = config.nodes.len(), shards = config.shards, "serving");
@@ -64,7 +69,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     background.spawn(until(stopped.clone(), workers::check_settings(cluster.clone())));
     background.spawn(until(stopped.clone(), cluster.clone().follow_store()));
     let discovery = Discovery::new(&config.peer_discovery).context("peer_discovery: names cannot be looked up")?;
-    let to_peers = client(&config, config.admin.api_key.as_ref())?;
+    let to_peers = client(&config, config.admin.api_key.as_ref(), &replies)?;
     background.spawn(until(stopped.clone(), cluster.clone().keep_in_touch(discovery, to_peers)));
     background.spawn(until(stopped.clone(), cluster.clone().keep_lanes()));
     background.spawn(until(stopped.clone(), cluster.clone().tell_webhooks()));
@@ -74,22 +79,14 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let instance = Uuid::now_v7().to_string();
     background.spawn(workers::lead(cluster.clone(), instance.clone(), stopped.clone()));
     background.spawn(workers::do_jobs(cluster.clone(), instance, stopped.clone()));
-    background.spawn(until(stopped.clone(), async move {
-        if let Err(error) = axum::serve(metrics_listener, metrics_router(metrics)).await {
-            tracing::error!(%error, "the metrics port failed");
-        }
-    }));
-
-    let listener = listener.tap_io(|connection| {
-        if let Err(error) = connection.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY");
-        }
-    });
+    let for_metrics = ConnectionLimits { max_connections: METRICS_CONNECTIONS, ..config.server.connections };
+    let routes = metrics_router(metrics.clone());
+    background.spawn(serve(metrics_listener, routes, for_metrics, metrics.clone(), wait_for(stopped.clone())));
     let server =
-        axum::serve(listener, http::endpoint(cluster.clone())).with_graceful_shutdown(wait_for(stopped)).into_future();
+        serve(listener, http::endpoint(cluster.clone()), config.server.connections, metrics, wait_for(stopped));
     let mut server = tokio::spawn(server);
     tokio::select! {
-        result = &mut server => result?.context("the server failed")?,
+        result = &mut server => result.context("the server failed")?,
         () = asked_to_stop() => {
             tracing::info!("stopping: finishing the requests in flight");
             cluster.stop();
@@ -121,16 +118,16 @@ async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
     }
 }
 
-fn client(config: &Config, key: Option<&Secret>) -> anyhow::Result<NodeClient> {
+fn client(config: &Config, key: Option<&Secret>, replies: &Budget) -> anyhow::Result<NodeClient> {
     let pool = &config.connection_pool_per_node;
     let limits = Limits {
         max_idle: pool.max_idle,
         idle_timeout: pool.idle_timeout,
         connect_timeout: config.health.timeout,
-        max_reply: MAX_REPLY_BYTES,
+        max_reply: config.server.max_reply_bytes.get(),
     };
     let key = key.map_or("", |key| key.expose());
-    NodeClient::new(key, limits).context("a key cannot stand in a header")
+    NodeClient::new(key, limits, replies.clone()).context("a key cannot stand in a header")
 }
 
 async fn until(stopped: watch::Receiver<bool>, work: impl Future<Output = ()>) {

@@ -1,9 +1,12 @@
 //! `miroir-proxy`: one Meilisearch endpoint over many nodes.
 
 mod app;
+mod budget;
 mod cluster;
 mod http;
+mod joined;
 mod node;
+mod serve;
 mod telemetry;
 mod workers;
 

@@ -82,6 +82,8 @@ file!(File {
     health: HealthFile = HealthFile::default();
     /// Reads over several nodes.
     scatter: ScatterFile = ScatterFile::default();
+    /// Several searches in one request.
+    multi_search: MultiSearchFile = MultiSearchFile::default();
     /// Writes to several nodes.
     write: WriteFile = WriteFile::default();
     /// Connections kept to each node.
@@ -102,6 +104,8 @@ file!(File {
     rebalancer: RebalancerFile = RebalancerFile::default();
     /// A webhook that is told of every finished task. Others are made with `POST /webhooks`.
     task_webhook: TaskWebhookFile = TaskWebhookFile::default();
+    /// Which addresses Miroir connects to when a client or an operator names them.
+    address_policy: AddressPolicyFile = AddressPolicyFile::default();
     /// The log on standard error.
     log: LogFile = LogFile::default();
 });
@@ -122,12 +126,34 @@ file!(ServerFile {
     port: u64 = 7700;
     /// The largest request body, after decompression. Larger: 413.
     max_body_bytes: u64 = 104_857_600;
-    /// Bytes of document bodies in flight at one time. Beyond: 503 `miroir_overloaded`.
+    /// Bytes of request bodies in flight at one time, on all routes. Beyond: 503 `miroir_overloaded`.
     max_ingest_bytes: u64 = 268_435_456;
-    /// Requests handled at one time. Beyond: 503 `miroir_overloaded`.
+    /// Requests of clients handled at one time, each until its answer has been sent. Beyond: 503 `miroir_overloaded`.
     max_concurrent_requests: u64 = 500;
-    /// The longest that a request may take.
+    /// The longest that a request may take, the time that its body takes to arrive aside.
     request_timeout_ms: u64 = 30_000;
+    /// Connections at one time, more than requests. One that is new takes the place of the one that waits longest.
+    max_connections: u64 = 10_000;
+    /// How long the head of a request may take to arrive. Longer: 408.
+    head_timeout_ms: u64 = 10_000;
+    /// A connection on which no request begins is closed after this time.
+    idle_timeout_ms: u64 = 75_000;
+    /// How long a request's body may pause, and before what time it may be slow. Longer: 408.
+    body_timeout_ms: u64 = 10_000;
+    /// The least bytes a second that a request's body arrives with; 0: any. Slower: 408.
+    min_body_bytes_per_s: u64 = 1024;
+    /// How long an answer may wait for a client that reads nothing. Longer: the connection is closed.
+    write_timeout_ms: u64 = 30_000;
+    /// The largest head of a request. Larger: 431.
+    max_head_bytes: u64 = 131_072;
+    /// The most header lines of a request. More: 431.
+    max_head_lines: u64 = 100;
+    /// The longest path and query of a request. Longer: 414.
+    max_uri_bytes: u64 = 65_534;
+    /// The largest answer of one node.
+    max_reply_bytes: u64 = 268_435_456;
+    /// Bytes of answers in flight at one time: of nodes to reads, and of ours until sent. Beyond: 503 `miroir_overloaded`.
+    max_reply_bytes_in_flight: u64 = 1_073_741_824;
 });
 
 file!(MetricsFile {
@@ -142,6 +168,8 @@ file!(AdminFile {
     enabled: bool = true;
     /// The key of the admin API. Empty: no authentication, refused in production.
     api_key: String = String::new();
+    /// Requests under `/_miroir/` handled at one time, beside those of clients. Beyond: 503 `miroir_overloaded`.
+    max_concurrent_requests: u64 = 32;
 });
 
 file!(TaskStoreFile {
@@ -200,6 +228,11 @@ file!(ScatterFile {
     retry_on_timeout: bool = true;
     /// A shard without any usable replica: answer without it, or answer 503.
     unavailable_shard_policy: UnavailableShardPolicy = UnavailableShardPolicy::Partial;
+});
+
+file!(MultiSearchFile {
+    /// The most queries of one multi-search. More: 400.
+    max_queries_per_batch: u64 = 1000;
 });
 
 file!(WriteFile {
@@ -298,6 +331,13 @@ file!(RebalancerFile {
     fence_max_ms: u64 = 2000;
     /// A node that is away for so long is drained, where others hold what it has; 0: never.
     replace_after_s: u64 = 0;
+});
+
+file!(AddressPolicyFile {
+    /// Networks that webhooks may be in beside the public internet, as `10.0.0.0/8`; `any`: anywhere.
+    allowed_networks: Vec<String> = Vec::new();
+    /// Networks that nodes added by the admin API have to be in; empty: anywhere.
+    node_networks: Vec<String> = Vec::new();
 });
 
 file!(LogFile {

@@ -8,6 +8,7 @@ mod file;
 mod layers;
 mod reference;
 mod resolve;
+mod server;
 #[cfg(test)]
 mod tests;
 mod typed;
@@ -18,6 +19,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::address::AddressPolicy;
 use crate::anti_entropy::Schedule;
 use crate::id::{GroupId, NodeId};
 use crate::placement::PlacementKind;
@@ -73,6 +75,8 @@ pub struct Config {
     pub health: HealthConfig,
     /// Reads.
     pub scatter: ScatterConfig,
+    /// Several searches in one request.
+    pub multi_search: MultiSearchConfig,
     /// Writes.
     pub write: WriteConfig,
     /// Connections to nodes.
@@ -93,6 +97,8 @@ pub struct Config {
     pub rebalancer: RebalancerConfig,
     /// `task_webhook`.
     pub task_webhook: TaskWebhookConfig,
+    /// Which addresses may be named.
+    pub address_policy: AddressPolicyConfig,
     /// The log.
     pub log: LogConfig,
 }
@@ -115,12 +121,41 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// Largest body after decompression.
     pub max_body_bytes: NonZeroUsize,
-    /// Bytes of document bodies in flight; at least `max_body_bytes`.
+    /// Bytes of request bodies in flight; at least `max_body_bytes`.
     pub max_ingest_bytes: NonZeroUsize,
-    /// Requests handled at one time.
+    /// Requests of clients handled at one time, until their answers have been sent.
     pub max_concurrent_requests: NonZeroUsize,
-    /// Longest duration of a request.
+    /// Longest duration of a request, the arrival of its body aside.
     pub request_timeout: Duration,
+    /// Longest pause of an arriving body.
+    pub body_timeout: Duration,
+    /// Least rate of an arriving body; 0: any.
+    pub min_body_bytes_per_s: u64,
+    /// Largest answer of one node.
+    pub max_reply_bytes: NonZeroUsize,
+    /// Bytes of answers in flight; at least `max_reply_bytes`.
+    pub max_reply_bytes_in_flight: NonZeroUsize,
+    /// Of its connections.
+    pub connections: ConnectionLimits,
+}
+
+/// What connections of clients are bounded by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    /// At one time; more than requests may be at work.
+    pub max_connections: NonZeroUsize,
+    /// From the first byte of a head to its last.
+    pub head_timeout: Duration,
+    /// From one request to the first byte of the next.
+    pub idle_timeout: Duration,
+    /// Without a byte taken by who reads an answer.
+    pub write_timeout: Duration,
+    /// Of one head, its first line included.
+    pub max_head_bytes: NonZeroUsize,
+    /// Header lines of one head.
+    pub max_head_lines: NonZeroUsize,
+    /// Of a request's target.
+    pub max_uri_bytes: NonZeroUsize,
 }
 
 /// The metrics endpoint.
@@ -137,6 +172,8 @@ pub struct AdminConfig {
     pub enabled: bool,
     /// What callers send; `None`: no authentication (development only).
     pub api_key: Option<Secret>,
+    /// Requests handled at one time, beside those of clients.
+    pub max_concurrent_requests: NonZeroUsize,
 }
 
 /// The store.
@@ -237,6 +274,13 @@ pub struct ScatterConfig {
     pub retry_on_timeout: bool,
     /// When no replica of a shard is usable.
     pub unavailable_shard_policy: UnavailableShardPolicy,
+}
+
+/// Several searches in one request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MultiSearchConfig {
+    /// Of one request.
+    pub max_queries_per_batch: NonZeroUsize,
 }
 
 /// Writes to several nodes.
@@ -358,6 +402,15 @@ pub struct RebalancerConfig {
     pub fence_max: Duration,
     /// A node that is away for so long is drained; none: never.
     pub replace_after: Option<Duration>,
+}
+
+/// Which addresses Miroir connects to when somebody else names them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressPolicyConfig {
+    /// Of webhooks.
+    pub webhooks: AddressPolicy,
+    /// Of nodes that are added while the cluster runs.
+    pub nodes: AddressPolicy,
 }
 
 /// The log.

@@ -11,15 +11,16 @@ use crate::id::{GroupId, NodeId};
 use super::error::{ConfigError, InvalidNodeId};
 use super::file::{
     AdminFile, AntiEntropyFile, File, HealthFile, LeaderElectionFile, MetricsFile, NodeFile, PeerDiscoveryFile,
-    PoolFile, RebalancerFile, ScatterFile, SelectionFile, ServerFile, SettingsBroadcastFile, TaskStoreFile,
-    TaskWebhookFile, WriteFile,
+    PoolFile, RebalancerFile, ScatterFile, SelectionFile, SettingsBroadcastFile, TaskStoreFile, TaskWebhookFile,
+    WriteFile,
 };
+use super::server::{address_policy, server};
 use super::values::{Environment, PeerMode, Secret, StoreBackend};
 use super::{
     AdminConfig, AntiEntropyConfig, Config, FacetsConfig, HealthConfig, LeaderElectionConfig, LogConfig,
-    MAX_OVER_FETCH, MAX_SHARDS, MetricsConfig, NodeConfig, PeerDiscovery, PeerDiscoveryConfig, PoolConfig,
-    RebalancerConfig, ScatterConfig, SelectionConfig, ServerConfig, SettingsBroadcastConfig, SettingsDriftCheckConfig,
-    TaskRegistryConfig, TaskStoreConfig, TaskWebhookConfig, VectorSearchConfig, WriteConfig,
+    MAX_OVER_FETCH, MAX_SHARDS, MetricsConfig, MultiSearchConfig, NodeConfig, PeerDiscovery, PeerDiscoveryConfig,
+    PoolConfig, RebalancerConfig, ScatterConfig, SelectionConfig, ServerConfig, SettingsBroadcastConfig,
+    SettingsDriftCheckConfig, TaskRegistryConfig, TaskStoreConfig, TaskWebhookConfig, VectorSearchConfig, WriteConfig,
 };
 
 /// Keys of production servers have at least this many bytes, as Meilisearch demands of its master key.
@@ -29,11 +30,11 @@ const MAX_GROUPS: u64 = 64;
 const DAY_MS: u64 = 86_400_000;
 const TEN_YEARS_S: u64 = 315_360_000;
 /// 4 GiB: no single request or buffer may be larger.
-const MAX_BYTES: u64 = 4_294_967_296;
+pub(super) const MAX_BYTES: u64 = 4_294_967_296;
 
 pub(super) fn resolve(file: File) -> Result<Config, ConfigError> {
     let environment = file.environment;
-    let server = server(&file.server)?;
+    let server = server(&file.server, &file.admin)?;
     let metrics = metrics(&file.metrics)?;
     if overlap(server.listen, metrics.listen) {
         return Err(ConfigError::invalid("metrics.port", "is also server.port; give metrics a port of their own"));
@@ -51,6 +52,13 @@ pub(super) fn resolve(file: File) -> Result<Config, ConfigError> {
         placement: file.placement,
         nodes,
         scatter: scatter(&file.scatter, &server)?,
+        multi_search: MultiSearchConfig {
+            max_queries_per_batch: size(
+                "multi_search.max_queries_per_batch",
+                file.multi_search.max_queries_per_batch,
+                100_000,
+            )?,
+        },
         write: write(&file.write, &server)?,
         server,
         metrics,
@@ -81,6 +89,7 @@ pub(super) fn resolve(file: File) -> Result<Config, ConfigError> {
         anti_entropy: anti_entropy(&file.anti_entropy)?,
         rebalancer: rebalancer(&file.rebalancer)?,
         task_webhook: task_webhook(&file.task_webhook)?,
+        address_policy: address_policy(&file.address_policy)?,
         log: LogConfig { level: file.log.level, format: file.log.format },
     })
 }
@@ -145,7 +154,7 @@ fn task_webhook(file: &TaskWebhookFile) -> Result<TaskWebhookConfig, ConfigError
     })
 }
 
-fn within(path: &str, value: u64, least: u64, most: u64) -> Result<u64, ConfigError> {
+pub(super) fn within(path: &str, value: u64, least: u64, most: u64) -> Result<u64, ConfigError> {
     if (least..=most).contains(&value) {
         Ok(value)
     } else {
@@ -159,13 +168,13 @@ fn count(path: &str, value: u64, most: u64) -> Result<NonZeroU32, ConfigError> {
     value.ok_or_else(|| ConfigError::invalid(path, format!("must be from 1 to {most}")))
 }
 
-fn size(path: &str, value: u64, most: u64) -> Result<NonZeroUsize, ConfigError> {
+pub(super) fn size(path: &str, value: u64, most: u64) -> Result<NonZeroUsize, ConfigError> {
     let value = within(path, value, 1, most)?;
     let value = usize::try_from(value).ok().and_then(NonZeroUsize::new);
     value.ok_or_else(|| ConfigError::invalid(path, "is larger than this machine can address"))
 }
 
-fn millis(path: &str, value: u64) -> Result<Duration, ConfigError> {
+pub(super) fn millis(path: &str, value: u64) -> Result<Duration, ConfigError> {
     within(path, value, 1, DAY_MS).map(Duration::from_millis)
 }
 
@@ -181,7 +190,7 @@ fn weight(path: &str, value: f64) -> Result<f64, ConfigError> {
     }
 }
 
-fn listen(section: &str, bind: &str, port: u64) -> Result<SocketAddr, ConfigError> {
+pub(super) fn listen(section: &str, bind: &str, port: u64) -> Result<SocketAddr, ConfigError> {
     let path = format!("{section}.bind");
     let ip: IpAddr = bind.parse().map_err(|_| {
         ConfigError::invalid(path, format!("expected an IP address such as 0.0.0.0 or 127.0.0.1, found \"{bind}\""))
@@ -290,22 +299,6 @@ fn replication_factor(value: u64, nodes: &[NodeConfig]) -> Result<NonZeroU32, Co
     count(path, value, nodes.len() as u64)
 }
 
-fn server(file: &ServerFile) -> Result<ServerConfig, ConfigError> {
-    let max_body_bytes = size("server.max_body_bytes", file.max_body_bytes, MAX_BYTES)?;
-    let max_ingest_bytes = size("server.max_ingest_bytes", file.max_ingest_bytes, MAX_BYTES * 16)?;
-    if max_ingest_bytes < max_body_bytes {
-        let problem = format!("is {max_ingest_bytes}, must be at least server.max_body_bytes ({max_body_bytes})");
-        return Err(ConfigError::invalid("server.max_ingest_bytes", problem));
-    }
-    Ok(ServerConfig {
-        listen: listen("server", &file.bind, file.port)?,
-        max_body_bytes,
-        max_ingest_bytes,
-        max_concurrent_requests: size("server.max_concurrent_requests", file.max_concurrent_requests, 1_000_000)?,
-        request_timeout: millis("server.request_timeout_ms", file.request_timeout_ms)?,
-    })
-}
-
 fn metrics(file: &MetricsFile) -> Result<MetricsConfig, ConfigError> {
     Ok(MetricsConfig { listen: listen("metrics", &file.bind, file.port)? })
 }
@@ -313,7 +306,11 @@ fn metrics(file: &MetricsFile) -> Result<MetricsConfig, ConfigError> {
 fn admin(file: AdminFile, environment: Environment) -> Result<AdminConfig, ConfigError> {
     // A key that nothing uses need not be there.
     let environment = if file.enabled { environment } else { Environment::Development };
-    Ok(AdminConfig { enabled: file.enabled, api_key: key("admin.api_key", file.api_key, environment)? })
+    Ok(AdminConfig {
+        enabled: file.enabled,
+        api_key: key("admin.api_key", file.api_key, environment)?,
+        max_concurrent_requests: size("admin.max_concurrent_requests", file.max_concurrent_requests, 10_000)?,
+    })
 }
 
 fn task_store(file: TaskStoreFile) -> Result<TaskStoreConfig, ConfigError> {

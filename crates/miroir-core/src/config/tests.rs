@@ -173,6 +173,19 @@ fn impossible_values_are_refused() {
             "server: { max_ingest_bytes: 5 }",
             "server.max_ingest_bytes: is 5, must be at least server.max_body_bytes (104857600)",
         ),
+        (
+            "server: { max_connections: 595 }",
+            "server.max_connections: is 595, must be at least 596: 64 more than server.max_concurrent_requests (500) and admin.max_concurrent_requests (32) together",
+        ),
+        (
+            "server: { max_reply_bytes_in_flight: 5 }",
+            "server.max_reply_bytes_in_flight: is 5, must be at least server.max_reply_bytes (268435456)",
+        ),
+        ("server: { max_head_bytes: 100 }", "server.max_head_bytes: is 100, must be from 8192 to 4294967296"),
+        (
+            "address_policy: { allowed_networks: [any, localhost] }",
+            "address_policy.allowed_networks[1]: must be an address or a network such as 10.0.0.0/8 or fd00::/8, or `any`",
+        ),
         ("server: { max_concurrent_requests: 0 }", "server.max_concurrent_requests: is 0, must be from 1 to 1000000"),
         (
             "server: { request_timeout_ms: 1000 }",

@@ -34,6 +34,11 @@ pub(super) fn of_value(raw: &[u8]) -> Result<Cow<'_, str>, DocumentError> {
     text.ok_or_else(|| DocumentError::invalid_id(raw))
 }
 
+/// Likewise of a value that stands in a request.
+pub fn document_id_of(raw: &[u8]) -> Result<Cow<'_, str>, DocumentError> {
+    of_value(raw)
+}
+
 /// Whether a JSON number is an integer that 64 bits hold. `-0` is a float to Meilisearch.
 #[inline]
 fn is_integer(number: &str) -> bool {

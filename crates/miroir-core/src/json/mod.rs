@@ -16,7 +16,7 @@ pub use described::described;
 pub use scan::{MAX_DEPTH, SyntaxError, value_range};
 pub(crate) use scan::{Scanner, at_most};
 pub use text::{quote_into, unquote};
-pub use walk::{Elements, Member, Members, copy_without, elements, get, members};
+pub use walk::{Elements, Member, Members, copy_without, elements, get, last_members, members};
 
 #[cfg(test)]
 mod tests;

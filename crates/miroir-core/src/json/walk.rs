@@ -1,6 +1,7 @@
 //! The members of an object and the elements of an array, as slices.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::ops::Range;
 
 use super::scan::{MAX_DEPTH, Scanner, SyntaxError, at_most};
@@ -31,10 +32,7 @@ impl Member<'_> {
 
     /// The key with its escapes resolved. Bytes that are not UTF-8 become U+FFFD.
     pub fn key_text(&self) -> Cow<'_, str> {
-        match String::from_utf8_lossy(self.key) {
-            Cow::Borrowed(key) => unescape(key),
-            Cow::Owned(key) => Cow::Owned(unescape(&key).into_owned()),
-        }
+        key_text(self.key)
     }
 }
 
@@ -204,6 +202,42 @@ pub fn get<'a>(object: &'a [u8], key: &str) -> Result<Option<&'a [u8]>, SyntaxEr
         }
     }
     Ok(found)
+}
+
+/// The members of a raw object with their names, of those given several times the last, in the order of those. This is
+/// how Meilisearch reads an object. Validates the whole object.
+pub fn last_members(object: &[u8]) -> Result<Vec<(Cow<'_, str>, Member<'_>)>, SyntaxError> {
+    let mut all: Vec<(Cow<'_, str>, Member<'_>)> = Vec::new();
+    for member in members(object)? {
+        let member = member?;
+        all.push((key_text(member.key), member));
+    }
+    // Few members are looked through; of many, which somebody else chose, each is looked up.
+    const FEW: usize = 16;
+    if all.len() <= FEW {
+        let mut at = 0;
+        while let Some((name, _)) = all.get(at) {
+            if all.iter().skip(at + 1).any(|(later, _)| later == name) {
+                all.remove(at);
+            } else {
+                at += 1;
+            }
+        }
+        return Ok(all);
+    }
+    let last: HashMap<&str, usize> = all.iter().enumerate().map(|(position, (name, _))| (&**name, position)).collect();
+    let is_last: Vec<bool> =
+        all.iter().enumerate().map(|(position, (name, _))| last.get(&**name) == Some(&position)).collect();
+    let mut is_last = is_last.into_iter();
+    all.retain(|_| is_last.next() == Some(true));
+    Ok(all)
+}
+
+fn key_text(key: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(key) {
+        Ok(key) => unescape(key),
+        Err(_) => Cow::Owned(unescape(&String::from_utf8_lossy(key)).into_owned()),
+    }
 }
 
 /// Appends `object` to `out` without the top-level members for which `drop` says true: commas are right afterwards, the

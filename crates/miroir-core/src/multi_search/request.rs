@@ -1,7 +1,5 @@
 //! Reading a multi-search.
 
-use std::ops::Range;
-
 use crate::id::IndexUid;
 use crate::json;
 use crate::search::{SearchRequest, Unreadable, last_members};
@@ -11,7 +9,6 @@ use super::FederationRequest;
 /// A multi-search as the client sent it.
 #[derive(Clone, Debug)]
 pub struct MultiSearchRequest {
-    text: Vec<u8>,
     /// In the client's order.
     pub queries: Vec<Query>,
     /// How the hits of all queries are merged; `None` when each query is answered by itself.
@@ -31,11 +28,15 @@ pub struct Query {
     pub weight: f64,
     /// Whether a federation may have reason to refuse the query for members that are not sent to nodes.
     pub is_doubtful: bool,
-    /// Where the index's name stands in the request.
-    uid_at: Range<usize>,
 }
 
 impl MultiSearchRequest {
+    /// Whether a raw body has more queries than this. No more of them are looked at.
+    pub fn has_more_than(raw: &[u8], most: usize) -> bool {
+        let queries = json::get(raw, "queries").ok().flatten();
+        queries.and_then(|queries| json::elements(queries).ok()).is_some_and(|mut queries| queries.nth(most).is_some())
+    }
+
     /// From the raw JSON body.
     ///
     /// # Errors
@@ -53,30 +54,14 @@ impl MultiSearchRequest {
         }
         let queries = json::elements(queries.ok_or(Unreadable)?)
             .map_err(|_| Unreadable)?
-            .map(|query| Query::read(query.map_err(|_| Unreadable)?, raw))
+            .map(|query| Query::read(query.map_err(|_| Unreadable)?))
             .collect::<Result<_, _>>()?;
-        Ok(Self { text: raw.to_vec(), queries, federation })
-    }
-
-    /// The client's request with the indexes named as the nodes name them; `name` gives the name of the nth query's.
-    pub fn renamed(&self, name: impl Fn(usize) -> Option<String>) -> Vec<u8> {
-        let mut text = Vec::with_capacity(self.text.len());
-        let mut done = 0;
-        for (position, query) in self.queries.iter().enumerate() {
-            if let Some(name) = name(position) {
-                text.extend_from_slice(json::at_most(&self.text, done, query.uid_at.start));
-                json::quote_into(&name, &mut text);
-                done = query.uid_at.end;
-            }
-        }
-        text.extend_from_slice(json::at_most(&self.text, done, self.text.len()));
-        text
+        Ok(Self { queries, federation })
     }
 }
 
 impl Query {
-    /// `raw` is a part of `whole`.
-    fn read(raw: &[u8], whole: &[u8]) -> Result<Self, Unreadable> {
+    fn read(raw: &[u8]) -> Result<Self, Unreadable> {
         let mut search = Vec::with_capacity(raw.len());
         let (mut uid, mut options, mut weight, mut is_doubtful) = (None, None, 1.0, false);
         for (name, member) in last_members(raw)? {
@@ -84,8 +69,7 @@ impl Query {
             match &*name {
                 "indexUid" => {
                     let text = json::unquote(member.value).ok_or(Unreadable)?;
-                    let at = member.value.as_ptr() as usize - whole.as_ptr() as usize;
-                    uid = Some((text.parse().map_err(|_| Unreadable)?, at..at + member.value.len()));
+                    uid = Some(text.parse().map_err(|_| Unreadable)?);
                     continue;
                 }
                 "federationOptions" => {
@@ -107,8 +91,8 @@ impl Query {
             search.push(b'{');
         }
         search.push(b'}');
-        let (uid, uid_at) = uid.ok_or(Unreadable)?;
-        Ok(Self { uid, search: SearchRequest::from_body(&search)?, options, weight, is_doubtful, uid_at })
+        let uid = uid.ok_or(Unreadable)?;
+        Ok(Self { uid, search: SearchRequest::from_body(&search)?, options, weight, is_doubtful })
     }
 }
 

@@ -44,14 +44,10 @@ fn what_meilisearch_refuses_is_unreadable() {
 }
 
 #[test]
-fn indexes_are_renamed_where_they_stand() {
-    let body = r#"{"queries":[{"q":"a","indexUid":"a"}, {"indexUid" : "b","q":"indexUid"}]}"#;
-    let read = MultiSearchRequest::from_body(body.as_bytes()).expect("readable");
-    let renamed = read.renamed(|position| (position == 1).then(|| "physical".to_owned()));
-    assert_eq!(
-        String::from_utf8(renamed).expect("text"),
-        r#"{"queries":[{"q":"a","indexUid":"a"}, {"indexUid" : "physical","q":"indexUid"}]}"#
-    );
+fn too_many_queries_are_seen_before_any_is_read() {
+    let body = br#"{"queries":[1,2,3]}"#;
+    assert!(MultiSearchRequest::has_more_than(body, 2) && !MultiSearchRequest::has_more_than(body, 3));
+    assert!(!MultiSearchRequest::has_more_than(b"[]", 0) && !MultiSearchRequest::has_more_than(b"{}", 0));
 }
 
 #[test]

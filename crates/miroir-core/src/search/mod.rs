@@ -18,7 +18,7 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::rules::Pins;
 
 pub(crate) use attributes::covers;
-pub(crate) use parse::{DEFAULT_LIMIT, is_filter, last_members, read};
+pub(crate) use parse::{DEFAULT_LIMIT, filter_fault, last_members, read};
 pub(crate) use query::parameter_into;
 pub use query::sort_expressions;
 
@@ -116,6 +116,8 @@ pub struct SearchRequest {
     distinct: Option<String>,
     /// The id of a document that is left out; the distinct attribute is then the primary key.
     left_out: Option<String>,
+    /// What is wrong with the shape of the filter.
+    filter_fault: Option<String>,
     /// How many times as many hits nodes are asked for.
     over_fetch: usize,
     semantic_ratio: f64,
@@ -173,6 +175,12 @@ impl SearchRequest {
     /// The client's filter as raw JSON, when there is one that may restrict anything.
     pub fn filter(&self) -> Option<&[u8]> {
         self.value_of(Name::Filter).filter(|raw| *raw != b"null")
+    }
+
+    /// What is wrong with the shape of the filter, in Meilisearch's words. Such a request must not be sent to nodes in
+    /// parts: a filter of another shape could come to mean something among others.
+    pub fn filter_fault(&self) -> Option<&str> {
+        self.filter_fault.as_deref()
     }
 
     /// The attribute of which each value is returned once, of the request or else of the index.

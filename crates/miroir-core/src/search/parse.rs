@@ -2,23 +2,17 @@
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::{Name, Paging, Piece, SearchRequest, Unreadable};
 use crate::json;
 use crate::merge::walk::key_text;
+use crate::text::{SHOWN_VALUE, shown};
 
 /// Meilisearch's `limit` and `hitsPerPage` when the client names none.
 pub(crate) const DEFAULT_LIMIT: usize = 20;
 /// Meilisearch's `hybrid.semanticRatio` when the client names none.
 const DEFAULT_SEMANTIC_RATIO: f64 = 0.5;
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Hybrid {
-    semantic_ratio: Option<f64>,
-}
 
 impl SearchRequest {
     /// From the raw JSON body of a POST.
@@ -43,6 +37,7 @@ impl SearchRequest {
             facets: Vec::new(),
             distinct: None,
             left_out: None,
+            filter_fault: None,
             over_fetch: 1,
             semantic_ratio: DEFAULT_SEMANTIC_RATIO,
             threshold: None,
@@ -53,13 +48,10 @@ impl SearchRequest {
             show_details: false,
             text: Vec::new(),
         };
-        for member in json::members(&text).map_err(|_| Unreadable)? {
-            let member = member.map_err(|_| Unreadable)?;
+        // On duplicates the last value counts, also for its type.
+        for (name, member) in last_members(&text)? {
             let key = member.span.start + 1..member.span.start + 1 + member.key.len();
             let value = member.span.end - member.value.len()..member.span.end;
-            let name = key_text(member.key);
-            // On duplicates the last value counts, also for its type.
-            request.members.retain(|known| key_text(text.get(known.key.clone()).unwrap_or_default()) != name);
             request.members.push(Piece { name: Name::of(&name), key, value });
         }
         request.read_members(&text)?;
@@ -88,14 +80,13 @@ impl SearchRequest {
                 "showRankingScore" => self.show_score = read(raw)?,
                 "showRankingScoreDetails" => self.show_details = read(raw)?,
                 "showPerformanceDetails" => drop(read::<bool>(raw)?),
-                "filter" if raw != b"null" && !is_filter(raw) => return Err(Unreadable),
+                "filter" if raw != b"null" => self.filter_fault = filter_fault(raw),
                 "rankingScoreThreshold" => self.threshold = threshold(raw)?,
                 "sort" => self.is_sorted = read::<Option<Vec<String>>>(raw)?.is_some_and(|sort| !sort.is_empty()),
                 "vector" | "media" => self.is_semantic |= raw != b"null",
                 "hybrid" => {
                     self.is_semantic |= raw != b"null";
-                    let hybrid = serde_json::from_slice::<Hybrid>(raw).ok();
-                    self.semantic_ratio = hybrid.and_then(|h| h.semantic_ratio).unwrap_or(DEFAULT_SEMANTIC_RATIO);
+                    self.semantic_ratio = semantic_ratio(raw).unwrap_or(DEFAULT_SEMANTIC_RATIO);
                 }
                 _ => {}
             }
@@ -127,19 +118,18 @@ impl Name {
 
 /// The members of an object, of those given twice the last.
 pub(crate) fn last_members(raw: &[u8]) -> Result<Vec<(Cow<'_, str>, json::Member<'_>)>, Unreadable> {
-    let mut members: Vec<(Cow<'_, str>, json::Member<'_>)> = Vec::new();
-    for member in json::members(raw).map_err(|_| Unreadable)? {
-        let member = member.map_err(|_| Unreadable)?;
-        let name = key_text(member.key);
-        members.retain(|(known, _)| *known != name);
-        members.push((name, member));
-    }
-    Ok(members)
+    json::last_members(raw).map_err(|_| Unreadable)
 }
 
 /// A value of a type that Miroir interprets.
 pub(crate) fn read<T: DeserializeOwned>(raw: &[u8]) -> Result<T, Unreadable> {
     serde_json::from_slice(raw).map_err(|_| Unreadable)
+}
+
+/// The `semanticRatio` of a raw `hybrid`, if there is one that can be read.
+fn semantic_ratio(raw: &[u8]) -> Option<f64> {
+    let ratio = json::get(raw, "semanticRatio").ok()??;
+    serde_json::from_slice(ratio).ok()
 }
 
 /// A score between 0 and 1, or none.
@@ -150,17 +140,36 @@ fn threshold(raw: &[u8]) -> Result<Option<f64>, Unreadable> {
     }
 }
 
-/// Whether a raw filter is a string, or an array of which each element is a string or an array of strings. Checked here
-/// because a filter of another shape, put into an array, could come to mean something.
-pub(crate) fn is_filter(raw: &[u8]) -> bool {
+/// What is wrong with the shape of a raw filter, in Meilisearch's words, when it is neither a string nor an array of which
+/// each element is a string or an array of strings. Checked here because a filter of another shape, put into an array,
+/// could come to mean something.
+pub(crate) fn filter_fault(raw: &[u8]) -> Option<String> {
     fn is_string(raw: &[u8]) -> bool {
         raw.first() == Some(&b'"')
     }
-    fn is_clause(raw: &[u8]) -> bool {
-        is_string(raw) || is_array_of(raw, is_string)
+    let fault = |expected: &str, found: &[u8]| {
+        let compact = serde_json::from_slice::<serde_json::Value>(found).map(|value| value.to_string());
+        let found = compact.unwrap_or_else(|_| String::from_utf8_lossy(found).into_owned());
+        let found = shown(&found, SHOWN_VALUE);
+        Some(format!("Invalid type for filter subexpression: expected: {expected}, found: {found}."))
+    };
+    if is_string(raw) {
+        return None;
     }
-    fn is_array_of(raw: &[u8], accepted: fn(&[u8]) -> bool) -> bool {
-        json::elements(raw).is_ok_and(|mut elements| elements.all(|element| element.is_ok_and(accepted)))
+    let Ok(clauses) = json::elements(raw) else { return fault("String, Array", raw) };
+    for clause in clauses {
+        let Ok(clause) = clause else { return fault("String, Array", raw) };
+        if is_string(clause) {
+            continue;
+        }
+        let Ok(parts) = json::elements(clause) else { return fault("String, [String]", clause) };
+        for part in parts {
+            match part {
+                Ok(part) if is_string(part) => {}
+                Ok(part) => return fault("String", part),
+                Err(_) => return fault("String, [String]", clause),
+            }
+        }
     }
-    is_string(raw) || is_array_of(raw, is_clause)
+    None
 }

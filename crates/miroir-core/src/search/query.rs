@@ -1,6 +1,6 @@
 //! Reading a search from the parameters of a GET, by writing the JSON body that means the same.
 
-use super::{SearchRequest, Unreadable};
+use super::{SearchRequest, Unreadable, filter_fault};
 use crate::json;
 
 impl SearchRequest {
@@ -33,7 +33,12 @@ impl SearchRequest {
             body.pop();
         }
         body.push(b'}');
-        Self::from_text(body)
+        let mut request = Self::from_text(body)?;
+        // In a body null is no filter, here it is one of the wrong shape.
+        if given("filter").is_some_and(|filter| filter.trim_ascii() == "null") {
+            request.filter_fault = filter_fault(b"null");
+        }
+        Ok(request)
     }
 }
 
@@ -76,7 +81,7 @@ pub(crate) fn parameter_into(name: &str, value: &str, body: &mut Vec<u8>) -> Res
             json::quote_into(text, body);
             Ok(())
         })?,
-        "filter" => filter_into(value, body)?,
+        "filter" => filter_into(value, body),
         "rankingScoreThreshold" => {
             if !(0.0..=1.0).contains(&number_into(value, body)?) {
                 return Err(Unreadable);
@@ -124,17 +129,14 @@ fn number_into(text: &str, body: &mut Vec<u8>) -> Result<f64, Unreadable> {
 }
 
 /// A filter is JSON when it can be read as JSON, else it is an expression.
-fn filter_into(value: &str, body: &mut Vec<u8>) -> Result<(), Unreadable> {
+fn filter_into(value: &str, body: &mut Vec<u8>) {
     let whole = json::value_range(value.as_bytes(), 0)
         .ok()
         .filter(|range| value.as_bytes().get(range.end..).is_some_and(|rest| rest.iter().all(u8::is_ascii_whitespace)));
     match whole.and_then(|range| value.as_bytes().get(range)) {
-        // Refused in a GET, whereas a body's null is no filter.
-        Some(b"null") => return Err(Unreadable),
         Some(raw) => body.extend_from_slice(raw),
         None => json::quote_into(value, body),
     }
-    Ok(())
 }
 
 fn hybrid_into(embedder: &str, ratio: Option<&str>, body: &mut Vec<u8>) -> Result<(), Unreadable> {

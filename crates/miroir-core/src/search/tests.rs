@@ -160,9 +160,6 @@ fn what_meilisearch_refuses_is_unreadable() {
         r#"{"page":"1"}"#,
         r#"{"attributesToRetrieve":"id"}"#,
         r#"{"showRankingScore":null}"#,
-        r#"{"filter":5}"#,
-        r#"{"filter":["a",5]}"#,
-        r#"{"filter":["a",["b",["c"]]]}"#,
         r#"{"q":1}"#,
         r#"{"facets":"a"}"#,
         r#"{"rankingScoreThreshold":1.5}"#,
@@ -171,6 +168,27 @@ fn what_meilisearch_refuses_is_unreadable() {
         assert_eq!(SearchRequest::from_body(body.as_bytes()).err(), Some(Unreadable), "{body}");
     }
     assert!(SearchRequest::from_body(b"{\"q\":\"\xff\"}").is_err());
+}
+
+#[test]
+fn a_filter_of_another_shape_is_named_in_meilisearchs_words() {
+    let fault = |filter: &str| {
+        let request = SearchRequest::from_body(format!(r#"{{"filter":{filter}}}"#).as_bytes()).expect("readable");
+        request.filter_fault().map(str::to_owned)
+    };
+    for fine in ["null", "\"a\"", "[]", "[\"a\",[\"b\",\"c\"],[]]"] {
+        assert_eq!(fault(fine), None, "{fine}");
+    }
+    for (filter, expected, found) in [
+        ("5", "String, Array", "5"),
+        ("{ }", "String, Array", "{}"),
+        ("[\"a\",5]", "String, [String]", "5"),
+        ("[\"a\",[\"b\",[\"c\"]]]", "String", "[\"c\"]"),
+    ] {
+        let message = format!("Invalid type for filter subexpression: expected: {expected}, found: {found}.");
+        assert_eq!(fault(filter), Some(message));
+    }
+    assert!(fault(&format!("[[[\"{}\"]]]", "x".repeat(100_000))).is_some_and(|fault| fault.len() < 1000));
 }
 
 #[test]
@@ -230,11 +248,12 @@ fn a_get_means_what_the_post_means() {
         "showRankingScore=1",
         "hybridSemanticRatio=0.5",
         "vector=1",
-        "filter=null",
-        "filter=5",
         "vector=inf&hybridEmbedder=e",
     ] {
         assert!(from_query(query).is_err(), "{query}");
+    }
+    for query in ["filter=null", "filter=5"] {
+        assert!(from_query(query).expect("readable").filter_fault().is_some(), "{query}");
     }
 }
 

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
 use super::view::{text, timestamp};
-use super::{Task, TaskKind, TaskPage, TaskStatus, duration};
+use super::{Task, TaskKind, TaskStatus, duration};
 use crate::id::TaskUid;
 
 impl Task {
@@ -87,14 +87,5 @@ impl Task {
         let percentage = if total == 0 { 0.0 } else { finished as f64 * 100.0 / total as f64 };
         let step = json!({ "currentStep": "processing tasks", "finished": finished, "total": total });
         json!({ "steps": [step], "percentage": percentage })
-    }
-}
-
-impl TaskPage {
-    /// The JSON text of `GET /batches`; `limit` is the one asked for.
-    pub fn batches_view(&self, limit: usize) -> String {
-        let results: Vec<Value> = self.tasks.iter().filter_map(Task::batch).collect();
-        let from = self.tasks.first().map(|task| task.uid);
-        text(&json!({ "results": results, "total": self.total, "limit": limit, "from": from, "next": self.next }))
     }
 }

@@ -3,7 +3,7 @@ use serde_json::value::to_raw_value;
 use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
 
-use super::{NewTask, Task, TaskKind, TaskPage, TaskQuery, TaskStatus, TimeRange, duration};
+use super::{NewTask, Task, TaskKind, TaskQuery, TaskStatus, TimeRange, duration};
 use crate::error::{Code, ErrorBody};
 use crate::id::TaskUid;
 
@@ -73,17 +73,6 @@ fn a_summary_says_enqueued_even_when_the_task_ended_at_once() {
     let mut done = task();
     done.status = TaskStatus::Failed;
     assert!(done.numbered(TaskUid(1)).summary().contains(r#""status":"enqueued""#));
-}
-
-#[test]
-fn a_page_names_where_it_begins_and_where_the_next_one_does() {
-    let page = TaskPage { tasks: vec![task().numbered(TaskUid(7))], total: 9, next: Some(TaskUid(6)) };
-    let view: serde_json::Value = serde_json::from_str(&page.view(1)).expect("JSON");
-    assert_eq!(
-        (&view["from"], &view["next"], &view["total"], &view["limit"]),
-        (&json!(7), &json!(6), &json!(9), &json!(1))
-    );
-    assert_eq!(TaskPage::default().view(0), r#"{"results":[],"total":0,"limit":0,"from":null,"next":null}"#);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime, UtcOffset};
 
-use super::{Task, TaskKind, TaskPage, TaskStatus};
+use super::{Task, TaskKind, TaskStatus};
 use crate::error::ErrorBody;
 use crate::id::TaskUid;
 
@@ -43,15 +43,6 @@ struct Summary<'a> {
     custom_metadata: Option<&'a str>,
 }
 
-#[derive(Serialize)]
-struct Page<'a> {
-    results: Vec<View<'a>>,
-    total: u64,
-    limit: usize,
-    from: Option<TaskUid>,
-    next: Option<TaskUid>,
-}
-
 impl Task {
     /// The JSON text of `GET /tasks/{uid}`.
     pub fn view(&self) -> String {
@@ -68,15 +59,6 @@ impl Task {
             enqueued_at: timestamp(self.enqueued_at),
             custom_metadata: self.custom_metadata.as_deref(),
         })
-    }
-}
-
-impl TaskPage {
-    /// The JSON text of `GET /tasks`; `limit` is the one asked for.
-    pub fn view(&self, limit: usize) -> String {
-        let results: Vec<View<'_>> = self.tasks.iter().map(View::from).collect();
-        let from = self.tasks.first().map(|task| task.uid);
-        text(&Page { results, total: self.total, limit, from, next: self.next })
     }
 }
 

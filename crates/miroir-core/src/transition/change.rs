@@ -99,6 +99,11 @@ pub enum Refused {
     /// A node that is to join does not answer.
     #[error("the node `{0}` does not answer at its address")]
     NoAnswer(NodeId),
+    /// A node that is to join is where no node may be.
+    #[error(
+        "the address of the node `{0}` is in none of the networks that nodes may be in (`address_policy.node_networks`)"
+    )]
+    Elsewhere(NodeId),
     /// A node that is to join takes us for somebody else.
     #[error("the node `{0}` does not accept the key that nodes are asked with (`node_master_key`)")]
     NotOurKey(NodeId),

@@ -18,6 +18,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::read::Gathered;
+use super::refusal::{Original, Read, Unread};
 use super::search::all_shards;
 use super::versions::Reading;
 use super::{Answer, Cluster, Degraded, Error, Index};
@@ -40,77 +41,82 @@ pub struct BrowseRequest {
     /// Expressions by which the documents are ordered; none: the order of browsing.
     pub sort: Vec<String>,
     /// The client's own request, for a node to refuse in Meilisearch's words.
-    pub original: Original,
+    original: Original,
 }
 
-/// How the client asked.
-pub enum Original {
-    /// The query string of `GET /documents`.
-    Query(String),
-    /// The body of `POST /documents/fetch`.
-    Body(Bytes),
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct FetchBody {
-    #[serde(default)]
+/// What a page is made of, as far as we act upon it.
+struct Page {
     offset: u64,
-    #[serde(default = "default_limit")]
     limit: u64,
     filter: Option<Value>,
     fields: Option<Vec<String>>,
     ids: Option<Box<RawValue>>,
-    #[serde(default)]
     retrieve_vectors: bool,
     sort: Option<Vec<String>>,
 }
 
-fn default_limit() -> u64 {
-    20
+impl Default for Page {
+    fn default() -> Self {
+        let limit = 20;
+        Self { offset: 0, limit, filter: None, fields: None, ids: None, retrieve_vectors: false, sort: None }
+    }
 }
 
-/// A body that is not of the form above: a node says what is wrong with it.
-pub struct Unreadable(pub Original);
+/// A request that is not of the form above: a node says what is wrong with it.
+pub struct Unreadable(Original);
 
 impl BrowseRequest {
     /// `POST /documents/fetch`.
     ///
     /// # Errors
-    /// [`Unreadable`] gives the body back.
-    pub fn from_body(body: Bytes) -> Result<Self, Unreadable> {
-        match serde_json::from_slice::<FetchBody>(&body) {
-            Ok(read) => Ok(Self::new(read, Original::Body(body))),
-            Err(_) => Err(Unreadable(Original::Body(body))),
+    /// [`Unreadable`].
+    pub fn from_body(body: &Bytes) -> Result<Self, Unreadable> {
+        let original = Original::body(Read::Fetch, body);
+        match read_body(body) {
+            Some(page) => Ok(Self::new(page, original)),
+            None => Err(Unreadable(original)),
         }
     }
 
     /// `GET /documents`.
     ///
     /// # Errors
-    /// [`Unreadable`] gives the query string back.
+    /// [`Unreadable`].
     pub fn from_query(query: &str) -> Result<Self, Unreadable> {
-        read_query(query)
-            .map(|read| Self::new(read, Original::Query(query.to_owned())))
-            .ok_or_else(|| Unreadable(Original::Query(query.to_owned())))
+        let original = Original::query(Read::Documents, query);
+        match read_query(query) {
+            Some(page) => Ok(Self::new(page, original)),
+            None => Err(Unreadable(original)),
+        }
     }
 
-    fn new(read: FetchBody, original: Original) -> Self {
-        let FetchBody { offset, limit, filter, fields, ids, retrieve_vectors, sort } = read;
+    fn new(page: Page, original: Original) -> Self {
+        let Page { offset, limit, filter, fields, ids, retrieve_vectors, sort } = page;
         Self { offset, limit, filter, fields, ids, retrieve_vectors, sort: sort.unwrap_or_default(), original }
     }
 }
 
-fn read_query(query: &str) -> Option<FetchBody> {
-    let mut read = FetchBody {
-        offset: 0,
-        limit: default_limit(),
-        filter: None,
-        fields: None,
-        ids: None,
-        retrieve_vectors: false,
-        sort: None,
-    };
+/// Of members given several times the last counts, as with nodes.
+fn read_body(body: &[u8]) -> Option<Page> {
+    let mut page = Page::default();
+    for (name, member) in json::last_members(body).ok()? {
+        let raw = member.value;
+        match &*name {
+            "offset" => page.offset = serde_json::from_slice(raw).ok()?,
+            "limit" => page.limit = serde_json::from_slice(raw).ok()?,
+            "filter" => page.filter = serde_json::from_slice(raw).ok()?,
+            "fields" => page.fields = serde_json::from_slice(raw).ok()?,
+            "ids" => page.ids = serde_json::from_slice(raw).ok()?,
+            "retrieveVectors" => page.retrieve_vectors = serde_json::from_slice(raw).ok()?,
+            "sort" => page.sort = serde_json::from_slice(raw).ok()?,
+            _ => return None,
+        }
+    }
+    Some(page)
+}
+
+fn read_query(query: &str) -> Option<Page> {
+    let mut read = Page::default();
     let list = |text: &str| text.split(',').map(str::to_owned).collect::<Vec<_>>();
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         match name.as_ref() {
@@ -167,21 +173,12 @@ impl Cluster {
         let asked = match &request {
             Ok(BrowseRequest { original, .. }) | Err(Unreadable(original)) => original,
         };
-        let index = self.index_to_read(uid, floor, |physical| self.original(physical, asked)).await?;
-        let original = self.original(index.physical.as_str(), asked);
-        let Ok(request) = &request else { return Err(self.let_a_node_refuse(original).await) };
+        let index = self.index_to_read(uid, floor, asked).await?;
+        let Ok(request) = &request else {
+            return Err(self.refuse_unread(Unread::read(asked, uid)).await);
+        };
         let page = self.browse_index(&index, request).await;
-        self.in_clients_words(page, original).await
-    }
-
-    fn original(&self, physical: &str, original: &Original) -> Call {
-        let path = format!("/indexes/{physical}/documents");
-        match original {
-            Original::Query(query) => Call::get("documents", format!("{path}?{query}"), self.read_timeout()),
-            Original::Body(body) => {
-                Call::json("documents", Method::POST, format!("{path}/fetch"), body.clone(), self.read_timeout())
-            }
-        }
+        self.in_clients_words(&index, page, asked).await
     }
 
     async fn browse_index(&self, index: &Reading, request: &BrowseRequest) -> Result<Answer, Error> {

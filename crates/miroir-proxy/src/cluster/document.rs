@@ -7,14 +7,18 @@ use bytes::Bytes;
 use http::Method;
 use miroir_core::document::id::is_valid;
 use miroir_core::document::route_ids;
+use miroir_core::error::{Code, ErrorBody};
 use miroir_core::hash::shard_of;
 use miroir_core::id::{IndexUid, NodeId, ShardId};
 use miroir_core::settings::Floor;
 use miroir_core::strip;
 use miroir_core::task::{Effects, TaskKind};
+use miroir_core::text::{SHOWN_VALUE, shown};
 use miroir_core::topology::Topology;
 use serde_json::json;
+use serde_json::value::RawValue;
 
+use super::refusal::{Original, Unread};
 use super::search::all_shards;
 use super::write::{Accepted, Change, NodePart, Step, raw, shards_of};
 use super::{Answer, Cluster, Error, Index};
@@ -39,14 +43,13 @@ impl Cluster {
     /// As Meilisearch refuses, or when no replica of its shard can be asked.
     pub async fn document(&self, uid: &IndexUid, id: &str, query: &str, floor: Floor) -> Result<Answer, Error> {
         let id_of_path: String = form_urlencoded::byte_serialize(id.as_bytes()).collect();
-        let original = |physical: &str| {
-            let (id, query) = (id_of_path.replace('+', "%20"), with_question_mark(query));
-            Call::get("document", format!("/indexes/{physical}/documents/{id}{query}"), self.read_timeout())
-        };
-        let index = self.index_to_read(uid, floor, original).await?;
+        let original = Original::document(&id_of_path.replace('+', "%20"), query);
+        let index = self.index_to_read(uid, floor, &original).await?;
         if !is_valid(id.as_bytes()) {
             // No document can have it, and any node says so, or what else is wrong with the request.
-            return Err(self.let_a_node_refuse(original(index.physical.as_str())).await);
+            let message = format!("Document `{}` not found.", shown(id, SHOWN_VALUE));
+            let missing = Error::Invalid(ErrorBody::new(Code::DocumentNotFound, message));
+            return Err(self.reworded(&index, &original, missing).await);
         }
         let shard = shard_of(id.as_bytes(), index.shards);
         let path = format!("/indexes/{}/documents/{id}{}", index.physical, with_question_mark(query));
@@ -75,7 +78,7 @@ impl Cluster {
             Deletion::Filter(_) | Deletion::All => None,
         };
         let filter = match &deletion {
-            Deletion::Filter(body) => Some(self.checked_filter(body).await?),
+            Deletion::Filter(body) => Some(self.filter_of(body).await?),
             Deletion::One(_) | Deletion::Batch(_) | Deletion::All => None,
         };
         let turn = self.turn(uid).await?;
@@ -86,7 +89,7 @@ impl Cluster {
                     json!({ "providedIds": ids.len(), "deletedDocuments": deleted, "originalFilter": null })
                 }
                 (None, Some(filter)) => {
-                    json!({ "providedIds": 0, "deletedDocuments": deleted, "originalFilter": filter })
+                    json!({ "providedIds": 0, "deletedDocuments": deleted, "originalFilter": filter.get() })
                 }
                 (None, None) => json!({ "deletedDocuments": deleted }),
             })
@@ -105,8 +108,10 @@ impl Cluster {
         let topology = self.ensure_placement(index.shards).await?;
         match (&ids, deletion) {
             (Some(ids), _) => delete_ids(&topology, &index, ids, &mut change, timeout)?,
-            (None, Deletion::Filter(body)) => {
+            (None, Deletion::Filter(_)) => {
                 let path = format!("/indexes/{}/documents/delete", index.physical);
+                let filter = filter.as_ref().map_or("null", |filter| filter.get());
+                let body = format!("{{\"filter\":{filter}}}").into_bytes();
                 let call = Call::json("delete", Method::POST, path, body, timeout);
                 change.conditional = true;
                 broadcast(&topology, &index, &call, &mut change);
@@ -123,20 +128,19 @@ impl Cluster {
         self.change(&topology, &index, change).await
     }
 
-    /// A filter that a node would refuse at once is refused before anything is queued anywhere. Returns its JSON text.
-    async fn checked_filter(&self, body: &Bytes) -> Result<String, Error> {
-        #[derive(serde::Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct FilterBody {
-            filter: Box<serde_json::value::RawValue>,
-        }
-        match serde_json::from_slice::<FilterBody>(body) {
-            Ok(body) => Ok(body.filter.get().to_owned()),
-            // Sent to an index that cannot exist for long enough to matter: the body is refused before the index is looked at.
-            Err(_) => {
-                let path = "/indexes/miroir/documents/delete";
-                let call = Call::json("delete", Method::POST, path, body.clone(), self.read_timeout());
-                Err(self.let_a_node_refuse(call).await)
+    /// The raw filter of `{"filter": ...}`. What is not of this form is refused before anything is queued anywhere, and
+    /// nodes are sent what was read and nothing else.
+    async fn filter_of(&self, body: &Bytes) -> Result<Box<RawValue>, Error> {
+        let read = || {
+            let members = miroir_core::json::last_members(body).ok()?;
+            let [(name, member)] = members.as_slice() else { return None };
+            (name == "filter").then(|| serde_json::from_slice::<Box<RawValue>>(member.value).ok())?
+        };
+        match read() {
+            Some(filter) => Ok(filter),
+            None => {
+                let unread = Unread::change("delete", Method::POST, "documents/delete", body.clone());
+                Err(self.refuse_unread(unread).await)
             }
         }
     }

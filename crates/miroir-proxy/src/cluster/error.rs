@@ -14,6 +14,7 @@ use miroir_work::led::NotActed;
 use thiserror::Error;
 
 use super::Index;
+use crate::budget::Spent;
 
 /// Why a request was not done.
 #[derive(Debug, Error)]
@@ -81,6 +82,12 @@ pub enum Error {
     /// A bound of ours is reached.
     #[error("Too much is in flight: {0}.")]
     Overloaded(&'static str),
+    /// Nobody's answer may be so large.
+    #[error("The answer is larger than {limit} bytes (server.max_reply_bytes). Ask for less at one time.")]
+    ReplyTooLarge {
+        /// The bound.
+        limit: usize,
+    },
     /// The body is beyond `server.max_body_bytes`.
     #[error("The provided payload reached the size limit. The maximum accepted payload size is {limit} bytes.")]
     TooLarge {
@@ -98,6 +105,9 @@ pub enum Error {
     /// The client went away, or its connection broke.
     #[error("the request body did not arrive: {0}")]
     Body(String),
+    /// The client sends its body too slowly to be waited for.
+    #[error("The request body pauses or arrives too slowly (server.body_timeout_ms, server.min_body_bytes_per_s).")]
+    SlowBody,
     /// A node answered something that is not Meilisearch's.
     #[error("node {node} gave an answer that cannot be read: {why}")]
     Answer {
@@ -114,7 +124,18 @@ pub enum Error {
     Internal(String),
 }
 
+impl From<Spent> for Error {
+    fn from(Spent(what): Spent) -> Self {
+        Self::Overloaded(what)
+    }
+}
+
 impl Error {
+    /// Whether it is a refusal of nodes by this code.
+    pub fn is(&self, code: &str) -> bool {
+        matches!(self, Self::Refused { body, .. } if body.code == code)
+    }
+
     /// The same, calling the index as clients do, and not naming attributes that it does not display.
     pub fn naming(mut self, index: &Index) -> Self {
         if let Self::Refused { body, .. } = &mut self {

@@ -11,6 +11,7 @@ use miroir_core::scope::Scope;
 use miroir_core::settings::Floor;
 use miroir_core::strip;
 
+use super::refusal::{Original, Read, Unread};
 use super::search::{Facts, all_shards, elapsed_ms, filter_refusal};
 use super::{Answer, Cluster, Error};
 use crate::node::Call;
@@ -29,13 +30,16 @@ impl Cluster {
     ) -> Result<Answer, Error> {
         let start = Instant::now();
         let timeout = self.read_timeout();
-        let path = |physical: &str| format!("/indexes/{physical}/facet-search");
-        let original = |physical: &str| Call::json("facet-search", Method::POST, path(physical), body.clone(), timeout);
-        let index = self.index_to_read(uid, floor, original).await?;
-        let (path, original) = (path(index.physical.as_str()), original(index.physical.as_str()));
+        let original = Original::body(Read::FacetSearch, &body);
+        let index = self.index_to_read(uid, floor, &original).await?;
+        let path = format!("/indexes/{}/facet-search", index.physical);
         let Ok(request) = FacetSearchRequest::from_body(&body) else {
-            return Err(self.let_a_node_refuse(original).await);
+            return Err(self.refuse_unread(Unread::read(&original, uid)).await);
         };
+        if let Some(fault) = request.filter_fault() {
+            let refusal = Error::Invalid(ErrorBody::new(Code::InvalidSearchFilter, fault));
+            return Err(self.reworded(&index, &original, refusal).await);
+        }
         if let Some(refusal) = filter_refusal(request.filter(), Code::InvalidSearchFilter) {
             return Err(Error::Invalid(refusal));
         }
@@ -50,7 +54,7 @@ impl Cluster {
             })
             .await;
         // Lists in the text of a refusal are about the nodes' settings.
-        let gathered = self.in_clients_words(gathered, original).await?;
+        let gathered = self.in_clients_words(&index, gathered, &original).await?;
         let answers: Vec<&Bytes> = gathered.parts.iter().map(|part| &part.reply.body).collect();
         let facts = Facts::of(&index);
         let body = request.merge(&facts.view(&index), &answers, elapsed_ms(start))?;

@@ -6,11 +6,12 @@ use miroir_core::error::ErrorBody;
 use miroir_core::facet;
 use miroir_core::id::IndexUid;
 use miroir_core::merge::{FederatedAnswer, FederatedError, FederatedQuery, merge_federated};
-use miroir_core::multi_search::{FederationRequest, MultiSearchRequest};
+use miroir_core::multi_search::FederationRequest;
 use miroir_core::scope::Scope;
 
-use super::multi_search::{Plan, Planned, fingerprint, targets};
+use super::multi_search::{Plan, Planned, Searches, fingerprint, targets};
 use super::read::Share;
+use super::refusal::unreadable;
 use super::search::elapsed_ms;
 use super::{Answer, Cluster, Error};
 use crate::node::Call;
@@ -22,20 +23,19 @@ impl Cluster {
     /// As Meilisearch refuses, or when shards are unavailable.
     pub(super) async fn federate(
         &self,
-        request: &MultiSearchRequest,
+        original: &Searches<'_>,
         federation: &FederationRequest,
         plan: &Plan<'_>,
         start: Instant,
     ) -> Result<Answer, Error> {
         if let Some(refusal) = facets_refusal(federation, &plan.queries) {
-            let original = self.original_multi_search(request);
-            let code = refusal.code.clone();
-            return Err(self.said_before(original, Error::Invalid(refusal), &code).await);
+            let said = self.refusal_of(original).await.filter(|said| !said.is(&refusal.code));
+            return Err(said.unwrap_or(Error::Invalid(refusal)));
         }
         // What is not sent to nodes may still be a reason to refuse the request: a node is asked about all of it first.
         let has_unused_facets = federation.facets_by_index.iter().any(|(uid, _)| !names(&plan.queries, uid));
         if (has_unused_facets || plan.queries.iter().any(|query| query.query.is_doubtful))
-            && let refusal @ Error::Refused { .. } = self.let_a_node_refuse(self.original_multi_search(request)).await
+            && let Some(refusal) = self.refusal_of(original).await
         {
             return Err(refusal);
         }
@@ -94,9 +94,8 @@ impl Cluster {
             Ok(body) => Ok(Answer { body: body.into(), degraded: joint.degraded }),
             Err(FederatedError::Answer(error)) => Err(error.into()),
             Err(error @ FederatedError::FacetOrder(_)) => {
-                let refusal = self.let_a_node_refuse(self.original_multi_search(request)).await;
                 tracing::debug!(%error, "a federation's facets cannot be joined");
-                Err(refusal)
+                Err(self.refusal_of(original).await.unwrap_or_else(unreadable))
             }
         }
     }

@@ -6,6 +6,7 @@ use miroir_core::fields::FieldsRequest;
 use miroir_core::id::IndexUid;
 use miroir_core::settings::Floor;
 
+use super::refusal::{Original, Read, Unread};
 use super::search::all_shards;
 use super::{Answer, Cluster, Error};
 use crate::node::Call;
@@ -17,17 +18,16 @@ impl Cluster {
     /// As Meilisearch refuses, or when shards are unavailable.
     pub async fn fields(&self, uid: &IndexUid, body: Bytes, floor: Floor) -> Result<Answer, Error> {
         let timeout = self.read_timeout();
-        let path = |physical: &str| format!("/indexes/{physical}/fields");
-        let original = |physical: &str| Call::json("fields", Method::POST, path(physical), body.clone(), timeout);
-        let index = self.index_to_read(uid, floor, original).await?;
-        let (path, original) = (path(index.physical.as_str()), original(index.physical.as_str()));
+        let original = Original::body(Read::Fields, &body);
+        let index = self.index_to_read(uid, floor, &original).await?;
+        let path = format!("/indexes/{}/fields", index.physical);
         let Ok(request) = FieldsRequest::from_body(&body) else {
-            return Err(self.let_a_node_refuse(original).await);
+            return Err(self.refuse_unread(Unread::read(&original, uid)).await);
         };
         let call =
             |_: &_, _: Option<&str>| Call::json("fields", Method::POST, path.clone(), request.node_body(), timeout);
         let gathered = self.gather(&index, &all_shards(&index), 0, call).await;
-        let gathered = self.in_clients_words(gathered, original).await?;
+        let gathered = self.in_clients_words(&index, gathered, &original).await?;
         let answers: Vec<&Bytes> = gathered.parts.iter().map(|part| &part.reply.body).collect();
         let displayed = index.settings.displayed();
         let body = request.merge(displayed.as_deref(), &answers).map_err(|(answer, fault)| Error::Answer {

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use http::Method;
@@ -19,8 +18,8 @@ use serde_json::json;
 use super::lanes::Turn;
 use super::write::{Accepted, Change, NodePart, Step, raw};
 use super::{Cluster, Error, Index};
+use crate::budget::Reserved;
 use crate::node::{Call, Chunks};
-use crate::telemetry::Metrics;
 
 /// Bytes of one request to a node: below Meilisearch's default bound of 100,000,000, since our fields make documents longer.
 const MAX_NODE_BODY_BYTES: u64 = 90_000_000;
@@ -45,57 +44,6 @@ pub struct Ingest {
     pub custom_metadata: Option<String>,
     /// What it holds of the budget.
     pub reserved: Reserved,
-}
-
-/// A bound on the bytes of document bodies held at once.
-#[derive(Clone)]
-pub struct IngestBudget(Arc<Budget>);
-
-struct Budget {
-    limit: u64,
-    used: AtomicU64,
-    metrics: Metrics,
-}
-
-/// A share of the budget, given back when dropped.
-pub struct Reserved {
-    budget: Arc<Budget>,
-    bytes: u64,
-}
-
-impl IngestBudget {
-    /// A budget of so many bytes.
-    pub fn new(limit: u64, metrics: Metrics) -> Self {
-        Self(Arc::new(Budget { limit, used: AtomicU64::new(0), metrics }))
-    }
-
-    /// A share that holds nothing yet.
-    pub fn reserve(&self) -> Reserved {
-        Reserved { budget: self.0.clone(), bytes: 0 }
-    }
-}
-
-impl Reserved {
-    /// Hold so many bytes more.
-    ///
-    /// # Errors
-    /// [`Error::Overloaded`] when the budget is spent: the client should come back later.
-    pub fn grow(&mut self, bytes: u64) -> Result<(), Error> {
-        let used = self.budget.used.fetch_add(bytes, Ordering::AcqRel) + bytes;
-        self.bytes += bytes;
-        self.budget.metrics.ingest_bytes(used);
-        if used > self.budget.limit {
-            return Err(Error::Overloaded("document bodies (server.max_ingest_bytes)"));
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Reserved {
-    fn drop(&mut self) {
-        let before = self.budget.used.fetch_sub(self.bytes, Ordering::AcqRel);
-        self.budget.metrics.ingest_bytes(before.saturating_sub(self.bytes));
-    }
 }
 
 /// A body that has been checked and split.
@@ -184,13 +132,9 @@ impl Cluster {
                 change.effects.details = raw(&json!({ "receivedDocuments": received, "indexedDocuments": unique }));
                 let path = documents_path(&index, skip_creation);
                 let call = |body| Call {
-                    operation: "write",
-                    method: method.clone(),
-                    path: path.clone(),
                     body,
                     content_type: Some("application/x-ndjson"),
-                    timeout: self.write_timeout(),
-                    max_reply: None,
+                    ..Call::bare("write", method.clone(), path.clone(), self.write_timeout())
                 };
                 let buffers: Vec<Bytes> = split.shards.into_iter().map(Bytes::from).collect();
                 change.touched = non_empty(&buffers);

@@ -12,6 +12,7 @@ mod chores;
 mod clock;
 mod compact;
 mod conditional;
+mod connect;
 mod degraded;
 mod discovery;
 mod document;
@@ -36,6 +37,7 @@ mod peers;
 mod promote;
 mod read;
 mod recovery;
+mod refusal;
 mod rename;
 mod render;
 mod replica;
@@ -64,7 +66,7 @@ pub use drift::Pair;
 pub use edit::Edition;
 pub use error::Error;
 pub use heal::Healing;
-pub use ingest::{Ingest, IngestBudget, Reserved};
+pub use ingest::Ingest;
 pub use keys::Keys;
 pub use multi_search::Rule;
 pub use peers::{Peer, Peers};
@@ -92,6 +94,7 @@ use miroir_core::topology::{Member, Topology};
 use miroir_store::{Store, StoreError};
 use tokio::sync::{Notify, Semaphore};
 
+use crate::budget::Budget;
 use crate::node::{Health, Node, NodeClient, Weights};
 use crate::telemetry::Metrics;
 use catalog::Catalog;
@@ -134,10 +137,14 @@ pub struct Cluster {
     pub store: Arc<dyn Store>,
     /// What operators see.
     pub metrics: Metrics,
-    /// Bytes of document bodies in flight.
-    pub budget: IngestBudget,
+    /// Bytes of request bodies in flight.
+    pub bodies: Budget,
+    /// Bytes of answers in flight.
+    pub replies: Budget,
     /// One permit a client's request.
-    pub requests: Semaphore,
+    pub requests: Arc<Semaphore>,
+    /// One permit an operator's request.
+    pub admin_requests: Arc<Semaphore>,
     /// Who may call, and do what.
     pub keys: Keys,
     /// Wakes the settler.
@@ -180,6 +187,7 @@ impl Cluster {
         metrics: Metrics,
     ) -> Result<Self, StoreError> {
         let me = instance_id();
+        let replies = client.replies().clone();
         let make_node: MakeNode = {
             let (config, metrics) = (config.clone(), metrics.clone());
             Arc::new(move |member: &Member| {
@@ -193,7 +201,13 @@ impl Cluster {
         let make = make_node.clone();
         let fleet = Fleet::load(store.clone(), &config.shape(), config.shards, move |member| make(member)).await?;
         Ok(Self {
-            budget: IngestBudget::new(config.server.max_ingest_bytes.get() as u64, metrics.clone()),
+            bodies: Budget::new(
+                "request bodies (server.max_ingest_bytes)",
+                config.server.max_ingest_bytes.get() as u64,
+                metrics.clone(),
+                Metrics::ingest_bytes,
+            ),
+            replies,
             keys: Keys::load(store.clone(), config.master_key.as_ref().map(|key| key.expose())).await?,
             catalog: Catalog::load(store.clone()).await?,
             stale: StaleReplicas::load(store.clone()).await?,
@@ -211,7 +225,8 @@ impl Cluster {
             healable: Notify::new(),
             returned: Notify::new(),
             marking: tokio::sync::Mutex::default(),
-            requests: Semaphore::new(config.server.max_concurrent_requests.get()),
+            requests: Arc::new(Semaphore::new(config.server.max_concurrent_requests.get())),
+            admin_requests: Arc::new(Semaphore::new(config.admin.max_concurrent_requests.get())),
             rotation: AtomicUsize::new(0),
             dice: RandomState::new(),
             stopping: AtomicBool::new(false),

@@ -9,13 +9,13 @@ use http::Method;
 use miroir_core::error::{Code, ErrorBody};
 use miroir_core::id::IndexUid;
 use miroir_core::merge::merge;
-use miroir_core::multi_search::{MultiSearchRequest, Query, results, write_results};
+use miroir_core::multi_search::{MultiSearchRequest, Query, renamed, results, write_results};
 use miroir_core::scope::Scope;
 use miroir_core::search::SearchRequest;
 use miroir_core::settings::Floor;
 
-use super::missing::nowhere;
 use super::read::{JointPart, Share, Target};
+use super::refusal::{Unread, nowhere, unreadable};
 use super::search::{Facts, OverFetch, all_shards, elapsed_ms, refusal};
 use super::versions::Reading;
 use super::{Answer, Cluster, Degraded, Error};
@@ -41,6 +41,34 @@ pub(super) struct Planned<'a> {
     pub facts: Facts,
     /// What the client may see.
     pub rule: Option<Bytes>,
+}
+
+/// A multi-search as the client wrote it, and what the client may see.
+pub(super) struct Searches<'a> {
+    body: &'a [u8],
+    rule: Rule<'a>,
+}
+
+impl Searches<'_> {
+    /// With the indexes called as nodes call them, and the names put in with those that they stand for. What the client
+    /// may not see is called what no index is, wherever it is named.
+    fn named(&self, cluster: &Cluster) -> (Vec<u8>, BTreeMap<String, String>) {
+        let suffix = uuid::Uuid::new_v4();
+        let names = std::cell::RefCell::new(BTreeMap::new());
+        let name = |known: &str| {
+            let uid: IndexUid = known.parse().ok()?;
+            let seen = (self.rule)(&uid).ok().and_then(|_| cluster.index(&uid).ok());
+            let name = seen.map_or_else(|| nowhere(&uid, suffix), |index| index.physical.to_string());
+            if name == known {
+                return None;
+            }
+            names.borrow_mut().insert(name.clone(), known.to_owned());
+            Some(name)
+        };
+        // What was read can be walked through.
+        let body = renamed(self.body, name).unwrap_or_default();
+        (body, names.into_inner())
+    }
 }
 
 /// The queries up to the first one that is refused without asking, in order.
@@ -71,8 +99,17 @@ impl Cluster {
         floor: Floor,
     ) -> Result<Answer, Error> {
         let start = Instant::now();
+        let most = self.config.multi_search.max_queries_per_batch.get();
+        if MultiSearchRequest::has_more_than(&body, most) {
+            let message =
+                format!("A multi-search may have {most} queries at most (`multi_search.max_queries_per_batch`).");
+            return Err(Error::Invalid(ErrorBody::new(Code::BadRequest, message)));
+        }
         let Ok(request) = MultiSearchRequest::from_body(&body) else {
-            return Err(self.let_a_node_refuse(self.multi_search_call(body)).await);
+            return Err(match Unread::searches(&body) {
+                Some(unread) => self.refuse_unread(unread).await,
+                None => unreadable(),
+            });
         };
         // Rights come before anything else, for all queries.
         let rules: Vec<Option<Bytes>> = (request.queries.iter().enumerate())
@@ -83,17 +120,17 @@ impl Cluster {
         for query in &mut plan.queries {
             query.search.over_fetch(self.over_fetch(over_fetch));
         }
-        let original = || self.original_multi_search(&request);
+        let original = Searches { body: &body, rule };
         let outcome = match (&request.federation, plan.refused.is_some()) {
             // Which of several faults is told depends on the order in which a server looks at the indexes.
             (Some(_), true) => None,
-            (Some(federation), false) => Some(self.federate(&request, federation, &plan, start).await),
+            (Some(federation), false) => Some(self.federate(&original, federation, &plan, start).await),
             (None, _) => Some(self.search_side_by_side(&plan, start).await),
         };
         let error = match (outcome, plan.refused) {
             // Positions and lists in the text are about what nodes were sent: let a node speak of the client's own.
             (Some(Err(refusal @ Error::Refused { .. })), _) | (None, Some(refusal)) | (Some(Ok(_)), Some(refusal)) => {
-                self.reworded(original(), refusal).await
+                self.refusal_of(&original).await.unwrap_or(refusal)
             }
             (Some(Err(error)), _) => error,
             (Some(Ok(answer)), None) => return Ok(answer),
@@ -122,16 +159,16 @@ impl Cluster {
         Call::json("multi-search", Method::POST, "/multi-search", body, self.read_timeout())
     }
 
-    /// The client's request with the nodes' names of its indexes.
-    pub(super) fn original_multi_search(&self, request: &MultiSearchRequest) -> Call {
-        let suffix = uuid::Uuid::new_v4();
-        let physical = |position: usize| {
-            let query = request.queries.get(position)?;
-            Some(
-                self.index(&query.uid).map_or_else(|_| nowhere(&query.uid, suffix), |index| index.physical.to_string()),
-            )
-        };
-        self.multi_search_call(request.renamed(physical))
+    /// What a node has against the client's own request.
+    pub(super) async fn refusal_of(&self, searches: &Searches<'_>) -> Option<Error> {
+        let (body, names) = searches.named(self);
+        let refusal = self.refusal_of_searches(body).await?;
+        let Error::Refused { status, mut body } = refusal else { return Some(refusal) };
+        for (name, known) in &names {
+            body.message = body.message.replace(&format!("`{name}`"), &format!("`{known}`"));
+            body.message = body.message.replace(&format!(".facetsByIndex.{name}"), &format!(".facetsByIndex.{known}"));
+        }
+        Some(Error::Refused { status, body })
     }
 
     /// The index of each query, once for all queries of it; what is missing is told where it is asked for.

@@ -1,7 +1,6 @@
 //! Scatter: one read over a covering set, with other replicas stepping in for nodes that fail.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use futures_util::future::join_all;
 use miroir_core::config::UnavailableShardPolicy;
@@ -13,8 +12,8 @@ use miroir_core::strip;
 use miroir_core::topology::Topology;
 
 use super::versions::Reading;
-use super::{Cluster, Degraded, Error, Index};
-use crate::node::{Call, Node, NodeError, Reply, Weights};
+use super::{Cluster, Degraded, Error};
+use crate::node::{Call, NodeError, Reply, Weights};
 
 /// What a read got.
 pub struct Gathered {
@@ -186,6 +185,9 @@ impl Cluster {
                 match reply {
                     Ok(reply) if reply.status == 200 => parts.push(JointPart { shares, reply }),
                     Ok(reply) if is_refusal(&reply) => refusals.push(reply),
+                    // These say nothing of the node: another one's answer would be as large.
+                    Err(NodeError::NoRoom(spent)) => return Err(spent.into()),
+                    Err(NodeError::TooLarge(limit)) => return Err(Error::ReplyTooLarge { limit }),
                     failure => {
                         let may_retry =
                             self.config.scatter.retry_on_timeout || !matches!(failure, Err(NodeError::Timeout(_)));
@@ -242,7 +244,7 @@ impl Cluster {
 
     async fn ask(&self, node: &NodeId, call: Call) -> Result<Reply, NodeError> {
         match self.node(node) {
-            Some(node) => node.call(call).await,
+            Some(node) => node.call(call.for_client()).await,
             None => Err(NodeError::Connect(format!("node {node} is not a member"))),
         }
     }
@@ -258,7 +260,7 @@ impl Cluster {
             if !parts.is_empty() {
                 // Some nodes took the request and some did not: their settings differ. Better no answer than half of
                 // one that looks whole.
-                tracing::error!(body = %String::from_utf8_lossy(&refusal.body), "nodes disagree about a request");
+                tracing::error!(body = %refusal.shown(), "nodes disagree about a request");
             }
             return Err(refused(refusal));
         }
@@ -275,58 +277,12 @@ impl Cluster {
         parts.sort_by(|a, b| a.node().cmp(b.node()));
         Ok(Joint { parts, degraded })
     }
-
-    /// What came of a read; a refusal about the request as nodes were sent it is one of the client's own.
-    pub(super) async fn in_clients_words<T>(&self, outcome: Result<T, Error>, original: Call) -> Result<T, Error> {
-        match outcome {
-            Err(refusal @ Error::Refused { .. }) => Err(self.reworded(original, refusal).await),
-            outcome => outcome,
-        }
-    }
-
-    /// A refusal about the request as nodes were sent it, in the words that a node has for the client's own.
-    pub(super) async fn reworded(&self, original: Call, refusal: Error) -> Error {
-        let reworded = self.let_a_node_refuse(original).await;
-        // Otherwise what the client sent alone would be accepted: what confines it was refused.
-        if matches!(reworded, Error::Refused { .. }) { reworded } else { refusal }
-    }
-
-    /// Let any node answer a request that we cannot read ourselves, so that the client gets Meilisearch's own words.
-    pub(super) async fn let_a_node_refuse(&self, call: Call) -> Error {
-        for _ in 0..self.nodes().len().max(1) {
-            let Some(node) = self.node_to_refuse() else { break };
-            match node.call(call.clone()).await {
-                Ok(reply) if reply.status >= 400 && reply.status < 500 => {
-                    let index = self.index_of_path(&call.path);
-                    return index.map_or_else(|| refused(&reply), |index| refused(&reply).naming(&index));
-                }
-                Ok(reply) if reply.status < 400 => {
-                    return Error::Internal(format!("a node accepted what we could not read: {}", call.path));
-                }
-                Ok(_) | Err(_) => {}
-            }
-        }
-        Error::ShardUnavailable { shards: BTreeSet::new() }
-    }
-
-    /// Any node that answers; one that holds the settings of all indexes as long as there is one, since refusals are about
-    /// settings, too.
-    fn node_to_refuse(&self) -> Option<Arc<Node>> {
-        let behind: BTreeSet<NodeId> = self.indexes().iter().flat_map(|index| index.behind.keys().cloned()).collect();
-        self.any_live_node_but(&behind).or_else(|| self.any_live_node())
-    }
-
-    /// The index that a request to a node is about, as readers know it.
-    fn index_of_path(&self, path: &str) -> Option<Arc<Index>> {
-        let physical = path.strip_prefix("/indexes/")?.split(['/', '?']).next()?;
-        self.indexes().into_iter().find(|index| index.physical.as_str() == physical)
-    }
 }
 
 /// The node is not asked again by this request.
 fn note_failure(node: &NodeId, failure: Result<Reply, NodeError>, views: &mut [View<'_>]) {
     let why = match failure {
-        Ok(reply) => format!("status {}: {}", reply.status, String::from_utf8_lossy(&reply.body)),
+        Ok(reply) => format!("status {}: {}", reply.status, reply.shown()),
         Err(error) => error.to_string(),
     };
     tracing::warn!(%node, why, "node failed a read");

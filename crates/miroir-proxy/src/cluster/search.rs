@@ -18,6 +18,7 @@ use miroir_core::search::{IndexView, SearchRequest, SortBy, Unreadable};
 use miroir_core::settings::Floor;
 use time::OffsetDateTime;
 
+use super::refusal::{Original, Read, Unread};
 use super::versions::Reading;
 use super::{Answer, Cluster, Error, Index};
 use crate::node::Call;
@@ -38,13 +39,9 @@ impl Cluster {
         over_fetch: OverFetch,
         floor: Floor,
     ) -> Result<Answer, Error> {
-        let original = |physical: &str| {
-            let path = format!("/indexes/{physical}/search");
-            Call::json("search", Method::POST, path, body.clone(), self.read_timeout())
-        };
-        let index = self.index_to_read(uid, floor, original).await?;
-        let original = original(index.physical.as_str());
-        self.search(&index, SearchRequest::from_body(&body), rule, over_fetch, original).await
+        let original = Original::body(Read::Search, &body);
+        let index = self.index_to_read(uid, floor, &original).await?;
+        self.search(&index, SearchRequest::from_body(&body), rule, over_fetch, &original).await
     }
 
     /// `GET /indexes/{uid}/search`.
@@ -59,12 +56,10 @@ impl Cluster {
         over_fetch: OverFetch,
         floor: Floor,
     ) -> Result<Answer, Error> {
-        let original =
-            |physical: &str| Call::get("search", format!("/indexes/{physical}/search?{query}"), self.read_timeout());
-        let index = self.index_to_read(uid, floor, original).await?;
-        let original = original(index.physical.as_str());
+        let original = Original::query(Read::Search, query);
+        let index = self.index_to_read(uid, floor, &original).await?;
         let pairs: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-        self.search(&index, SearchRequest::from_query(&pairs), rule, over_fetch, original).await
+        self.search(&index, SearchRequest::from_query(&pairs), rule, over_fetch, &original).await
     }
 
     /// A search confined to what `rule`, a raw JSON filter, lets the client see.
@@ -74,15 +69,17 @@ impl Cluster {
         request: Result<SearchRequest, Unreadable>,
         rule: Option<&[u8]>,
         over_fetch: OverFetch,
-        original: Call,
+        original: &Original,
     ) -> Result<Answer, Error> {
         let start = Instant::now();
-        let Ok(mut request) = request else { return Err(self.let_a_node_refuse(original).await) };
+        let Ok(mut request) = request else {
+            return Err(self.refuse_unread(Unread::read(original, &index.uid)).await);
+        };
         request.over_fetch(self.over_fetch(over_fetch));
         if let Some(refusal) = refusal(index, &request) {
             // What else is wrong with the request is said before.
             let code = refusal.code.clone();
-            return Err(self.said_before(original, Error::Invalid(refusal), &code).await);
+            return Err(self.said_before(index, original, Error::Invalid(refusal), &code).await);
         }
         let facts = Facts::with_rules(index, self.active_rules());
         let view = facts.view(index);
@@ -100,7 +97,7 @@ impl Cluster {
             })
             .await;
         // Positions and lists in the text of a refusal are about the rewritten request.
-        let gathered = self.in_clients_words(gathered, original).await?;
+        let gathered = self.in_clients_words(index, gathered, original).await?;
         let answers: Vec<&Bytes> = gathered.parts.iter().map(|part| &part.reply.body).collect();
         let elapsed = elapsed_ms(start);
         let request_uid = uuid::Uuid::now_v7().to_string();
@@ -174,6 +171,9 @@ pub fn refusal(index: &Index, request: &SearchRequest) -> Option<ErrorBody> {
         && let Some(refusal) = facet::refusal(request.facets(), index.settings.filterable())
     {
         return Some(refusal);
+    }
+    if let Some(fault) = request.filter_fault() {
+        return Some(ErrorBody::new(Code::InvalidSearchFilter, fault));
     }
     if let Some(refusal) = filter_refusal(request.filter(), Code::InvalidSearchFilter) {
         return Some(refusal);

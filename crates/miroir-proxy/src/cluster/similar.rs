@@ -14,7 +14,7 @@ use miroir_core::settings::Floor;
 use miroir_core::similar::{SimilarRequest, vector_of};
 use serde_json::{Value, json};
 
-use super::read::refused;
+use super::refusal::{Original, Read, Unread};
 use super::search::{Facts, OverFetch, all_shards, elapsed_ms, filter_refusal};
 use super::versions::Reading;
 use super::{Answer, Cluster, Degraded, Error};
@@ -49,16 +49,11 @@ impl Cluster {
         floor: Floor,
     ) -> Result<Answer, Error> {
         let start = Instant::now();
-        let timeout = self.read_timeout();
-        let original = |physical: &str| {
-            let path = format!("/indexes/{physical}/similar");
-            match &asked {
-                Similar::Query(query) => Call::get("similar", format!("{path}?{query}"), timeout),
-                Similar::Body(body) => Call::json("similar", Method::POST, path, body.clone(), timeout),
-            }
+        let original = match &asked {
+            Similar::Query(query) => Original::query(Read::Similar, query),
+            Similar::Body(body) => Original::body(Read::Similar, body),
         };
-        let index = self.index_to_read(uid, floor, original).await?;
-        let original = original(index.physical.as_str());
+        let index = self.index_to_read(uid, floor, &original).await?;
         let request = match &asked {
             Similar::Query(query) => {
                 let pairs: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
@@ -66,7 +61,12 @@ impl Cluster {
             }
             Similar::Body(body) => SimilarRequest::from_body(body),
         };
-        let Ok(request) = request else { return Err(self.let_a_node_refuse(original).await) };
+        let Ok(request) = request else {
+            return Err(self.refuse_unread(Unread::read(&original, uid)).await);
+        };
+        if let Some(fault) = request.fault {
+            return Err(self.reworded(&index, &original, Error::Invalid(fault)).await);
+        }
         if let Some(refusal) = filter_refusal(request.filter.as_deref(), Code::InvalidSimilarFilter) {
             return Err(Error::Invalid(refusal));
         }
@@ -76,14 +76,14 @@ impl Cluster {
             // A node without the document refuses the request for whatever reason there is.
             let message = format!("Document `{}` not found.", request.id);
             let refusal = Error::Invalid(ErrorBody::new(Code::NotFoundSimilarId, message));
-            return Err(self.reworded(original, refusal).await);
+            return Err(self.reworded(&index, &original, refusal).await);
         };
         let answer =
             self.near(&index, &request, &target, (primary_key, rule, self.over_fetch(over_fetch)), start).await;
         match answer {
             // Only where the document is will a node look at the rest of the request.
             Err(refusal @ Error::Refused { .. }) => {
-                Err(self.refused_by(&target.node, original, refusal).await.naming(&index))
+                Err(self.refused_by(&target.node, &index, &original, refusal).await)
             }
             answer => answer,
         }
@@ -168,15 +168,6 @@ impl Cluster {
         let all: u64 = everywhere.parts.iter().map(|part| total(&part.reply.body)).sum();
         let found: u64 = target.parts.iter().map(|part| total(&part.reply.body)).sum();
         Ok((all.saturating_sub(found), everywhere.degraded.and(target.degraded)))
-    }
-
-    /// What this very node says against a request; `otherwise` when it has nothing against it.
-    async fn refused_by(&self, node: &NodeId, original: Call, otherwise: Error) -> Error {
-        let Some(node) = self.node(node) else { return otherwise };
-        match node.call(original).await {
-            Ok(reply) if (400..500).contains(&reply.status) => refused(&reply),
-            Ok(_) | Err(_) => otherwise,
-        }
     }
 }
 

@@ -12,6 +12,7 @@ use miroir_core::task::{TaskQuery, TaskStatus};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::refusal::{Original, Read, Unread};
 use super::{Answer, Cluster, Error, Index};
 use crate::node::Call;
 
@@ -49,7 +50,7 @@ impl Cluster {
     /// [`Error::IndexNotFound`], or when shards are unavailable.
     pub async fn index_stats(&self, uid: &IndexUid, query: &str) -> Result<Answer, Error> {
         let index = self.find_index(uid).await?;
-        let wanted = self.wanted(query, &format!("/indexes/{}/stats", index.physical)).await?;
+        let wanted = self.wanted(query, || Unread::read(&Original::query(Read::Stats, query), uid)).await?;
         let stats = self.stats_of(&index, wanted).await?;
         Ok(Answer::whole(to_json(&stats)?))
     }
@@ -59,7 +60,7 @@ impl Cluster {
     /// # Errors
     /// When shards are unavailable.
     pub async fn stats(&self, grant: &Grant, query: &str) -> Result<Answer, Error> {
-        let wanted = self.wanted(query, "/stats").await?;
+        let wanted = self.wanted(query, || Unread::of_server("stats", "stats", query)).await?;
         let mut indexes = serde_json::Map::new();
         let mut last_update = None;
         for index in self.indexes().into_iter().filter(|index| grant.allows(index.uid.as_str())) {
@@ -86,14 +87,11 @@ impl Cluster {
     }
 
     /// What the client wants to see; what cannot be read is for a node to refuse.
-    async fn wanted(&self, query: &str, path: &str) -> Result<StatsQuery, Error> {
+    async fn wanted(&self, query: &str, unread: impl FnOnce() -> Unread) -> Result<StatsQuery, Error> {
         let pairs: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
         match StatsQuery::from_query(pairs.iter().map(|(name, value)| (&**name, &**value))) {
             Ok(wanted) => Ok(wanted),
-            Err(_) => {
-                let original = Call::get("stats", format!("{path}?{query}"), self.read_timeout());
-                Err(self.let_a_node_refuse(original).await)
-            }
+            Err(_) => Err(self.refuse_unread(unread()).await),
         }
     }
 

@@ -7,6 +7,7 @@ use miroir_core::config::Config;
 use miroir_store::SqliteStore;
 
 use super::Cluster;
+use crate::budget::Budget;
 use crate::node::{Limits, NodeClient};
 use crate::telemetry::Metrics;
 
@@ -25,10 +26,20 @@ nodes:
 
 /// An instance whose only node is not there.
 pub async fn instance() -> Arc<Cluster> {
-    let config = Config::load(CONFIG, std::iter::empty(), &[]).expect("a configuration");
+    instance_with(&[]).await
+}
+
+/// The same with these settings.
+pub async fn instance_with(settings: &[(&str, &str)]) -> Arc<Cluster> {
+    let settings: Vec<(String, String)> =
+        settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    let config = Config::load(CONFIG, std::iter::empty(), &settings).expect("a configuration");
     let store = SqliteStore::open(":memory:").await.expect("a store");
     let second = Duration::from_secs(1);
     let limits = Limits { max_idle: 1, idle_timeout: second, connect_timeout: second, max_reply: 1024 };
-    let client = NodeClient::new("key", limits).expect("a client");
-    Arc::new(Cluster::open(Arc::new(config), store, client, Metrics::default()).await.expect("a cluster"))
+    let metrics = Metrics::default();
+    let replies =
+        Budget::new("answers", 1 << 20, metrics.clone(), |metrics, bytes| metrics.outside().reply_bytes(bytes));
+    let client = NodeClient::new("key", limits, replies).expect("a client");
+    Arc::new(Cluster::open(Arc::new(config), store, client, metrics).await.expect("a cluster"))
 }

@@ -1,38 +1,43 @@
-//! Webhooks: who is told of finished tasks. The registry is in the store; the sender is background work.
+//! Webhooks: who is told of finished tasks. The registry is in the store; telling is background work.
 //!
-//! Tasks are told in the order in which they end, in batches, each webhook apart from the others. What cannot be delivered
-//! after a few attempts, and what ends while too much waits already, is told to nobody: the registry of tasks is the
-//! truth, webhooks are a courtesy.
+//! Invariant: each webhook has a queue and a teller of its own, so that one nobody answers for delays and drops only what
+//! is its own. Tasks are told in the order in which they end. What cannot be delivered after a few attempts, and what ends
+//! while too much waits already, is told to nobody, and counted: the registry of tasks is the truth, webhooks are a
+//! courtesy.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write as _;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use futures_util::future::join_all;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use miroir_core::address::AddressPolicy;
 use miroir_core::config::Config;
 use miroir_core::task::Task;
+use miroir_core::text::{SHOWN_VALUE, shown};
 use miroir_core::webhook::{MAX_WEBHOOKS, Webhook, WebhookError, WebhookPatch};
 use miroir_store::{Edit, Records, Store, StoreError, Table, TypedTable, View};
 use serde_json::Value;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
+use super::connect::Guarded;
 use super::follow::Follow;
 use super::{Cluster, Error};
 
-/// Finished tasks that wait to be told. More than these are not told.
+/// Finished tasks that wait to be told to one webhook, and their bytes. More than these are not told.
 const QUEUE: usize = 10_000;
+const QUEUE_BYTES: usize = 64 * 1024 * 1024;
 /// Tasks told in one request.
 const TOGETHER: usize = 1000;
 /// Attempts to tell one webhook of one batch, and the pause after the first; each further pause is twice as long.
@@ -50,9 +55,55 @@ type Hooks = BTreeMap<Uuid, Webhook>;
 /// Who is told, and what they are still to be told.
 pub struct Webhooks {
     hooks: View<Webhook, Hooks>,
-    waiting: mpsc::Sender<Bytes>,
-    /// Taken by the sender.
-    queue: std::sync::Mutex<Option<mpsc::Receiver<Bytes>>>,
+    /// Of those that were told anything.
+    queues: Mutex<HashMap<Uuid, Queue>>,
+    /// Queues that have nobody yet who tells what is in them: no more than there are webhooks.
+    begun: mpsc::UnboundedSender<(Uuid, Waiting)>,
+    /// Taken by who has them told.
+    beginning: Mutex<Option<mpsc::UnboundedReceiver<(Uuid, Waiting)>>>,
+}
+
+/// Where tasks are put for one webhook.
+struct Queue {
+    tasks: mpsc::Sender<Bytes>,
+    bytes: Arc<AtomicUsize>,
+}
+
+/// Where they are taken from.
+struct Waiting {
+    tasks: mpsc::Receiver<Bytes>,
+    bytes: Arc<AtomicUsize>,
+}
+
+fn queue() -> (Queue, Waiting) {
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    let bytes = Arc::new(AtomicUsize::new(0));
+    (Queue { tasks: sender, bytes: bytes.clone() }, Waiting { tasks: receiver, bytes })
+}
+
+impl Queue {
+    /// Whether there was room.
+    fn put(&self, task: Bytes) -> bool {
+        let length = task.len();
+        let fits = self.bytes.fetch_add(length, Ordering::AcqRel) + length <= QUEUE_BYTES;
+        let put = fits && self.tasks.try_send(task).is_ok();
+        if !put {
+            self.bytes.fetch_sub(length, Ordering::AcqRel);
+        }
+        put
+    }
+}
+
+impl Waiting {
+    /// The next tasks; none: there will be no more.
+    async fn take(&mut self) -> Option<Vec<Bytes>> {
+        let mut tasks = Vec::new();
+        if self.tasks.recv_many(&mut tasks, TOGETHER).await == 0 {
+            return None;
+        }
+        self.bytes.fetch_sub(tasks.iter().map(Bytes::len).sum(), Ordering::AcqRel);
+        Some(tasks)
+    }
 }
 
 impl Webhooks {
@@ -70,9 +121,9 @@ impl Webhooks {
             let stored = records.iter().filter_map(|(uuid, record)| Some((uuid.parse().ok()?, record.value.clone())));
             stored.chain(configured.clone()).collect()
         };
-        let (waiting, queue) = mpsc::channel(QUEUE);
+        let (begun, beginning) = mpsc::unbounded_channel();
         let hooks = View::load(store, TABLE, hooks).await?;
-        Ok(Self { hooks, waiting, queue: std::sync::Mutex::new(Some(queue)) })
+        Ok(Self { hooks, queues: Mutex::default(), begun, beginning: Mutex::new(Some(beginning)) })
     }
 
     /// The webhooks as the store has them, for whoever follows its changes.
@@ -148,29 +199,94 @@ impl Cluster {
 
     /// These tasks have ended, and that is in the store.
     pub(super) fn announce<'a>(&self, tasks: impl IntoIterator<Item = &'a Task>) {
-        if !self.has_webhooks() {
+        let hooks = self.webhooks.hooks.snapshot();
+        let mut queues = self.webhooks.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        queues.retain(|uuid, _| {
+            let is_there = hooks.contains_key(uuid);
+            if !is_there {
+                self.metrics.outside().webhook_is_gone(*uuid);
+            }
+            is_there
+        });
+        if hooks.is_empty() {
             return;
         }
         for task in tasks {
-            if self.webhooks.waiting.try_send(Bytes::from(task.view())).is_err() {
-                tracing::warn!(task = %task.uid, "too many finished tasks wait for webhooks: this one is not told");
+            let view = Bytes::from(task.view());
+            for uuid in hooks.keys() {
+                let queue = queues.entry(*uuid).or_insert_with(|| {
+                    let (queue, waiting) = queue();
+                    // There is nobody to tell once the instance stops.
+                    let _ = self.webhooks.begun.send((*uuid, waiting));
+                    queue
+                });
+                if !queue.put(view.clone()) {
+                    self.not_told(*uuid, 1);
+                }
             }
         }
     }
 
+    fn not_told(&self, uuid: Uuid, tasks: usize) {
+        tracing::warn!(webhook = %uuid, tasks, "finished tasks are not told");
+        self.metrics.outside().webhook_dropped(uuid, tasks);
+    }
+
     /// Tell all webhooks of finished tasks, for ever.
     pub async fn tell_webhooks(self: Arc<Self>) {
-        let queue = self.webhooks.queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
-        let Some(mut queue) = queue else { return };
-        let client = client();
-        let mut tasks = Vec::new();
-        while queue.recv_many(&mut tasks, TOGETHER).await > 0 {
-            let hooks = self.webhooks.hooks.snapshot();
-            let Some(body) = compressed(&tasks) else { break };
-            tasks.clear();
-            join_all(hooks.iter().map(|(uuid, hook)| tell(&client, *uuid, hook, &body))).await;
+        let beginning = self.webhooks.beginning.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut beginning) = beginning else { return };
+        let client = client(self.config.address_policy.webhooks.clone());
+        let mut tellers = JoinSet::new();
+        loop {
+            tokio::select! {
+                begun = beginning.recv() => match begun {
+                    Some((uuid, waiting)) => drop(tellers.spawn(self.clone().tell_one(client.clone(), uuid, waiting))),
+                    None => return,
+                },
+                Some(_) = tellers.join_next() => {}
+            }
         }
     }
+
+    async fn tell_one(self: Arc<Self>, client: Sender, uuid: Uuid, mut waiting: Waiting) {
+        while let Some(tasks) = waiting.take().await {
+            let Some(body) = compressed(&tasks) else { return };
+            match self.tell_webhook(&client, uuid, &body).await {
+                Delivery::Told => {}
+                Delivery::Not => self.not_told(uuid, tasks.len()),
+                Delivery::Gone => return,
+            }
+        }
+    }
+
+    /// As the webhook is now: it may have been changed, or deleted, since the tasks ended.
+    async fn tell_webhook(&self, client: &Sender, uuid: Uuid, body: &Bytes) -> Delivery {
+        let mut pause = PAUSE;
+        for attempt in 1..=ATTEMPTS {
+            let Some(hook) = self.webhooks.hooks.now().get(&uuid).cloned() else { return Delivery::Gone };
+            match post(client, &hook, body).await {
+                Ok(()) => return Delivery::Told,
+                Err(error) => {
+                    let error = shown(&error, SHOWN_VALUE);
+                    tracing::warn!(webhook = %uuid, attempt, %error, "a webhook could not be told");
+                }
+            }
+            if attempt < ATTEMPTS {
+                tokio::time::sleep(pause).await;
+                pause *= 2;
+            }
+        }
+        Delivery::Not
+    }
+}
+
+/// What came of telling a webhook.
+enum Delivery {
+    Told,
+    Not,
+    /// There is no such webhook any more.
+    Gone,
 }
 
 /// A webhook that is not the configuration's.
@@ -186,11 +302,12 @@ fn refused(error: WebhookError) -> Error {
     Error::Invalid(error.body())
 }
 
-type Sender = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+type Sender = Client<HttpsConnector<Guarded>, Full<Bytes>>;
 
-fn client() -> Sender {
-    let connector = HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().build();
-    Client::builder(TokioExecutor::new()).build(connector)
+/// Answers that point elsewhere are not followed: they are no success.
+fn client(policy: AddressPolicy) -> Sender {
+    let connector = HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1();
+    Client::builder(TokioExecutor::new()).build(connector.wrap_connector(Guarded::new(policy)))
 }
 
 /// One task a line, as gzip.
@@ -201,20 +318,6 @@ fn compressed(tasks: &[Bytes]) -> Option<Bytes> {
         encoder.write_all(task).and_then(|()| encoder.write_all(b"\n")).ok()?;
     }
     encoder.finish().ok().map(Bytes::from)
-}
-
-async fn tell(client: &Sender, uuid: Uuid, hook: &Webhook, body: &Bytes) {
-    let mut pause = PAUSE;
-    for attempt in 1..=ATTEMPTS {
-        match post(client, hook, body).await {
-            Ok(()) => return,
-            Err(error) => tracing::warn!(webhook = %uuid, attempt, error, "a webhook could not be told"),
-        }
-        if attempt < ATTEMPTS {
-            tokio::time::sleep(pause).await;
-            pause *= 2;
-        }
-    }
 }
 
 async fn post(client: &Sender, hook: &Webhook, body: &Bytes) -> Result<(), String> {

@@ -293,7 +293,7 @@ impl Cluster {
                 }
             };
             if let Some(reply) = &reply {
-                let body = String::from_utf8_lossy(&reply.body);
+                let body = reply.shown();
                 tracing::warn!(node = %part.node, status = reply.status, %body, "a node did not accept a write");
             }
             outcome.reached = true;

@@ -3,39 +3,42 @@
 use axum::body::Body;
 use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body_util::BodyExt;
 use miroir_core::error::Code;
 
 use super::Shared;
+use super::arriving::{self, Charge};
 use super::error::Failure;
-use crate::cluster::{Error, IngestBudget};
+use crate::budget::Reserved;
+use crate::cluster::Error;
+use crate::joined::Joined;
 
 /// Bodies of anything but documents are small.
 const MAX_REQUEST_BYTES: u64 = 10 * 1024 * 1024;
 
-/// A body of documents, counted against the budget while it arrives.
+/// A body of documents, and what it holds of the budget.
 pub async fn documents(
     cluster: &Shared,
     headers: &HeaderMap,
+    charge: &Charge,
     body: Body,
-) -> Result<(Bytes, crate::cluster::Reserved), Error> {
-    let mut reserved = IngestBudget::reserve(&cluster.budget);
+) -> Result<(Bytes, Reserved), Error> {
     let limit = cluster.config.server.max_body_bytes.get() as u64;
-    let bytes = collect(headers, body, limit, |piece| reserved.grow(piece)).await?;
-    Ok((bytes, reserved))
+    let bytes = collect(headers, body, limit).await?;
+    Ok((bytes, charge.take()))
 }
 
 /// Any other body: JSON, with a JSON `Content-Type`.
 pub async fn json(headers: &HeaderMap, body: Body) -> Result<Bytes, Failure> {
-    let body = collect(headers, body, MAX_REQUEST_BYTES, |_| Ok(())).await?;
+    let body = collect(headers, body, MAX_REQUEST_BYTES).await?;
     must_be_json(headers, &body)?;
     Ok(body)
 }
 
 /// The same where there need not be one.
 pub async fn optional_json(headers: &HeaderMap, body: Body) -> Result<Option<Bytes>, Failure> {
-    let body = collect(headers, body, MAX_REQUEST_BYTES, |_| Ok(())).await?;
+    let body = collect(headers, body, MAX_REQUEST_BYTES).await?;
     if body.is_empty() {
         return Ok(None);
     }
@@ -43,39 +46,21 @@ pub async fn optional_json(headers: &HeaderMap, body: Body) -> Result<Option<Byt
     Ok(Some(body))
 }
 
-async fn collect(
-    headers: &HeaderMap,
-    mut body: Body,
-    limit: u64,
-    mut account: impl FnMut(u64) -> Result<(), Error>,
-) -> Result<Bytes, Error> {
+/// Counted against the budget by whoever made the body: see [`super::arriving`].
+async fn collect(headers: &HeaderMap, mut body: Body, limit: u64) -> Result<Bytes, Error> {
     let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > limit) {
         return Err(Error::TooLarge { limit });
     }
-    let mut first: Option<Bytes> = None;
-    let mut rest = BytesMut::new();
-    let mut length = 0;
+    let mut joined = Joined::default();
     while let Some(frame) = body.frame().await {
-        let Ok(piece) = frame.map_err(|error| Error::Body(error.to_string()))?.into_data() else { continue };
-        length += piece.len() as u64;
-        if length > limit {
+        let Ok(piece) = frame.map_err(arriving::failure)?.into_data() else { continue };
+        if (joined.len() + piece.len()) as u64 > limit {
             return Err(Error::TooLarge { limit });
         }
-        account(piece.len() as u64)?;
-        match (&first, rest.is_empty()) {
-            (None, true) => first = Some(piece),
-            (Some(_), _) | (None, false) => {
-                if let Some(first) = first.take() {
-                    // One allocation for what was announced; what was not announced grows.
-                    rest.reserve(announced.unwrap_or(0).min(limit) as usize);
-                    rest.extend_from_slice(&first);
-                }
-                rest.extend_from_slice(&piece);
-            }
-        }
+        joined.push(piece, announced.unwrap_or(0) as usize);
     }
-    Ok(first.unwrap_or_else(|| rest.freeze()))
+    Ok(joined.whole())
 }
 
 /// In Meilisearch's order of complaints.

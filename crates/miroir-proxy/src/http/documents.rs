@@ -10,6 +10,7 @@ use miroir_core::auth::Grant;
 use miroir_core::document::Format;
 use miroir_core::error::Code;
 
+use super::arriving::Charge;
 use super::error::Failure;
 use super::versions::AtLeast;
 use super::{Shared, answered, body, index_uid};
@@ -18,28 +19,30 @@ use crate::cluster::{BrowseRequest, Deletion, Ingest};
 pub async fn replace(
     cluster: State<Shared>,
     grant: Extension<Grant>,
+    charge: Extension<Charge>,
     path: Path<String>,
     query: RawQuery,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
-    add(cluster, grant, path, query, headers, body, Method::POST).await
+    add(cluster, (grant, charge), path, query, headers, body, Method::POST).await
 }
 
 pub async fn merge(
     cluster: State<Shared>,
     grant: Extension<Grant>,
+    charge: Extension<Charge>,
     path: Path<String>,
     query: RawQuery,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
-    add(cluster, grant, path, query, headers, body, Method::PUT).await
+    add(cluster, (grant, charge), path, query, headers, body, Method::PUT).await
 }
 
 async fn add(
     State(cluster): State<Shared>,
-    Extension(grant): Extension<Grant>,
+    (Extension(grant), Extension(charge)): (Extension<Grant>, Extension<Charge>),
     Path(uid): Path<String>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
@@ -50,7 +53,7 @@ async fn add(
     let options = Options::read(query.as_deref().unwrap_or_default())?;
     let format = format(&headers, options.csv_delimiter.as_deref())?;
     let encoding = headers.get(CONTENT_ENCODING).and_then(|value| value.to_str().ok()).map(str::to_ascii_lowercase);
-    let (body, reserved) = body::documents(&cluster, &headers, body).await?;
+    let (body, reserved) = body::documents(&cluster, &headers, &charge, body).await?;
     let ingest = Ingest {
         method,
         body,
@@ -173,7 +176,7 @@ pub async fn fetch(
 ) -> Result<Response, Failure> {
     let uid = index_uid(&uid)?;
     let body = body::json(&headers, body).await?;
-    Ok(answered(StatusCode::OK, cluster.browse(&uid, BrowseRequest::from_body(body), floor?).await?))
+    Ok(answered(StatusCode::OK, cluster.browse(&uid, BrowseRequest::from_body(&body), floor?).await?))
 }
 
 pub async fn delete(

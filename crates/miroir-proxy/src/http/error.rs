@@ -5,9 +5,10 @@ use axum::http::header::{HeaderValue, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
 use miroir_core::auth::Refusal;
 use miroir_core::document::SplitError;
-use miroir_core::error::{Code, ErrorBody};
+use miroir_core::error::{Code, ErrorBody, MAX_MESSAGE};
 use miroir_core::id::InvalidIndexUid;
 use miroir_core::settings::InvalidFloor;
+use miroir_core::text::shown;
 use miroir_core::transition::Refused;
 
 use super::json;
@@ -21,6 +22,8 @@ pub struct Failure {
     retry_after_s: Option<u32>,
 }
 
+/// The status of a request that did not arrive in time. Meilisearch has no code for it.
+const REQUEST_TIMEOUT: u16 = 408;
 /// Seconds after which an overloaded instance may be asked again.
 const RETRY_AFTER_S: u32 = 10;
 
@@ -60,8 +63,10 @@ impl From<Error> for Failure {
             }
             Error::Isolated { .. } => Self::new(Code::MiroirStoreUnavailable, text),
             Error::Overloaded(_) => Self::overloaded(text),
+            Error::ReplyTooLarge { .. } => Self::new(Code::BadRequest, text),
             Error::TooLarge { .. } => Self::new(Code::PayloadTooLarge, text),
             Error::Encoding { .. } => Self::new(Code::MalformedPayload, text),
+            Error::SlowBody => Self { status: REQUEST_TIMEOUT, ..Self::new(Code::BadRequest, text) },
             Error::Body(_) => Self::new(Code::BadRequest, text),
             Error::Answer { .. } | Error::Merge(_) | Error::Internal(_) => {
                 tracing::error!(error = %text, "a request failed inside");
@@ -77,7 +82,9 @@ fn membership(why: &Refused) -> Code {
         Refused::UnknownNode(_) => Code::MiroirNodeNotFound,
         Refused::UnknownGroup(_) => Code::MiroirReplicaGroupNotFound,
         Refused::BadGroup => Code::BadRequest,
-        Refused::NoAnswer(_) | Refused::NotOurKey(_) | Refused::Unfit { .. } => Code::MiroirNodeUnfit,
+        Refused::NoAnswer(_) | Refused::Elsewhere(_) | Refused::NotOurKey(_) | Refused::Unfit { .. } => {
+            Code::MiroirNodeUnfit
+        }
         Refused::UnderWay
         | Refused::DuplicateNode(_)
         | Refused::DuplicateAddress { .. }
@@ -124,7 +131,11 @@ impl From<InvalidIndexUid> for Failure {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let body = serde_json::to_vec(&self.body).unwrap_or_default();
+        let mut body = self.body;
+        if body.message.len() > MAX_MESSAGE {
+            body.message = shown(&body.message, MAX_MESSAGE).into_owned();
+        }
+        let body = serde_json::to_vec(&body).unwrap_or_default();
         let mut response = json(status, body);
         if let Some(seconds) = self.retry_after_s {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));

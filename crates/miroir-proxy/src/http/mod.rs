@@ -2,6 +2,7 @@
 
 pub(crate) mod admin;
 mod anti_entropy;
+mod arriving;
 mod auth;
 mod body;
 mod documents;
@@ -28,6 +29,8 @@ mod versions;
 mod webhooks;
 mod work;
 
+#[cfg(test)]
+mod bounds;
 #[cfg(test)]
 mod tests;
 

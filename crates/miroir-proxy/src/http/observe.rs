@@ -1,17 +1,25 @@
-//! Around every request: a log line, metrics, and bounds in number and time.
+//! Around every request: a log line, metrics, and bounds in number, bytes and time.
 
 use std::time::Instant;
 
+use axum::body::HttpBody;
 use axum::extract::{MatchedPath, Request, State};
+use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use miroir_core::error::Code;
+use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument;
 
 use super::Shared;
+use super::arriving::{self, Charge, Clock, Pace};
 use super::error::Failure;
+use crate::serve::{Held, Seat};
 use crate::telemetry::{Metrics, RequestLabels};
+
+/// Answers of so many bytes are given whatever else is in flight: refusals, and what has been acknowledged.
+const SMALL_ANSWER: u64 = 64 * 1024;
 
 /// Counts a request as in flight while it lives, also when the client goes away.
 struct InFlight(Metrics);
@@ -22,12 +30,26 @@ impl Drop for InFlight {
     }
 }
 
+/// The method as metrics and logs name it: one that nothing here answers to is a client's invention.
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
+
 /// Metrics and the request's span.
 pub async fn measured(State(cluster): State<Shared>, request: Request, next: Next) -> Response {
     let start = Instant::now();
     cluster.metrics.request_begins();
     let in_flight = InFlight(cluster.metrics.clone());
-    let method = request.method().as_str().to_owned();
+    let method = method_label(request.method());
     // Routes only: paths that exist nowhere are one label.
     let path_template =
         request.extensions().get::<MatchedPath>().map_or_else(|| "(none)".to_owned(), |path| path.as_str().to_owned());
@@ -42,17 +64,50 @@ pub async fn measured(State(cluster): State<Shared>, request: Request, next: Nex
     response
 }
 
-/// At most `server.max_concurrent_requests` at a time, each within `server.request_timeout_ms`.
-pub async fn bounded(State(cluster): State<Shared>, request: Request, next: Next) -> Response {
-    let Ok(_permit) = cluster.requests.try_acquire() else {
-        return Failure::overloaded("Too many requests are in flight (server.max_concurrent_requests).")
-            .into_response();
+/// What a request has to get before it is handled. Those of operators have room of their own, and whoever asks whether the
+/// instance lives needs none: that is answered from memory.
+fn room(cluster: &Shared, path: &str) -> Result<Option<OwnedSemaphorePermit>, Failure> {
+    let (requests, setting) = match path {
+        "/health" | "/_miroir/ready" => return Ok(None),
+        _ if path.starts_with("/_miroir/") => (&cluster.admin_requests, "admin.max_concurrent_requests"),
+        _ => (&cluster.requests, "server.max_concurrent_requests"),
     };
-    let limit = cluster.config.server.request_timeout;
-    match tokio::time::timeout(limit, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => Failure::overloaded(format!("The request was not done within {limit:?}.")).into_response(),
+    let permit = requests.clone().try_acquire_owned();
+    permit.map(Some).map_err(|_| Failure::overloaded(format!("Too many requests are in flight ({setting}).")))
+}
+
+/// So many requests at a time, each within `server.request_timeout_ms`, and so many bytes of bodies and answers. What a
+/// request gets it keeps until its answer has been sent.
+pub async fn bounded(State(cluster): State<Shared>, mut request: Request, next: Next) -> Response {
+    let permit = match room(&cluster, request.uri().path()) {
+        Ok(permit) => permit,
+        Err(refusal) => return refusal.into_response(),
+    };
+    if let Some(seat) = request.extensions().get::<Seat>().filter(|_| permit.is_some()) {
+        seat.keep();
     }
+    let server = &cluster.config.server;
+    let (charge, clock) = (Charge::new(&cluster.bodies), Clock::start(server.request_timeout));
+    let pace = Pace { pause: server.body_timeout, rate: server.min_body_bytes_per_s };
+    request.extensions_mut().insert(charge.clone());
+    let request = request.map(|body| arriving::watched(body, charge.clone(), clock.clone(), pace));
+    let mut response = tokio::select! {
+        biased;
+        response = next.run(request) => response,
+        () = clock.runs_out() => {
+            let limit = server.request_timeout;
+            Failure::overloaded(format!("The request was not done within {limit:?}.")).into_response()
+        }
+    };
+    let mut reserved = cluster.replies.reserve();
+    let bytes = response.body().size_hint().lower();
+    if bytes <= SMALL_ANSWER {
+        reserved.grow_anyway(bytes);
+    } else if let Err(spent) = reserved.grow(bytes) {
+        response = Failure::from(crate::cluster::Error::from(spent)).into_response();
+    }
+    Held::by(&mut response, (permit, reserved));
+    response
 }
 
 /// A bug in a handler is one failed request, not a lost connection.

@@ -24,7 +24,8 @@ pub async fn render(State(cluster): State<Shared>, headers: HeaderMap, body: Bod
     if names_an_index(&value) {
         return Err(Failure::new(Code::MiroirUnsupported, OF_AN_INDEX));
     }
-    Ok(answered(StatusCode::OK, cluster.render(body).await?))
+    // What was looked at is what is sent: of members given several times that is the last.
+    Ok(answered(StatusCode::OK, cluster.render(value.to_string().into()).await?))
 }
 
 /// What is sent inline needs no index; all else does.

@@ -7,7 +7,7 @@ use axum::response::Response;
 use miroir_core::auth::Grant;
 use miroir_core::error::Code;
 use miroir_core::id::{IndexUid, TaskUid};
-use miroir_core::task::{Task, TaskPage, TaskQuery};
+use miroir_core::task::{Task, TaskQuery};
 
 use super::error::Failure;
 use super::{Shared, answered, json};
@@ -19,22 +19,86 @@ pub async fn list(
     RawQuery(query): RawQuery,
 ) -> Result<Response, Failure> {
     let query = listing(query)?;
-    let page = page(&cluster, &grant, &query).await?;
-    cluster.catch_up_with(&page.tasks).await?;
-    Ok(json(StatusCode::OK, page.view(query.limit)))
+    page(&cluster, &grant, &query, |task| Some(task.view())).await
 }
 
-/// What may be seen of a page. As one server does it: the page is cut first, one longer, and what may not be seen is
-/// taken out of it; the total stays that of all tasks.
-async fn page(cluster: &Shared, grant: &Grant, query: &TaskQuery) -> Result<TaskPage, Failure> {
-    if grant.allows_all() {
-        return Ok(cluster.store.tasks(query).await.map_err(Error::from)?);
+/// Tasks that the store is asked for at one time: a page has as many as the client wants, and the store has others to serve.
+const SLICE: usize = 250;
+
+/// A page as it is written, slice by slice.
+struct Page {
+    /// What is shown of its tasks, with commas between.
+    results: String,
+    shown: usize,
+    total: u64,
+    from: Option<TaskUid>,
+    next: Option<TaskUid>,
+}
+
+/// What may be seen of a page. As one server does it: the page is cut first, one longer for who may not see all, and what
+/// may not be seen is taken out of it; the total stays that of all tasks.
+async fn page(
+    cluster: &Shared,
+    grant: &Grant,
+    query: &TaskQuery,
+    view: impl Fn(&Task) -> Option<String>,
+) -> Result<Response, Failure> {
+    let mut page = Page { results: String::new(), shown: 0, total: 0, from: None, next: None };
+    let mut reserved = cluster.replies.reserve();
+    let most = cluster.config.server.max_reply_bytes.get();
+    let mut left = if grant.allows_all() { query.limit } else { query.limit.saturating_add(1) };
+    let mut from = query.from;
+    let mut is_first = true;
+    loop {
+        let slice = TaskQuery { limit: left.min(SLICE), from, ..query.clone() };
+        let slice = cluster.store.tasks(&slice).await.map_err(Error::from)?;
+        cluster.catch_up_with(&slice.tasks).await?;
+        if std::mem::take(&mut is_first) {
+            page.total = slice.total;
+        }
+        left = left.saturating_sub(slice.tasks.len());
+        let before = page.results.len();
+        for task in slice.tasks.iter().filter(|task| may_see(grant, task)) {
+            page.add(task, query.limit, &view);
+        }
+        reserved.grow((page.results.len() - before) as u64).map_err(Error::from)?;
+        if page.results.len() > most {
+            return Err(Error::ReplyTooLarge { limit: most }.into());
+        }
+        match slice.next {
+            Some(next) if left > 0 && !slice.tasks.is_empty() => from = Some(next),
+            next => {
+                if grant.allows_all() {
+                    page.next = next;
+                }
+                return Ok(json(StatusCode::OK, page.text(query.limit)));
+            }
+        }
     }
-    let longer = TaskQuery { limit: query.limit.saturating_add(1), ..query.clone() };
-    let page = cluster.store.tasks(&longer).await.map_err(Error::from)?;
-    let mut tasks: Vec<Task> = page.tasks.into_iter().filter(|task| may_see(grant, task)).collect();
-    let next = if tasks.len() > query.limit { tasks.pop().map(|task| task.uid) } else { None };
-    Ok(TaskPage { tasks, total: page.total, next })
+}
+
+impl Page {
+    fn add(&mut self, task: &Task, limit: usize, view: impl Fn(&Task) -> Option<String>) {
+        if self.shown == limit {
+            // The one that the page was longer by.
+            self.next = Some(task.uid);
+            return;
+        }
+        self.shown += 1;
+        self.from.get_or_insert(task.uid);
+        if let Some(view) = view(task) {
+            if !self.results.is_empty() {
+                self.results.push(',');
+            }
+            self.results.push_str(&view);
+        }
+    }
+
+    fn text(&self, limit: usize) -> String {
+        let number = |uid: Option<TaskUid>| uid.map_or_else(|| "null".to_owned(), |uid| uid.to_string());
+        let (results, total, from, next) = (&self.results, self.total, number(self.from), number(self.next));
+        format!(r#"{{"results":[{results}],"total":{total},"limit":{limit},"from":{from},"next":{next}}}"#)
+    }
 }
 
 fn may_see(grant: &Grant, task: &Task) -> bool {
@@ -56,9 +120,7 @@ pub async fn batches(
     RawQuery(query): RawQuery,
 ) -> Result<Response, Failure> {
     let query = TaskQuery { begun: true, ..listing(query)? };
-    let page = page(&cluster, &grant, &query).await?;
-    cluster.catch_up_with(&page.tasks).await?;
-    Ok(json(StatusCode::OK, page.batches_view(query.limit)))
+    page(&cluster, &grant, &query, Task::batch_view).await
 }
 
 pub async fn batch(

@@ -1,17 +1,21 @@
 //! The HTTP client that all nodes share: kept-alive connections, bounded answers, bounded waiting.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Uri};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
+use hyper::body::Body as _;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use thiserror::Error;
 
 use super::Chunks;
+use crate::budget::{Budget, Reserved, Spent};
+use crate::joined::Joined;
 
 /// One request to a node.
 #[derive(Clone, Debug)]
@@ -30,6 +34,8 @@ pub struct Call {
     pub timeout: Duration,
     /// Bytes of the answer, where less than the client's own bound is wanted.
     pub max_reply: Option<usize>,
+    /// Whether the answer is one for clients, and counts among those in flight.
+    pub is_for_client: bool,
 }
 
 impl Call {
@@ -48,6 +54,7 @@ impl Call {
             content_type: None,
             timeout,
             max_reply: None,
+            is_for_client: false,
         }
     }
 
@@ -60,13 +67,19 @@ impl Call {
         timeout: Duration,
     ) -> Self {
         let content_type = Some("application/json");
-        Self { operation, method, path: path.into(), body: body.into(), content_type, timeout, max_reply: None }
+        Self { body: body.into(), content_type, ..Self::bare(operation, method, path, timeout) }
     }
 
     /// The same, with an answer of so many bytes at most.
     #[must_use]
     pub fn within(self, max_reply: usize) -> Self {
         Self { max_reply: Some(max_reply), ..self }
+    }
+
+    /// The same for a client.
+    #[must_use]
+    pub fn for_client(self) -> Self {
+        Self { is_for_client: true, ..self }
     }
 }
 
@@ -77,6 +90,8 @@ pub struct Reply {
     pub status: u16,
     /// All of it.
     pub body: Bytes,
+    /// What it holds of the budget.
+    _reserved: Option<Arc<Reserved>>,
 }
 
 /// No whole answer came.
@@ -94,6 +109,9 @@ pub enum NodeError {
     /// The answer is beyond the bound.
     #[error("the answer is larger than {0} bytes")]
     TooLarge(usize),
+    /// There is no room for the answer here; nothing is known of the node.
+    #[error(transparent)]
+    NoRoom(#[from] Spent),
     /// The request could not be formed.
     #[error("impossible request: {0}")]
     Request(#[from] http::Error),
@@ -107,6 +125,7 @@ impl NodeError {
             Self::Lost(_) => "lost",
             Self::Timeout(_) => "timeout",
             Self::TooLarge(_) => "too_large",
+            Self::NoRoom(_) => "no_room",
             Self::Request(_) => "request",
         }
     }
@@ -115,7 +134,7 @@ impl NodeError {
     pub fn is_connect(&self) -> bool {
         match self {
             Self::Connect(_) => true,
-            Self::Lost(_) | Self::Timeout(_) | Self::TooLarge(_) | Self::Request(_) => false,
+            Self::Lost(_) | Self::Timeout(_) | Self::TooLarge(_) | Self::NoRoom(_) | Self::Request(_) => false,
         }
     }
 }
@@ -139,14 +158,15 @@ pub struct NodeClient {
     http: Client<HttpConnector, Chunks>,
     authorization: Option<HeaderValue>,
     max_reply: usize,
+    replies: Budget,
 }
 
 impl NodeClient {
-    /// A client that speaks to nodes with this key; an empty key sends none.
+    /// A client that speaks to nodes with this key; an empty key sends none. Answers for clients are held of `replies`.
     ///
     /// # Errors
     /// When the key cannot stand in a header.
-    pub fn new(node_key: &str, limits: Limits) -> Result<Self, http::header::InvalidHeaderValue> {
+    pub fn new(node_key: &str, limits: Limits, replies: Budget) -> Result<Self, http::header::InvalidHeaderValue> {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(limits.connect_timeout));
@@ -163,7 +183,12 @@ impl NodeClient {
                 Some(value)
             }
         };
-        Ok(Self { http, authorization, max_reply: limits.max_reply })
+        Ok(Self { http, authorization, max_reply: limits.max_reply, replies })
+    }
+
+    /// What answers for clients are held of.
+    pub fn replies(&self) -> &Budget {
+        &self.replies
     }
 
     /// Send and collect.
@@ -190,14 +215,22 @@ impl NodeClient {
             if error.is_connect() { NodeError::Connect(text) } else { NodeError::Lost(text) }
         })?;
         let status = response.status().as_u16();
-        let body = Limited::new(response.into_body(), max_reply).collect().await.map_err(|error| {
-            if error.downcast_ref::<LengthLimitError>().is_some() {
-                NodeError::TooLarge(max_reply)
-            } else {
-                NodeError::Lost(error.to_string())
+        let mut reserved = call.is_for_client.then(|| self.replies.reserve());
+        let mut body = response.into_body();
+        let expected = body.size_hint().exact().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
+        let mut joined = Joined::default();
+        while let Some(frame) = body.frame().await {
+            let Ok(piece) = frame.map_err(|error| NodeError::Lost(error.to_string()))?.into_data() else { continue };
+            if joined.len().saturating_add(piece.len()) > max_reply {
+                return Err(NodeError::TooLarge(max_reply));
             }
-        })?;
-        Ok(Reply { status, body: body.to_bytes() })
+            if let Some(reserved) = &mut reserved {
+                reserved.grow(piece.len() as u64)?;
+            }
+            joined.push(piece, expected.min(max_reply));
+        }
+        let body = joined.whole();
+        Ok(Reply { status, body, _reserved: reserved.map(Arc::new) })
     }
 }
 

@@ -183,6 +183,7 @@ mod tests {
     use miroir_core::id::{GroupId, NodeId};
 
     use super::*;
+    use crate::budget::Budget;
 
     fn node() -> Node {
         let limits = Limits {
@@ -191,7 +192,9 @@ mod tests {
             connect_timeout: Duration::from_secs(1),
             max_reply: 1,
         };
-        let client = NodeClient::new("", limits).expect("a client");
+        let replies =
+            Budget::new("answers", 1, Metrics::default(), |metrics, bytes| metrics.outside().reply_bytes(bytes));
+        let client = NodeClient::new("", limits, replies).expect("a client");
         let member = Member { id: NodeId::new("a"), address: "http://a".into(), group: GroupId(0) };
         Node::new(member, client, Health::new(1, 1), Duration::from_secs(1), 1, Metrics::default())
     }

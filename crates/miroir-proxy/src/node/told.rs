@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use miroir_core::text::shown;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
@@ -42,10 +43,7 @@ pub enum Untold {
 impl Untold {
     /// The answer has another status than was hoped for.
     fn otherwise(path: String, reply: &Reply) -> Self {
-        /// Bytes of the body that are shown.
-        const SHOWN: usize = 300;
-        let body = String::from_utf8_lossy(reply.body.get(..SHOWN).unwrap_or(&reply.body)).into_owned();
-        Self::Otherwise { status: reply.status, path, body }
+        Self::Otherwise { status: reply.status, path, body: reply.shown() }
     }
 
     /// The status of an answer that is another than was hoped for.
@@ -96,6 +94,19 @@ struct Enqueued {
 }
 
 impl Reply {
+    /// The body as logs and errors show it.
+    pub fn shown(&self) -> String {
+        /// Bytes of it.
+        const SHOWN: usize = 300;
+        // No more is looked at than is shown, and the rest of a character.
+        let begin = self.body.get(..SHOWN + 4).unwrap_or(&self.body);
+        let mut text = shown(&String::from_utf8_lossy(begin), SHOWN).into_owned();
+        if begin.len() < self.body.len() {
+            text = format!("{text} of {}", self.body.len());
+        }
+        text
+    }
+
     /// The number of the task by which the node does what it was told; none: it has not accepted that, or does not say.
     pub fn task(&self) -> Option<u64> {
         parse(String::new(), self).ok().filter(|_| self.status == 202).map(|enqueued: Enqueued| enqueued.task_uid)

@@ -15,12 +15,13 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::comparing::Comparing;
+use super::outside::Outside;
 
 /// Labels of a client's request; `path_template` is the route, never the path.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RequestLabels {
-    /// GET, POST, ...
-    pub method: String,
+    /// GET, POST, ...; all that nothing answers to are one.
+    pub method: &'static str,
     /// For example `/indexes/{uid}/search`.
     pub path_template: String,
     /// The HTTP status.
@@ -118,6 +119,7 @@ struct Inner {
     settings_version: Family<IndexLabels, Gauge>,
     settings_versions: Mutex<BTreeSet<String>>,
     comparing: Comparing,
+    outside: Outside,
 }
 
 impl Default for Metrics {
@@ -161,6 +163,7 @@ impl Default for Metrics {
             settings_version: Family::default(),
             settings_versions: Mutex::default(),
             comparing: Comparing::default(),
+            outside: Outside::default(),
         };
         Self(Arc::new(inner.registered()))
     }
@@ -171,6 +174,7 @@ impl Inner {
     fn registered(mut self) -> Self {
         let r = &mut self.registry;
         self.comparing.register(r);
+        self.outside.register(r);
         r.register("request_duration_seconds", "Time to answer a client", self.request_duration.clone());
         r.register("requests", "Requests of clients", self.requests.clone());
         r.register("requests_in_flight", "Requests being answered", self.requests_in_flight.clone());
@@ -189,7 +193,7 @@ impl Inner {
         r.register("scatter_fan_out_size", "Nodes asked per read", self.scatter_fan_out.clone());
         r.register("scatter_partial_responses", "Reads answered incompletely", self.scatter_partial.clone());
         r.register("scatter_retries", "Node requests repeated on another replica", self.scatter_retries.clone());
-        r.register("ingest_bytes_in_flight", "Bytes of document bodies held", self.ingest_bytes.clone());
+        r.register("ingest_bytes_in_flight", "Bytes of request bodies held", self.ingest_bytes.clone());
         r.register("background_queue_depth", "Jobs that are not done", self.queue_depth.clone());
         let under_way = self.rebalance_in_progress.clone();
         r.register("rebalance_in_progress", "1 while a change of the membership is under way", under_way);
@@ -230,6 +234,11 @@ impl Metrics {
         // Writing to a string cannot fail.
         let _ = encode(&mut text, &self.0.registry);
         text
+    }
+
+    /// What passes between this instance and whoever is outside of the cluster.
+    pub fn outside(&self) -> &Outside {
+        &self.0.outside
     }
 
     /// A client's request begins.
@@ -391,7 +400,7 @@ impl Metrics {
         self.0.comparing.completed(at);
     }
 
-    /// Document bodies held right now.
+    /// Request bodies held right now.
     pub fn ingest_bytes(&self, bytes: u64) {
         self.0.ingest_bytes.set(bytes as i64);
     }
@@ -467,12 +476,14 @@ mod tests {
     fn the_table_for_operators_names_every_metric_and_its_labels() {
         let metrics = Metrics::default();
         let node = NodeId::new("meili-0");
-        let labels = RequestLabels { method: "GET".into(), path_template: "/indexes/{uid}".into(), status: 200 };
+        let labels = RequestLabels { method: "GET", path_template: "/indexes/{uid}".into(), status: 200 };
         metrics.request_answered(labels, Duration::from_millis(1));
         metrics.node_request(&node, "search", Duration::from_millis(1));
         metrics.node_error(&node, "timeout");
         metrics.node_state(&node, true, 3);
         metrics.task("succeeded");
+        metrics.outside().connection_ended("slow_head");
+        metrics.outside().webhook_dropped(uuid::Uuid::nil(), 1);
         metrics.settings(0, [("movies", 3)]);
         miroir_work::Observer::queue_depth(&metrics, "dump_import", 2);
         miroir_work::Observer::leads(&metrics, "settings_broadcast", 1);

@@ -3,6 +3,7 @@
 mod comparing;
 mod log;
 mod metrics;
+mod outside;
 mod serve;
 
 pub use log::init as init_logs;

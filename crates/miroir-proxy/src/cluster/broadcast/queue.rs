@@ -1,7 +1,5 @@
 //! Changes that wait in the line behind another one.
 
-use std::collections::BTreeSet;
-
 use http::Method;
 use miroir_core::settings::broadcast::{Line, Pending, Wish};
 use miroir_core::task::TaskStatus;
@@ -11,15 +9,11 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::super::lanes::Turn;
-use super::super::read::refused;
+use super::super::refusal::Unread;
 use super::super::search::all_shards;
 use super::super::write::{Accepted, Change, Sent};
 use super::super::{Cluster, Degraded, Error, Index};
 use super::Broadcasting;
-use crate::node::Call;
-
-/// Not a uid: what is sent to this index is read, and then refused.
-const NO_INDEX: &str = "/indexes/no%20index/settings";
 
 impl Cluster {
     /// Put a change into the line. It has a task at once; nodes are told when its turn has come.
@@ -53,23 +47,8 @@ impl Cluster {
 
     /// Let a node judge a change without applying it: what is malformed is refused at once, in its own words.
     async fn check_settings(&self, index: &Index, patch: &Value) -> Result<(), Error> {
-        let mut asked = BTreeSet::new();
-        while let Some(node) = self.any_live_node().filter(|node| asked.insert(node.member.id.clone())) {
-            let body = patch.to_string().into_bytes();
-            let call = Call::json("settings", Method::PATCH, NO_INDEX, body, self.read_timeout());
-            let Ok(reply) = node.call(call).await else { continue };
-            if !(400..500).contains(&reply.status) {
-                continue;
-            }
-            let refusal = refused(&reply);
-            if matches!(&refusal, Error::Refused { body, .. } if body.code == "invalid_index_uid") {
-                return Ok(());
-            }
-            // These say nothing about the settings.
-            if !matches!(reply.status, 401 | 403 | 408 | 429) {
-                return Err(refusal.naming(index));
-            }
-        }
-        Err(Error::NoQuorum { shards: all_shards(index).into_iter().collect() })
+        let change = Unread::change("settings", Method::PATCH, "settings", patch.to_string().into());
+        let unasked = Error::NoQuorum { shards: all_shards(index).into_iter().collect() };
+        self.check_change(change, unasked).await.map_err(|error| error.naming(index))
     }
 }

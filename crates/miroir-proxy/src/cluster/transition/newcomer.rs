@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use miroir_core::address::AddressPolicy;
 use miroir_core::id::IndexUid;
 use miroir_core::recovery::{Expected, ExpectedIndex, Found, FoundIndex, OLDEST, Standing, check};
 use miroir_core::topology::Member;
 use miroir_core::transition::{Refused, fit};
 
 use super::super::Cluster;
+use super::super::connect::allowed;
 use crate::node::Untold;
 
 /// Why a node that is to join is not taken that does not tell what it was asked.
@@ -25,6 +27,7 @@ impl Cluster {
     /// # Errors
     /// Why it cannot.
     pub(super) async fn look_at_newcomer(&self, member: &Member) -> Result<(), Refused> {
+        self.may_be_a_node(member).await?;
         let node = self.outsider(member);
         let silent = |untold: Untold| silent(member, &untold);
         let version = node.version(self.read_timeout()).await.map_err(silent)?;
@@ -36,5 +39,21 @@ impl Cluster {
         let indexes: BTreeMap<IndexUid, FoundIndex> = named.collect();
         let found = Found { version, newest_task: None, indexes };
         fit(member, &check(Standing::Joining, &expected, &found))
+    }
+
+    /// Whether nodes may be at the address of one that is to join.
+    async fn may_be_a_node(&self, member: &Member) -> Result<(), Refused> {
+        let policy = &self.config.address_policy.nodes;
+        if *policy == AddressPolicy::Any {
+            return Ok(());
+        }
+        let elsewhere = || Refused::Elsewhere(member.id.clone());
+        let uri: http::Uri = member.address.parse().map_err(|_| elsewhere())?;
+        let port = uri.port_u16().unwrap_or(80);
+        match allowed(policy, uri.host().unwrap_or_default(), port).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Err(elsewhere()),
+            Err(_) => Err(Refused::NoAnswer(member.id.clone())),
+        }
     }
 }
