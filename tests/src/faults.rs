@@ -40,6 +40,8 @@ struct Rules {
     struck: usize,
     /// Methods and paths that came by.
     seen: Vec<String>,
+    /// The same with what was sent, as far as that is short.
+    sent: Vec<(String, String)>,
 }
 
 /// The relay. It ends with the process.
@@ -94,6 +96,12 @@ impl Faults {
         self.rules().seen.iter().filter(fits).count()
     }
 
+    /// The bodies of the requests of this method whose path and query contain this text, the short ones.
+    pub fn sent(&self, method: &str, path: &str) -> Vec<String> {
+        let fits = |seen: &str| seen.strip_prefix(method).is_some_and(|rest| rest.contains(path));
+        self.rules().sent.iter().filter(|(seen, _)| fits(seen)).map(|(_, body)| body.clone()).collect()
+    }
+
     /// Requests spoiled so far.
     pub fn struck(&self) -> usize {
         self.rules().struck
@@ -101,8 +109,13 @@ impl Faults {
 }
 
 impl Rules {
-    fn strike(&mut self, method: &str, path: &str) -> Option<Fault> {
+    fn strike(&mut self, method: &str, path: &str, body: &[u8]) -> Option<Fault> {
+        /// Bytes of a short body.
+        const SHORT: usize = 4096;
         self.seen.push(format!("{method} {path}"));
+        if !body.is_empty() && body.len() <= SHORT {
+            self.sent.push((format!("{method} {path}"), String::from_utf8_lossy(body).into_owned()));
+        }
         let fits = |rule: &&mut Rule| {
             rule.left > 0 && (rule.method.is_empty() || rule.method == method) && path.contains(&rule.path)
         };
@@ -125,7 +138,8 @@ fn relay(client: TcpStream, node: &str, rules: &Mutex<Rules>) -> io::Result<()> 
     let mut writer = client.try_clone()?;
     let mut reader = BufReader::new(client);
     while let Some(asked) = read(&mut reader)? {
-        let fault = rules.lock().unwrap_or_else(PoisonError::into_inner).strike(&asked.method, &asked.path);
+        let fault =
+            rules.lock().unwrap_or_else(PoisonError::into_inner).strike(&asked.method, &asked.path, &asked.body);
         let slow = if let Some(Fault::Trickle(within)) = &fault { Some(*within) } else { None };
         let answer = match fault {
             Some(Fault::Delay(pause)) => {

@@ -114,30 +114,47 @@ fn a_tenants_rule_confines_every_search_whatever_its_own_filter_says() {
     let (admin, a, b) = prepare("tenant");
     let client = tenant(&admin, &a);
     let even = BTreeSet::from([0, 2, 4, 6, 8]);
+    // Each filter, and whether it is one: what is none is refused, all others find what is not secret and nothing else.
     let breakouts = [
-        json!(null),
-        json!("id >= 0 OR secret = true"),
-        json!("secret = true) OR (id >= 0"),
-        json!(["id >= 0", ["secret = true", "secret = false"]]),
-        json!([[]]),
+        (json!(null), true),
+        (json!("id >= 0 OR secret = true"), true),
+        (json!("secret = true) OR (id >= 0"), false),
+        (json!(["id >= 0", ["secret = true", "secret = false"]]), true),
+        (json!([[]]), true),
+        (json!([["id >= 0", ["secret = true"]]]), false),
+        (json!({ "secret": true }), false),
     ];
-    for filter in breakouts {
+    let open_facets = json!([{ "value": "open", "count": 5 }]);
+    for (filter, is_one) in breakouts {
+        let refused = |answer: &Answer, code: &str| {
+            assert_eq!(answer.verdict(), (400, code.to_owned()), "{filter}: {}", answer.text);
+            assert!(!answer.text.contains("word") && !answer.text.contains(SECRET), "{}", answer.text);
+        };
         let query = json!({ "indexUid": a, "q": "word", "filter": filter });
         for body in [json!({ "queries": [query] }), json!({ "queries": [query], "federation": { "limit": 50 } })] {
             let answer = client.post("/multi-search", &body);
-            let found = open_ids(&answer);
-            assert!(answer.status == 400 || found == even, "{filter}: {}", answer.text);
+            match is_one {
+                true => assert_eq!(open_ids(&answer), even, "{filter}: {}", answer.text),
+                false => refused(&answer, "invalid_search_filter"),
+            }
         }
+        let search = client.search(&a, &json!({ "q": "word", "filter": filter }));
         let facets =
             client.post(&format!("/indexes/{a}/facet-search"), &json!({ "facetName": "tag", "filter": filter }));
-        assert!(!facets.text.contains(SECRET), "{filter}: {}", facets.text);
         let similar = json!({ "id": 2, "embedder": "e", "filter": filter, "limit": 50 });
         let similar = client.post(&format!("/indexes/{a}/similar"), &similar);
-        let found = open_ids(&similar);
-        assert!(similar.status == 400 || found.iter().all(|id| id % 2 == 0 && *id != 2), "{filter}: {}", similar.text);
+        if is_one {
+            assert_eq!(open_ids(&search), even, "{filter}: {}", search.text);
+            assert_eq!(facets.body["facetHits"], open_facets, "{filter}: {}", facets.text);
+            assert_eq!(open_ids(&similar), BTreeSet::from([0, 4, 6, 8]), "{filter}: {}", similar.text);
+        } else {
+            refused(&search, "invalid_search_filter");
+            refused(&facets, "invalid_search_filter");
+            refused(&similar, "invalid_similar_filter");
+        }
     }
     let facets = client.post(&format!("/indexes/{a}/facet-search"), &json!({ "facetName": "tag" })).expect(200);
-    assert_eq!(facets.body["facetHits"], json!([{ "value": "open", "count": 5 }]));
+    assert_eq!(facets.body["facetHits"], open_facets);
     // What may not be found cannot be asked for the likes of it.
     let hidden = client.post(&format!("/indexes/{a}/similar"), &json!({ "id": 1, "embedder": "e" }));
     assert_eq!(hidden.code(), "not_found_similar_id", "{}", hidden.text);

@@ -1,12 +1,13 @@
 //! Nothing of ours shows, and nothing of ours is found.
 
+use std::collections::BTreeSet;
 use std::sync::OnceLock;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
 use miroir_tests::parity::leaks;
-use miroir_tests::{Answer, Client, Cluster, Node, shape};
+use miroir_tests::{Answer, Client, Cluster, Node, eventually, shape};
 
 const DOCUMENTS: usize = 400;
 
@@ -195,12 +196,19 @@ fn documents_with_a_reserved_field_are_refused() {
 
 #[test]
 fn the_nodes_hold_only_the_clients_indexes() {
-    let fixture = fixture();
-    let listed = |client: &Client| -> Vec<String> {
-        let page = clean(client.get("/indexes?limit=100").expect(200)).body;
+    let cluster = &fixture().cluster;
+    let listed = |client: &Client| -> BTreeSet<String> {
+        let page = client.get("/indexes?limit=1000").expect(200).body;
         let indexes = page["results"].as_array().cloned().unwrap_or_default();
         indexes.iter().map(|index| index["uid"].as_str().unwrap_or("?").to_owned()).collect()
     };
-    assert!(listed(&fixture.cluster.client()).iter().all(|uid| !uid.contains("miroir")));
-    clean(fixture.cluster.client().get("/tasks?limit=100").expect(200));
+    // Other tests make indexes meanwhile, which nodes have before the cluster shows them.
+    eventually("every node has the clients' indexes and nothing else", Duration::from_secs(30), || {
+        let known = listed(&cluster.client());
+        let nodes: Vec<BTreeSet<String>> =
+            (0..cluster.nodes().len()).map(|node| listed(&cluster.node_client(node))).collect();
+        (!known.is_empty() && nodes.iter().all(|node| *node == known)).then_some(())
+    });
+    clean(cluster.client().get("/indexes?limit=1000").expect(200));
+    clean(cluster.client().get("/tasks?limit=100").expect(200));
 }

@@ -12,6 +12,7 @@ mod documents;
 mod dynamic_search_rules;
 mod failures;
 mod healing;
+mod hostile;
 mod index_admin;
 mod indexes;
 mod instances;

@@ -3,13 +3,20 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use miroir_tests::{Answer, Client, Cluster, Twin, binaries, eventually};
 
 const BOUND: Duration = Duration::from_secs(30);
+
+/// Webhooks of tests are where Miroir tells nobody unless it is allowed to.
+const ALLOWED: &str = "address_policy.allowed_networks";
+
+fn here() -> Value {
+    json!(["127.0.0.1"])
+}
 
 /// A task, and the `Authorization` that came with it.
 type Told = (Value, Option<String>);
@@ -101,7 +108,7 @@ fn same(what: &str, ask: impl Fn(&Client) -> Answer) -> Answer {
 
 #[test]
 fn finished_tasks_are_told_with_the_clusters_own_numbers() {
-    let mut cluster = Cluster::builder().start();
+    let mut cluster = Cluster::builder().set(ALLOWED, here()).start();
     let client = cluster.client();
     let receiver = Receiver::start(0);
     let body = json!({ "url": receiver.url, "headers": { "Authorization": "Bearer a-very-secret-token" } });
@@ -123,9 +130,19 @@ fn finished_tasks_are_told_with_the_clusters_own_numbers() {
     receiver.wait_for(again["uid"].as_u64().unwrap_or_default());
     assert_eq!(client.delete(&format!("/webhooks/{}", uuid(&made))).status, 204);
     assert_eq!(client.get("/webhooks").body, json!({ "results": [] }));
-    let silent = client.done(&client.add("told", &json!([{ "id": 4 }])));
+    // Another one is told of five tasks, one after the other: the first would have been heard of long before the last.
+    let witness = Receiver::start(0);
+    client.post("/webhooks", &json!({ "url": witness.url })).expect(201);
+    let silent: Vec<u64> = (4..9)
+        .map(|id| {
+            let task = client.done(&client.add("told", &json!([{ "id": id }])));
+            let uid = task["uid"].as_u64().unwrap_or_default();
+            witness.wait_for(uid);
+            uid
+        })
+        .collect();
     let told = receiver.tasks();
-    assert!(told.iter().all(|(uid, _)| *uid != silent["uid"].as_u64().unwrap_or_default()), "{told:?}");
+    assert!(told.iter().all(|(uid, _)| !silent.contains(uid)), "{told:?}");
     assert!(told.iter().all(|(_, status)| status == "succeeded" || status == "failed"), "{told:?}");
     let mut once: Vec<u64> = told.iter().map(|(uid, _)| *uid).collect();
     once.sort_unstable();
@@ -138,6 +155,7 @@ fn a_webhook_that_refuses_is_told_again_and_one_of_the_configuration_is_immutabl
     let receiver = Receiver::start(2);
     let cluster = Cluster::builder()
         .set("task_webhook", json!({ "url": receiver.url, "authorization_header": "Bearer from-the-configuration" }))
+        .set(ALLOWED, here())
         .start();
     let client = cluster.client();
     client.create("stubborn", "id");
@@ -153,9 +171,97 @@ fn a_webhook_that_refuses_is_told_again_and_one_of_the_configuration_is_immutabl
     for answer in [client.patch(nil, &json!({ "url": "http://127.0.0.1:1/" })), client.delete(nil)] {
         assert_eq!(answer.verdict(), (400, "immutable_webhook".to_owned()));
     }
-    // A webhook that nobody answers for does not hold up the server.
-    client.post("/webhooks", &json!({ "url": "http://127.0.0.1:1/nobody" })).expect(201);
-    client.done(&client.add("stubborn", &json!([{ "id": 2 }])));
+}
+
+/// A server that takes connections and answers nothing.
+fn silent() -> (String, TcpListener) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    (format!("http://{}/silent", listener.local_addr().expect("an address")), listener)
+}
+
+#[test]
+fn a_dead_webhook_delays_and_drops_only_what_is_its_own() {
+    let cluster = Cluster::builder().nodes(1).rf(1).set(ALLOWED, here()).start();
+    let client = cluster.client();
+    let receiver = Receiver::start(0);
+    let (url, _listener) = silent();
+    client.post("/webhooks", &json!({ "url": url })).expect(201);
+    let refused = client.post("/webhooks", &json!({ "url": "http://127.0.0.1:1/nobody" })).expect(201);
+    client.post("/webhooks", &json!({ "url": receiver.url })).expect(201);
+    let began = Instant::now();
+    let mut last = 0;
+    for _ in 0..20 {
+        let task = client.ended(&client.delete("/indexes/nobody"));
+        last = task["uid"].as_u64().unwrap_or_default();
+        receiver.wait_for(last);
+    }
+    // The silent one is waited for ten seconds an attempt.
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    let mut told: Vec<u64> = receiver.tasks().into_iter().map(|(uid, _)| uid).collect();
+    let in_order = told.clone();
+    told.sort_unstable();
+    assert_eq!((told.last(), told.len(), &told), (Some(&last), 20, &in_order));
+    let refused = uuid(&refused);
+    let counted = format!("miroir_webhook_dropped_tasks_total{{webhook=\"{refused}\"}}");
+    eventually("what was refused is counted", BOUND, || {
+        cluster.metrics().get("/metrics").text.contains(&counted).then_some(())
+    });
+    // Nothing is shown of a webhook that is no more.
+    assert_eq!(client.delete(&format!("/webhooks/{refused}")).status, 204);
+    client.ended(&client.delete("/indexes/nobody"));
+    eventually("nothing is shown of it", BOUND, || {
+        (!cluster.metrics().get("/metrics").text.contains(&refused)).then_some(())
+    });
+}
+
+/// A server that answers every request by pointing to another address.
+fn redirect(to: &str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}/moved", listener.local_addr().expect("an address"));
+    let answer = format!("307 Temporary Redirect\r\nlocation: {to}");
+    std::thread::spawn(move || {
+        listener.incoming().flatten().for_each(|connection| drop(self::answer(connection, &answer)))
+    });
+    url
+}
+
+#[test]
+fn webhooks_reach_public_addresses_alone_unless_a_network_is_allowed() {
+    let receiver = Receiver::start(0);
+    let port = receiver.url.rsplit(':').next().and_then(|rest| rest.split('/').next()).expect("a port").to_owned();
+    let cluster = Cluster::builder().nodes(1).rf(1).set("task_webhook", json!({ "url": receiver.url })).start();
+    let client = cluster.client();
+    // However the address is written; making them is refused no more than by one server.
+    let urls = [
+        receiver.url.clone(),
+        format!("http://localhost:{port}/told"),
+        format!("http://[::ffff:127.0.0.1]:{port}/told"),
+        format!("http://2130706433:{port}/told"),
+        format!("http://0:{port}/told"),
+    ];
+    for url in &urls {
+        client.post("/webhooks", &json!({ "url": url })).expect(201);
+    }
+    client.ended(&client.delete("/indexes/nobody"));
+    eventually("all of them were given up", BOUND, || {
+        let metrics = cluster.metrics().get("/metrics").text;
+        (metrics.matches("miroir_webhook_dropped_tasks_total{").count() == urls.len() + 1).then_some(())
+    });
+    assert_eq!(receiver.tasks(), []);
+    assert!(cluster.proxy_log().contains("address_policy"), "the log says why");
+
+    // Where it is allowed, an answer that points elsewhere is not followed.
+    let cluster = Cluster::builder().nodes(1).rf(1).set(ALLOWED, here()).start();
+    let client = cluster.client();
+    let (moved, told) = (Receiver::start(0), Receiver::start(0));
+    client.post("/webhooks", &json!({ "url": redirect(&moved.url) })).expect(201);
+    client.post("/webhooks", &json!({ "url": told.url })).expect(201);
+    let task = client.ended(&client.delete("/indexes/nobody"));
+    told.wait_for(task["uid"].as_u64().unwrap_or_default());
+    eventually("the one that points elsewhere was given up", BOUND, || {
+        cluster.metrics().get("/metrics").text.contains("miroir_webhook_dropped_tasks_total{").then_some(())
+    });
+    assert_eq!(moved.tasks(), []);
 }
 
 #[test]
