@@ -11,6 +11,8 @@ mod differential;
 mod documents;
 mod dynamic_search_rules;
 mod failures;
+mod first_keys;
+mod first_writes;
 mod healing;
 mod hostile;
 mod index_admin;

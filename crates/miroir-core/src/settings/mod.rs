@@ -25,7 +25,7 @@ use crate::search::SortBy;
 
 pub use fingerprint::{Fingerprint, holds};
 pub use floor::{Floor, InvalidFloor, MIN_SETTINGS_VERSION, TooStale};
-pub use overlay::{Kept, initial, overlay, reset, strip};
+pub use overlay::{Kept, initial, is_overlaid, overlay, reset, strip};
 pub use refuse::Refused;
 pub use restore::{towards, undo};
 pub use routes::{GATED, Gated, SubSetting, Verb, sub_setting, unshown};

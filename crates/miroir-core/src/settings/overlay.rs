@@ -101,6 +101,12 @@ fn our_rule() -> Value {
     })
 }
 
+/// Whether a node that reads this back was given the overlay. It gets all of it in one step.
+pub fn is_overlaid(read: &Value) -> bool {
+    let rules = read.get("filterableAttributes").and_then(Value::as_array);
+    rules.is_some_and(|rules| rules.iter().any(is_our_rule))
+}
+
 fn is_our_rule(rule: &Value) -> bool {
     let patterns = rule.get("attributePatterns").and_then(Value::as_array);
     patterns.is_some_and(|patterns| patterns.iter().any(|pattern| pattern == SHARD_FIELD))

@@ -50,7 +50,7 @@ pub struct Effects {
     /// The task is a change of settings, which ends together with its broadcast.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub broadcast: Option<BroadcastTask>,
-    /// The primary key that the index has from then on.
+    /// The primary key that the index has from then on, if the task succeeds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub primary_key: Option<String>,
     /// What `details` becomes on success, as the JSON text of one object.
@@ -214,6 +214,11 @@ impl Task {
     pub(crate) fn shown_index(&self) -> Option<&str> {
         let of_rules = matches!(self.kind, TaskKind::DsrUpdate | TaskKind::DsrClear);
         if of_rules { Some(RULES_INDEX) } else { self.index_uid.as_ref().map(IndexUid::as_str) }
+    }
+
+    /// It asks for an index whose name was taken, and is judged when all that was asked for before has ended.
+    pub fn waits_in_queue(&self) -> bool {
+        self.kind == TaskKind::IndexCreation && self.effects.creates_index && self.node_tasks.is_empty()
     }
 
     /// Its batch: every task is a batch of its own number, from the moment it starts.

@@ -35,7 +35,7 @@ impl Cluster {
             None => all_shards(index),
             Some(ids) => shards_of_ids(index, ids)?.1,
         };
-        let primary_key = index.primary_key.as_deref().unwrap_or_default();
+        let primary_key = index.key().map_or("", String::as_str);
         let read: Vec<&str> = sorting.attributes().chain([primary_key]).collect();
         let fields = request.fields.as_deref().map(|fields| fields_for_nodes(fields, &read));
         let (path, timeout) = (format!("/indexes/{}/documents/fetch", index.physical), self.read_timeout());

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::follow::Follow;
+use super::write::TakenKey;
 
 /// An index as clients know it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,8 +20,12 @@ pub struct Index {
     pub uid: IndexUid,
     /// The name on the nodes.
     pub physical: IndexUid,
-    /// Given or inferred; routing needs it.
+    /// Given or inferred, as clients see it.
     pub primary_key: Option<String>,
+    /// The key that tasks under way bring: documents are routed by it already. It is the index's when one of them succeeds,
+    /// and is given back when none does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending_key: Option<String>,
     /// Number of shards, fixed at creation.
     pub shards: NonZeroU32,
     /// When it was asked for.
@@ -71,6 +76,7 @@ impl Index {
             uid,
             physical,
             primary_key,
+            pending_key: None,
             shards,
             created_at: now,
             updated_at: now,
@@ -83,6 +89,11 @@ impl Index {
             changing: false,
             frozen: BTreeSet::new(),
         }
+    }
+
+    /// The primary key that documents are routed by.
+    pub fn key(&self) -> Option<&String> {
+        self.pending_key.as_ref().or(self.primary_key.as_ref())
     }
 
     /// The version of the settings that a node has shown to hold.
@@ -327,7 +338,8 @@ impl Catalog {
     }
 
     /// Give indexes new names, all at once and together with the rest of the batch. Readers keep the old ones until
-    /// [`Catalog::unveil`]; without a mark they do not.
+    /// [`Catalog::unveil`]; without a mark they do not. In the same step an index gets a primary key, for good if the task
+    /// of the batch has ended.
     ///
     /// # Errors
     /// When the store cannot be written; then nothing changed.
@@ -335,12 +347,17 @@ impl Catalog {
         &self,
         renamings: &[Renaming],
         until: Option<&str>,
+        key: Option<&TakenKey>,
         mut with: Batch,
     ) -> Result<Committed, StoreError> {
         with.renamed = renamings.iter().map(|renaming| (renaming.from.clone(), renaming.to.clone())).collect();
+        let has_ended = with.new_tasks.iter().all(|task| task.status.is_final());
         let plan = |records: &Records<Arc<Index>>| {
-            let records = renamed(records, renamings, until);
-            Ok::<_, StoreError>((Edit { records, ..Edit::nothing() }.with(with.clone()), ()))
+            let mut changed = renamed(records, renamings, until);
+            if let Some(key) = key {
+                give_key(records, &mut changed, key, has_ended);
+            }
+            Ok::<_, StoreError>((Edit { records: changed, ..Edit::nothing() }.with(with.clone()), ()))
         };
         self.0.change(plan).await.map(|((), committed)| committed)
     }
@@ -403,4 +420,20 @@ fn renamed(
         }
     }
     next
+}
+
+/// An index among those that change, or one of the others, gets a primary key.
+fn give_key(
+    records: &Records<Arc<Index>>,
+    changed: &mut BTreeMap<String, Option<Arc<Index>>>,
+    taken: &TakenKey,
+    for_good: bool,
+) {
+    let is_it = |index: &Index| index.physical == taken.physical && index.created_at == taken.born;
+    let among_changed = changed.values().flatten().find(|index| is_it(index)).cloned();
+    let found = among_changed.or_else(|| by_physical(records, &taken.physical).filter(|index| is_it(index)).cloned());
+    let Some(mut index) = found.map(|index| Index::clone(&index)) else { return };
+    let place = if for_good { &mut index.primary_key } else { &mut index.pending_key };
+    *place = Some(taken.key.clone());
+    changed.insert(index.uid.to_string(), Some(Arc::new(index)));
 }

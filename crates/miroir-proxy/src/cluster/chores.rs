@@ -1,12 +1,13 @@
 //! Chores: the tasks that the settler does by itself, since no node has a part in them.
 
+use miroir_core::error::{Code, ErrorBody};
 use miroir_core::id::TaskUid;
 use miroir_core::task::{Task, TaskKind, TaskQuery, TaskStatus};
 use serde_json::{Map, Value};
 
-use super::Error;
 use super::settle::{Round, Settler, finish};
 use super::write::raw;
+use super::{Error, Index};
 
 /// Tasks forgotten in one step: short enough not to hold up writers.
 const STEP: usize = 1000;
@@ -20,7 +21,7 @@ impl Settler {
     /// [`Error::Store`]; it is tried again.
     pub(super) async fn do_chore(&self, task: &mut Task, round: &Round) -> Result<(), Error> {
         if let Some(unveiling) = &task.effects.unveils {
-            if !unveiling.physical.iter().any(|physical| round.busy.contains(physical)) {
+            if !unveiling.physical.iter().any(|physical| round.busy.contains_key(physical)) {
                 self.cluster.catalog.unveil(&unveiling.token).await?;
                 finish(task, TaskStatus::Succeeded, None);
             }
@@ -28,6 +29,9 @@ impl Settler {
         }
         if let Some(change) = task.effects.rules.clone() {
             return self.cluster.go_on_with_rules(task, &change).await;
+        }
+        if task.waits_in_queue() {
+            return self.judge_creation(task, round).await;
         }
         if task.kind == TaskKind::TaskDeletion {
             return self.delete_tasks(task).await;
@@ -37,6 +41,41 @@ impl Settler {
         }
         tracing::error!(task = %task.uid, kind = %task.kind, "a task without anything to do was left open");
         finish(task, TaskStatus::Succeeded, None);
+        Ok(())
+    }
+
+    /// An index was asked for whose name was taken, be it by an index that was still to come. Now all that was asked for
+    /// before has ended.
+    async fn judge_creation(&self, task: &mut Task, round: &Round) -> Result<(), Error> {
+        let Some(physical) = task.physical.clone() else {
+            finish(task, TaskStatus::Succeeded, None);
+            return Ok(());
+        };
+        if round.has_earlier(&physical, task.uid) {
+            return Ok(());
+        }
+        if task.effects.canceler.is_some() {
+            finish(task, TaskStatus::Canceled, None);
+            return Ok(());
+        }
+        let catalog = &self.cluster.catalog;
+        let index = catalog.by_physical(&physical).filter(|index| !index.ready);
+        if index.is_none() {
+            let uid = task.index_uid.as_ref().map_or_else(String::new, ToString::to_string);
+            let taken = ErrorBody::new(Code::IndexAlreadyExists, format!("Index `{uid}` already exists."));
+            finish(task, TaskStatus::Failed, Some(taken));
+            return Ok(());
+        }
+        // Whatever was to create it came to nothing.
+        if self.cluster.complete(&physical).await? {
+            if let Some(key) = &task.effects.primary_key {
+                let take = |index: &mut Index| _ = index.primary_key.get_or_insert_with(|| key.clone());
+                catalog.update(&physical, take).await?;
+            }
+            finish(task, TaskStatus::Succeeded, None);
+        } else {
+            task.status = TaskStatus::Processing;
+        }
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use miroir_core::document::{
 };
 use miroir_core::error::{Code, ErrorBody};
 use miroir_core::id::{IndexUid, NodeId, ShardId};
-use miroir_core::task::{Effects, TaskKind};
+use miroir_core::task::TaskKind;
 use serde_json::json;
 
 use super::lanes::Turn;
@@ -48,12 +48,17 @@ pub struct Ingest {
 
 /// A body that has been checked and split.
 struct Prepared {
+    target: Target,
+    /// What the documents are routed by.
     primary_key: Option<String>,
+    /// The client named it.
+    is_named: bool,
     received: u64,
     outcome: Result<Split, ErrorBody>,
 }
 
-/// What preparing needs to know of the index.
+/// What preparing needs to know of the index. What was prepared for another one is prepared anew.
+#[derive(Clone, PartialEq)]
 struct Target {
     shards: NonZeroU32,
     primary_key: Option<String>,
@@ -74,9 +79,8 @@ impl Cluster {
         let (decoded, ingest) = off_thread(move || decode(ingest, limit)).await??;
         let mut prepared = self.prepare(uid, &decoded, &ingest).await?;
         let turn = self.turn(uid).await?;
-        // Whoever had the turn before may have given the index its primary key.
-        let fixed = self.catalog.get(uid).and_then(|index| index.primary_key.clone());
-        if fixed.is_some() && ingest.primary_key.is_none() && prepared.primary_key != fixed {
+        // Whoever had the turn before may have given the index its primary key, or other settings.
+        if prepared.target != self.target_of(uid).await? {
             prepared = self.prepare(uid, &decoded, &ingest).await?;
         }
         drop(decoded);
@@ -90,17 +94,21 @@ impl Cluster {
     }
 
     async fn prepare(&self, uid: &IndexUid, body: &Bytes, ingest: &Settled) -> Result<Prepared, Error> {
-        let index = self.catalog.get(uid);
-        let target = Target {
-            shards: index.as_ref().map_or(self.config.shards, |index| index.shards),
-            primary_key: index.as_ref().and_then(|index| index.primary_key.clone()),
-            check_geo: index.as_ref().is_some_and(|index| index.settings.geo_enabled()),
-        };
+        let target = self.target_of(uid).await?;
         let (body, format, wanted) = (body.clone(), ingest.format, ingest.primary_key.clone());
         let stamp = self.stamp();
         let addition = if ingest.method == Method::PUT { Addition::Update } else { Addition::Replace };
         let uid = uid.clone();
-        off_thread(move || prepare(&uid, &body, addition, format, wanted, &target, stamp)).await?
+        off_thread(move || prepare(&uid, &body, addition, format, wanted, target, stamp)).await?
+    }
+
+    async fn target_of(&self, uid: &IndexUid) -> Result<Target, Error> {
+        let index = self.catalog.get(uid);
+        Ok(Target {
+            shards: index.as_ref().map_or(self.config.shards, |index| index.shards),
+            primary_key: index.as_ref().and_then(|index| index.key().cloned()),
+            check_geo: index.as_ref().is_some_and(|index| index.settings.geo_enabled()),
+        })
     }
 
     async fn send_documents(
@@ -112,25 +120,32 @@ impl Cluster {
         skip_creation: bool,
         custom_metadata: Option<String>,
     ) -> Result<Accepted, Error> {
-        let (index, creation) = self.index_for_write(turn, uid, prepared.primary_key.clone()).await?;
-        let index = self.adopt_primary_key(index, &prepared).await?;
-        let topology = self.ensure_placement(index.shards).await?;
-        let mut change = Change {
-            effects: Effects { creates_index: creation.is_some(), ..Effects::default() },
-            parts: creation.map(|steps| self.on_every_node(&topology, &steps)).unwrap_or_default(),
-            custom_metadata,
-            ..Change::new(turn, uid, TaskKind::DocumentAdditionOrUpdate)
+        let (index, birth) = match self.catalog.get(uid) {
+            Some(index) => (index, None),
+            None => {
+                // The key comes with the documents, if it comes.
+                let birth = self.conceive(turn, uid, None).await?;
+                (birth.index.clone(), Some(birth))
+            }
         };
+        let topology = self.ensure_placement(index.shards).await?;
+        let mut change = Change { custom_metadata, ..Change::new(turn, uid, TaskKind::DocumentAdditionOrUpdate) };
+        if birth.is_some() {
+            change.parts = self.on_every_node(&topology, &self.creation_steps(&index));
+        }
         match prepared.outcome {
             Err(error) => {
                 change.details = raw(&json!({ "receivedDocuments": prepared.received, "indexedDocuments": 0 }));
                 change.doomed = Some(error);
             }
             Ok(split) => {
+                if let Some(key) = prepared.primary_key.filter(|_| split.received > 0 || prepared.is_named) {
+                    rely_on_key(&mut change, &index, key);
+                }
                 let (received, unique) = (split.received, split.unique);
                 change.details = raw(&json!({ "receivedDocuments": received, "indexedDocuments": null }));
                 change.effects.details = raw(&json!({ "receivedDocuments": received, "indexedDocuments": unique }));
-                let path = documents_path(&index, skip_creation);
+                let path = documents_path(&index, change.effects.primary_key.as_ref().or(index.key()), skip_creation);
                 let call = |body| Call {
                     body,
                     content_type: Some("application/x-ndjson"),
@@ -142,11 +157,10 @@ impl Cluster {
                 add_documents(&mut change.parts, writers, &buffers, MAX_NODE_BODY_BYTES, call);
             }
         }
-        if !change.effects.creates_index && change.parts.is_empty() {
-            return self.conclude_at_once(change).await;
-        }
-        if change.effects.creates_index {
-            change.touched = super::search::all_shards(&index);
+        match birth {
+            None if change.parts.is_empty() => return self.conclude_at_once(change).await,
+            None => {}
+            Some(birth) => change.give_birth(birth),
         }
         self.change(&topology, &index, change).await
     }
@@ -163,21 +177,20 @@ impl Cluster {
         let change = Change::new(turn, uid, TaskKind::DocumentAdditionOrUpdate).without_index();
         self.conclude_at_once(Change { details, custom_metadata, ..change }).await
     }
+}
 
-    async fn adopt_primary_key(&self, index: Arc<Index>, prepared: &Prepared) -> Result<Arc<Index>, Error> {
-        let adopts = index.primary_key.is_none() && prepared.outcome.as_ref().is_ok_and(|split| split.received > 0);
-        if !adopts {
-            return Ok(index);
-        }
-        let key = &prepared.primary_key;
-        let updated = self.catalog.update(&index.physical, |index| index.primary_key.clone_from(key)).await?;
-        updated.ok_or_else(|| Error::IndexNotFound(index.uid.to_string()))
+/// The documents are routed by this key. Until it is known to be the index's, that depends on what becomes of them.
+fn rely_on_key(change: &mut Change, index: &Index, key: String) {
+    match (&index.primary_key, &index.pending_key) {
+        (_, Some(_)) => change.effects.primary_key = Some(key),
+        (Some(_), None) => {}
+        (None, None) => change.take_key(index, key),
     }
 }
 
-fn documents_path(index: &Index, skip_creation: bool) -> String {
+fn documents_path(index: &Index, key: Option<&String>, skip_creation: bool) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
-    if let Some(key) = &index.primary_key {
+    if let Some(key) = key {
         query.append_pair("primaryKey", key);
     }
     if skip_creation {
@@ -278,7 +291,7 @@ fn prepare(
     addition: Addition,
     format: Format,
     wanted: Option<String>,
-    target: &Target,
+    target: Target,
     stamp: Option<u64>,
 ) -> Result<Prepared, Error> {
     let primary_key = match target.primary_key.clone().or_else(|| wanted.clone()) {
@@ -294,18 +307,21 @@ fn prepare(
         reserved: ReservedFields { updated_at: stamp.is_some() },
         method: addition,
     };
-    let conflict = target.primary_key.as_ref().filter(|fixed| wanted.as_ref().is_some_and(|wanted| wanted != *fixed));
-    let outcome = match split(body, format, &request) {
-        Ok(_) if conflict.is_some() => Err(ErrorBody::new(
-            Code::IndexPrimaryKeyAlreadyExists,
-            format!("Index already has a primary key: `{}`.", conflict.map_or("", String::as_str)),
-        )),
-        Ok(split) => Ok(split),
-        Err(SplitError::Document(error)) => Err(error.task_body(uid.as_str())),
-        Err(error) => return Err(error.into()),
+    let fixed = target.primary_key.as_ref().filter(|fixed| wanted.as_ref().is_some_and(|wanted| wanted != *fixed));
+    let conflict = fixed.map(|fixed| {
+        let message = format!("Index already has a primary key: `{fixed}`.");
+        ErrorBody::new(Code::IndexPrimaryKeyAlreadyExists, message)
+    });
+    // Of a key that the index cannot have, nothing depends on the documents, if there are any.
+    let outcome = match (split(body, format, &request), conflict) {
+        (Ok(split), Some(conflict)) if split.received > 0 => Err(conflict),
+        (Ok(split), _) => Ok(split),
+        (Err(SplitError::Document(_)), Some(conflict)) => Err(conflict),
+        (Err(SplitError::Document(error)), None) => Err(error.task_body(uid.as_str())),
+        (Err(error), _) => return Err(error.into()),
     };
     let received = outcome.as_ref().map_or_else(|_| count(body, format), |split| split.received);
-    Ok(Prepared { primary_key, received, outcome })
+    Ok(Prepared { target, primary_key, is_named: wanted.is_some(), received, outcome })
 }
 
 fn inferred(uid: &IndexUid, body: &[u8], format: Format) -> Result<Option<String>, Error> {

@@ -1,23 +1,75 @@
-//! Leftovers: indexes that are deleted for clients, but that a node has not been told about yet. In the store, and held
-//! in memory.
+//! Leftovers: names under which a node may hold an index that is no client's. Indexes that were deleted and that a node
+//! has not been told about yet, and indexes that are about to come into being. In the store, and held in memory.
 //!
-//! Invariant: the name of a leftover is given to no other index, so that a node that comes back late never takes the one
-//! for the other.
+//! Invariants: the name of a leftover is given to no other index, so that a node that comes back late never takes the one
+//! for the other. Before the first node hears of a new index its name is a leftover, *claimed* for a time; the claim is
+//! redeemed in the commit that makes the index known. So what is lost in between is deleted like any other leftover, and
+//! the client's name was never taken.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use miroir_core::id::{IndexUid, NodeId};
-use miroir_store::{Edit, Records, Store, StoreError, Table, Typed, TypedTable, View, Write};
+use miroir_store::{Batch, Edit, Fence, Records, Store, StoreError, Table, Typed, TypedTable, View, Write};
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 
 use super::follow::Follow;
 
 /// Who has to delete an index still.
 type Nodes = BTreeSet<NodeId>;
 
+/// A leftover, as the store keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Leftover {
+    /// To be deleted on these nodes.
+    Free(Nodes),
+    /// About to become an index. If it has not by then, it is to be deleted.
+    Claimed {
+        nodes: Nodes,
+        #[serde(with = "time::serde::rfc3339")]
+        until: OffsetDateTime,
+    },
+}
+
+impl Leftover {
+    fn nodes(&self) -> &Nodes {
+        match self {
+            Self::Free(nodes) | Self::Claimed { nodes, .. } => nodes,
+        }
+    }
+
+    fn without(&self, told: &Nodes) -> Self {
+        let left = self.nodes().difference(told).cloned().collect();
+        match self {
+            Self::Free(_) => Self::Free(left),
+            Self::Claimed { until, .. } => Self::Claimed { nodes: left, until: *until },
+        }
+    }
+
+    fn is_claimed(&self, now: OffsetDateTime) -> bool {
+        matches!(self, Self::Claimed { until, .. } if *until > now)
+    }
+}
+
+/// A name that is about to become an index.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    physical: IndexUid,
+    version: u64,
+}
+
+impl Claim {
+    /// To be written together with the index: from then on it is no leftover. A claim that has run out fails the batch.
+    pub fn redeem(&self) -> Write {
+        TABLE.delete_if(self.physical.as_str(), self.version)
+    }
+}
+
 /// All leftovers.
 pub struct Leftovers {
-    known: View<Nodes, BTreeMap<IndexUid, Nodes>>,
+    known: View<Leftover, BTreeMap<IndexUid, Leftover>>,
     /// Those that a request is about to tell the nodes about.
     in_hand: Mutex<BTreeSet<IndexUid>>,
 }
@@ -34,7 +86,7 @@ impl Drop for InHand<'_> {
     }
 }
 
-const TABLE: TypedTable<Nodes> = TypedTable::new(Table::Leftovers);
+const TABLE: TypedTable<Leftover> = TypedTable::new(Table::Leftovers);
 
 impl Leftovers {
     /// What the store remembers.
@@ -42,8 +94,8 @@ impl Leftovers {
     /// # Errors
     /// When the store cannot be read.
     pub async fn load(store: Arc<dyn Store>) -> Result<Self, StoreError> {
-        let by_name = |records: &Records<Nodes>| {
-            let named = |(name, record): (&String, &Typed<Nodes>)| Some((name.parse().ok()?, record.value.clone()));
+        let by_name = |records: &Records<Leftover>| {
+            let named = |(name, record): (&String, &Typed<Leftover>)| Some((name.parse().ok()?, record.value.clone()));
             records.iter().filter_map(named).collect()
         };
         Ok(Self { known: View::load(store, TABLE, by_name).await?, in_hand: Mutex::default() })
@@ -77,12 +129,58 @@ impl Leftovers {
         InHand { leftovers: self, physical: physical.clone() }
     }
 
-    /// The indexes that a node has to delete and that nobody deals with.
+    /// The indexes that a node has to delete, that nobody deals with, and that nobody has claimed.
     pub fn on(&self, node: &NodeId) -> Vec<IndexUid> {
-        let known = self.known.now();
+        let (known, now) = (self.known.now(), OffsetDateTime::now_utc());
         let in_hand = self.in_hand();
-        let open = known.iter().filter(|(physical, nodes)| nodes.contains(node) && !in_hand.contains(*physical));
-        open.map(|(physical, _)| physical.clone()).collect()
+        let is_open = |(physical, leftover): &(&IndexUid, &Leftover)| {
+            leftover.nodes().contains(node) && !leftover.is_claimed(now) && !in_hand.contains(*physical)
+        };
+        known.iter().filter(is_open).map(|(physical, _)| physical.clone()).collect()
+    }
+
+    /// Claim a name for a new index, until then. Returns none when it is not free any more.
+    ///
+    /// # Errors
+    /// When the store cannot be written; then nothing changed.
+    pub async fn claim(
+        &self,
+        physical: &IndexUid,
+        nodes: Nodes,
+        until: OffsetDateTime,
+        fence: Option<Fence>,
+    ) -> Result<Option<Claim>, StoreError> {
+        let claimed = Leftover::Claimed { nodes, until };
+        let with = Batch { fences: fence.into_iter().collect(), ..Batch::default() };
+        let plan = |records: &Records<Leftover>| {
+            Ok::<_, StoreError>(match records.contains_key(physical.as_str()) {
+                true => (Edit::nothing(), false),
+                false => (Edit::put(physical.as_str(), claimed.clone()).with(with.clone()), true),
+            })
+        };
+        let (is_ours, _) = self.known.change(plan).await?;
+        let state = self.known.now();
+        let version = state.records().get(physical.as_str()).filter(|found| found.value == claimed);
+        let version = version.map(|found| found.version).filter(|_| is_ours);
+        Ok(version.map(|version| Claim { physical: physical.clone(), version }))
+    }
+
+    /// Nobody can redeem a claim of this name from now on. Returns false when it is no leftover any more.
+    ///
+    /// # Errors
+    /// When the store cannot be written; then nothing changed.
+    pub async fn free(&self, physical: &IndexUid) -> Result<bool, StoreError> {
+        let plan = |records: &Records<Leftover>| {
+            let found = records.get(physical.as_str()).map(|record| &record.value);
+            Ok::<_, StoreError>(match found {
+                None => (Edit::nothing(), false),
+                Some(Leftover::Free(_)) => (Edit::nothing(), true),
+                Some(Leftover::Claimed { nodes, .. }) => {
+                    (Edit::put(physical.as_str(), Leftover::Free(nodes.clone())), true)
+                }
+            })
+        };
+        self.known.change(plan).await.map(|(is_left, _)| is_left)
     }
 
     /// The write that makes a leftover known to the store; [`Leftovers::learn`] follows.
@@ -90,12 +188,12 @@ impl Leftovers {
     /// # Errors
     /// When the record cannot be written as JSON.
     pub fn write(&self, physical: &IndexUid, nodes: &Nodes) -> Result<Write, StoreError> {
-        self.known.put(physical.as_str(), nodes)
+        self.known.put(physical.as_str(), &Leftover::Free(nodes.clone()))
     }
 
     /// Take note of what the store has accepted, at this version.
     pub async fn learn(&self, physical: &IndexUid, nodes: Nodes, version: u64) {
-        self.known.learn(vec![(physical.to_string(), nodes, version)]).await;
+        self.known.learn(vec![(physical.to_string(), Leftover::Free(nodes), version)]).await;
     }
 
     /// A node may hold an index that is no longer any client's.
@@ -103,10 +201,13 @@ impl Leftovers {
     /// # Errors
     /// When the store cannot be written; then nothing changed.
     pub async fn add(&self, physical: &IndexUid, node: &NodeId) -> Result<(), StoreError> {
-        let plan = |records: &Records<Nodes>| {
-            let mut nodes = records.get(physical.as_str()).map(|record| record.value.clone()).unwrap_or_default();
-            nodes.insert(node.clone());
-            Ok::<_, StoreError>((Edit::put(physical.as_str(), nodes), ()))
+        let plan = |records: &Records<Leftover>| {
+            let known = records.get(physical.as_str()).map(|record| record.value.clone());
+            let mut leftover = known.unwrap_or_else(|| Leftover::Free(Nodes::new()));
+            match &mut leftover {
+                Leftover::Free(nodes) | Leftover::Claimed { nodes, .. } => nodes.insert(node.clone()),
+            };
+            Ok::<_, StoreError>((Edit::put(physical.as_str(), leftover), ()))
         };
         self.known.change(plan).await.map(drop)
     }
@@ -116,12 +217,63 @@ impl Leftovers {
     /// # Errors
     /// When the store cannot be written; then nothing changed.
     pub async fn told(&self, physical: &IndexUid, nodes: &Nodes) -> Result<(), StoreError> {
-        let plan = |records: &Records<Nodes>| {
+        let plan = |records: &Records<Leftover>| {
             let Some(before) = records.get(physical.as_str()) else { return Ok((Edit::nothing(), ())) };
-            let left: Nodes = before.value.difference(nodes).cloned().collect();
+            let left = before.value.without(nodes);
             let name = physical.as_str();
-            Ok::<_, StoreError>((if left.is_empty() { Edit::delete(name) } else { Edit::put(name, left) }, ()))
+            let edit = if left.nodes().is_empty() { Edit::delete(name) } else { Edit::put(name, left) };
+            Ok::<_, StoreError>((edit, ()))
         };
         self.known.change(plan).await.map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use miroir_store::SqliteStore;
+
+    use super::*;
+
+    fn nodes(names: &[&str]) -> Nodes {
+        names.iter().map(|name| NodeId::new(*name)).collect()
+    }
+
+    #[test]
+    fn leftovers_of_earlier_releases_are_read() {
+        let read: Leftover = serde_json::from_str(r#"["a","b"]"#).expect("a leftover");
+        assert_eq!(read, Leftover::Free(nodes(&["a", "b"])));
+        let until = OffsetDateTime::UNIX_EPOCH;
+        let claimed = Leftover::Claimed { nodes: nodes(&["a"]), until };
+        let text = serde_json::to_string(&claimed).expect("JSON");
+        assert_eq!(serde_json::from_str::<Leftover>(&text).expect("a leftover"), claimed);
+    }
+
+    #[tokio::test]
+    async fn a_claim_is_redeemed_once_and_not_after_the_name_was_freed() {
+        let store: Arc<dyn Store> = SqliteStore::open(":memory:").await.expect("a store");
+        let leftovers = Leftovers::load(store.clone()).await.expect("leftovers");
+        let name: IndexUid = "movies".parse().expect("a uid");
+        let (soon, past) = (OffsetDateTime::now_utc() + Duration::from_secs(60), OffsetDateTime::UNIX_EPOCH);
+        let redeem = |claim: &Claim| store.commit(Batch { writes: vec![claim.redeem()], ..Batch::default() });
+
+        let claim = leftovers.claim(&name, nodes(&["a"]), soon, None).await.expect("a claim").expect("it is free");
+        assert!(leftovers.on(&NodeId::new("a")).is_empty(), "a claimed name is swept");
+        let again = leftovers.claim(&name, nodes(&["a"]), soon, None).await.expect("an answer");
+        assert!(again.is_none(), "a name is claimed twice");
+        redeem(&claim).await.expect("the claim holds");
+        leftovers.refresh(&name).await.expect("it is read");
+        assert!(!leftovers.contains(&name));
+
+        let claim = leftovers.claim(&name, nodes(&["a"]), past, None).await.expect("a claim").expect("it is free");
+        assert_eq!(
+            leftovers.on(&NodeId::new("a")),
+            std::slice::from_ref(&name),
+            "a claim that has run out is kept for ever"
+        );
+        assert!(leftovers.free(&name).await.expect("it is freed"));
+        let late = redeem(&claim).await;
+        assert!(matches!(late, Err(StoreError::Conflict { .. })), "what is being deleted has become an index");
     }
 }

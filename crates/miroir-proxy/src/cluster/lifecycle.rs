@@ -1,17 +1,22 @@
-//! Indexes come and go: the catalog first, the nodes after.
+//! Indexes come and go.
+//!
+//! Invariant: an index that is made by a write is entered into the catalog by the same commit that registers the write's
+//! task. Before that only its name on the nodes is known, as one that is about to come into being: whatever ends the write
+//! early leaves nothing for clients to stumble over. An index that is deleted leaves the catalog before nodes are told.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use http::Method;
-use miroir_core::error::Code;
-use miroir_core::id::{IndexUid, ShardId};
+use miroir_core::id::{IndexUid, NodeId, ShardId};
 use miroir_core::settings::initial;
-use miroir_core::task::{Effects, TaskKind};
+use miroir_core::task::TaskKind;
 use miroir_store::{Batch, Fence};
 use serde_json::json;
+use time::OffsetDateTime;
 
 use super::lanes::Turn;
+use super::leftovers::Claim;
 use super::search::all_shards;
 use super::write::{Accepted, Change, Step, raw};
 use super::{Cluster, Error, Index};
@@ -19,51 +24,69 @@ use crate::node::{Call, Node};
 
 /// The most of a client's uid in a name of ours: what is added is much shorter than what is left.
 const MAX_STEM: usize = 400;
+/// Names tried for a new index. Each that is taken, somebody else was faster.
+const ATTEMPTS: usize = 8;
+/// How many times the time that a node has to answer the name of a new index is kept for it: for more requests than a
+/// write is made of.
+const CLAIMED_FOR: u32 = 20;
+
+/// An index that comes into being with a change.
+pub struct Birth {
+    /// As the catalog will have it.
+    pub index: Arc<Index>,
+    /// Its name on the nodes.
+    pub claim: Claim,
+}
 
 impl Cluster {
     /// `POST /indexes`.
     ///
     /// # Errors
-    /// As [`Cluster::change`]. A uid that is taken is a task that fails.
+    /// As [`Cluster::change`]. A uid that is taken is a task that fails when all that was asked for before has ended.
     pub async fn create_index(&self, uid: &IndexUid, primary_key: Option<String>) -> Result<Accepted, Error> {
         let turn = self.turn(uid).await?;
         let mut change = Change {
             details: raw(&json!({ "primaryKey": primary_key })),
-            effects: Effects { creates_index: true, ..Effects::default() },
             ..Change::new(&turn, uid, TaskKind::IndexCreation)
         };
-        let (index, creation) = self.index_for_write(&turn, uid, primary_key).await?;
-        let Some(steps) = creation else {
-            let taken = format!("Index `{uid}` already exists.");
-            return self.conclude_at_once(change.doomed_by(Code::IndexAlreadyExists, taken)).await;
-        };
-        let topology = self.ensure_placement(index.shards).await?;
-        change.touched = all_shards(&index);
-        change.parts = self.on_every_node(&topology, &steps);
-        let result = self.change(&topology, &index, change).await;
-        if result.is_err() {
-            // Not acknowledged: undo, so that the name is free again.
-            self.forget_index(&index, turn.fence()).await?;
+        if let Some(index) = self.catalog.get(uid) {
+            change.effects.creates_index = true;
+            change.effects.primary_key = primary_key;
+            return self.wait_in_queue(change, &index).await;
         }
-        result
+        let birth = self.conceive(&turn, uid, primary_key).await?;
+        let index = birth.index.clone();
+        let topology = self.ensure_placement(index.shards).await?;
+        change.parts = self.on_every_node(&topology, &self.creation_steps(&index));
+        change.give_birth(birth);
+        self.change(&topology, &index, change).await
     }
 
-    /// The index to write to; when there is none yet, it is entered into the catalog and the steps that make it on a
-    /// node come with it. The caller holds the index's turn.
-    pub(super) async fn index_for_write(
+    /// Find a name on the nodes for an index that does not exist, and claim it. The caller holds the index's turn, and has
+    /// the index entered into the catalog together with its change ([`Change::birth`]).
+    ///
+    /// # Errors
+    /// [`Error::NoQuorum`] when the nodes that answer are too few for any write to hold; [`Error::Store`].
+    pub(super) async fn conceive(
         &self,
         turn: &Turn,
         uid: &IndexUid,
         primary_key: Option<String>,
-    ) -> Result<(Arc<Index>, Option<Vec<Step>>), Error> {
-        if let Some(index) = self.catalog.get(uid) {
-            return Ok((index, None));
+    ) -> Result<Birth, Error> {
+        let mut index = self.new_index(uid, primary_key).await?;
+        let topology = self.ensure_placement(index.shards).await?;
+        // What cannot hold is not begun: nodes are not filled with indexes that nobody will have.
+        let shards = all_shards(&index);
+        self.judge(self.weigh_if(&topology, &index, &shards, |node| self.is_live(node))?)?;
+        for _ in 0..ATTEMPTS {
+            let nodes: BTreeSet<NodeId> = self.nodes().keys().cloned().collect();
+            let until = OffsetDateTime::now_utc() + self.write_timeout() * CLAIMED_FOR;
+            if let Some(claim) = self.leftovers.claim(&index.physical, nodes, until, turn.fence()).await? {
+                return Ok(Birth { index: Arc::new(index), claim });
+            }
+            index.physical = self.free_physical(uid);
         }
-        let index = self.new_index(uid, primary_key).await?;
-        let with = Batch { fences: turn.fence().into_iter().collect(), ..Batch::default() };
-        let (index, inserted, _) = self.catalog.insert(index, with).await?;
-        let steps = inserted.then(|| self.creation_steps(&index));
-        Ok((index, steps))
+        Err(Error::Overloaded("names of new indexes"))
     }
 
     /// An index that can come into being; the catalog does not have it yet.
@@ -79,11 +102,13 @@ impl Cluster {
 
     /// An index is made on a node, without any settings.
     pub(super) fn creation_call(&self, index: &Index) -> Call {
+        // A key that is still on its way comes with documents, if it comes.
         let body = json!({ "uid": index.physical, "primaryKey": index.primary_key }).to_string();
         Call::json("create_index", Method::POST, "/indexes", body.into_bytes(), self.write_timeout())
     }
 
-    fn creation_steps(&self, index: &Index) -> Vec<Step> {
+    /// What makes an index on a node. A node that has it already takes no harm from it.
+    pub(super) fn creation_steps(&self, index: &Index) -> Vec<Step> {
         let timeout = self.write_timeout();
         let create = self.creation_call(index);
         let overlay = initial(index.shards, self.config.facets.node_multiplier).to_string();
@@ -172,6 +197,9 @@ impl Cluster {
     pub async fn sweep_leftovers(&self, node: &Node) -> Result<(), Error> {
         let told = BTreeSet::from([node.member.id.clone()]);
         for physical in self.leftovers.on(&node.member.id) {
+            if !self.leftovers.free(&physical).await? {
+                continue;
+            }
             // A record that a crash left behind: the index is in use, or in use again.
             if self.catalog.by_physical(&physical).is_some() {
                 self.leftovers.told(&physical, &told).await?;

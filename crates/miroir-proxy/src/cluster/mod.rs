@@ -11,6 +11,7 @@ mod catalog;
 mod chores;
 mod clock;
 mod compact;
+mod complete;
 mod conditional;
 mod connect;
 mod degraded;
@@ -99,6 +100,7 @@ use crate::node::{Health, Node, NodeClient, Weights};
 use crate::telemetry::Metrics;
 use catalog::Catalog;
 use clock::now_ms;
+use complete::Completing;
 use drift::Drifted;
 use features::FeatureRegistry;
 use fleet::{Fleet, Nodes};
@@ -166,6 +168,7 @@ pub struct Cluster {
     webhooks: Webhooks,
     rules: RuleRegistry,
     drifted: Drifted,
+    completing: Completing,
     yielding: Yielding,
     lanes: Lanes,
     rotation: AtomicUsize,
@@ -220,6 +223,7 @@ impl Cluster {
             make_node,
             rules: RuleRegistry::load(store.clone()).await?,
             drifted: Drifted::default(),
+            completing: Completing::default(),
             yielding: Yielding::default(),
             registered: Notify::new(),
             healable: Notify::new(),

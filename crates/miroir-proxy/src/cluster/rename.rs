@@ -60,9 +60,9 @@ impl Cluster {
             let message = format!("Index `{new}` already exists.");
             return self.conclude_at_once(change.doomed_by(Code::IndexAlreadyExists, message)).await;
         }
-        let new_key = primary_key.filter(|key| index.primary_key.as_ref() != Some(key));
+        let new_key = primary_key.filter(|key| index.key() != Some(key));
         if new_key.is_some() && self.has_or_awaits_documents(&index).await? {
-            let key = index.primary_key.as_deref().unwrap_or_default();
+            let key = index.key().cloned().unwrap_or_default();
             let message = format!("Index `{uid}`: Index already has a primary key: `{key}`.");
             return self.conclude_at_once(change.doomed_by(Code::IndexPrimaryKeyAlreadyExists, message)).await;
         }
@@ -76,7 +76,7 @@ impl Cluster {
 
     async fn has_or_awaits_documents(&self, index: &Arc<Index>) -> Result<bool, Error> {
         // The first documents fix the key, also while their task is under way.
-        let filling = index.primary_key.is_some()
+        let filling = index.key().is_some()
             && self.is_busy(std::slice::from_ref(&index.uid), Some(TaskKind::DocumentAdditionOrUpdate)).await?;
         Ok(filling || (index.ready && self.count_documents(index).await? > 0))
     }
@@ -92,7 +92,7 @@ impl Cluster {
         let body = json!({ "primaryKey": key }).to_string().into_bytes();
         let call = Call::json("update_index", Method::PATCH, path, body, self.write_timeout());
         let topology = self.ensure_placement(index.shards).await?;
-        change.effects.primary_key = Some(key);
+        change.take_key(index, key);
         if !renamings.is_empty() {
             change.effects.unveils = Some(Unveiling { token: token(), physical: vec![index.physical.clone()] });
         }

@@ -155,7 +155,7 @@ impl Facts {
             pins: self
                 .rules
                 .as_deref()
-                .and_then(|rules| Some(Pins { rules, primary_key: index.primary_key.as_deref()?, now: self.now })),
+                .and_then(|rules| Some(Pins { rules, primary_key: index.key()?.as_str(), now: self.now })),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use http::Method;
-use miroir_core::error::ErrorBody;
+use miroir_core::error::{Code, ErrorBody};
 use miroir_core::id::{IndexUid, NodeId, ShardId, TaskUid};
 use miroir_core::settle::{Settlement, settle};
 use miroir_core::task::{NodeTask, Selection, Task, TaskKind, TaskQuery, TaskStatus};
@@ -38,6 +38,8 @@ pub struct Settler {
     asked: BTreeSet<(NodeId, u64)>,
     /// When all tasks were counted.
     counted: Option<Instant>,
+    /// Indexes that are not there yet and that no task creates, when that was last looked at.
+    pub(super) orphans: BTreeSet<IndexUid>,
 }
 
 /// What one look at all unfinished tasks, oldest first, has come across so far.
@@ -49,12 +51,14 @@ pub(super) struct Round {
     pub(super) unfinished_cancelations: BTreeSet<TaskUid>,
     /// The cancelations met.
     met: BTreeMap<TaskUid, Selection>,
-    /// The indexes of tasks that are not finished.
-    pub(super) busy: BTreeSet<IndexUid>,
+    /// The indexes of tasks that are not finished, each with the first of these.
+    pub(super) busy: BTreeMap<IndexUid, TaskUid>,
     /// The first change of settings that is not finished, by the index on the nodes.
     broadcasts: BTreeMap<IndexUid, TaskUid>,
     /// Tasks of nodes that are to be canceled.
     doomed: BTreeSet<(NodeId, u64)>,
+    /// Tasks that have ended, of which the store is not told yet.
+    ended: BTreeSet<TaskUid>,
 }
 
 impl Round {
@@ -77,7 +81,19 @@ impl Round {
     /// Its indexes have something to do still.
     fn keep_busy(&mut self, task: &Task) {
         let unveils = task.effects.unveils.iter().flat_map(|unveiling| &unveiling.physical);
-        self.busy.extend(task.physical.iter().chain(unveils).cloned());
+        for physical in task.physical.iter().chain(unveils) {
+            let first = self.busy.entry(physical.clone()).or_insert(task.uid);
+            *first = task.uid.min(*first);
+        }
+    }
+
+    fn ended_with(&self, task: TaskUid) -> BTreeSet<TaskUid> {
+        self.ended.iter().copied().chain([task]).collect()
+    }
+
+    /// A task of the index that was asked for earlier is not finished.
+    pub(super) fn has_earlier(&self, physical: &IndexUid, task: TaskUid) -> bool {
+        self.busy.get(physical).is_some_and(|first| *first < task)
     }
 
     /// A task that somebody else settles.
@@ -102,7 +118,7 @@ type Heard = BTreeMap<(NodeId, u64), ToldTask>;
 impl Settler {
     /// The settler of this instance.
     pub fn new(cluster: Arc<Cluster>) -> Self {
-        Self { cluster, canceling: BTreeMap::new(), asked: BTreeSet::new(), counted: None }
+        Self { cluster, canceling: BTreeMap::new(), asked: BTreeSet::new(), counted: None, orphans: BTreeSet::new() }
     }
 
     /// Settle until told to stop; the caller drops the future.
@@ -155,6 +171,7 @@ impl Settler {
             self.counted = Some(Instant::now());
             let all = TaskQuery { limit: 1, ..TaskQuery::default() };
             self.cluster.metrics.tasks_remembered(self.cluster.store.tasks(&all).await?.total);
+            self.complete_orphans(&round.busy).await?;
         }
         Ok(changed)
     }
@@ -172,10 +189,13 @@ impl Settler {
         for mut task in tasks {
             let before = (task.status, task.node_tasks.clone(), task.effects.canceler);
             let told = task.details.as_ref().map(|raw| raw.get().to_owned());
-            task.effects.canceler = before.2.or(round.canceler(&task).filter(|_| !task.node_tasks.is_empty()));
+            let may_be_canceled = !task.node_tasks.is_empty() || task.waits_in_queue();
+            task.effects.canceler = before.2.or(round.canceler(&task).filter(|_| may_be_canceled));
             update(&mut task, &heard);
             self.conclude(&mut task, &mut missed, round).await?;
-            if !task.status.is_final() {
+            if task.status.is_final() {
+                round.ended.insert(task.uid);
+            } else {
                 round.keep_busy(&task);
                 round.doomed.extend(to_cancel(&task));
             }
@@ -196,6 +216,7 @@ impl Settler {
             false => Vec::new(),
         };
         self.cluster.record_missed(&missed, Batch { settled, ..Batch::default() }).await?;
+        round.ended.clear();
         self.cluster.look_at_rules();
         self.cluster.announce(&ended);
         Ok(true)
@@ -246,7 +267,7 @@ impl Settler {
             Settlement::Processing => task.status = TaskStatus::Processing,
             Settlement::Final { .. } if round.is_held_up(task) => task.status = TaskStatus::Processing,
             Settlement::Final { status, error, stale } => {
-                if !self.apply_effects(task, status).await? {
+                if !self.apply_effects(task, status, round).await? {
                     task.status = TaskStatus::Processing;
                     return Ok(());
                 }
@@ -309,7 +330,7 @@ impl Settler {
     }
 
     /// What the end of a task changes in the catalog. Returns false when it cannot be done yet.
-    async fn apply_effects(&self, task: &Task, status: TaskStatus) -> Result<bool, Error> {
+    async fn apply_effects(&self, task: &Task, status: TaskStatus, round: &Round) -> Result<bool, Error> {
         let cluster = &self.cluster;
         let index = task.physical.as_ref().and_then(|physical| cluster.catalog.by_physical(physical));
         let Some(index) = index else { return Ok(true) };
@@ -318,21 +339,33 @@ impl Settler {
         if effects.creates_index {
             let made = |t: &&NodeTask| t.shards.is_empty() && t.status == TaskStatus::Succeeded;
             if !task.node_tasks.iter().any(|t| made(&t)) {
-                cluster.forget_index(&index, None).await?;
-                return Ok(true);
+                return cluster.give_up_index(&index, &round.ended_with(task.uid)).await;
+            }
+            if !index.ready && !cluster.adopt_settings(&index, &succeeded_nodes(task)).await? {
+                return Ok(false);
+            }
+        } else if !index.ready {
+            // Whoever waits for this task finds the index.
+            let is_created = round.has_earlier(&index.physical, task.uid);
+            if is_created || !cluster.complete(&index.physical).await? {
+                return Ok(false);
             }
         }
-        if effects.creates_index && !cluster.adopt_settings(&index, &succeeded_nodes(task)).await? {
+        let key = effects.primary_key.clone().filter(|_| succeeded);
+        if key.is_none()
+            && index.pending_key.is_some()
+            && !cluster.give_back_key(&index, &round.ended_with(task.uid)).await?
+        {
             return Ok(false);
         }
-        let primary_key = effects.primary_key.clone().filter(|_| succeeded);
         cluster
             .catalog
             .update(&index.physical, |index| {
                 index.ready |= effects.creates_index;
                 index.updated_at = OffsetDateTime::now_utc();
-                if let Some(key) = &primary_key {
+                if let Some(key) = &key {
                     index.primary_key = Some(key.clone());
+                    index.pending_key = None;
                 }
             })
             .await?;
@@ -361,6 +394,10 @@ fn update(task: &mut Task, heard: &Heard) {
         let Some(told) = heard.get(&(node_task.node.clone(), node_task.uid)) else { continue };
         node_task.status = told.status;
         node_task.error.clone_from(&told.error);
+        if node_task.shards.is_empty() && is_there_already(told) {
+            // An index was to be made, and is there: made by what came before, or by a request whose answer was lost.
+            (node_task.status, node_task.error) = (TaskStatus::Succeeded, None);
+        }
         node_task.deleted_documents = told.details.as_ref().and_then(|details| details.deleted_documents);
         if let Some(started) = told.started_at {
             task.started_at = Some(task.started_at.map_or(started, |known| known.min(started)));
@@ -369,6 +406,11 @@ fn update(task: &mut Task, heard: &Heard) {
             task.finished_at = Some(task.finished_at.map_or(finished, |known| known.max(finished)));
         }
     }
+}
+
+fn is_there_already(told: &ToldTask) -> bool {
+    let error = told.error.as_ref().filter(|_| told.status == TaskStatus::Failed);
+    error.is_some_and(|error| error.code == Code::IndexAlreadyExists.name())
 }
 
 /// What of a task is to be canceled on nodes.

@@ -72,7 +72,7 @@ impl Cluster {
         }
         let has_embedder = index.settings.get("embedders").and_then(|all| all.get(&request.embedder)).is_some();
         let target = if has_embedder { self.target(&index, &request.id, rule).await? } else { None };
-        let (Some(target), Some(primary_key)) = (target, &index.primary_key) else {
+        let (Some(target), Some(primary_key)) = (target, index.key()) else {
             // A node without the document refuses the request for whatever reason there is.
             let message = format!("Document `{}` not found.", request.id);
             let refusal = Error::Invalid(ErrorBody::new(Code::NotFoundSimilarId, message));

@@ -210,6 +210,17 @@ impl StaleReplicas {
         self.0.change(plan).await.map(|(said, _)| said)
     }
 
+    /// The write of who missed the creation of an index, for the batch that it comes into being with; none: nobody.
+    /// [`StaleReplicas::refresh`] follows.
+    ///
+    /// # Errors
+    /// When they cannot be written as JSON.
+    pub fn of_new_index(&self, index: &IndexUid, misses: &[Miss]) -> Result<Option<Write>, StoreError> {
+        let mut replicas = OfIndex::new();
+        misses.iter().for_each(|miss| miss.add_to(&mut replicas));
+        (!replicas.is_empty()).then(|| TABLE.put(index.as_str(), &replicas)).transpose()
+    }
+
     /// The writes that forget an index in the store; [`StaleReplicas::refresh`] follows.
     pub fn forgetting(&self, index: &IndexUid) -> Option<Write> {
         self.0.now().records().contains_key(index.as_str()).then(|| TABLE.delete(index.as_str()))

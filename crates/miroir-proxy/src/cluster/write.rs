@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -19,7 +20,9 @@ use time::OffsetDateTime;
 
 use super::catalog::Renaming;
 use super::lanes::Turn;
+use super::lifecycle::Birth;
 use super::read::refused;
+use super::search::all_shards;
 use super::stale::{Miss, Reason};
 use super::{Answer, Cluster, Degraded, Error, Index};
 use crate::node::{Call, NodeError, Reply};
@@ -49,6 +52,10 @@ pub struct Change {
     pub fences: Vec<Fence>,
     /// Names that change with the registration of the task.
     pub renamings: Vec<Renaming>,
+    /// The index that comes into being with the registration of the task.
+    pub birth: Option<Birth>,
+    /// The primary key that the index gets with the registration of the task.
+    pub key: Option<TakenKey>,
     /// What is recorded together with the task.
     pub writes: Vec<Write>,
     /// The shards it touches.
@@ -76,10 +83,25 @@ impl Change {
             conditional: false,
             fences: Vec::new(),
             renamings: Vec::new(),
+            birth: None,
+            key: None,
             writes: Vec::new(),
             touched: Vec::new(),
             parts: Vec::new(),
         }
+    }
+
+    /// The index comes into being with the change, if the change holds.
+    pub fn give_birth(&mut self, birth: Birth) {
+        self.effects.creates_index = true;
+        self.touched = all_shards(&birth.index);
+        self.birth = Some(birth);
+    }
+
+    /// Documents are routed by this key from the change on; readers know it when the change is done.
+    pub fn take_key(&mut self, index: &Index, key: String) {
+        self.effects.primary_key = Some(key.clone());
+        self.key = Some(TakenKey { physical: index.physical.clone(), born: index.created_at, key });
     }
 
     /// The change as a task that fails with this, and does nothing.
@@ -93,6 +115,16 @@ impl Change {
         let uid = self.uid.as_ref().map_or_else(String::new, ToString::to_string);
         self.doomed_by(Code::IndexNotFound, format!("Index `{uid}` not found."))
     }
+}
+
+/// A primary key that an index has got from a change.
+pub struct TakenKey {
+    /// The index.
+    pub physical: IndexUid,
+    /// When it was asked for: another may have its name by now.
+    pub born: OffsetDateTime,
+    /// The key.
+    pub key: String,
 }
 
 /// What one node has to do, in order.
@@ -160,6 +192,13 @@ impl Cluster {
         self.register(change, None, sent, TaskStatus::Enqueued, Degraded::default()).await
     }
 
+    /// Register a task about an index that no node does: it waits until what was asked for before has ended.
+    pub(super) async fn wait_in_queue(&self, change: Change, index: &Index) -> Result<Accepted, Error> {
+        debug_assert!(change.parts.is_empty() && change.doomed.is_none());
+        let sent = Sent { at: OffsetDateTime::now_utc(), node_tasks: Vec::new(), missed: Vec::new() };
+        self.register(change, Some(index), sent, TaskStatus::Enqueued, Degraded::default()).await
+    }
+
     /// Send a change to the nodes, weigh their answers, record them, and answer. `topology` is the one that its parts were
     /// made by.
     ///
@@ -189,6 +228,7 @@ impl Cluster {
         let at = OffsetDateTime::now_utc();
         let outcomes = join_all(change.parts.iter().map(|part| self.carry_out(part))).await;
         if let Some(refusal) = unanimous_refusal(&outcomes) {
+            self.abandon(change.birth.as_ref(), &outcomes).await;
             return Err(refused(refusal).naming(index));
         }
         let Weighed { verdict, missed } = self.weigh(topology, index, &change.touched, &outcomes)?;
@@ -206,10 +246,40 @@ impl Cluster {
                 Ok((self.register(change, Some(index), sent, status, degraded).await?, accepted))
             }
             Err(error) => {
-                self.record_missed(&missed, Batch::default()).await?;
+                match &change.birth {
+                    // Nobody misses anything of an index that there is not.
+                    Some(birth) => self.abandon(Some(birth), &outcomes).await,
+                    None => _ = self.record_missed(&missed, Batch::default()).await?,
+                }
                 Err(error)
             }
         }
+    }
+
+    /// An index does not come into being after all. What nodes have of it is deleted, when nothing of it can arrive any more.
+    async fn abandon(&self, birth: Option<&Birth>, outcomes: &[Outcome]) {
+        let Some(birth) = birth else { return };
+        let may_arrive = outcomes.iter().any(|outcome| outcome.answer == ReplicaAnswer::Ambiguous);
+        if may_arrive {
+            return;
+        }
+        if let Err(error) = self.leftovers.free(&birth.index.physical).await {
+            tracing::debug!(%error, index = %birth.index.physical, "a name stays claimed for a while");
+        }
+    }
+
+    /// What a write to these shards would amount to, should these nodes and no others accept it.
+    pub(super) fn weigh_if(
+        &self,
+        topology: &Topology,
+        index: &Index,
+        touched: &[ShardId],
+        accepts: impl Fn(&NodeId) -> bool,
+    ) -> Result<Verdict, Error> {
+        let placements = topology
+            .placements(index.shards)
+            .ok_or_else(|| Error::Internal(format!("no placement for {} shards", index.shards)))?;
+        Ok(quorum::weigh(placements, touched.iter().copied(), |_, node| accepts(node)))
     }
 
     /// Weigh the answers of nodes to a change that touches these shards.
@@ -240,7 +310,7 @@ impl Cluster {
         Ok(Weighed { verdict: weighed.verdict, missed: missed.collect() })
     }
 
-    fn judge(&self, verdict: Verdict) -> Result<Degraded, Error> {
+    pub(super) fn judge(&self, verdict: Verdict) -> Result<Degraded, Error> {
         match verdict {
             Verdict::Held => Ok(Degraded::default()),
             Verdict::Lost { shards } => Err(Error::NoQuorum { shards }),
@@ -332,17 +402,19 @@ impl Cluster {
         self.peers.require_heard()?;
         let (renamings, fences) = (std::mem::take(&mut change.renamings), std::mem::take(&mut change.fences));
         let writes = std::mem::take(&mut change.writes);
+        let (birth, key) = (change.birth.take(), change.key.take());
         let counts = index.filter(|_| change.conditional).map(|index| super::conditional::counts(index, change.kind));
         let counts = counts.unwrap_or_default();
         let task = new_task(change, index, &sent, status);
         let batch = Batch { fences, writes, counts, new_tasks: vec![task.clone()], ..Batch::default() };
-        let committed = match renamings.as_slice() {
-            [] => self.record_missed(&sent.missed, batch).await?,
-            renamings => {
+        let committed = match (birth, key, renamings.as_slice()) {
+            (Some(birth), key, _) => self.enter(birth, key, &sent.missed, batch).await?,
+            (None, None, []) => self.record_missed(&sent.missed, batch).await?,
+            (None, key, renamings) => {
                 // First, so that it is known whatever becomes of the rest.
                 self.record_missed(&sent.missed, Batch { fences: batch.fences.clone(), ..Batch::default() }).await?;
                 let until = task.effects.unveils.as_ref().map(|unveiling| unveiling.token.as_str());
-                self.catalog.rename(renamings, until, batch).await?
+                self.catalog.rename(renamings, until, key.as_ref(), batch).await?
             }
         };
         let uid =
@@ -352,6 +424,31 @@ impl Cluster {
         let task = task.numbered(uid);
         self.announce(Some(&task).filter(|task| task.status.is_final()));
         Ok(Answer { body: Bytes::from(task.summary()), degraded })
+    }
+
+    /// An index comes into being: it, who missed it, and the task are in the store in one step.
+    async fn enter(
+        &self,
+        birth: Birth,
+        key: Option<TakenKey>,
+        missed: &[Miss],
+        mut batch: Batch,
+    ) -> Result<Committed, Error> {
+        let Birth { index, claim } = birth;
+        let index = Index { pending_key: key.map(|taken| taken.key), ..Arc::unwrap_or_clone(index) };
+        let physical = index.physical.clone();
+        batch.writes.push(claim.redeem());
+        batch.writes.extend(self.stale.of_new_index(&physical, missed)?);
+        let (_, is_new, committed) = self.catalog.insert(index, batch).await?;
+        if !is_new {
+            return Err(Error::Overloaded("the index is being created by another request"));
+        }
+        let known = self.leftovers.refresh(&physical).await.and(self.stale.refresh(&physical).await);
+        if let Err(error) = known {
+            // It is in the store, and heard of from there.
+            tracing::warn!(%error, index = %physical, "what was recorded of a new index cannot be read yet");
+        }
+        Ok(committed)
     }
 
     /// Persist what replicas missed in one step with the rest of the batch.

@@ -135,7 +135,8 @@ impl Head<'_> {
 pub enum Presence {
     /// It was deleted after the change was asked for.
     Gone,
-    /// It is being created by another task; what settings it has is not known yet.
+    /// It is not there yet; what settings it has is not known. An earlier task creates it. When there is none, that has
+    /// come to nothing, and it comes into being with what is begun.
     Growing,
     /// It is there.
     Ready,
@@ -279,8 +280,8 @@ impl Line {
         let step = match facts.index {
             _ if facts.broadcast.cancel => LineStep::Conclude(Outcome::Canceled),
             Presence::Gone => LineStep::Conclude(Outcome::Moot),
-            Presence::Growing => LineStep::Look,
-            Presence::Ready => LineStep::Begin,
+            Presence::Growing if facts.earlier_open => LineStep::Look,
+            Presence::Growing | Presence::Ready => LineStep::Begin,
         };
         in_order(step, facts)
     }

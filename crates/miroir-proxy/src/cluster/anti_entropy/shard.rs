@@ -39,7 +39,7 @@ impl Cluster {
         let mut found = Found::default();
         let Some(index) = self.catalog.by_physical(&physical).filter(|index| index.ready) else { return found };
         let replicas = self.fresh_replicas(&index, shard);
-        if replicas.len() < 2 || index.primary_key.is_none() {
+        if replicas.len() < 2 || index.key().is_none() {
             return Found { shards: 1, ..found };
         }
         match self.compare(&index, shard, &replicas, depth, &mut found).await {

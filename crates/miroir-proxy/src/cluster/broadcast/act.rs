@@ -1,6 +1,7 @@
 //! Telling nodes, and beginning what waited.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use miroir_core::id::NodeId;
@@ -13,6 +14,9 @@ use time::OffsetDateTime;
 use super::super::{Error, Index};
 use super::machine::{Broadcasting, Ending};
 use super::sent;
+
+/// Between two looks at an index that is to be completed first.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 impl Broadcasting {
     /// Tell nodes, in the turn of the index: what nodes are told reaches all of them in one order with its other changes.
@@ -55,6 +59,12 @@ impl Broadcasting {
     ) -> Result<Line, Error> {
         let Some(pending) = line.queue.front() else { return Ok(line.clone()) };
         let cluster = &self.cluster;
+        if !index.ready {
+            if !cluster.complete(&index.physical).await? {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            return Ok(line.clone());
+        }
         let proposal = match cluster.proposal(index, &pending.wish) {
             Ok(proposal) => proposal,
             // Over the settings that were committed since, it is about what is ours.

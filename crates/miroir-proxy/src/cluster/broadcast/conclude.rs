@@ -11,6 +11,7 @@ use miroir_store::Batch;
 use miroir_work::led::Leadership;
 use time::OffsetDateTime;
 
+use super::super::lanes::Turn;
 use super::super::settle::finish;
 use super::super::{Error, Index};
 use super::machine::{Broadcasting, Ending, subject};
@@ -34,10 +35,23 @@ impl Broadcasting {
             end(&mut task, &outcome);
             task
         });
-        let with = Batch { fences: vec![lead.fence()], settled: task.iter().cloned().collect(), ..Batch::default() };
+        let mut with =
+            Batch { fences: vec![lead.fence()], settled: task.iter().cloned().collect(), ..Batch::default() };
+        let mut turn = None;
+        if let (Outcome::Fail(failed), Head::Current(change), Some(index)) = (&outcome, head, &ending.index)
+            && change.creates_index
+            && (failed.error.is_none() || task.is_none())
+        {
+            turn = Some(cluster.turn(&index.uid).await?);
+            if cluster.is_awaited(index, &task.iter().map(|task| task.uid).collect()).await? {
+                turn = None;
+            }
+        }
         match (&outcome, head, &ending.index) {
-            // Without its settings there is no index.
-            (Outcome::Fail(_), Head::Current(change), Some(index)) if change.creates_index => {
+            // It was canceled, or nobody was promised anything: there is no index. One of which the settings alone have
+            // failed comes into being without them, as with one server.
+            (_, _, Some(index)) if turn.is_some() => {
+                with.fences.extend(turn.as_ref().and_then(Turn::fence));
                 cluster.forget_index_with(index, with).await?;
             }
             (outcome, head, _) => {
@@ -50,6 +64,7 @@ impl Broadcasting {
                 cluster.catalog.amend(&physical, head.born(), write, with).await?;
             }
         }
+        drop(turn);
         self.traces.end(lead.scope());
         self.tell_operators(physical.as_str(), &outcome, task.as_ref());
         // What was held up by it may end now.

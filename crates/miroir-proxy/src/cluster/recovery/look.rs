@@ -65,7 +65,7 @@ impl Cluster {
         let shards = shards_of(&topology, index.shards, id);
         let is_stale = |shard: &ShardId| stale.contains(&(*shard, id.clone()));
         let should = ExpectedIndex {
-            primary_key: index.primary_key.clone(),
+            primary_key: index.key().cloned(),
             settings_version: index.settings_version,
             stale: shards.iter().copied().filter(is_stale).collect(),
             shards: BTreeMap::new(),
@@ -94,7 +94,7 @@ impl Cluster {
         });
         Ok(FoundIndex {
             // As long as the cluster does not know it, any will do.
-            primary_key: key.clone().filter(|_| index.primary_key.is_some()),
+            primary_key: key.clone().filter(|_| index.key().is_some()),
             settings_hold: !drifted,
             recorded_version: Some(index.settings_version),
             shards: counts.into_iter().map(|(shard, n)| (shard, Measure { documents: n, digest: None })).collect(),

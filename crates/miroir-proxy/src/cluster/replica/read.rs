@@ -46,7 +46,7 @@ impl Replica {
 
     async fn documents(&self, mut body: Value, limit: u64, depth: Depth) -> Result<(Vec<Document>, u64), Failed> {
         // An index without one has no documents, as far as that is known yet; others cannot be read.
-        let primary_key = self.on.index.primary_key.clone().unwrap_or_default();
+        let primary_key = self.on.index.key().cloned().unwrap_or_default();
         let operation = match depth {
             Depth::Stamps => {
                 let id = Some(primary_key.as_str()).filter(|key| !key.is_empty());

@@ -24,7 +24,7 @@ impl Replica {
             body.push(Bytes::from_static(b"\n"));
         }
         let key: String = form_urlencoded::Serializer::new(String::new())
-            .extend_pairs(self.on.index.primary_key.iter().map(|key| ("primaryKey", key)))
+            .extend_pairs(self.on.index.key().into_iter().map(|key| ("primaryKey", key)))
             .finish();
         let path = self.on.path(&format!("/documents?{key}"));
         let call = Call::json("replica_put", Method::POST, path, body, self.on.long);

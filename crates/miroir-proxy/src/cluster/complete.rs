@@ -1,0 +1,169 @@
+//! Indexes that are in the catalog and not there yet: completed, or taken out again.
+//!
+//! An index is entered together with the task that creates it. When that task comes to nothing, because it was canceled or
+//! because nodes failed it, what was asked for after it still counts: the next one completes the index. Without any, there
+//! is no index.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use miroir_core::id::{IndexUid, NodeId, TaskUid};
+use miroir_core::settings::is_overlaid;
+use miroir_core::task::{TaskQuery, TaskStatus};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::lanes::Turn;
+use super::settle::Settler;
+use super::write::NodePart;
+use super::{Cluster, Error, Index};
+use crate::node::Call;
+
+/// Before a node that does not come to hold an index is told again.
+const AGAIN: Duration = Duration::from_secs(30);
+/// The longest that the settler waits for the turn of an index; other tasks want to be settled, too.
+const PATIENCE: Duration = Duration::from_millis(200);
+/// Tasks of an index that are looked through for those that wait for it.
+const WAITING: usize = 1000;
+
+/// When nodes were told to make the indexes that are being completed.
+#[derive(Default)]
+pub struct Completing(Mutex<BTreeMap<IndexUid, Instant>>);
+
+impl Completing {
+    /// Whether they are to be told now.
+    fn is_due(&self, physical: &IndexUid) -> bool {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        told.retain(|_, at| at.elapsed() < AGAIN);
+        !told.contains_key(physical) && told.insert(physical.clone(), Instant::now()).is_none()
+    }
+}
+
+impl Settler {
+    /// Indexes that no task creates, and that nothing waits for: a release before this one could leave such behind. `busy`
+    /// are those with tasks. What came into being while these were read is no orphan, so each is seen twice.
+    pub(super) async fn complete_orphans(&mut self, busy: &BTreeMap<IndexUid, TaskUid>) -> Result<(), Error> {
+        let cluster = self.cluster.clone();
+        let all = cluster.catalog.all();
+        let is_orphan = |index: &&Arc<Index>| {
+            let physical = &index.physical;
+            !index.ready && !index.changing && !busy.contains_key(physical) && cluster.peers.owns(physical.as_str())
+        };
+        let found: BTreeSet<IndexUid> = all.iter().filter(is_orphan).map(|index| index.physical.clone()).collect();
+        let before = std::mem::replace(&mut self.orphans, found);
+        for physical in self.orphans.intersection(&before) {
+            cluster.complete(physical).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Cluster {
+    /// See to it that an index is there on every node that answers, as every new index is. Returns whether it is.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub(super) async fn complete(&self, physical: &IndexUid) -> Result<bool, Error> {
+        let Some(index) = self.catalog.by_physical(physical).filter(|index| !index.ready) else { return Ok(true) };
+        let live: Vec<NodeId> = self.nodes().keys().filter(|node| self.is_live(node)).cloned().collect();
+        let looks = join_all(live.iter().map(|node| self.is_made_on(&index, node))).await;
+        let made = |wanted: bool| {
+            let of = live.iter().zip(&looks).filter(move |(_, look)| **look == Some(wanted));
+            of.map(|(node, _)| node.clone()).collect::<Vec<NodeId>>()
+        };
+        if !live.is_empty() && made(true).len() == live.len() {
+            if !self.adopt_settings(&index, &live).await? {
+                return Ok(false);
+            }
+            self.catalog.update(physical, |index| index.ready = true).await?;
+            tracing::info!(index = %index.uid, "an index was completed");
+            return Ok(true);
+        }
+        let lacking = made(false);
+        if !lacking.is_empty() && self.completing.is_due(physical) {
+            // In the turn, so that an index that is deleted meanwhile is not made anew.
+            let Some((_turn, index)) = self.turn_soon(physical).await? else { return Ok(false) };
+            tracing::warn!(index = %index.uid, ?lacking, "an index is completed that was created only in part");
+            let steps = self.creation_steps(&index);
+            let parts: Vec<NodePart> =
+                lacking.into_iter().map(|node| NodePart { node, steps: steps.clone() }).collect();
+            join_all(parts.iter().map(|part| self.carry_out(part))).await;
+        }
+        Ok(false)
+    }
+
+    /// Whether a node has the index as every new index is; none: it does not say.
+    async fn is_made_on(&self, index: &Index, node: &NodeId) -> Option<bool> {
+        let path = format!("/indexes/{}/settings", index.physical);
+        match self.node(node)?.read::<Value>(Call::get("settings", path, self.read_timeout())).await {
+            Ok(settings) => Some(is_overlaid(&settings)),
+            Err(untold) if untold.status() == Some(404) => Some(false),
+            Err(error) => {
+                tracing::debug!(%node, %error, index = %index.physical, "a node does not tell of an index");
+                None
+            }
+        }
+    }
+
+    /// The turn of an index, if it is to be had at once. None also when the index is gone.
+    async fn turn_soon(&self, physical: &IndexUid) -> Result<Option<(Turn, Arc<Index>)>, Error> {
+        tokio::time::timeout(PATIENCE, self.turn_of(physical)).await.unwrap_or(Ok(None))
+    }
+
+    /// Tasks wait for the index that are none of these.
+    pub(super) async fn is_awaited(&self, index: &Index, but: &BTreeSet<TaskUid>) -> Result<bool, Error> {
+        let query = TaskQuery {
+            statuses: Some([TaskStatus::Enqueued, TaskStatus::Processing].into()),
+            index_uids: Some([index.uid.clone()].into()),
+            limit: WAITING,
+            ..TaskQuery::default()
+        };
+        let page = self.store.tasks(&query).await?;
+        let waits =
+            page.tasks.iter().any(|task| !but.contains(&task.uid) && task.physical.as_ref() == Some(&index.physical));
+        Ok(waits || page.total > WAITING as u64)
+    }
+
+    /// The task that was to create an index has come to nothing. `ended` are those tasks that the store does not know to
+    /// have ended. Returns false when the index cannot be dealt with now.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub(super) async fn give_up_index(&self, index: &Index, ended: &BTreeSet<TaskUid>) -> Result<bool, Error> {
+        let Some((turn, now)) = self.turn_soon(&index.physical).await? else {
+            return Ok(self.catalog.by_physical(&index.physical).is_none());
+        };
+        if !now.ready && !self.is_awaited(&now, ended).await? {
+            self.forget_index(&now, turn.fence()).await?;
+        }
+        Ok(true)
+    }
+
+    /// A task has ended that might have given the index its primary key, and has not. When no other task may, and no
+    /// document relies on the key, the index has none. Returns false when that cannot be told now.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub(super) async fn give_back_key(&self, index: &Index, ended: &BTreeSet<TaskUid>) -> Result<bool, Error> {
+        let Some((_turn, now)) = self.turn_soon(&index.physical).await? else {
+            return Ok(self.catalog.by_physical(&index.physical).is_none());
+        };
+        if now.pending_key.is_none() || self.is_awaited(&now, ended).await? {
+            return Ok(true);
+        }
+        let documents = self.count_documents(&now).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, index = %now.uid, "documents cannot be counted: the index keeps the key of a failed task");
+            1
+        });
+        let settle = |index: &mut Index| {
+            let key = index.pending_key.take();
+            if documents > 0 {
+                index.primary_key = key.or_else(|| index.primary_key.take());
+            }
+        };
+        self.catalog.update(&now.physical, settle).await?;
+        Ok(true)
+    }
+}
