@@ -119,12 +119,15 @@ fn a_first_write_that_is_lost_or_refused_at_any_step_leaves_nothing_behind() {
                     assert_absent(&client, &index);
                     client.done(&first_write(&client, way, &index));
                 }
-                assert_works(&client, &index);
+                client.get(&format!("/indexes/{index}")).expect(200);
+                client.load(&index, &json!([{ "id": 7, "title": "seventh" }]));
+                assert_eq!(client.search(&index, &json!({ "q": "seventh" })).body["hits"][0]["id"], 7, "{index}");
                 made += 1;
             }
         }
     }
     assert_eq!(client.get("/indexes?limit=0").expect(200).body["total"], made);
+    WAYS.iter().for_each(|way| assert_works(&client, &format!("swallowed-1-{way}")));
 }
 
 #[test]
@@ -202,6 +205,8 @@ fn kill(cluster: &Cluster) {
 fn what_was_asked_for_behind_a_creation_that_comes_to_nothing_is_done_all_the_same() {
     let cluster = Cluster::builder().shards(4).start();
     let client = cluster.client();
+    let healthy = || (0..3).all(|node| cluster.node_state(node) == "healthy").then_some(());
+    eventually("the nodes are healthy", BOUND, healthy);
     client.create("busy", "id");
     // A quick machine may be done before the cancelation comes.
     for attempt in 0..10 {
@@ -231,6 +236,8 @@ fn what_was_asked_for_behind_a_creation_that_comes_to_nothing_is_done_all_the_sa
 fn a_creation_that_is_canceled_leaves_the_name_free() {
     let cluster = Cluster::builder().shards(4).start();
     let client = cluster.client();
+    let healthy = || (0..3).all(|node| cluster.node_state(node) == "healthy").then_some(());
+    eventually("the nodes are healthy", BOUND, healthy);
     client.create("busy", "id");
     for attempt in 0..10 {
         let index = format!("films-{attempt}");

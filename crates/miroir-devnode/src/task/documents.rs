@@ -73,7 +73,10 @@ pub fn add(
         .map_err(in_index)?;
     let results: Vec<Result<u64, ApiError>> = stats
         .into_iter()
-        .map(|stats| match stats.error {
+        .zip(additions)
+        .map(|(stats, addition)| match stats.error {
+            // Where there are no documents, no key is wrong for them.
+            Some(_) if addition.payload.is_empty() => Ok(0),
             Some(error) => Err(ApiError::from(EngineError::UserError(error))),
             None => Ok(stats.document_count),
         })
