@@ -19,8 +19,9 @@ pub struct ErrorBody {
     pub link: String,
 }
 
-/// Bytes of a message as clients see it. Whatever of theirs it quotes, it quotes no more.
-pub const MAX_MESSAGE: usize = 16 * 1024;
+/// Bytes of a message as clients see it: whatever of theirs it quotes, it quotes no more. Meilisearch shortens at 16 KiB what
+/// it quotes of documents.
+pub const MAX_MESSAGE: usize = 32 * 1024;
 /// Bytes of a node's message. It may quote what was added to the client's request, which is taken out later.
 const MAX_MESSAGE_OF_NODE: usize = 256 * 1024;
 

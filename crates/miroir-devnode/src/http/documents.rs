@@ -156,13 +156,14 @@ pub async fn delete_batch(State(app): Shared, Path(uid): Path<String>, request: 
 /// `POST /documents/delete`
 pub async fn delete_by_filter(State(app): Shared, Path(uid): Path<String>, request: Request) -> Answer {
     const CODE: &str = "invalid_document_filter";
-    check_uid(&uid)?;
+    // The body is read before the index's name is looked at.
     let mut fields = request::json_object(request).await?;
     let filter: Option<Value> = fields.optional("filter", CODE)?;
     fields.finish()?;
     let Some(filter) = filter else {
         return Err(ApiError::new("missing_document_filter", "Missing field `filter`"));
     };
+    check_uid(&uid)?;
     if filter::parse(&filter, CODE)?.is_none() {
         return Err(ApiError::new(CODE, "Sending an empty filter is forbidden."));
     }
