@@ -96,23 +96,30 @@ impl Original {
 
 /// A client's request that Miroir could not read, and in which no index is named.
 #[derive(Debug)]
-pub(super) struct Unread(Call);
+pub(super) struct Unread {
+    call: Call,
+    /// What a node refuses it by when it has nothing else against it.
+    otherwise: &'static str,
+}
 
 impl Unread {
     /// A read of one index, whose name `uid` is. A server looks for the index after it has read the request, and would say
     /// that a name that is none is none, before it has read all.
     pub fn read(original: &Original, uid: &IndexUid) -> Self {
-        Self(original.about(&nowhere(uid, Uuid::new_v4()), Duration::MAX))
+        let call = original.about(&nowhere(uid, Uuid::new_v4()), Duration::MAX);
+        Self { call, otherwise: Code::IndexNotFound.name() }
     }
 
     /// A JSON body that would change an index; `path` as it stands behind the index's name.
     pub fn change(operation: &'static str, method: Method, path: &str, body: Bytes) -> Self {
-        Self(Call::json(operation, method, format!("/indexes/{NO_INDEX}/{path}"), body, Duration::MAX))
+        let call = Call::json(operation, method, format!("/indexes/{NO_INDEX}/{path}"), body, Duration::MAX);
+        Self { call, otherwise: NOT_A_UID }
     }
 
     /// A GET of what is of no index.
     pub fn of_server(operation: &'static str, path: &str, query: &str) -> Self {
-        Self(Call::get(operation, format!("/{path}?{query}"), Duration::MAX))
+        let call = Call::get(operation, format!("/{path}?{query}"), Duration::MAX);
+        Self { call, otherwise: Code::IndexNotFound.name() }
     }
 
     /// The body of a multi-search; `None` when its indexes cannot be told from the rest.
@@ -121,7 +128,8 @@ impl Unread {
         // What can be no index's name is for the node to refuse.
         let name = |known: &str| Some(nowhere(&known.parse().ok()?, suffix));
         let body = renamed(body, name).ok()?;
-        Some(Self(Call::json("multi-search", Method::POST, "/multi-search", body, Duration::MAX)))
+        let call = Call::json("multi-search", Method::POST, "/multi-search", body, Duration::MAX);
+        Some(Self { call, otherwise: Code::IndexNotFound.name() })
     }
 }
 
@@ -138,10 +146,10 @@ enum Said {
 impl Cluster {
     /// The refusal of a request that Miroir could not read, in the words that nodes have for it. What a node would accept
     /// is refused as well.
-    pub(super) async fn refuse_unread(&self, Unread(call): Unread) -> Error {
+    pub(super) async fn refuse_unread(&self, Unread { call, otherwise }: Unread) -> Error {
         let timeout = self.read_timeout();
         match self.ask_anybody(Call { timeout, ..call }).await {
-            Said::Refusal(refusal) if refusal.is(NOT_A_UID) || refusal.is(Code::IndexNotFound.name()) => unreadable(),
+            Said::Refusal(refusal) if refusal.is(otherwise) => unreadable(),
             Said::Refusal(refusal) => refusal,
             Said::Accepted => unreadable(),
             Said::Nobody => Error::ShardUnavailable { shards: BTreeSet::new() },
@@ -152,9 +160,10 @@ impl Cluster {
     ///
     /// # Errors
     /// Their refusal, or `unasked` when no node could be asked.
-    pub(super) async fn check_change(&self, Unread(call): Unread, unasked: Error) -> Result<(), Error> {
+    pub(super) async fn check_change(&self, change: Unread, unasked: Error) -> Result<(), Error> {
+        let Unread { call, otherwise } = change;
         match self.ask_anybody(Call { timeout: self.read_timeout(), ..call }).await {
-            Said::Refusal(refusal) if refusal.is(NOT_A_UID) => Ok(()),
+            Said::Refusal(refusal) if refusal.is(otherwise) => Ok(()),
             Said::Refusal(refusal) => Err(refusal),
             // A node that accepts what is for no index has read nothing of it.
             Said::Accepted | Said::Nobody => Err(unasked),
@@ -191,9 +200,9 @@ impl Cluster {
 
     /// Likewise for a read of an index that is not there.
     pub(super) async fn said_before_missing(&self, uid: &IndexUid, original: &Original, missing: Error) -> Error {
-        let Unread(call) = Unread::read(original, uid);
+        let Unread { call, otherwise } = Unread::read(original, uid);
         let said = self.ask_anybody(Call { timeout: self.read_timeout(), ..call }).await;
-        said.unless(Code::IndexNotFound.name(), missing)
+        said.unless(otherwise, missing)
     }
 
     /// What a node has against a multi-search, its indexes being called as nodes call them.
