@@ -65,7 +65,7 @@ impl Instance {
             if let Some(status) = process.ended() {
                 panic!("the orchestrator ended ({status}):\n{}", process.log());
             }
-            client.try_send("GET", "/_miroir/ready", None, &[]).ok().filter(|answer| answer.status == 200)
+            client.try_send("GET", "/_miroir/ready?cluster=true", None, &[]).ok().filter(|answer| answer.status == 200)
         });
     }
 

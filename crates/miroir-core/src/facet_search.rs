@@ -24,6 +24,7 @@ pub struct FacetSearchRequest {
     others: Vec<Range<usize>>,
     filter: Option<Range<usize>>,
     filter_fault: Option<String>,
+    searched_on: Option<Range<usize>>,
     facet_name: String,
     facet_query: Option<String>,
 }
@@ -37,6 +38,7 @@ impl FacetSearchRequest {
         std::str::from_utf8(raw).map_err(|_| Unreadable)?;
         let members = last_members(raw)?;
         let (mut facet_name, mut facet_query, mut filter, mut fault) = (None, None, None, None);
+        let mut searched_on = None;
         let mut others = Vec::with_capacity(members.len());
         for (name, member) in &members {
             let value = member.span.end - member.value.len()..member.span.end;
@@ -46,14 +48,16 @@ impl FacetSearchRequest {
                 "facetName" => facet_name = json::unquote(member.value).map(Cow::into_owned),
                 "facetQuery" if member.value == b"null" => {}
                 "facetQuery" => facet_query = Some(json::unquote(member.value).ok_or(Unreadable)?.into_owned()),
+                "attributesToSearchOn" if member.value != b"null" => searched_on = Some(value),
                 _ => {}
             }
-            if name != "filter" {
+            if !(name == "filter" || (name == "attributesToSearchOn" && searched_on.is_some())) {
                 others.push(member.span.clone());
             }
         }
         let facet_name = facet_name.ok_or(Unreadable)?;
-        Ok(Self { text: raw.to_vec(), others, filter, filter_fault: fault, facet_name, facet_query })
+        let filter_fault = fault;
+        Ok(Self { text: raw.to_vec(), others, filter, filter_fault, searched_on, facet_name, facet_query })
     }
 
     /// Whose values are searched.
@@ -71,11 +75,24 @@ impl FacetSearchRequest {
         self.filter_fault.as_deref()
     }
 
+    /// The attributes that alone are searched for `q`; empty when there are none.
+    pub fn searched_on(&self) -> Vec<String> {
+        let raw = self.searched_on.clone().and_then(|range| self.text.get(range));
+        raw.and_then(|raw| serde_json::from_slice(raw).ok()).unwrap_or_default()
+    }
+
     /// The JSON body for a node.
     pub fn node_body(&self, scope: &Scope<'_>) -> Vec<u8> {
         let mut body = Vec::with_capacity(self.text.len() + 32 + scope.shards.map_or(0, str::len));
         body.extend_from_slice(b"{\"filter\":");
         scope.filter_into(self.filter(), &mut body);
+        if let Some(raw) = self.searched_on.clone().and_then(|range| self.text.get(range)) {
+            body.extend_from_slice(b",\"attributesToSearchOn\":");
+            match scope.searched_on(raw) {
+                Some(names) => names_into(&names, &mut body),
+                None => body.extend_from_slice(raw),
+            }
+        }
         for member in &self.others {
             body.push(b',');
             body.extend_from_slice(self.text.get(member.clone()).unwrap_or_default());
@@ -124,6 +141,17 @@ impl FacetSearchRequest {
         out.extend_from_slice(format!(",\"processingTimeMs\":{elapsed_ms}}}").as_bytes());
         Ok(out)
     }
+}
+
+fn names_into(names: &[String], body: &mut Vec<u8>) {
+    body.push(b'[');
+    for (position, name) in names.iter().enumerate() {
+        if position > 0 {
+            body.push(b',');
+        }
+        json::quote_into(name, body);
+    }
+    body.push(b']');
 }
 
 /// A value of the facet.

@@ -3,6 +3,8 @@
 //! Invariant: what confines a read stands in elements of their own in front of the client's. Meilisearch parses each
 //! element by itself and joins them with AND, so that no text of a client can reach beyond its own element.
 
+use std::collections::BTreeSet;
+
 use crate::json;
 
 /// The filters that Miroir adds to a read.
@@ -12,15 +14,24 @@ pub struct Scope<'a> {
     pub shards: Option<&'a str>,
     /// What the client may see: a raw JSON filter, a string or an array, as a tenant token's rule has it.
     pub rule: Option<&'a [u8]>,
+    /// Attributes that the node has never met and is therefore not to search in, as the request names them.
+    pub unmet: Option<&'a BTreeSet<String>>,
 }
 
 impl<'a> Scope<'a> {
     /// Confined to shards alone.
     pub fn of_shards(shards: Option<&'a str>) -> Self {
-        Self { shards, rule: None }
+        Self { shards, ..Self::default() }
     }
 
-    /// Whether nothing is added.
+    /// A raw list of attributes to search in without those that the node has never met; `None`: it is sent as it is.
+    pub fn searched_on(&self, raw: &[u8]) -> Option<Vec<String>> {
+        let unmet = self.unmet.filter(|unmet| !unmet.is_empty())?;
+        let asked: Vec<String> = serde_json::from_slice(raw).ok()?;
+        Some(asked.into_iter().filter(|name| !unmet.contains(name)).collect())
+    }
+
+    /// Whether nothing is added to the filter.
     pub fn is_open(&self) -> bool {
         self.shards.is_none() && self.rule.is_none_or(|rule| rule == b"null")
     }
@@ -72,13 +83,16 @@ mod tests {
     #[test]
     fn shards_come_first_then_the_rule_then_the_client() {
         let rule = br#"["t = 1", ["u = 2", "u = 3"]]"#;
-        let scope = Scope { shards: Some("s"), rule: Some(rule) };
+        let scope = Scope { shards: Some("s"), rule: Some(rule), unmet: None };
         assert_eq!(joined(scope, Some(&json!("a = 1"))), json!(["s", "t = 1", ["u = 2", "u = 3"], "a = 1"]));
-        let scope = Scope { shards: None, rule: Some(b"\"t = 1\"") };
+        let scope = Scope { rule: Some(b"\"t = 1\""), ..Scope::default() };
         assert_eq!(joined(scope, Some(&json!([["a", "b"]]))), json!(["t = 1", ["a", "b"]]));
         assert_eq!(joined(scope, None), json!(["t = 1"]));
-        assert!(Scope { shards: None, rule: Some(b"null") }.is_open());
-        assert_eq!(joined(Scope { shards: Some("s"), rule: Some(b"null") }, Some(&Value::Null)), json!(["s"]));
+        assert!(Scope { rule: Some(b"null"), ..Scope::default() }.is_open());
+        assert_eq!(
+            joined(Scope { shards: Some("s"), rule: Some(b"null"), unmet: None }, Some(&Value::Null)),
+            json!(["s"])
+        );
     }
 
     proptest! {
@@ -86,7 +100,7 @@ mod tests {
         fn no_client_text_leaves_its_element(text in ".*", rule in ".*") {
             let rule = Value::from(rule);
             let raw = rule.to_string();
-            let scope = Scope { shards: Some("ours"), rule: Some(raw.as_bytes()) };
+            let scope = Scope { shards: Some("ours"), rule: Some(raw.as_bytes()), unmet: None };
             prop_assert_eq!(joined(scope, Some(&Value::from(text.clone()))), json!(["ours", rule, text]));
         }
     }

@@ -89,7 +89,8 @@ fn text(bytes: &[u8]) -> String {
 
 #[test]
 fn status_summarises_a_ready_cluster() {
-    let stub = Stub::start(&[("/_miroir/ready", 200, r#"{"ready":true}"#), ("/_miroir/topology", 200, TOPOLOGY)]);
+    let stub =
+        Stub::start(&[("/_miroir/ready?cluster=true", 200, r#"{"ready":true}"#), ("/_miroir/topology", 200, TOPOLOGY)]);
     let out = ctl(home().path(), &["status", "--url", &stub.url], &[]);
     assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
     assert_eq!(
@@ -106,7 +107,7 @@ fn status_summarises_a_ready_cluster() {
 #[test]
 fn status_fails_when_not_ready_and_says_why() {
     let stub = Stub::start(&[
-        ("/_miroir/ready", 503, r#"{"ready":false,"reasons":["shard 3 has no replica"]}"#),
+        ("/_miroir/ready?cluster=true", 503, r#"{"ready":false,"reasons":["shard 3 has no replica"]}"#),
         ("/_miroir/topology", 200, TOPOLOGY),
     ]);
     let out = ctl(home().path(), &["status"], &[("MIROIR_URL", &stub.url)]);
@@ -241,7 +242,7 @@ fn a_refused_key_is_a_failure_with_a_hint() {
 
 #[test]
 fn something_else_than_miroir_is_a_failure() {
-    let stub = Stub::start(&[("/_miroir/topology", 200, "<html>"), ("/_miroir/ready", 200, "[]")]);
+    let stub = Stub::start(&[("/_miroir/topology", 200, "<html>"), ("/_miroir/ready?cluster=true", 200, "[]")]);
     let out = ctl(home().path(), &["topology", "--url", &stub.url], &[]);
     assert_eq!(out.status.code(), Some(1));
     assert!(text(&out.stderr).contains("is it Miroir?"));

@@ -67,6 +67,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     background.spawn(until(stopped.clone(), workers::begin_healing(cluster.clone())));
     background.spawn(until(stopped.clone(), workers::catch_up_settings(cluster.clone())));
     background.spawn(until(stopped.clone(), workers::check_settings(cluster.clone())));
+    background.spawn(until(stopped.clone(), workers::check_suspects(cluster.clone())));
     background.spawn(until(stopped.clone(), cluster.clone().follow_store()));
     let discovery = Discovery::new(&config.peer_discovery).context("peer_discovery: names cannot be looked up")?;
     let to_peers = client(&config, config.admin.api_key.as_ref(), &replies)?;

@@ -3,6 +3,7 @@
 mod app;
 mod budget;
 mod cluster;
+mod deadline;
 mod http;
 mod joined;
 mod node;

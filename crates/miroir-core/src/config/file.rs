@@ -222,7 +222,7 @@ file!(HealthFile {
 });
 
 file!(ScatterFile {
-    /// How long one node may take to answer a read; at most `server.request_timeout_ms`.
+    /// How long one node may take to answer a read, the wait for a connection included; at most `server.request_timeout_ms`.
     node_timeout_ms: u64 = 5000;
     /// Whether a read that timed out on one replica is sent to another.
     retry_on_timeout: bool = true;

@@ -146,6 +146,7 @@ enum Name {
     Highlight,
     Crop,
     Threshold,
+    SearchOn,
     /// The scores, which are always asked for.
     Show,
     Other,
@@ -181,6 +182,11 @@ impl SearchRequest {
     /// parts: a filter of another shape could come to mean something among others.
     pub fn filter_fault(&self) -> Option<&str> {
         self.filter_fault.as_deref()
+    }
+
+    /// The attributes that alone are to be searched; empty when there are none, and when nodes have yet to judge what there is.
+    pub fn searched_on(&self) -> Vec<String> {
+        self.value_of(Name::SearchOn).and_then(|raw| serde_json::from_slice(raw).ok()).unwrap_or_default()
     }
 
     /// The attribute of which each value is returned once, of the request or else of the index.

@@ -1,5 +1,7 @@
 //! What one node is asked.
 
+use std::borrow::Cow;
+
 use super::{IndexView, Name, Paging, SearchRequest, attributes};
 use crate::json;
 use crate::scope::Scope;
@@ -58,6 +60,9 @@ impl SearchRequest {
                 }
                 (Name::Crop, Some(displayed)) => {
                     self.crop.as_deref().map(|asked| attributes::narrow_crops(asked, displayed))
+                }
+                (Name::SearchOn, _) => {
+                    scope.searched_on(self.bytes(&piece.value)).map(|names| names.into_iter().map(Cow::Owned).collect())
                 }
                 (Name::Filter | Name::Threshold | Name::Highlight | Name::Crop | Name::Other, _) => None,
             };

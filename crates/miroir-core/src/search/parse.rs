@@ -110,6 +110,7 @@ impl Name {
             "attributesToHighlight" => Self::Highlight,
             "attributesToCrop" => Self::Crop,
             "rankingScoreThreshold" => Self::Threshold,
+            "attributesToSearchOn" => Self::SearchOn,
             "showRankingScore" | "showRankingScoreDetails" => Self::Show,
             _ => Self::Other,
         }

@@ -67,6 +67,18 @@ impl Settings {
         (!names.iter().any(|name| name == "*")).then_some(names)
     }
 
+    /// The attributes that are searched. `None`: all of them.
+    pub fn searchable(&self) -> Option<Vec<String>> {
+        let list = self.get("searchableAttributes")?.as_array()?;
+        let names: Vec<String> = list.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+        (!names.iter().any(|name| name == "*")).then_some(names)
+    }
+
+    /// Whether documents can be ordered by their distance from a place.
+    pub fn sorts_by_place(&self) -> bool {
+        self.strings("sortableAttributes").any(|name| name == "_geo")
+    }
+
     /// The filterable attributes.
     pub fn filterable(&self) -> Option<&Value> {
         self.get("filterableAttributes")

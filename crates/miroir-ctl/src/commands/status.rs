@@ -9,7 +9,7 @@ use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::{self, Report, facts};
 
-/// `GET /_miroir/ready`.
+/// `GET /_miroir/ready?cluster=true`.
 #[derive(Debug, Deserialize)]
 struct Ready {
     ready: bool,
@@ -29,7 +29,7 @@ pub fn run(client: &Client, output: Output) -> Result<Report, Failure> {
 }
 
 fn ready(client: &Client) -> Result<Ready, Failure> {
-    let answer = client.ask("/ready")?;
+    let answer = client.ask("/ready?cluster=true")?;
     match answer.status {
         200 | 503 => Ready::deserialize(&answer.body).map_err(|error| client.misshapen("readiness", &error)),
         _ => Err(client.refusal(answer)),

@@ -5,10 +5,13 @@ use bytes::Bytes;
 use http::Method;
 use miroir_core::error::{Code, ErrorBody};
 use miroir_core::sorted::{Sorting, fields_for_nodes, selected};
+use miroir_core::unmet::GEO;
 use miroir_core::{json, strip};
 use serde_json::Value;
 
 use super::browse::{BrowseRequest, Fetch, fetch_body, page, shards_of_ids};
+use super::doubt::Named;
+use super::read::Target;
 use super::search::all_shards;
 use super::versions::Reading;
 use super::{Answer, Cluster, Error};
@@ -40,11 +43,21 @@ impl Cluster {
         let fields = request.fields.as_deref().map(|fields| fields_for_nodes(fields, &read));
         let (path, timeout) = (format!("/indexes/{}/documents/fetch", index.physical), self.read_timeout());
         let end = request.offset.saturating_add(request.limit);
+        let named = if sorting.attributes().any(|name| name == GEO) { Named::Place } else { Named::Nothing };
+        let target = Target { index, shards, named };
         let gathered = self
-            .gather(index, &shards, 0, |assignment, _| {
-                let fetch = Fetch { shards: assignment.shards.clone(), offset: 0, limit: end };
-                let mut body = fetch_body(request, &fetch, &assignment.shards, filter);
-                body["sort"] = sort.into();
+            .gather_for(target, 0, |share| {
+                let shards = &share.assignment.shards;
+                let fetch = Fetch { shards: shards.clone(), offset: 0, limit: end };
+                let mut body = fetch_body(request, &fetch, shards, filter);
+                // On a node where no document has a place all are equally far.
+                let sort: Vec<&String> = match share.unmet.contains(GEO) {
+                    true => sort.iter().filter(|by| !by.starts_with("_geoPoint(")).collect(),
+                    false => sort.iter().collect(),
+                };
+                if !sort.is_empty() {
+                    body["sort"] = sort.into_iter().cloned().collect();
+                }
                 if let Some(fields) = &fields {
                     body["fields"] = fields.as_slice().into();
                 }

@@ -11,6 +11,8 @@ use miroir_core::scope::Scope;
 use miroir_core::settings::Floor;
 use miroir_core::strip;
 
+use super::doubt::Named;
+use super::read::Target;
 use super::refusal::{Original, Read, Unread};
 use super::search::{Facts, all_shards, elapsed_ms, filter_refusal};
 use super::{Answer, Cluster, Error};
@@ -47,9 +49,13 @@ impl Cluster {
             let message = format!("Attribute `{}` is not facet-searchable.", request.facet_name());
             return Err(Error::Invalid(ErrorBody::new(Code::InvalidFacetSearchFacetName, message)));
         }
+        let searched_on = || request.searched_on();
+        let target = Target { index: &index, shards: all_shards(&index), named: Named::SearchedOn(&searched_on) };
         let gathered = self
-            .gather(&index, &all_shards(&index), 0, |_, shards| {
-                let body = request.node_body(&Scope { shards, rule });
+            .gather_for(target, 0, |share| {
+                let shards = share.filter();
+                let scope = Scope { shards: shards.as_deref(), rule, unmet: Some(&share.unmet) };
+                let body = request.node_body(&scope);
                 Call::json("facet-search", Method::POST, path.clone(), body, timeout)
             })
             .await;

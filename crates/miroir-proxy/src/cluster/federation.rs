@@ -14,7 +14,6 @@ use super::read::Share;
 use super::refusal::unreadable;
 use super::search::elapsed_ms;
 use super::{Answer, Cluster, Error};
-use crate::node::Call;
 
 impl Cluster {
     /// The hits of all queries as one list.
@@ -52,7 +51,8 @@ impl Cluster {
                     if !std::mem::take(&mut first) {
                         body.push(b',');
                     }
-                    let scope = Scope { shards: filter.as_deref(), rule: query.rule.as_deref() };
+                    let (rule, unmet) = (query.rule.as_deref(), Some(&share.unmet));
+                    let scope = Scope { shards: filter.as_deref(), rule, unmet };
                     let (view, options) = (query.facts.view(&query.index), query.query.options.as_deref());
                     query.search.federated_body(&view, &scope, query.index.physical.as_str(), options, &mut body);
                 }
@@ -66,7 +66,7 @@ impl Cluster {
             let pins = of_node.iter().find_map(|query| query.facts.view(&query.index).pins);
             federation.node_body(physical, pins, of_node.len(), &mut body);
             body.push(b'}');
-            Call { timeout: self.timeout_of(of_node.len()), ..self.multi_search_call(body) }
+            self.multi_search_call(body).searching(of_node.len())
         };
         let joint = self.gather_jointly(&targets, fingerprint(&plan.queries), call).await?;
         if let Some(refusal) = self.unused_facets_refusal(federation, &plan.queries) {

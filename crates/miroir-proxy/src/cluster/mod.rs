@@ -17,6 +17,7 @@ mod connect;
 mod degraded;
 mod discovery;
 mod document;
+mod doubt;
 mod drift;
 mod edit;
 mod error;
@@ -37,6 +38,7 @@ mod multi_search;
 mod peers;
 mod promote;
 mod read;
+mod readiness;
 mod recovery;
 mod refusal;
 mod rename;
@@ -101,12 +103,14 @@ use crate::telemetry::Metrics;
 use catalog::Catalog;
 use clock::now_ms;
 use complete::Completing;
+use doubt::Suspects;
 use drift::Drifted;
 use features::FeatureRegistry;
 use fleet::{Fleet, Nodes};
 use heal::Yielding;
 use lanes::{Lanes, Turn};
 use leftovers::Leftovers;
+use readiness::Readiness;
 use rules::RuleRegistry;
 use search::all_shards;
 use stale::StaleReplicas;
@@ -169,12 +173,14 @@ pub struct Cluster {
     rules: RuleRegistry,
     drifted: Drifted,
     completing: Completing,
+    suspects: Suspects,
     yielding: Yielding,
     lanes: Lanes,
     rotation: AtomicUsize,
     /// Randomly keyed: what it makes of the rotation is as good as random.
     dice: RandomState,
     stopping: AtomicBool,
+    readiness: Readiness,
     last_stamp_ms: AtomicU64,
 }
 
@@ -224,6 +230,7 @@ impl Cluster {
             rules: RuleRegistry::load(store.clone()).await?,
             drifted: Drifted::default(),
             completing: Completing::default(),
+            suspects: Suspects::default(),
             yielding: Yielding::default(),
             registered: Notify::new(),
             healable: Notify::new(),
@@ -234,6 +241,7 @@ impl Cluster {
             rotation: AtomicUsize::new(0),
             dice: RandomState::new(),
             stopping: AtomicBool::new(false),
+            readiness: Readiness::default(),
             last_stamp_ms: AtomicU64::new(0),
             config,
             store,
@@ -269,6 +277,11 @@ impl Cluster {
     /// All stale replicas.
     pub fn stale_replicas(&self) -> Vec<StaleReplica> {
         self.stale.all()
+    }
+
+    /// How many there are.
+    pub fn count_stale_replicas(&self) -> usize {
+        self.stale.with(|stale| stale.values().map(BTreeSet::len).sum())
     }
 
     /// Whether anything on this node is stale.
@@ -355,20 +368,6 @@ impl Cluster {
     /// Whether this instance takes care of a shard.
     fn owns_shard(&self, physical: &IndexUid, shard: ShardId) -> bool {
         self.peers.owns(&format!("{physical}/{shard}"))
-    }
-
-    /// Shards of new indexes that no live fresh replica can answer for, ascending.
-    pub fn uncovered_shards(&self) -> usize {
-        let topology = self.topology();
-        let Some(groups) = topology.placements(self.config.shards) else { return 0 };
-        let stale = self.stale.all();
-        let usable = |shard, node: &NodeId| {
-            self.is_live(node) && !stale.iter().any(|replica| replica.shard == shard && replica.node == *node)
-        };
-        (0..self.config.shards.get())
-            .map(miroir_core::id::ShardId)
-            .filter(|shard| !groups.values().flat_map(|p| p.replicas(*shard)).any(|node| usable(*shard, node)))
-            .count()
     }
 
     fn node(&self, id: &NodeId) -> Option<Arc<Node>> {

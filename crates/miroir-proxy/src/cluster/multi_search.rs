@@ -1,7 +1,7 @@
 //! Multi-search: all queries planned together, each node asked once for all that it answers.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -14,6 +14,7 @@ use miroir_core::scope::Scope;
 use miroir_core::search::SearchRequest;
 use miroir_core::settings::Floor;
 
+use super::doubt::Named;
 use super::read::{JointPart, Share, Target};
 use super::refusal::{Unread, nowhere, unreadable};
 use super::search::{Facts, OverFetch, all_shards, elapsed_ms, refusal};
@@ -267,7 +268,8 @@ impl Cluster {
             for share in shares {
                 let filter = share.filter();
                 for query in of_target.get(share.target).into_iter().flatten().filter_map(|n| queries.get(*n)) {
-                    let scope = Scope { shards: filter.as_deref(), rule: query.rule.as_deref() };
+                    let (rule, unmet) = (query.rule.as_deref(), Some(&share.unmet));
+                    let scope = Scope { shards: filter.as_deref(), rule, unmet };
                     body.extend_from_slice(if asked > 0 { b",{\"indexUid\":" } else { b"{\"indexUid\":" });
                     miroir_core::json::quote_into(query.index.physical.as_str(), &mut body);
                     body.push(b',');
@@ -277,7 +279,7 @@ impl Cluster {
                 }
             }
             body.extend_from_slice(b"]}");
-            Call { timeout: self.timeout_of(asked), ..self.multi_search_call(body) }
+            self.multi_search_call(body).searching(asked)
         };
         let joint = self.gather_jointly(&targets, fingerprint(queries), call).await?;
         let mut found: Vec<Vec<&[u8]>> = queries.iter().map(|_| Vec::new()).collect();
@@ -298,12 +300,6 @@ impl Cluster {
         }
         Ok(Batch { answers, degraded: joint.degraded })
     }
-
-    /// For a node that answers so many queries one after the other.
-    pub(super) fn timeout_of(&self, queries: usize) -> Duration {
-        let queries = u32::try_from(queries.clamp(1, TOGETHER)).unwrap_or(1);
-        self.read_timeout().saturating_mul(queries)
-    }
 }
 
 /// The first query that is the same as the one at `position`.
@@ -321,12 +317,17 @@ pub(super) fn targets<'a>(
     let (mut targets, mut of_target): (Vec<Target<'a>>, Vec<Vec<usize>>) = (Vec::new(), Vec::new());
     for (position, query) in queries.iter().enumerate().filter(|(position, _)| is_asked(*position)) {
         let known = targets.iter().position(|target| target.index.physical == query.index.physical);
-        match known.and_then(|known| of_target.get_mut(known)) {
-            Some(positions) => positions.push(position),
-            None => {
-                targets.push(Target { index: &query.index, shards: all_shards(&query.index) });
-                of_target.push(vec![position]);
-            }
+        let at = known.unwrap_or(targets.len());
+        if known.is_none() {
+            let named = Named::SearchedOnBy(Vec::new());
+            targets.push(Target { index: &query.index, shards: all_shards(&query.index), named });
+            of_target.push(Vec::new());
+        }
+        if let Some(positions) = of_target.get_mut(at) {
+            positions.push(position);
+        }
+        if let Some(Target { named: Named::SearchedOnBy(searches), .. }) = targets.get_mut(at) {
+            searches.push(&query.search);
         }
     }
     (targets, of_target)

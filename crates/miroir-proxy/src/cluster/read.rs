@@ -1,18 +1,23 @@
 //! Scatter: one read over a covering set, with other replicas stepping in for nodes that fail.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use miroir_core::config::UnavailableShardPolicy;
 use miroir_core::cover::{self, Assignment, Freshness, Plan, Preference, Replicas, Wanted};
 use miroir_core::error::{Code, ErrorBody};
+use miroir_core::hearing::{self, Hearing, Said, Verdict};
 use miroir_core::id::{GroupId, NodeId, ShardId};
 use miroir_core::inert::shard_filter;
+use miroir_core::patience::{Attempt, inside};
 use miroir_core::strip;
 use miroir_core::topology::Topology;
 
+use super::doubt::{Asked, Named, unmet_by_all};
 use super::versions::Reading;
 use super::{Cluster, Degraded, Error};
+use crate::deadline;
 use crate::node::{Call, NodeError, Reply, Weights};
 
 /// What a read got.
@@ -42,6 +47,14 @@ struct View<'a> {
 }
 
 impl View<'_> {
+    /// How many other replicas can answer for a shard.
+    fn others_than(&self, shard: ShardId, node: &NodeId) -> u32 {
+        let groups = self.topology.placements(self.index.shards).into_iter().flatten();
+        let replicas = groups.flat_map(|(_, placement)| placement.replicas(shard));
+        let others = replicas.filter(|other| *other != node && self.freshness(shard, other) == Some(Freshness::Fresh));
+        u32::try_from(others.count()).unwrap_or(u32::MAX)
+    }
+
     /// Whether the node could be asked if it were not below the floor of the read.
     fn is_held_back(&self, node: &NodeId) -> bool {
         let below = self.index.floor().leaves_out(Some(self.index.settings_version_on(node)));
@@ -64,7 +77,8 @@ impl Replicas for View<'_> {
     }
 
     fn may_hold_more(&self, node: &NodeId) -> bool {
-        self.topology.may_hold_more(self.index.shards, node)
+        let is_unseen = self.cluster.node(node).is_some_and(|node| node.serves_unseen());
+        is_unseen || self.topology.may_hold_more(self.index.shards, node)
     }
 }
 
@@ -74,6 +88,8 @@ pub struct Target<'a> {
     pub index: &'a Reading,
     /// Ascending.
     pub shards: Vec<ShardId>,
+    /// The attributes in its requests that a node may have never met.
+    pub named: Named<'a>,
 }
 
 /// What one node is asked of one target.
@@ -82,12 +98,18 @@ pub struct Share {
     pub target: usize,
     /// Which shards, and of whom.
     pub assignment: Assignment,
+    /// Attributes that the node has never met: they are left out of its request.
+    pub unmet: BTreeSet<String>,
 }
 
 impl Share {
     /// The shard filter that the node needs, if any.
     pub fn filter(&self) -> Option<String> {
         self.assignment.needs_filter.then(|| shard_filter(&self.assignment.shards))
+    }
+
+    fn parts(&self) -> impl Iterator<Item = hearing::Part> {
+        self.assignment.shards.iter().map(|shard| (self.target, *shard))
     }
 }
 
@@ -127,9 +149,23 @@ impl Cluster {
         fingerprint: u64,
         call: impl Fn(&Assignment, Option<&str>) -> Call,
     ) -> Result<Gathered, Error> {
-        let target = Target { index, shards: shards.to_vec() };
+        let target = Target { index, shards: shards.to_vec(), named: Named::Nothing };
+        let asked = |share: &Share| call(&share.assignment, share.filter().as_deref());
+        self.gather_for(target, fingerprint, asked).await
+    }
+
+    /// The same, for requests that may name attributes which a node has never met.
+    ///
+    /// # Errors
+    /// As [`Cluster::gather_jointly`].
+    pub async fn gather_for(
+        &self,
+        target: Target<'_>,
+        fingerprint: u64,
+        call: impl Fn(&Share) -> Call,
+    ) -> Result<Gathered, Error> {
         let asked = |shares: &[Share]| match shares.first() {
-            Some(share) => call(&share.assignment, share.filter().as_deref()),
+            Some(share) => call(share),
             None => Call::get("search", "/health", self.read_timeout()),
         };
         let joint = self.gather_jointly(&[target], fingerprint, asked).await?;
@@ -142,12 +178,13 @@ impl Cluster {
 
     /// Ask the fewest nodes that together hold the shards of all targets, each node once for all that it is asked: the
     /// targets share one preference among replicas, so that they meet on the same nodes. `call` makes a node's request.
-    /// A node that fails is replaced by other replicas until none is left.
+    /// A node that fails, or refuses, is replaced by other replicas until none is left.
     ///
     /// # Errors
-    /// [`Error::Refused`] when nodes refused the request; [`Error::ShardUnavailable`] when shards are missing and the
-    /// policy is `error`, or when nothing at all could be answered for a target; [`Error::IndexNotFound`] when that is
-    /// because an index is being deleted; a refusal when only nodes below the floor of a read are left for a shard.
+    /// [`Error::Refused`] when of some shard all nodes that spoke refused the request, or nobody knows an attribute that it
+    /// names; [`Error::ShardUnavailable`] when shards are missing and the policy is `error`, or when nothing at all could be
+    /// answered for a target; [`Error::IndexNotFound`] when that is because an index is being deleted; a refusal when only
+    /// nodes below the floor of a read are left for a shard.
     pub async fn gather_jointly(
         &self,
         targets: &[Target<'_>],
@@ -159,7 +196,8 @@ impl Cluster {
         let mut views: Vec<View<'_>> = targets.iter().map(|target| self.view(&topology, target.index)).collect();
         let mut open: Vec<Vec<ShardId>> = targets.iter().map(|target| target.shards.clone()).collect();
         let mut parts: Vec<JointPart> = Vec::new();
-        let mut refusals: Vec<Reply> = Vec::new();
+        let mut hearing = Hearing::default();
+        let mut refusals: Vec<(NodeId, Reply)> = Vec::new();
         let mut degraded = Degraded { unheard: self.peers.counted_out(), ..Degraded::default() };
         let (group, preference) = self.choose(&topology, fingerprint);
         while open.iter().any(|shards| !shards.is_empty()) {
@@ -170,37 +208,55 @@ impl Cluster {
                     continue;
                 }
                 let plan = self.plan(&topology, view, group, &shards, preference)?;
-                degraded.shards.extend(&plan.missing);
+                degraded.shards.extend(plan.missing.iter().filter(|shard| hearing.nobody_left((position, **shard))));
                 degraded.stale.extend(&plan.stale);
                 for assignment in plan.assignments {
-                    let share = Share { target: position, assignment };
+                    let share = Share { target: position, assignment, unmet: BTreeSet::new() };
                     by_node.entry(share.assignment.node.clone()).or_default().push(share);
                 }
+            }
+            if hearing.is_refused() {
+                break;
             }
             if parts.is_empty() {
                 self.metrics.scattered(by_node.len());
             }
-            let replies = join_all(by_node.iter().map(|(node, shares)| self.ask(node, call(shares)))).await;
-            for ((node, shares), reply) in by_node.into_iter().zip(replies) {
-                match reply {
-                    Ok(reply) if reply.status == 200 => parts.push(JointPart { shares, reply }),
-                    Ok(reply) if is_refusal(&reply) => refusals.push(reply),
+            let patience = |node: &NodeId, call: &Call, shares: &[Share]| self.patience(node, call, shares, &views);
+            let asked = by_node.into_iter().map(|(node, shares)| self.ask_for(node, shares, targets, &call, &patience));
+            for Asked { node, shares, reply, unmet } in join_all(asked.collect::<Vec<_>>()).await {
+                refusals.extend(unmet.map(|refusal| (node.clone(), refusal)));
+                let said = reply.as_ref().map_or(Said::Failure, said);
+                let may_retry = match (said, &reply) {
+                    (Said::Answer, Ok(reply)) => {
+                        parts.push(JointPart { shares, reply: reply.clone() });
+                        continue;
+                    }
+                    (Said::Nothing, Ok(reply)) => {
+                        return Err(targets.iter().fold(refused(reply), |error, target| error.naming(target.index)));
+                    }
+                    (Said::Refusal, Ok(reply)) => {
+                        refusals.push((node.clone(), reply.clone()));
+                        let parts = shares.iter().flat_map(Share::parts);
+                        hearing.refused(&node, parts);
+                        true
+                    }
+                    (Said::Busy, _) => true,
                     // These say nothing of the node: another one's answer would be as large.
-                    Err(NodeError::NoRoom(spent)) => return Err(spent.into()),
-                    Err(NodeError::TooLarge(limit)) => return Err(Error::ReplyTooLarge { limit }),
-                    failure => {
-                        let may_retry =
-                            self.config.scatter.retry_on_timeout || !matches!(failure, Err(NodeError::Timeout(_)));
-                        note_failure(&node, failure, &mut views);
-                        if may_retry {
-                            self.metrics.scatter_retried();
-                        }
-                        for share in shares {
-                            match open.get_mut(share.target).filter(|_| may_retry) {
-                                Some(open) => open.extend(share.assignment.shards),
-                                None => degraded.shards.extend(share.assignment.shards),
-                            }
-                        }
+                    (_, Err(NodeError::NoRoom(spent))) => return Err((*spent).into()),
+                    (_, Err(NodeError::TooLarge(limit))) => return Err(Error::ReplyTooLarge { limit: *limit }),
+                    (_, reply) => self.config.scatter.retry_on_timeout || !matches!(reply, Err(NodeError::Timeout(_))),
+                };
+                if said != Said::Refusal {
+                    note_failure(&node, reply);
+                }
+                views.iter_mut().for_each(|view| _ = view.failed.insert(node.clone()));
+                if may_retry {
+                    self.metrics.scatter_retried();
+                }
+                for share in shares {
+                    match open.get_mut(share.target).filter(|_| may_retry) {
+                        Some(open) => open.extend(share.assignment.shards),
+                        None => degraded.shards.extend(share.assignment.shards),
                     }
                 }
             }
@@ -209,7 +265,19 @@ impl Cluster {
         for target in targets {
             degraded.settings = degraded.settings.and(self.settings_seen(target.index));
         }
-        match self.conclude(targets.len(), parts, refusals, degraded) {
+        let nobody = |refusals: &[(NodeId, Reply)]| unmet_by_all(targets.len(), &parts, refusals).cloned();
+        let outcome = match (hearing.verdict(), nobody(&refusals)) {
+            (Verdict::Refused { by }, _) => {
+                let refusal = refusals.iter().find(|(node, _)| by.contains(node));
+                Err(refusal.map_or_else(|| Error::Internal("a refusal of nobody".into()), |(_, reply)| refused(reply)))
+            }
+            (Verdict::Taken { .. }, Some(refusal)) => Err(refused(&refusal)),
+            (Verdict::Taken { alone }, None) => {
+                self.note_overruled(targets, &alone, &refusals);
+                self.conclude(targets.len(), parts, degraded)
+            }
+        };
+        match outcome {
             Err(error @ Error::ShardUnavailable { .. }) => {
                 Err(self.missing_or(error, targets.iter().map(|target| &**target.index)).await)
             }
@@ -220,7 +288,8 @@ impl Cluster {
 
     fn view<'a>(&'a self, topology: &'a Topology, index: &'a Reading) -> View<'a> {
         let stale = self.stale.of(&index.physical);
-        View { cluster: self, topology, index, stale, failed: BTreeSet::new(), weights: self.weights() }
+        // Who has failed an earlier part of the request is not waited for once more.
+        View { cluster: self, topology, index, stale, failed: deadline::given_up(), weights: self.weights() }
     }
 
     fn plan(
@@ -242,28 +311,27 @@ impl Cluster {
         if replicas.any(|node| view.is_held_back(node)) { Err(index.too_stale()) } else { Ok(plan) }
     }
 
-    async fn ask(&self, node: &NodeId, call: Call) -> Result<Reply, NodeError> {
+    /// How long a node is waited for when it is asked this: in the end all that the request waits for ends inside it.
+    fn patience(&self, node: &NodeId, call: &Call, shares: &[Share], views: &[View<'_>]) -> Duration {
+        let left = deadline::left().unwrap_or_else(|| inside(self.config.server.request_timeout));
+        let usual = self.node(node).map(|node| node.usual()).unwrap_or_default();
+        let attempt = Attempt { left, one: call.timeout, searches: call.searches, usual, others: 0 };
+        if !self.config.scatter.retry_on_timeout || attempt.is_short(most(views)) {
+            return attempt.patience();
+        }
+        let shards = shares.iter().filter_map(|share| Some((views.get(share.target)?, &share.assignment.shards)));
+        let others = shards.flat_map(|(view, shards)| shards.iter().map(|shard| view.others_than(*shard, node))).min();
+        Attempt { others: others.unwrap_or_default(), ..attempt }.patience()
+    }
+
+    pub(super) async fn ask(&self, node: &NodeId, call: Call) -> Result<Reply, NodeError> {
         match self.node(node) {
             Some(node) => node.call(call.for_client()).await,
             None => Err(NodeError::Connect(format!("node {node} is not a member"))),
         }
     }
 
-    fn conclude(
-        &self,
-        targets: usize,
-        mut parts: Vec<JointPart>,
-        refusals: Vec<Reply>,
-        degraded: Degraded,
-    ) -> Result<Joint, Error> {
-        if let Some(refusal) = refusals.first() {
-            if !parts.is_empty() {
-                // Some nodes took the request and some did not: their settings differ. Better no answer than half of
-                // one that looks whole.
-                tracing::error!(body = %refusal.shown(), "nodes disagree about a request");
-            }
-            return Err(refused(refusal));
-        }
+    fn conclude(&self, targets: usize, mut parts: Vec<JointPart>, degraded: Degraded) -> Result<Joint, Error> {
         if !degraded.shards.is_empty() {
             self.metrics.partial_read(degraded.shards.len());
             let by_policy = self.config.scatter.unavailable_shard_policy == UnavailableShardPolicy::Error;
@@ -279,25 +347,32 @@ impl Cluster {
     }
 }
 
-/// The node is not asked again by this request.
-fn note_failure(node: &NodeId, failure: Result<Reply, NodeError>, views: &mut [View<'_>]) {
+/// How many replicas of a shard there are.
+fn most(views: &[View<'_>]) -> u32 {
+    let Some(view) = views.first() else { return 0 };
+    let groups = view.topology.placements(view.index.shards).map_or(0, |placements| placements.len());
+    view.topology.shape.replication_factor.get().saturating_mul(u32::try_from(groups).unwrap_or(u32::MAX))
+}
+
+/// The node is not asked again by this request, in this part of it or a later one.
+fn note_failure(node: &NodeId, failure: Result<Reply, NodeError>) {
     let why = match failure {
         Ok(reply) => format!("status {}: {}", reply.status, reply.shown()),
         Err(error) => error.to_string(),
     };
     tracing::warn!(%node, why, "node failed a read");
-    for view in views {
-        view.failed.insert(node.clone());
+    deadline::give_up(node);
+}
+
+/// What an answer means to a read.
+pub(super) fn said(reply: &Reply) -> Said {
+    if reply.status == 200 {
+        return Said::Answer;
     }
+    Said::of(reply.status, error_body(reply).as_ref().map(|body| body.code.as_str()))
 }
 
-/// The node understood the request and does not want it. A missing index is different: the catalog says it is there.
-fn is_refusal(reply: &Reply) -> bool {
-    (400..500).contains(&reply.status)
-        && !error_body(reply).is_some_and(|body| matches!(body.code.as_str(), "index_not_found" | "invalid_api_key"))
-}
-
-fn error_body(reply: &Reply) -> Option<ErrorBody> {
+pub(super) fn error_body(reply: &Reply) -> Option<ErrorBody> {
     serde_json::from_slice(&reply.body).ok()
 }
 

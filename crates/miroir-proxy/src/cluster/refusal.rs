@@ -14,10 +14,12 @@ use http::Method;
 use miroir_core::error::{Code, ErrorBody};
 use miroir_core::id::{IndexUid, NodeId};
 use miroir_core::multi_search::renamed;
+use miroir_core::patience::Attempt;
 use uuid::Uuid;
 
 use super::read::refused;
 use super::{Cluster, Error, Index};
+use crate::deadline;
 use crate::node::{Call, Node};
 
 /// Not a uid: nodes read all else of a request before they refuse it.
@@ -229,13 +231,15 @@ impl Cluster {
     }
 
     async fn ask_anybody(&self, call: Call) -> Said {
-        let mut asked = BTreeSet::new();
+        let mut asked = deadline::given_up();
         while let Some(node) = self.node_to_refuse(&asked) {
             asked.insert(node.member.id.clone());
-            match node.call(call.clone()).await {
+            // One that is silent leaves time for the next.
+            let call = Call { timeout: turn_of_one(call.timeout), ..call.clone() };
+            match node.call(call).await {
                 Ok(reply) if says_no(reply.status) => return Said::Refusal(refused(&reply)),
                 Ok(reply) if reply.status < 400 => return Said::Accepted,
-                Ok(_) | Err(_) => {}
+                Ok(_) | Err(_) => deadline::give_up(&node.member.id),
             }
         }
         Said::Nobody
@@ -259,8 +263,14 @@ impl Said {
     }
 }
 
+/// How long one of several nodes that can all answer is waited for.
+fn turn_of_one(one: Duration) -> Duration {
+    let left = deadline::left().unwrap_or(one);
+    Attempt { left, one, searches: 1, usual: Duration::ZERO, others: 1 }.patience()
+}
+
 /// Whether a node has something against a request, and not against who asks or when.
-fn says_no(status: u16) -> bool {
+pub(super) fn says_no(status: u16) -> bool {
     (400..500).contains(&status) && !matches!(status, 401 | 403 | 408 | 429)
 }
 

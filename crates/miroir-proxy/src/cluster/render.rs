@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::Method;
 
 use super::read::refused;
+use super::refusal::says_no;
 use super::{Answer, Cluster, Error};
 use crate::node::Call;
 
@@ -20,7 +21,7 @@ impl Cluster {
             let Some(node) = self.any_live_node() else { break };
             match node.call(call.clone()).await {
                 Ok(reply) if reply.status == 200 => return Ok(Answer::whole(reply.body)),
-                Ok(reply) if (400..500).contains(&reply.status) => return Err(refused(&reply)),
+                Ok(reply) if says_no(reply.status) => return Err(refused(&reply)),
                 Ok(_) | Err(_) => {}
             }
         }

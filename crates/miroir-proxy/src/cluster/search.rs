@@ -18,6 +18,8 @@ use miroir_core::search::{IndexView, SearchRequest, SortBy, Unreadable};
 use miroir_core::settings::Floor;
 use time::OffsetDateTime;
 
+use super::doubt::Named;
+use super::read::Target;
 use super::refusal::{Original, Read, Unread};
 use super::versions::Reading;
 use super::{Answer, Cluster, Error, Index};
@@ -85,15 +87,13 @@ impl Cluster {
         let view = facts.view(index);
         let path = format!("/indexes/{}/search", index.physical);
         let timeout = self.read_timeout();
+        let searched_on = || request.searched_on();
+        let target = Target { index, shards: all_shards(index), named: Named::SearchedOn(&searched_on) };
         let gathered = self
-            .gather(index, &all_shards(index), request.fingerprint(), |_, filter| {
-                Call::json(
-                    "search",
-                    Method::POST,
-                    path.clone(),
-                    request.node_body(&view, &Scope { shards: filter, rule }),
-                    timeout,
-                )
+            .gather_for(target, request.fingerprint(), |share| {
+                let filter = share.filter();
+                let scope = Scope { shards: filter.as_deref(), rule, unmet: Some(&share.unmet) };
+                Call::json("search", Method::POST, path.clone(), request.node_body(&view, &scope), timeout)
             })
             .await;
         // Positions and lists in the text of a refusal are about the rewritten request.

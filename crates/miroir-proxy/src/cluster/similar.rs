@@ -111,7 +111,7 @@ impl Cluster {
         let (path, timeout) = (format!("/indexes/{}/search", index.physical), self.read_timeout());
         let gathered = self
             .gather(index, &all_shards(index), search.fingerprint(), |_, shards| {
-                let body = search.node_body(&view, &Scope { shards, rule });
+                let body = search.node_body(&view, &Scope { shards, rule, unmet: None });
                 Call::json("search", Method::POST, path.clone(), body, timeout)
             })
             .await?;
@@ -153,7 +153,8 @@ impl Cluster {
         let everywhere = self
             .gather(index, &all_shards(index), 0, |assignment, _| {
                 let mut body = b"{\"limit\":0,\"filter\":".to_vec();
-                Scope { shards: Some(&shard_filter(&assignment.shards)), rule }.filter_into(filter, &mut body);
+                Scope { shards: Some(&shard_filter(&assignment.shards)), rule, unmet: None }
+                    .filter_into(filter, &mut body);
                 body.push(b'}');
                 Call::json("documents", Method::POST, path.clone(), body, timeout)
             })
@@ -174,7 +175,7 @@ impl Cluster {
 /// A fetch of one document with its vectors.
 fn document_body(id: &str, rule: Option<&[u8]>, shards: &[ShardId], filter: Option<&[u8]>) -> Vec<u8> {
     let mut body = format!("{{\"ids\":[{}],\"limit\":1,\"retrieveVectors\":true,\"filter\":", json!(id)).into_bytes();
-    Scope { shards: Some(&shard_filter(shards)), rule }.filter_into(filter, &mut body);
+    Scope { shards: Some(&shard_filter(shards)), rule, unmet: None }.filter_into(filter, &mut body);
     body.push(b'}');
     body
 }

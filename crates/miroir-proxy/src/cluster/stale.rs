@@ -96,7 +96,8 @@ impl StaleReplica {
 /// The stale replicas of an index. An index that has none may have an empty record.
 pub type OfIndex = Vec<StaleReplica>;
 
-type Known = BTreeMap<IndexUid, BTreeSet<(ShardId, NodeId)>>;
+/// What reads need to know, by index.
+pub type Known = BTreeMap<IndexUid, BTreeSet<(ShardId, NodeId)>>;
 
 /// All stale replicas of the cluster, a record an index.
 pub struct StaleReplicas(View<OfIndex, Known>);
@@ -237,6 +238,11 @@ impl StaleReplicas {
     /// A view for planning one request.
     pub fn of(&self, index: &IndexUid) -> BTreeSet<(ShardId, NodeId)> {
         self.0.now().get(index).cloned().unwrap_or_default()
+    }
+
+    /// Look at those of all indexes where they are.
+    pub fn with<T>(&self, look: impl FnOnce(&Known) -> T) -> T {
+        look(&self.0.now())
     }
 
     /// What is known of a stale replica.

@@ -353,7 +353,7 @@ impl Cluster {
                     None => (ReplicaAnswer::Ambiguous, Some(reply)),
                 },
                 Ok(reply) => (ReplicaAnswer::Missed, Some(reply)),
-                Err(error) if error.is_connect() => {
+                Err(error) if error.never_left() => {
                     outcome.answer = ReplicaAnswer::Missed;
                     break;
                 }

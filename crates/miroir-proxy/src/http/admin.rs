@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use miroir_core::auth::Grant;
@@ -34,7 +34,7 @@ pub async fn topology(State(cluster): State<Shared>) -> Response {
         "placement": shape.placement,
         "nodes": nodes,
         "degradedShards": cluster.uncovered_shards(),
-        "staleReplicas": cluster.stale_replicas().len(),
+        "staleReplicas": cluster.count_stale_replicas(),
     });
     json(StatusCode::OK, body.to_string())
 }
@@ -90,25 +90,13 @@ pub async fn peers(State(cluster): State<Shared>) -> Response {
     json(StatusCode::OK, json!({ "peers": peers }).to_string())
 }
 
-/// Ready: every shard has a live replica that is fresh.
-pub async fn ready(State(cluster): State<Shared>) -> Response {
-    let mut reasons = Vec::new();
-    let unknown = {
-        let topology = cluster.topology();
-        // One that has just joined holds nothing yet.
-        let asked = |node: &&Arc<Node>| !node.health.is_confirmed() && replicas_on(&topology, node, &cluster) > 0;
-        cluster.nodes().values().filter(asked).count()
-    };
-    if unknown > 0 {
-        reasons.push(format!("{unknown} nodes have not answered a health check yet"));
-    }
-    let uncovered = cluster.uncovered_shards();
-    if uncovered > 0 {
-        reasons.push(format!("{uncovered} shards have no live fresh replica"));
-    }
-    if cluster.is_stopping() {
-        reasons.push("stopping".into());
-    }
+/// Whether this instance may take traffic; with `cluster=true`, whether all shards of all indexes can be answered for as well.
+pub async fn ready(State(cluster): State<Shared>, RawQuery(query): RawQuery) -> Response {
+    let query = query.unwrap_or_default();
+    let of_cluster = form_urlencoded::parse(query.as_bytes()).any(|pair| pair == ("cluster".into(), "true".into()));
+    let mut reasons = if of_cluster { cluster.not_covered() } else { Vec::new() };
+    let of_instance = cluster.not_ready().into_iter().filter(|reason| !reasons.contains(reason)).collect::<Vec<_>>();
+    reasons.extend(of_instance);
     if reasons.is_empty() {
         json(StatusCode::OK, r#"{"ready":true}"#)
     } else {

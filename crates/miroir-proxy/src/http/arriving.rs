@@ -79,14 +79,21 @@ impl Clock {
         }
     }
 
+    /// What is left.
+    pub fn left(&self) -> Duration {
+        self.until().saturating_duration_since(Instant::now())
+    }
+
+    fn until(&self) -> Instant {
+        let times = self.times();
+        let waited = times.waits.map_or(Duration::ZERO, |since| since.elapsed());
+        times.deadline + waited
+    }
+
     /// Resolves when the time is over.
     pub async fn runs_out(&self) {
         loop {
-            let until = {
-                let times = self.times();
-                let waited = times.waits.map_or(Duration::ZERO, |since| since.elapsed());
-                times.deadline + waited
-            };
+            let until = self.until();
             if Instant::now() >= until {
                 return;
             }

@@ -15,6 +15,7 @@ use tracing::Instrument;
 use super::Shared;
 use super::arriving::{self, Charge, Clock, Pace};
 use super::error::Failure;
+use crate::deadline;
 use crate::serve::{Held, Seat};
 use crate::telemetry::{Metrics, RequestLabels};
 
@@ -91,9 +92,13 @@ pub async fn bounded(State(cluster): State<Shared>, mut request: Request, next: 
     let pace = Pace { pause: server.body_timeout, rate: server.min_body_bytes_per_s };
     request.extensions_mut().insert(charge.clone());
     let request = request.map(|body| arriving::watched(body, charge.clone(), clock.clone(), pace));
+    let left = {
+        let clock = clock.clone();
+        move || clock.left()
+    };
     let mut response = tokio::select! {
         biased;
-        response = next.run(request) => response,
+        response = deadline::within(server.request_timeout, left, next.run(request)) => response,
         () = clock.runs_out() => {
             let limit = server.request_timeout;
             Failure::overloaded(format!("The request was not done within {limit:?}.")).into_response()

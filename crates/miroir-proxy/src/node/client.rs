@@ -30,12 +30,27 @@ pub struct Call {
     pub body: Chunks,
     /// None: no body.
     pub content_type: Option<&'static str>,
-    /// From the first byte sent to the last byte received.
+    /// From the wait for a connection to the last byte received; for one search, where there are several.
     pub timeout: Duration,
     /// Bytes of the answer, where less than the client's own bound is wanted.
     pub max_reply: Option<usize>,
     /// Whether the answer is one for clients, and counts among those in flight.
     pub is_for_client: bool,
+    /// Searches that the node does one after the other.
+    pub searches: u32,
+    /// Whether this is a question about the node itself, which has connections of its own.
+    pub is_check: bool,
+}
+
+/// What the time that a call takes tells about how its node does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// So many searches: what one takes can be compared.
+    Searches(u32),
+    /// A read of any size: only whether it fails can be compared.
+    Read,
+    /// Nothing that readers feel.
+    Other,
 }
 
 impl Call {
@@ -55,6 +70,8 @@ impl Call {
             timeout,
             max_reply: None,
             is_for_client: false,
+            searches: 1,
+            is_check: false,
         }
     }
 
@@ -81,6 +98,27 @@ impl Call {
     pub fn for_client(self) -> Self {
         Self { is_for_client: true, ..self }
     }
+
+    /// The same, for a node that does so many searches one after the other.
+    #[must_use]
+    pub fn searching(self, searches: usize) -> Self {
+        Self { searches: u32::try_from(searches.max(1)).unwrap_or(u32::MAX), ..self }
+    }
+
+    /// The same, beside all requests of clients.
+    #[must_use]
+    pub fn as_check(self) -> Self {
+        Self { is_check: true, ..self }
+    }
+
+    /// What it is to its node.
+    pub fn work(&self) -> Work {
+        match self.operation {
+            "search" | "multi-search" | "facet-search" | "count" => Work::Searches(self.searches),
+            "document" | "documents" | "fields" => Work::Read,
+            _ => Work::Other,
+        }
+    }
 }
 
 /// A whole answer of any status.
@@ -100,6 +138,9 @@ pub enum NodeError {
     /// The request never left: the node cannot have seen it.
     #[error("cannot connect: {0}")]
     Connect(String),
+    /// Likewise: all connections to the node were taken for too long.
+    #[error("no connection to the node was free within {0:?}")]
+    Busy(Duration),
     /// The connection broke after the request may have left: the node may have acted on it.
     #[error("connection lost: {0}")]
     Lost(String),
@@ -122,6 +163,7 @@ impl NodeError {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Connect(_) => "connect",
+            Self::Busy(_) => "busy",
             Self::Lost(_) => "lost",
             Self::Timeout(_) => "timeout",
             Self::TooLarge(_) => "too_large",
@@ -134,7 +176,20 @@ impl NodeError {
     pub fn is_connect(&self) -> bool {
         match self {
             Self::Connect(_) => true,
-            Self::Lost(_) | Self::Timeout(_) | Self::TooLarge(_) | Self::NoRoom(_) | Self::Request(_) => false,
+            Self::Busy(_)
+            | Self::Lost(_)
+            | Self::Timeout(_)
+            | Self::TooLarge(_)
+            | Self::NoRoom(_)
+            | Self::Request(_) => false,
+        }
+    }
+
+    /// The node cannot have seen the request.
+    pub fn never_left(&self) -> bool {
+        match self {
+            Self::Connect(_) | Self::Busy(_) | Self::Request(_) => true,
+            Self::Lost(_) | Self::Timeout(_) | Self::TooLarge(_) | Self::NoRoom(_) => false,
         }
     }
 }

@@ -8,19 +8,24 @@ mod tasks;
 mod told;
 
 pub use body::Chunks;
-pub use client::{Call, Limits, NodeClient, NodeError, Reply};
+pub use client::{Call, Limits, NodeClient, NodeError, Reply, Work};
 pub use health::{Health, NodeState};
 pub use tasks::{NotDone, TASKS_PER_CALL, ToldTask, comma_separated};
 pub use told::Untold;
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use miroir_core::topology::Member;
 use tokio::sync::Semaphore;
+use tokio::time::timeout_at;
 
+use crate::deadline;
 use crate::telemetry::Metrics;
 use load::Load;
+
+/// Connections besides those of clients, for questions about the node itself.
+const CHECKS: usize = 4;
 
 /// One node: who it is, how to reach it, how it does.
 pub struct Node {
@@ -30,9 +35,13 @@ pub struct Node {
     pub health: Health,
     load: Load,
     in_flight: AtomicUsize,
+    /// It has returned, and serves before it was looked at.
+    serves_unseen: AtomicBool,
     /// One more than the number of the newest task that it is known to have; 0: none.
     tasks: AtomicU64,
     connections: Semaphore,
+    /// Nobody who asks whether the node is well waits for clients.
+    checks: Semaphore,
     client: NodeClient,
     metrics: Metrics,
 }
@@ -68,47 +77,71 @@ impl Node {
             health,
             load: Load::new(half_life),
             in_flight: AtomicUsize::new(0),
+            serves_unseen: AtomicBool::new(false),
             tasks: AtomicU64::new(0),
             connections: Semaphore::new(max_connections),
+            checks: Semaphore::new(CHECKS),
             client,
             metrics,
         }
     }
 
-    /// Send one call and take note of how it went. Only reads shape the latency estimate: they are alike.
+    /// Send one call and take note of how it went. It ends in time whatever it waits for: a free connection, the node, the
+    /// last byte of its answer; and before the client's request that it is made for.
     ///
     /// # Errors
     /// [`NodeError`] when no whole answer came; an answer of any status is a [`Reply`].
     pub async fn call(&self, call: Call) -> Result<Reply, NodeError> {
-        let operation = call.operation;
-        let is_read = operation == "search";
+        let (operation, work) = (call.operation, call.work());
         let counted = InFlight::among(&self.in_flight);
         let start = Instant::now();
-        // Requests beyond the bound wait here; the semaphore is never closed.
-        let connection = self.connections.acquire().await;
-        let result = self.client.call(&self.member.address, call).await;
-        drop(connection);
+        let result = self.call_in_time(call).await;
         drop(counted);
         let elapsed = start.elapsed();
         self.metrics.node_request(&self.member.id, operation, elapsed);
         match &result {
             Ok(reply) => {
                 self.health.request_answered();
-                if is_read {
-                    self.load.record(elapsed, reply.status >= 500);
-                }
+                self.weigh(work, elapsed, reply.status);
             }
             Err(error) => {
                 self.metrics.node_error(&self.member.id, error.kind());
                 if error.is_connect() {
                     self.health.connection_failed(error);
                 }
-                if is_read {
-                    self.load.record(elapsed, true);
-                }
+                self.weigh(work, elapsed, 0);
             }
         }
         result
+    }
+
+    async fn call_in_time(&self, call: Call) -> Result<Reply, NodeError> {
+        let timeout = deadline::left().map_or(call.timeout, |left| left.min(call.timeout));
+        let until = tokio::time::Instant::now() + timeout;
+        let room = if call.is_check { &self.checks } else { &self.connections };
+        // Requests beyond the bound wait here; the semaphore is never closed.
+        let connection = timeout_at(until, room.acquire()).await.map_err(|_| NodeError::Busy(timeout))?;
+        let left = until.saturating_duration_since(tokio::time::Instant::now());
+        let result = self.client.call(&self.member.address, Call { timeout: left, ..call }).await;
+        drop(connection);
+        result
+    }
+
+    /// What an answer tells about how the node does; status 0: none came. A refusal tells nothing: it is quickly said.
+    fn weigh(&self, work: Work, elapsed: Duration, status: u16) {
+        let failed = matches!(status, 0 | 408 | 429 | 500..);
+        match work {
+            Work::Searches(searches) if status == 200 => self.load.answered(elapsed, searches),
+            Work::Searches(_) if failed => self.load.failed(Some(elapsed)),
+            Work::Read if status == 200 => self.load.succeeded(),
+            Work::Read if failed => self.load.failed(None),
+            Work::Searches(_) | Work::Read | Work::Other => {}
+        }
+    }
+
+    /// How long it has taken for one search lately, where it answered; zero: nobody knows.
+    pub fn usual(&self) -> Duration {
+        self.load.usual()
     }
 
     /// The newest task that the node is known to have; none: it is not known to have any.
@@ -149,6 +182,16 @@ impl Node {
         if self.health.forgot(&why).is_some() {
             tracing::error!(node = %self.member.id, why, "a node came back with an older disk");
         }
+    }
+
+    /// It has returned and serves, but was not looked at: it may hold documents of shards that it has given up.
+    pub fn serves_unseen(&self) -> bool {
+        self.serves_unseen.load(Ordering::Acquire)
+    }
+
+    /// It is about to serve before it was looked at, or it was looked at.
+    pub fn set_serves_unseen(&self, unseen: bool) {
+        self.serves_unseen.store(unseen, Ordering::Release);
     }
 
     /// The expected cost of asking this node; lower is better.
@@ -197,6 +240,23 @@ mod tests {
         let client = NodeClient::new("", limits, replies).expect("a client");
         let member = Member { id: NodeId::new("a"), address: "http://a".into(), group: GroupId(0) };
         Node::new(member, client, Health::new(1, 1), Duration::from_secs(1), 1, Metrics::default())
+    }
+
+    #[tokio::test]
+    async fn waiting_for_a_connection_counts_and_checks_do_not_wait_for_clients() {
+        let node = node();
+        let _taken = node.connections.acquire().await.expect("never closed");
+        let call = |ms| Call::get("search", "/", Duration::from_millis(ms));
+        let waited = node.call(call(30)).await;
+        assert!(matches!(waited, Err(NodeError::Busy(_))), "{waited:?}");
+        // The request has less time than the call would have, and ends before its client gives up.
+        let of_request =
+            deadline::within(Duration::from_secs(1), || Duration::from_millis(90), node.call(call(60_000))).await;
+        assert!(matches!(of_request, Err(NodeError::Busy(_))), "{of_request:?}");
+        let check = node.call(call(1000).as_check()).await;
+        assert!(!matches!(check, Err(NodeError::Busy(_))), "{check:?}");
+        let (latency, errors) = node.load.estimate();
+        assert!(latency > 20.0 && errors > 0.5, "{latency} {errors}");
     }
 
     #[test]

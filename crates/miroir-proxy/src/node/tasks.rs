@@ -27,6 +27,9 @@ const SILENT: u32 = 3;
 pub struct ToldTask {
     /// Its number on the node.
     pub uid: u64,
+    /// The index that it is about, if it is about one.
+    #[serde(default)]
+    pub index_uid: Option<String>,
     /// How far it is.
     pub status: TaskStatus,
     /// Why it failed.
@@ -45,7 +48,8 @@ pub struct ToldTask {
 impl ToldTask {
     /// One that the node knows no more: nobody knows how it ended, or that it will.
     pub fn lost(uid: u64) -> Self {
-        Self { uid, status: TaskStatus::Canceled, error: None, details: None, started_at: None, finished_at: None }
+        let status = TaskStatus::Canceled;
+        Self { uid, index_uid: None, status, error: None, details: None, started_at: None, finished_at: None }
     }
 
     /// Why it did not succeed, in words.
@@ -104,7 +108,9 @@ impl Node {
     /// # Errors
     /// [`Untold`].
     pub async fn ask_newest_task(&self, timeout: Duration) -> Result<Option<u64>, Untold> {
-        self.newest_of("", timeout).await
+        let call = Call::get("tasks", "/tasks?limit=1", timeout).as_check();
+        let newest: Results<ToldTask> = self.read(call).await?;
+        Ok(newest.results.first().map(|task| task.uid))
     }
 
     async fn newest_of(&self, which: &str, timeout: Duration) -> Result<Option<u64>, Untold> {

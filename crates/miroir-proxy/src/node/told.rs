@@ -155,7 +155,8 @@ impl Node {
     /// # Errors
     /// [`Untold`].
     pub async fn version(&self, timeout: Duration) -> Result<String, Untold> {
-        self.read(Call::get("version", "/version", timeout)).await.map(|version: Version| version.pkg_version)
+        let call = Call::get("version", "/version", timeout).as_check();
+        self.read(call).await.map(|version: Version| version.pkg_version)
     }
 
     /// All of its indexes.

@@ -113,6 +113,7 @@ struct Inner {
     returned_stale: Counter,
     settings_mismatches: Counter,
     settings_repairs: Counter,
+    overruled_refusals: Counter,
     settings_phase: Gauge,
     settings_unrepairable: Counter,
     settings_frozen: Gauge,
@@ -157,6 +158,7 @@ impl Default for Metrics {
             returned_stale: Counter::default(),
             settings_mismatches: Counter::default(),
             settings_repairs: Counter::default(),
+            overruled_refusals: Counter::default(),
             settings_phase: Gauge::default(),
             settings_unrepairable: Counter::default(),
             settings_frozen: Gauge::default(),
@@ -216,6 +218,8 @@ impl Inner {
         let (mismatch, repair) = (self.settings_mismatches.clone(), self.settings_repairs.clone());
         r.register("settings_hash_mismatch", "Nodes that read back other settings than they should", mismatch);
         r.register("settings_drift_repair", "Nodes with changed settings that were repaired", repair);
+        let overruled = "Refusals of nodes of reads that other replicas took: alert if it goes on";
+        r.register("overruled_refusals", overruled, self.overruled_refusals.clone());
         r.register("leader", "Scopes of this kind that this instance leads", self.leader.clone());
         let phase = "Furthest broadcast led here: 0 none, 1 propose, 2 verify, 3 commit, 4 going back";
         r.register("settings_broadcast_phase", phase, self.settings_phase.clone());
@@ -337,6 +341,11 @@ impl Metrics {
         self.0.migrated_documents.inc_by(copied);
         self.0.removed_documents.inc_by(deleted);
         self.0.migrated_bytes.inc_by(bytes);
+    }
+
+    /// A node refused a read that other replicas took.
+    pub fn refusal_overruled(&self) {
+        self.0.overruled_refusals.inc();
     }
 
     /// A stale replica is equal to the fresh ones.

@@ -42,6 +42,11 @@ pub async fn check_settings(cluster: Arc<Cluster>) {
     }
 }
 
+/// Look at once at the settings of nodes that have refused what others took, for ever.
+pub async fn check_suspects(cluster: Arc<Cluster>) {
+    cluster.check_suspects().await;
+}
+
 /// The looks are spread over the interval, so that many indexes are no burden. Returns the node when it is no member any
 /// more.
 async fn check_node(cluster: Arc<Cluster>, id: NodeId) -> NodeId {

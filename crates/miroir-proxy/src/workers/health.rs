@@ -1,8 +1,15 @@
 //! Health checks: every node, every `health.interval_ms`.
+//!
+//! A node that is silent keeps nobody waiting but itself: each is checked apart from the others, over connections that
+//! clients have no part in, and what operators see is told at every turn.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use futures_util::future::join_all;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use miroir_core::id::NodeId;
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::cluster::Cluster;
 use crate::http::admin::replicas_on;
@@ -10,30 +17,54 @@ use crate::node::{Call, Node, NodeState};
 
 /// Check all nodes for ever; the first round begins at once.
 pub async fn watch_health(cluster: Arc<Cluster>) {
-    let mut ticks = tokio::time::interval(cluster.config.health.interval);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut ticks = interval(cluster.config.health.interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut checks, mut checking) = (FuturesUnordered::new(), BTreeSet::new());
     loop {
-        ticks.tick().await;
-        let nodes = cluster.nodes();
-        join_all(nodes.values().map(|node| check(&cluster, node))).await;
-        let topology = cluster.topology();
-        for node in nodes.values() {
-            let live = node.health.state().is_live();
-            cluster.metrics.node_state(&node.member.id, live, replicas_on(&topology, node, &cluster));
+        tokio::select! {
+            _ = ticks.tick() => {
+                for (id, node) in cluster.nodes().iter() {
+                    if checking.insert(id.clone()) {
+                        checks.push(checked(&cluster, id.clone(), node.clone()));
+                    }
+                }
+                tell(&cluster);
+            }
+            Some(id) = checks.next(), if !checks.is_empty() => {
+                checking.remove(&id);
+                tell_of_nodes(&cluster);
+            }
         }
-        let indexes = cluster.indexes();
-        let frozen = indexes.iter().filter(|index| !index.frozen.is_empty()).count();
-        cluster.metrics.settings(frozen, indexes.iter().map(|index| (index.uid.as_str(), index.settings_version)));
-        cluster.metrics.owned_shards(cluster.owned_shards());
-        let shards = f64::from(cluster.config.shards.get());
-        let covered = 1.0 - cluster.uncovered_shards() as f64 / shards;
-        cluster.metrics.coverage(covered, cluster.stale_replicas().len());
     }
+}
+
+async fn checked(cluster: &Cluster, id: NodeId, node: Arc<Node>) -> NodeId {
+    check(cluster, &node).await;
+    id
+}
+
+fn tell_of_nodes(cluster: &Arc<Cluster>) {
+    let topology = cluster.topology();
+    for node in cluster.nodes().values() {
+        let live = node.health.state().is_live();
+        cluster.metrics.node_state(&node.member.id, live, replicas_on(&topology, node, cluster));
+    }
+}
+
+fn tell(cluster: &Arc<Cluster>) {
+    tell_of_nodes(cluster);
+    let indexes = cluster.indexes();
+    let frozen = indexes.iter().filter(|index| !index.frozen.is_empty()).count();
+    cluster.metrics.settings(frozen, indexes.iter().map(|index| (index.uid.as_str(), index.settings_version)));
+    cluster.metrics.owned_shards(cluster.owned_shards());
+    let shards = f64::from(cluster.config.shards.get());
+    let covered = (1.0 - cluster.uncovered_shards() as f64 / shards).max(0.0);
+    cluster.metrics.coverage(covered, cluster.count_stale_replicas());
 }
 
 async fn check(cluster: &Cluster, node: &Node) {
     let timeout = cluster.config.health.timeout;
-    let changed = match node.call(Call::get("health", "/health", timeout)).await {
+    let changed = match node.call(Call::get("health", "/health", timeout).as_check()).await {
         Ok(reply) if reply.status == 200 => {
             look_for_forgotten_tasks(cluster, node).await;
             let changed = node.health.check_passed(cluster.has_stale_replicas(&node.member.id));

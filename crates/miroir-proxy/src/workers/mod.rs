@@ -13,7 +13,7 @@ mod recovery;
 mod returned;
 
 pub use anti_entropy::compare_replicas;
-pub use drift::{catch_up_settings, check_settings};
+pub use drift::{catch_up_settings, check_settings, check_suspects};
 pub use heal::begin_healing;
 pub use health::watch_health;
 pub use jobs::do_jobs;

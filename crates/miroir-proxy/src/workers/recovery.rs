@@ -16,7 +16,8 @@ use crate::node::Node;
 /// Before a node is looked at again that could not be looked at.
 const AGAIN: Duration = Duration::from_secs(1);
 
-type Look = BoxFuture<'static, (NodeId, Result<(), Error>)>;
+/// Whether a node was looked at; or it serves meanwhile.
+type Look = BoxFuture<'static, (NodeId, Result<bool, Error>)>;
 
 /// Look at nodes for ever.
 pub async fn examine_nodes(cluster: Arc<Cluster>) {
@@ -31,7 +32,8 @@ pub async fn examine_nodes(cluster: Arc<Cluster>) {
             Some((node, looked)) = looks.next(), if !looks.is_empty() => {
                 looking.remove(&node);
                 match looked {
-                    Ok(()) => _ = known.insert(node),
+                    Ok(true) => _ = known.insert(node),
+                    Ok(false) => _ = known.remove(&node),
                     Err(error) => tracing::warn!(%node, %error, "a node could not be looked at; trying again"),
                 }
             }
@@ -48,10 +50,10 @@ pub async fn examine_nodes(cluster: Arc<Cluster>) {
     }
 }
 
-async fn look(cluster: Arc<Cluster>, node: Arc<Node>, returned: bool) -> (NodeId, Result<(), Error>) {
+async fn look(cluster: Arc<Cluster>, node: Arc<Node>, returned: bool) -> (NodeId, Result<bool, Error>) {
     let looked = match returned {
         true => cluster.take_back(&node).await,
-        false => cluster.look_at_first(&node).await,
+        false => cluster.look_at_first(&node).await.map(|()| true),
     };
     if looked.is_err() {
         sleep(AGAIN).await;

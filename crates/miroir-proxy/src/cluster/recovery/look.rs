@@ -16,7 +16,7 @@ use crate::node::Node;
 /// Indexes looked at together.
 const TOGETHER: usize = 4;
 /// The newest tasks that are looked through for those of a node.
-const TASKS: usize = 200;
+pub(super) const TASKS: usize = 200;
 
 impl Cluster {
     pub(super) async fn look_at(&self, node: &Arc<Node>) -> Result<(Expected, Found), Error> {

@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use super::super::replica::Failed;
 use super::super::stale::{Miss, Reason};
 use super::super::{Cluster, Error, Index};
+use super::Serves;
 use crate::node::{Call, Node};
 
 /// When a node was taken back with another disk.
@@ -56,14 +57,17 @@ impl Cluster {
 
     /// Of a node that serves, only what it has lost counts: who is right where it merely differs from another that serves is
     /// not known here, and is found out document by document when replicas are compared. What seems to be lost is looked at
-    /// again with writes held: an index may be on its way, and so may the first documents of a shard.
-    pub(super) async fn confirm(&self, node: &Arc<Node>, plan: &mut Plan, found: &Found) {
+    /// again with writes held: an index may be on its way, and so may the first documents of a shard. Where it differs though it
+    /// has returned just now, it is looked at again as well, and is the one that is wrong if both have done what they accepted.
+    pub(super) async fn confirm(&self, node: &Arc<Node>, plan: &mut Plan, found: &Found, serves: Serves) {
         for (physical, of_index) in &mut plan.indexes {
             let held = found.indexes.get(physical);
             let holds = |shard: &ShardId| {
                 held.and_then(|held| held.shards.get(shard)).is_some_and(|measure| measure.documents > 0)
             };
-            of_index.mirror.retain(|shard, why| !(is_comparison(*why) && holds(shard)));
+            if serves != Serves::SinceReturn {
+                of_index.mirror.retain(|shard, why| !(is_comparison(*why) && holds(shard)));
+            }
             let doubtful: Vec<ShardId> =
                 of_index.mirror.iter().filter(|(_, why)| is_comparison(**why)).map(|(shard, _)| *shard).collect();
             if doubtful.is_empty() && !of_index.create {
@@ -83,8 +87,10 @@ impl Cluster {
                 }
                 continue;
             }
-            let equal = timeout_at(until, self.equal_shards(node, &index, &doubtful)).await.unwrap_or_default();
+            let equal = timeout_at(until, self.equal_shards(node, &index, &doubtful)).await;
             drop(turn);
+            // Without a comparison in that time, only what it seems to have lost counts.
+            let equal = equal.unwrap_or_else(|_| doubtful.iter().copied().filter(holds).collect());
             of_index.mirror.retain(|shard, _| !equal.contains(shard));
         }
     }

@@ -4,48 +4,86 @@
 //! the node should hold and does not is known as stale, in the store, before the node is live: from then on it takes
 //! writes, and is healed as any stale replica. Each instance looks for itself whenever its own view of a node goes from
 //! failed to answering, and once after its start, when nodes may have changed while nobody looked.
+//!
+//! A look has to wait until the node has done what it had accepted, which may take as long as a bulk load. A node that has its
+//! own disk at a `glance` serves meanwhile: what it has missed is in the store as stale already, and what it holds besides
+//! its shards is kept out of reads by filters.
 
 mod act;
+mod glance;
 mod look;
 mod mark;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use miroir_core::recovery::{Standing, Verdict, check};
 
 use super::{Cluster, Error};
 use crate::node::Node;
 
+/// Whether a node that is looked at serves already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Serves {
+    /// Nothing counts on it.
+    No,
+    /// Since it has returned.
+    SinceReturn,
+    /// Since this instance has started.
+    SinceStart,
+}
+
+/// Between two looks whether a node that has much to do is still there.
+const THERE: Duration = Duration::from_millis(250);
+
 impl Cluster {
-    /// Look at a node that has returned, do what is to be done, and count on it from then on.
+    /// Count on a node that has returned: at once if a glance shows that it has its own disk, else once it was looked at and
+    /// what is to be done with it is done. Returns whether it was looked at.
     ///
     /// # Errors
     /// Why that was not possible: it is tried again.
-    pub async fn take_back(&self, node: &Arc<Node>) -> Result<(), Error> {
-        let Some(returned) = node.health.returned() else { return Ok(()) };
+    pub async fn take_back(&self, node: &Arc<Node>) -> Result<bool, Error> {
+        let Some(returned) = node.health.returned() else { return Ok(true) };
         let id = &node.member.id;
         self.forget_what_was_told(id);
-        self.examine(node, false).await?;
+        let glance = self.glance_at(node).await?;
+        match &glance {
+            Ok(()) => self.know_what_it_missed().await?,
+            Err(doubt) => {
+                tracing::info!(node = %id, %doubt, "a node that returned is looked at when it has done what it had accepted");
+                self.examine(node, Serves::No).await?;
+            }
+        }
         self.features_and_rules_for(node).await?;
+        node.set_serves_unseen(glance.is_ok());
         if let Some(state) = node.health.examined(returned, self.has_stale_replicas(id)) {
-            tracing::info!(node = %id, state = state.name(), "a node that returned was looked at");
+            let seen = if glance.is_ok() { "serves what it has" } else { "was looked at" };
+            tracing::info!(node = %id, state = state.name(), "a node that returned {seen}");
             self.healable.notify_one();
         }
-        Ok(())
+        Ok(glance.is_err())
     }
 
-    /// Look at a node that serves, after the start of this instance.
+    /// Look at a node that serves: after the start of this instance, or since the node has returned.
     ///
     /// # Errors
     /// Why that was not possible: it is tried again.
     pub async fn look_at_first(&self, node: &Arc<Node>) -> Result<(), Error> {
-        self.examine(node, true).await
+        let serves = if node.serves_unseen() { Serves::SinceReturn } else { Serves::SinceStart };
+        self.examine(node, serves).await?;
+        node.set_serves_unseen(false);
+        self.healable.notify_one();
+        Ok(())
     }
 
     /// `serves`: the node counts already, and what it seems to have lost is looked at once more.
-    async fn examine(&self, node: &Arc<Node>, serves: bool) -> Result<(), Error> {
+    async fn examine(&self, node: &Arc<Node>, serves: Serves) -> Result<(), Error> {
         let id = &node.member.id;
-        node.drain(self.read_timeout()).await.map_err(|error| Error::answer(id, error))?;
+        tokio::select! {
+            drained = node.drain(self.read_timeout()) => drained.map_err(|error| Error::answer(id, error))?,
+            // It may be back by the time that anybody asks for its tasks again: that is another return.
+            () = lost(node), if serves != Serves::No => return Err(Error::answer(id, "it has failed")),
+        }
         // As long as this is alive nobody else takes it for granted that the node holds what it is to hold on a later epoch:
         // what it need not hold on this one is deleted.
         let _acting_on = self.topology();
@@ -58,17 +96,24 @@ impl Cluster {
                 }
                 node.health.refused(&refused.to_string());
                 // Without a state to go back to, it serves as it did.
-                return if serves { Ok(()) } else { Err(Error::answer(id, refused)) };
+                return if serves == Serves::No { Err(Error::answer(id, refused)) } else { Ok(()) };
             }
         };
         self.keep_what_nobody_else_has(node, &mut plan);
-        if serves {
-            self.confirm(node, &mut plan, &found).await;
+        if serves != Serves::No {
+            self.confirm(node, &mut plan, &found, serves).await;
         }
         self.mark(node, &plan, &expected, &found).await?;
         if expected.newest_task > found.newest_task {
             node.begins_anew_at(found.newest_task);
         }
         self.carry_out_plan(node, &plan).await
+    }
+}
+
+/// Returns when a node is live no more.
+async fn lost(node: &Node) {
+    while node.health.state().is_live() {
+        tokio::time::sleep(THERE).await;
     }
 }

@@ -1,0 +1,61 @@
+//! Whether a node that has returned has its own disk, as far as that can be told at once.
+
+use std::sync::Arc;
+
+use miroir_core::id::NodeId;
+use miroir_core::recovery::{Doubt, Glance, OLDEST, Remembered, at_a_glance};
+use miroir_core::task::TaskQuery;
+
+use super::super::follow::Follow;
+use super::super::{Cluster, Error};
+use super::look::TASKS;
+use crate::node::Node;
+
+impl Cluster {
+    /// Ask a node what it says at once, and compare that with what is remembered of it.
+    pub(super) async fn glance_at(&self, node: &Arc<Node>) -> Result<Result<(), Doubt>, Error> {
+        let patience = self.read_timeout();
+        let lost = |error| Error::answer(&node.member.id, error);
+        let remembered = self.remembered_of(node).await?;
+        let version = node.version(patience).await.map_err(lost)?;
+        let newest_task = node.ask_newest_task(patience).await.map_err(lost)?;
+        let held = node.indexes(patience).await.map_err(lost)?;
+        let indexes = held.into_iter().filter_map(|index| Some((index.uid.parse().ok()?, index.primary_key))).collect();
+        let known: Vec<u64> = remembered.task.iter().map(|(uid, _)| *uid).collect();
+        let task = match known.is_empty() {
+            true => None,
+            false => node.these_tasks(&known, patience).await.map_err(lost)?.pop(),
+        };
+        let task = task.and_then(|task| task.index_uid?.parse().ok());
+        Ok(at_a_glance(&remembered, &Glance { version, newest_task, task, indexes }))
+    }
+
+    async fn remembered_of(&self, node: &Node) -> Result<Remembered, Error> {
+        let id = &node.member.id;
+        let page = self.store.tasks(&TaskQuery { limit: TASKS, ..TaskQuery::default() }).await?;
+        let since = self.taken_back_at(id).await?;
+        let since_then = page.tasks.iter().filter(|task| since.is_none_or(|since| task.enqueued_at > since));
+        let its_task = |of: &NodeId, task: &miroir_core::task::Task| {
+            let uid = task.node_tasks.iter().filter(|task| task.node == *of).map(|task| task.uid).max()?;
+            Some((uid, task.physical.clone()?))
+        };
+        let task = since_then.filter_map(|task| its_task(id, task)).max();
+        let ready = self.indexes();
+        Ok(Remembered {
+            oldest: OLDEST,
+            newest_task: node.newest_task().max(task.as_ref().map(|(uid, _)| *uid)),
+            task,
+            indexes: ready.iter().map(|index| (index.physical.clone(), index.primary_key.clone())).collect(),
+        })
+    }
+
+    /// Know of all that nodes have missed, as the store has it: a node is about to serve that this instance did not ask for a
+    /// while.
+    pub(super) async fn know_what_it_missed(&self) -> Result<(), Error> {
+        if self.store.is_shared() {
+            self.catalog.follow().everything().await?;
+            self.stale.follow().everything().await?;
+        }
+        Ok(())
+    }
+}
