@@ -131,7 +131,7 @@ fn scattered() -> Twin {
             document["tags"] = json!({ "level0": ["Physics"], "level3": ["Quasar"] });
             document["_geo"] = json!({ "lat": 1.0, "lng": 2.0 });
             document["plain"] = json!(3);
-        } else if i % 3 == 0 {
+        } else if i.is_multiple_of(3) {
             document["tags"] = json!({ "level0": ["Maths"] });
         }
         document

@@ -107,7 +107,7 @@ impl Call {
 
     /// The same, beside all requests of clients.
     #[must_use]
-    pub fn as_check(self) -> Self {
+    pub fn checking(self) -> Self {
         Self { is_check: true, ..self }
     }
 

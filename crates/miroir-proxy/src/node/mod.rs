@@ -253,7 +253,7 @@ mod tests {
         let of_request =
             deadline::within(Duration::from_secs(1), || Duration::from_millis(90), node.call(call(60_000))).await;
         assert!(matches!(of_request, Err(NodeError::Busy(_))), "{of_request:?}");
-        let check = node.call(call(1000).as_check()).await;
+        let check = node.call(call(1000).checking()).await;
         assert!(!matches!(check, Err(NodeError::Busy(_))), "{check:?}");
         let (latency, errors) = node.load.estimate();
         assert!(latency > 20.0 && errors > 0.5, "{latency} {errors}");

@@ -108,7 +108,7 @@ impl Node {
     /// # Errors
     /// [`Untold`].
     pub async fn ask_newest_task(&self, timeout: Duration) -> Result<Option<u64>, Untold> {
-        let call = Call::get("tasks", "/tasks?limit=1", timeout).as_check();
+        let call = Call::get("tasks", "/tasks?limit=1", timeout).checking();
         let newest: Results<ToldTask> = self.read(call).await?;
         Ok(newest.results.first().map(|task| task.uid))
     }

@@ -155,7 +155,7 @@ impl Node {
     /// # Errors
     /// [`Untold`].
     pub async fn version(&self, timeout: Duration) -> Result<String, Untold> {
-        let call = Call::get("version", "/version", timeout).as_check();
+        let call = Call::get("version", "/version", timeout).checking();
         self.read(call).await.map(|version: Version| version.pkg_version)
     }
 

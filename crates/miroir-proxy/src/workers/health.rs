@@ -64,7 +64,7 @@ fn tell(cluster: &Arc<Cluster>) {
 
 async fn check(cluster: &Cluster, node: &Node) {
     let timeout = cluster.config.health.timeout;
-    let changed = match node.call(Call::get("health", "/health", timeout).as_check()).await {
+    let changed = match node.call(Call::get("health", "/health", timeout).checking()).await {
         Ok(reply) if reply.status == 200 => {
             look_for_forgotten_tasks(cluster, node).await;
             let changed = node.health.check_passed(cluster.has_stale_replicas(&node.member.id));
