@@ -85,6 +85,9 @@ pub struct Outcome {
     pub verdict: Verdict,
     /// Those to be known as stale, or to have missed one write more, before the client is answered.
     pub stale: Vec<(ShardId, NodeId)>,
+    /// A fresh replica of some shard may have the write or get it yet, because no other one is certain to be without it:
+    /// nothing else may be written to the index before it has arrived, or cannot any more.
+    pub lingers: bool,
 }
 
 /// Weigh the answers, and find who is stale after them. `also`: nodes that take the writes of a shard besides its
@@ -109,6 +112,7 @@ pub fn conclude(
     let counts = |shard: ShardId, node: &NodeId| answer(shard, node) == Answer::Accepted && fresh(shard, node);
     let verdict = weigh(placements, touched.clone(), counts);
     let mut stale = Vec::new();
+    let mut lingers = false;
     for shard in touched {
         let replicas: Vec<&NodeId> = placements.values().flat_map(|p| p.replicas(shard)).collect();
         let besides: Vec<NodeId> = also(shard).into_iter().filter(|node| !replicas.contains(&node)).collect();
@@ -120,6 +124,7 @@ pub fn conclude(
         let any = |wanted: Answer| trusted.iter().copied().find(|node| answer(shard, node) == wanted);
         let held = any(Answer::Accepted).is_some();
         let keep = if held || any(Answer::Missed).is_some() { None } else { any(Answer::Ambiguous) };
+        lingers |= keep.is_some();
         let fell_behind = |node: &&NodeId| match answer(shard, node) {
             Answer::Accepted => false,
             Answer::Missed => held,
@@ -133,7 +138,39 @@ pub fn conclude(
         stale.extend(trusted.iter().copied().filter(fell_behind).map(|node| (shard, node.clone())));
         stale.extend(others.iter().copied().filter(differs).map(|node| (shard, node.clone())));
     }
-    Outcome { verdict, stale }
+    Outcome { verdict, stale, lingers }
+}
+
+/// Find who is to be known as stale when nobody can say what a write was mixed with: whoever sent it had lost the right to,
+/// and somebody else may have sent others between its parts. `answer`: what nodes had said while it had that right.
+///
+/// One of the fresh replicas of each shard is kept, for what is true has to be somewhere: one that took the write in its
+/// order, or else one that certainly has not got it, if there is any. All others that were told are to be compared with it.
+///
+/// Invariant: a shard that had a fresh replica has one.
+pub fn in_doubt(
+    placements: &GroupPlacements,
+    also: impl Fn(ShardId) -> Vec<NodeId>,
+    touched: impl IntoIterator<Item = ShardId>,
+    answer: impl Fn(ShardId, &NodeId) -> Answer,
+    fresh: impl Fn(ShardId, &NodeId) -> bool,
+) -> Vec<(ShardId, NodeId)> {
+    let mut stale = Vec::new();
+    for shard in touched {
+        let replicas: Vec<&NodeId> = placements.values().flat_map(|p| p.replicas(shard)).collect();
+        let besides: Vec<NodeId> = also(shard).into_iter().filter(|node| !replicas.contains(&node)).collect();
+        let everyone = || replicas.iter().copied().chain(&besides);
+        let doubt = |node: &NodeId| match answer(shard, node) {
+            Answer::Accepted => 0,
+            Answer::Missed => 1,
+            Answer::Ambiguous => 2,
+        };
+        let placed = replicas.iter().any(|node| fresh(shard, node));
+        let is_trusted = |node: &&NodeId| fresh(shard, node) && (!placed || replicas.contains(node));
+        let kept = everyone().filter(is_trusted).min_by_key(|node| doubt(node));
+        stale.extend(everyone().filter(|node| Some(*node) != kept).map(|node| (shard, node.clone())));
+    }
+    stale
 }
 
 #[cfg(test)]
@@ -204,9 +241,10 @@ mod tests {
     #[test]
     fn a_write_nobody_accepted_never_makes_the_last_fresh_replica_stale() {
         let placements = groups(&[2], 2);
-        let all = |answer| conclude(&placements, |_| vec![], [ShardId(2)], |_, _| answer, |_, _| true).stale;
-        assert_eq!(all(Answer::Ambiguous).len(), 1);
-        assert_eq!(all(Answer::Missed), vec![]);
+        let all = |answer| conclude(&placements, |_| vec![], [ShardId(2)], |_, _| answer, |_, _| true);
+        let (unknown, missed) = (all(Answer::Ambiguous), all(Answer::Missed));
+        assert_eq!((unknown.stale.len(), unknown.lingers), (1, true));
+        assert_eq!((missed.stale.len(), missed.lingers), (0, false));
     }
 
     proptest! {
@@ -243,11 +281,41 @@ mod tests {
         assert_eq!(outcome.stale, vec![(ShardId(2), stale)]);
     }
 
+    #[test]
+    fn in_doubt_the_one_that_took_the_write_in_its_order_is_kept() {
+        let placements = groups(&[3], 3);
+        let nodes: Vec<NodeId> = placements.values().flat_map(|p| p.replicas(ShardId(2))).cloned().collect();
+        let said = |which: [Answer; 3]| {
+            let answer = move |_: ShardId, node: &NodeId| which[nodes_at(node)];
+            let stale = in_doubt(&placements, |_| vec![], [ShardId(2)], answer, |_, _| true);
+            nodes.iter().find(|node| !stale.contains(&(ShardId(2), (*node).clone()))).map(nodes_at)
+        };
+        assert_eq!(said([Answer::Ambiguous, Answer::Missed, Answer::Accepted]), Some(2));
+        assert_eq!(said([Answer::Ambiguous, Answer::Missed, Answer::Ambiguous]), Some(1));
+    }
+
+    /// `g0n2` is the third.
+    fn nodes_at(node: &NodeId) -> usize {
+        usize::from(node.as_str().as_bytes()[3] - b'0')
+    }
+
     fn any_answer() -> impl Strategy<Value = Answer> {
         prop_oneof![Just(Answer::Accepted), Just(Answer::Missed), Just(Answer::Ambiguous)]
     }
 
     proptest! {
+        #[test]
+        fn in_doubt_one_fresh_replica_stays_and_no_more(
+            answers in proptest::collection::vec((any_answer(), any::<bool>()), 5),
+        ) {
+            let placements = groups(&[3, 2], 3);
+            let nodes: Vec<NodeId> = placements.values().flat_map(|p| p.replicas(ShardId(0))).cloned().collect();
+            let of = |node: &NodeId| answers[nodes.iter().position(|n| n == node).expect("placed")];
+            let stale = in_doubt(&placements, |_| vec![], [ShardId(0)], |_, n| of(n).0, |_, n| of(n).1);
+            let still = |node: &&NodeId| of(node).1 && !stale.contains(&(ShardId(0), (*node).clone()));
+            prop_assert_eq!(nodes.iter().filter(still).count(), usize::from(nodes.iter().any(|node| of(node).1)));
+        }
+
         #[test]
         fn a_fresh_replica_stays_and_whoever_is_fresh_holds_what_was_acknowledged(
             answers in proptest::collection::vec((any_answer(), any::<bool>()), 5),

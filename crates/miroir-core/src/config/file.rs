@@ -130,7 +130,7 @@ file!(ServerFile {
     max_ingest_bytes: u64 = 268_435_456;
     /// Requests of clients handled at one time, each until its answer has been sent. Beyond: 503 `miroir_overloaded`.
     max_concurrent_requests: u64 = 500;
-    /// The longest that a request may take, the time that its body takes to arrive aside.
+    /// The longest that a client waits for an answer, its body's arrival aside. A change that it asked for goes on.
     request_timeout_ms: u64 = 30_000;
     /// Connections at one time, more than requests. One that is new takes the place of the one that waits longest.
     max_connections: u64 = 10_000;
@@ -154,6 +154,8 @@ file!(ServerFile {
     max_reply_bytes: u64 = 268_435_456;
     /// Bytes of answers in flight at one time: of nodes to reads, and of ours until sent. Beyond: 503 `miroir_overloaded`.
     max_reply_bytes_in_flight: u64 = 1_073_741_824;
+    /// Asked to stop, an instance says that it is not ready and serves everything for so long, before it takes no more.
+    stop_delay_ms: u64 = 0;
 });
 
 file!(MetricsFile {
@@ -213,7 +215,7 @@ file!(PeerDiscoveryFile {
 file!(HealthFile {
     /// Time between two checks of a node.
     interval_ms: u64 = 5000;
-    /// How long a check may take; at most the interval.
+    /// How long a check may take, and connecting to a node; at most the interval, and a third of `server.request_timeout_ms`.
     timeout_ms: u64 = 2000;
     /// Failures in a row after which a node is `failed`.
     unhealthy_threshold: u64 = 3;
@@ -222,7 +224,7 @@ file!(HealthFile {
 });
 
 file!(ScatterFile {
-    /// How long one node may take to answer a read, the wait for a connection included; at most `server.request_timeout_ms`.
+    /// How long one node may take to answer a read, the wait for a connection included; at most a third of `server.request_timeout_ms`.
     node_timeout_ms: u64 = 5000;
     /// Whether a read that timed out on one replica is sent to another.
     retry_on_timeout: bool = true;
@@ -238,8 +240,8 @@ file!(MultiSearchFile {
 file!(WriteFile {
     /// Whether a write that reached some replicas but not a quorum of every group is accepted.
     degraded: DegradedWrites = DegradedWrites::Accept;
-    /// How long one node may take to accept a write; at most `server.request_timeout_ms`.
-    node_timeout_ms: u64 = 30_000;
+    /// How long one node may take to accept a write; at most a third of `server.request_timeout_ms`.
+    node_timeout_ms: u64 = 10_000;
 });
 
 file!(PoolFile {

@@ -125,8 +125,10 @@ pub struct ServerConfig {
     pub max_ingest_bytes: NonZeroUsize,
     /// Requests of clients handled at one time, until their answers have been sent.
     pub max_concurrent_requests: NonZeroUsize,
-    /// Longest duration of a request, the arrival of its body aside.
+    /// The longest that a client waits, the arrival of its body aside.
     pub request_timeout: Duration,
+    /// Between the word to stop and the last request that is taken.
+    pub stop_delay: Duration,
     /// Longest pause of an arriving body.
     pub body_timeout: Duration,
     /// Least rate of an arriving body; 0: any.
@@ -257,7 +259,7 @@ pub struct LeaderElectionConfig {
 pub struct HealthConfig {
     /// Between two checks of a node.
     pub interval: Duration,
-    /// For one check; at most `interval`.
+    /// For one check, and for connecting; at most `interval`, and a third of the request's timeout.
     pub timeout: Duration,
     /// Failures in a row that make a node failed.
     pub unhealthy_threshold: NonZeroU32,
@@ -268,7 +270,7 @@ pub struct HealthConfig {
 /// Reads over several nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScatterConfig {
-    /// For one node's answer; at most the request's timeout.
+    /// For one node's answer; at most a third of the request's timeout.
     pub node_timeout: Duration,
     /// Whether a timeout is retried on another replica.
     pub retry_on_timeout: bool,
@@ -288,7 +290,7 @@ pub struct MultiSearchConfig {
 pub struct WriteConfig {
     /// When some group misses its quorum.
     pub degraded: DegradedWrites,
-    /// For one node's acceptance; at most the request's timeout.
+    /// For one node's acceptance; at most a third of the request's timeout.
     pub node_timeout: Duration,
 }
 

@@ -27,7 +27,7 @@ use super::{
 const MIN_KEY_BYTES: usize = 16;
 const MAX_KEY_BYTES: usize = 1024;
 const MAX_GROUPS: u64 = 64;
-const DAY_MS: u64 = 86_400_000;
+pub(super) const DAY_MS: u64 = 86_400_000;
 const TEN_YEARS_S: u64 = 315_360_000;
 /// 4 GiB: no single request or buffer may be larger.
 pub(super) const MAX_BYTES: u64 = 4_294_967_296;
@@ -60,6 +60,7 @@ pub(super) fn resolve(file: File) -> Result<Config, ConfigError> {
             )?,
         },
         write: write(&file.write, &server)?,
+        health: health(&file.health, &server)?,
         server,
         metrics,
         peer_discovery: peer_discovery(file.peer_discovery, file.admin.enabled)?,
@@ -70,7 +71,6 @@ pub(super) fn resolve(file: File) -> Result<Config, ConfigError> {
             redis_pool_max: size("task_registry.redis_pool_max", file.task_registry.redis_pool_max, 10_000)?,
         },
         leader_election: leader_election(&file.leader_election)?,
-        health: health(&file.health)?,
         connection_pool_per_node: pool(&file.connection_pool_per_node)?,
         replica_selection: selection(&file.replica_selection)?,
         facets: FacetsConfig { node_multiplier: count("facets.node_multiplier", file.facets.node_multiplier, 1000)? },
@@ -404,9 +404,9 @@ fn is_redis_url(text: &str) -> bool {
         && (database.is_empty() || database.parse::<u16>().is_ok())
 }
 
-fn health(file: &HealthFile) -> Result<HealthConfig, ConfigError> {
+fn health(file: &HealthFile, server: &ServerConfig) -> Result<HealthConfig, ConfigError> {
     let interval = millis("health.interval_ms", file.interval_ms)?;
-    let timeout = millis("health.timeout_ms", file.timeout_ms)?;
+    let timeout = node_timeout("health.timeout_ms", file.timeout_ms, server)?;
     if timeout > interval {
         let problem = format!("is {}, must be at most health.interval_ms ({})", file.timeout_ms, file.interval_ms);
         return Err(ConfigError::invalid("health.timeout_ms", problem));
@@ -419,15 +419,18 @@ fn health(file: &HealthFile) -> Result<HealthConfig, ConfigError> {
     })
 }
 
-/// One node may not take longer than the whole request.
+/// What one node may take of the time that a request has: before that it may wait for another request to be done with the
+/// node, and after that there is another node to be asked, or something to be written down.
+const SHARE_OF_A_NODE: u32 = 3;
+
 fn node_timeout(path: &str, value: u64, server: &ServerConfig) -> Result<Duration, ConfigError> {
     let timeout = millis(path, value)?;
-    if timeout > server.request_timeout {
-        let most = server.request_timeout.as_millis();
-        return Err(ConfigError::invalid(
-            path,
-            format!("is {value}, must be at most server.request_timeout_ms ({most})"),
-        ));
+    let most = server.request_timeout / SHARE_OF_A_NODE;
+    if timeout > most {
+        let (request, most) = (server.request_timeout.as_millis(), most.as_millis());
+        let problem =
+            format!("is {value}, must be at most a third of server.request_timeout_ms ({request}), which is {most}");
+        return Err(ConfigError::invalid(path, problem));
     }
     Ok(timeout)
 }

@@ -1,8 +1,10 @@
 //! The endpoint that clients use, what bounds them, and whom they may name.
 
+use std::time::Duration;
+
 use super::error::ConfigError;
 use super::file::{AddressPolicyFile, AdminFile, ServerFile};
-use super::resolve::{MAX_BYTES, listen, millis, size, within};
+use super::resolve::{DAY_MS, MAX_BYTES, listen, millis, size, within};
 use super::{AddressPolicyConfig, ConnectionLimits, ServerConfig};
 use crate::address::{AddressPolicy, InvalidNetwork, Network};
 
@@ -27,6 +29,7 @@ pub(super) fn server(file: &ServerFile, admin: &AdminFile) -> Result<ServerConfi
         max_ingest_bytes,
         max_concurrent_requests: size("server.max_concurrent_requests", file.max_concurrent_requests, 1_000_000)?,
         request_timeout: millis("server.request_timeout_ms", file.request_timeout_ms)?,
+        stop_delay: Duration::from_millis(within("server.stop_delay_ms", file.stop_delay_ms, 0, DAY_MS)?),
         body_timeout: millis("server.body_timeout_ms", file.body_timeout_ms)?,
         min_body_bytes_per_s: within("server.min_body_bytes_per_s", file.min_body_bytes_per_s, 0, MAX_BYTES)?,
         max_reply_bytes,

@@ -33,7 +33,7 @@ fn nodes_alone_are_enough() {
     assert_eq!(config.shards.get(), 64);
     assert_eq!(config.server.listen, "0.0.0.0:7700".parse().expect("an address"));
     assert_eq!(config.health.interval, Duration::from_secs(5));
-    assert_eq!(config.write.node_timeout, Duration::from_secs(30));
+    assert_eq!(config.write.node_timeout, Duration::from_secs(10));
     assert_eq!(config.server.max_ingest_bytes.get(), 268_435_456);
     assert_eq!(config.master_key, None);
     assert_eq!(config.nodes.len(), 2);
@@ -189,11 +189,11 @@ fn impossible_values_are_refused() {
         ("server: { max_concurrent_requests: 0 }", "server.max_concurrent_requests: is 0, must be from 1 to 1000000"),
         (
             "server: { request_timeout_ms: 1000 }",
-            "scatter.node_timeout_ms: is 5000, must be at most server.request_timeout_ms (1000)",
+            "scatter.node_timeout_ms: is 5000, must be at most a third of server.request_timeout_ms (1000), which is 333",
         ),
         (
-            "write: { node_timeout_ms: 30001 }",
-            "write.node_timeout_ms: is 30001, must be at most server.request_timeout_ms (30000)",
+            "write: { node_timeout_ms: 10001 }",
+            "write.node_timeout_ms: is 10001, must be at most a third of server.request_timeout_ms (30000), which is 10000",
         ),
         (
             "peer_discovery: { heartbeat_interval_s: 0 }",
@@ -220,6 +220,11 @@ fn impossible_values_are_refused() {
             "leader_election: { lease_ttl_s: 1, renew_interval_s: 1 }",
             "leader_election.lease_ttl_s: is 1, must be from 2 to 3600",
         ),
+        (
+            "server: { request_timeout_ms: 5000 }\nscatter: { node_timeout_ms: 1000 }\nwrite: { node_timeout_ms: 1000 }",
+            "health.timeout_ms: is 2000, must be at most a third of server.request_timeout_ms (5000), which is 1666",
+        ),
+        ("server: { stop_delay_ms: 86400001 }", "server.stop_delay_ms: is 86400001, must be from 0 to 86400000"),
         ("health: { timeout_ms: 5001 }", "health.timeout_ms: is 5001, must be at most health.interval_ms (5000)"),
         ("health: { interval_ms: 0 }", "health.interval_ms: is 0, must be from 1 to 86400000"),
         (

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::mirrors::{Ended, Running};
-use crate::world::{Replica, World};
+use crate::world::{Happened, Replica, World};
 
 /// What a run came across, so that the runs together can be held to have seen everything.
 #[derive(Clone, Copy, Debug, Default)]
@@ -16,6 +16,7 @@ pub struct Seen {
     pub outrun: u64,
     pub acknowledged: u64,
     pub repaired: u64,
+    pub happened: Happened,
 }
 
 pub fn run(seed: u64) -> Result<Seen, String> {
@@ -28,8 +29,9 @@ pub fn run(seed: u64) -> Result<Seen, String> {
         world.faults = turn < busy;
         // Half of the time clients never stop before everything is healed.
         world.clients = turn < busy || (constant && !world.stale.is_empty());
-        if turn > busy && world.stale.is_empty() && world.writing.is_none() {
+        if turn > busy && world.stale.is_empty() && world.is_calm() {
             seen.repaired = conclude(&mut world)?;
+            seen.happened = world.happened;
             seen.acknowledged =
                 world.history.values().flatten().filter(|(_, acknowledged)| *acknowledged).count() as u64;
             return Ok(seen);
@@ -72,7 +74,7 @@ pub fn heal(world: &mut World, mirrors: &mut BTreeMap<Replica, Running>, seen: &
     match running.turn(world, &replica) {
         None => {}
         // The turn of the index is waited for.
-        Some(Ended::Equal(done)) if done.fenced || world.writing.is_none() => {
+        Some(Ended::Equal(done)) if done.fenced || world.turn_is_free() => {
             let trusted = running.trusted;
             mirrors.remove(&replica);
             if (world.stale.get(&replica), world.conditional) == (Some(&done.misses), done.conditional) {
@@ -104,6 +106,9 @@ pub fn fresh_replicas_hold_what_was_acknowledged(world: &World) -> Result<(), St
     let drained: BTreeMap<_, _> = world.nodes.iter().map(|(id, node)| (id, node.drained())).collect();
     for id in world.history.keys() {
         let shard = world.shard_of(id);
+        if world.is_in_doubt(shard) {
+            continue;
+        }
         let allowed = world.allowed(id);
         for node in world.readable(shard) {
             let doc = drained[&node].get(id).cloned();

@@ -14,6 +14,7 @@ mod world;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use miroir_core::config::{SelectionConfig, SelectionStrategy};
+use world::Happened;
 
 /// Tell what happens, when `MIROIR_MODEL_TRACE` is set.
 fn trace(what: impl FnOnce() -> String) {
@@ -67,11 +68,17 @@ fn stale_replicas_are_healed_while_clients_write() {
         total.outrun += seen.outrun;
         total.acknowledged += seen.acknowledged;
         total.repaired += seen.repaired;
+        total.happened.left += seen.happened.left;
+        total.happened.late += seen.happened.late;
+        total.happened.lingered += seen.happened.lingered;
+        total.happened.lost_turn += seen.happened.lost_turn;
     });
     println!("{total:?}");
     if std::env::var("MIROIR_MODEL_SEED").is_err() {
         // A checker that comes across nothing checks nothing.
+        let Happened { left, late, lingered, lost_turn } = total.happened;
         let all = [total.fenced, total.trusted, total.crashed, total.outrun, total.repaired];
+        let all = [all.as_slice(), &[left, late, lingered, lost_turn]].concat();
         assert!(total.healed > 100 && all.iter().all(|count| *count > 0), "{total:?}");
     }
 }

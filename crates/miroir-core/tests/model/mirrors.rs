@@ -179,7 +179,7 @@ impl Running {
         match step {
             Step::Wait(_) | Step::Done(_) | Step::GiveUp(_) => None,
             // Another one has begun since.
-            Step::Barrier => (world.writing.is_none() || world.writes > mark).then_some(Event::Passed),
+            Step::Barrier => (world.turn_is_free() || world.writes > mark).then_some(Event::Passed),
             Step::Drain(node) => self.when_done(world, node, mark, Event::Drained),
             Step::Await(tasks) => {
                 let last = tasks.iter().max().map_or(0, |task| task + 1);
@@ -245,7 +245,7 @@ impl Running {
 
     fn fence(&mut self, world: &mut World, replica: &Replica) -> Option<Event> {
         if world.fence.as_ref() != Some(replica) {
-            if world.fence.is_none() && world.writing.is_none() {
+            if world.fence.is_none() && world.turn_is_free() {
                 world.fence = Some(replica.clone());
                 self.fenced_since = world.now;
             }

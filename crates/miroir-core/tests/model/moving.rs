@@ -58,7 +58,7 @@ pub fn run(seed: u64) -> Result<Seen, String> {
     for turn in 0..200_000u64 {
         world.faults = turn < busy;
         world.clients = turn < busy;
-        if turn > busy && leader.saved.is_none() && world.stale.is_empty() && world.writing.is_none() {
+        if turn > busy && leader.saved.is_none() && world.stale.is_empty() && world.is_calm() {
             while !world.acknowledged() {
                 world.catch_up();
             }

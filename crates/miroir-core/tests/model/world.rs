@@ -7,7 +7,7 @@ use miroir_core::cover::{Freshness, Preference, Replicas, Wanted, plan};
 use miroir_core::hash::shard_of;
 use miroir_core::id::{GroupId, NodeId, ShardId};
 use miroir_core::placement::PlacementKind;
-use miroir_core::quorum::{Answer, Verdict, conclude};
+use miroir_core::quorum::{Answer, Verdict, conclude, in_doubt};
 use miroir_core::topology::{Member, Shape, Topology};
 
 use crate::node::{Doc, Node, Op};
@@ -38,6 +38,19 @@ pub struct Writing {
     pub view: Topology,
 }
 
+/// What may happen to a write besides.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Happened {
+    /// Its client had gone before it was recorded.
+    pub left: u64,
+    /// A node said nothing, and got it after the answer.
+    pub late: u64,
+    /// It might arrive where nobody would notice, so the turn was kept.
+    pub lingered: u64,
+    /// The turn was lost under it.
+    pub lost_turn: u64,
+}
+
 #[derive(Clone, Debug)]
 pub struct World {
     pub rng: Rng,
@@ -60,6 +73,12 @@ pub struct World {
     /// Every change of every document, and whether it was acknowledged.
     pub history: BTreeMap<String, Vec<(Op, bool)>>,
     pub writing: Option<Writing>,
+    /// Until when the turn of the index is kept for what may arrive yet.
+    turn_kept_until: u64,
+    /// Writes whose turn was lost, and when whoever made them finds out.
+    doubts: Vec<(u64, Writing)>,
+    /// How often each of the rarer things has happened to a write.
+    pub happened: Happened,
     /// How many were begun.
     pub writes: u64,
     /// Who holds the writes.
@@ -110,6 +129,9 @@ impl World {
             quiet_at: BTreeMap::new(),
             history: BTreeMap::new(),
             writing: None,
+            turn_kept_until: 0,
+            doubts: Vec::new(),
+            happened: Happened::default(),
             writes: 0,
             fence: None,
             conditional: 0,
@@ -181,7 +203,8 @@ impl World {
     /// Time passes, nodes work, requests arrive, things break.
     pub fn tick(&mut self) {
         self.now += 1 + self.rng.below(40);
-        if self.writing.is_none() && self.rng.one_in(100) {
+        self.find_out();
+        if self.turn_is_free() && self.rng.one_in(100) {
             // Nobody does anything for a while.
             self.now += 2 * IN_FLIGHT;
         }
@@ -266,11 +289,18 @@ impl World {
     /// A client writes, a node at a time.
     pub fn write(&mut self) {
         match self.writing.take() {
-            None if self.fence.is_none() && self.clients => self.writing = Some(self.begin_write()),
+            None if self.fence.is_none() && self.clients && self.turn_is_free() => {
+                self.writing = Some(self.begin_write());
+            }
             None => {}
             Some(mut writing) => match writing.pending.pop() {
                 // The instance dies: nothing is recorded, and nobody is answered.
                 Some(_) if self.mortal && self.fate(60) => self.died_within_a_write = true,
+                // The store stalls, or the instance sleeps: another one may have the turn by now.
+                Some(node) if self.fate(40) => {
+                    writing.pending.push(node);
+                    self.lose_turn(writing);
+                }
                 Some(node) => {
                     self.send(&mut writing, &node);
                     self.writing = Some(writing);
@@ -278,6 +308,55 @@ impl World {
                 None => self.record(writing),
             },
         }
+    }
+
+    /// Whether a write may begin.
+    pub fn turn_is_free(&self) -> bool {
+        self.writing.is_none() && self.now >= self.turn_kept_until
+    }
+
+    /// Nothing of a write is under way, and nobody has anything to find out.
+    pub fn is_calm(&self) -> bool {
+        self.turn_is_free() && self.doubts.is_empty()
+    }
+
+    /// Nothing more of the write is sent, and whoever has the turn next waits for what may arrive of it.
+    fn lose_turn(&mut self, mut writing: Writing) {
+        self.happened.lost_turn += 1;
+        self.turn_kept_until = self.now + LINGER;
+        for node in std::mem::take(&mut writing.under_way) {
+            let due = self.now + self.rng.below(LINGER);
+            self.flying.push((due, node, writing.op.clone()));
+        }
+        // Those that were not told are certainly without it.
+        writing.pending.clear();
+        let due = self.now + self.rng.below(4 * LINGER);
+        self.doubts.push((due, writing));
+    }
+
+    /// Whoever lost a turn under a write finds out.
+    fn find_out(&mut self) {
+        let due: Vec<usize> = (0..self.doubts.len()).rev().filter(|at| self.doubts[*at].0 <= self.now).collect();
+        for at in due {
+            let (_, Writing { op, shard, answers, .. }) = self.doubts.remove(at);
+            self.conditional += u64::from(op.is_conditional());
+            self.edits += u64::from(op.is_edit());
+            let answer = |_, node: &NodeId| answers.get(node).copied().unwrap_or(Answer::Missed);
+            // Who was filled from one of them since may be no better.
+            let Some(placements) = self.topology.placements(self.shards) else { continue };
+            let also = |shard| self.topology.also_writes(self.shards, shard).cloned().collect();
+            let stale = in_doubt(placements, also, [shard], answer, |shard, node| self.is_fresh(shard, node));
+            crate::trace(|| format!("{} {op:?} is in doubt: {answers:?}, stale {stale:?}", self.now));
+            for (shard, node) in stale {
+                self.quiet_at.insert(node.clone(), self.now + LINGER);
+                self.mark_stale(shard, node);
+            }
+        }
+    }
+
+    /// Whether nobody knows yet that replicas of a shard may differ.
+    pub fn is_in_doubt(&self, shard: ShardId) -> bool {
+        self.doubts.iter().any(|(_, writing)| writing.shard == shard)
     }
 
     fn begin_write(&mut self) -> Writing {
@@ -414,15 +493,19 @@ impl World {
                 self.quiet_at.insert(node.clone(), self.now + LINGER);
             }
         }
+        if outcome.lingers {
+            self.happened.lingered += 1;
+            self.turn_kept_until = self.now + LINGER;
+        }
         for node in under_way {
-            if self.is_fresh(shard, &node) {
-                // The last one that may have it: whether it has is decided before anything else is written.
-                continue;
-            }
+            self.happened.late += 1;
             let due = self.now + self.rng.below(LINGER);
             self.flying.push((due, node, op.clone()));
         }
-        if !matches!(outcome.verdict, Verdict::Lost { .. }) {
+        // The request may be gone; the write is the instance's.
+        let left = self.fate(10);
+        self.happened.left += u64::from(left);
+        if !left && !matches!(outcome.verdict, Verdict::Lost { .. }) {
             for (id, at) in entries {
                 if let Some((_, acknowledged)) = self.history.get_mut(&id).and_then(|history| history.get_mut(at)) {
                     *acknowledged = true;
