@@ -56,54 +56,73 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     tracing::info!(%address, nodes = config.nodes.len(), shards = config.shards, "serving");
 
+    // Whoever may begin something new ends with `leaving`; who keeps up locks, leases and the heartbeat, and whom a change
+    // needs to come to its end, with `stopped`.
+    let (leave, leaving) = watch::channel(false);
     let (stop, stopped) = watch::channel(false);
     let mut background = JoinSet::new();
     background.spawn(until(stopped.clone(), workers::watch_health(cluster.clone())));
-    background.spawn(until(stopped.clone(), workers::watch_membership(cluster.clone())));
-    background.spawn(until(stopped.clone(), workers::compare_replicas(cluster.clone())));
-    background.spawn(until(stopped.clone(), workers::prune_tasks(cluster.clone())));
-    background.spawn(until(stopped.clone(), workers::catch_up_nodes(cluster.clone())));
-    background.spawn(until(stopped.clone(), workers::examine_nodes(cluster.clone())));
-    background.spawn(until(stopped.clone(), workers::begin_healing(cluster.clone())));
-    background.spawn(until(stopped.clone(), workers::catch_up_settings(cluster.clone())));
-    background.spawn(until(stopped.clone(), workers::check_settings(cluster.clone())));
-    background.spawn(until(stopped.clone(), workers::check_suspects(cluster.clone())));
+    background.spawn(until(leaving.clone(), workers::watch_membership(cluster.clone())));
+    background.spawn(until(leaving.clone(), workers::compare_replicas(cluster.clone())));
+    background.spawn(until(leaving.clone(), workers::prune_tasks(cluster.clone())));
+    background.spawn(until(leaving.clone(), workers::catch_up_nodes(cluster.clone())));
+    background.spawn(until(leaving.clone(), workers::examine_nodes(cluster.clone())));
+    background.spawn(until(leaving.clone(), workers::begin_healing(cluster.clone())));
+    background.spawn(until(leaving.clone(), workers::catch_up_settings(cluster.clone())));
+    background.spawn(until(leaving.clone(), workers::check_settings(cluster.clone())));
+    background.spawn(until(leaving.clone(), workers::check_suspects(cluster.clone())));
     background.spawn(until(stopped.clone(), cluster.clone().follow_store()));
     let discovery = Discovery::new(&config.peer_discovery).context("peer_discovery: names cannot be looked up")?;
     let to_peers = client(&config, config.admin.api_key.as_ref(), &replies)?;
     background.spawn(until(stopped.clone(), cluster.clone().keep_in_touch(discovery, to_peers)));
     background.spawn(until(stopped.clone(), cluster.clone().keep_lanes()));
+    background.spawn(until(stopped.clone(), cluster.clone().pay_all_debts()));
     background.spawn(until(stopped.clone(), cluster.clone().tell_webhooks()));
     background.spawn(until(stopped.clone(), cluster.clone().tell_rules()));
     background.spawn(until(stopped.clone(), Settler::new(cluster.clone()).run()));
     // Leases and claims are this run's alone: one that comes after a crash must not be taken for the one before.
     let instance = Uuid::now_v7().to_string();
-    background.spawn(workers::lead(cluster.clone(), instance.clone(), stopped.clone()));
-    background.spawn(workers::do_jobs(cluster.clone(), instance, stopped.clone()));
+    background.spawn(workers::lead(cluster.clone(), instance.clone(), leaving.clone()));
+    background.spawn(workers::do_jobs(cluster.clone(), instance, leaving.clone()));
     let for_metrics = ConnectionLimits { max_connections: METRICS_CONNECTIONS, ..config.server.connections };
     let routes = metrics_router(metrics.clone());
     background.spawn(serve(metrics_listener, routes, for_metrics, metrics.clone(), wait_for(stopped.clone())));
     let server =
-        serve(listener, http::endpoint(cluster.clone()), config.server.connections, metrics, wait_for(stopped));
+        serve(listener, http::endpoint(cluster.clone()), config.server.connections, metrics, wait_for(leaving));
     let mut server = tokio::spawn(server);
     tokio::select! {
         result = &mut server => result.context("the server failed")?,
         () = asked_to_stop() => {
-            tracing::info!("stopping: finishing the requests in flight");
             cluster.stop();
+            let delay = config.server.stop_delay;
+            if !delay.is_zero() {
+                tracing::info!(?delay, "stopping: not ready, and serving on until clients are sent elsewhere");
+                tokio::time::sleep(delay).await;
+            }
+            tracing::info!("stopping: finishing the requests in flight");
             // Whoever is listening has stopped when nobody is.
-            let _ = stop.send(true);
+            let _ = leave.send(true);
             if tokio::time::timeout(STOP_WITHIN, &mut server).await.is_err() {
                 tracing::warn!("some requests did not finish in time");
                 server.abort();
             }
+            if tokio::time::timeout(record_within(&config), cluster.everything_recorded()).await.is_err() {
+                tracing::error!("some changes could not be recorded in time: replicas may differ until they are compared");
+            }
         }
     }
+    let _ = stop.send(true);
     while background.join_next().await.is_some() {}
     cluster.leave().await;
     store.close().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// For changes whose clients are gone, when the instance is asked to stop: their turn, the nodes, and writing down what came
+/// of them.
+fn record_within(config: &Config) -> Duration {
+    config.server.request_timeout
 }
 
 async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {

@@ -7,12 +7,12 @@ use miroir_core::task::{Effects, Selection, Task, TaskKind, TaskQuery, TaskStatu
 use serde_json::json;
 
 use super::write::{Accepted, Change, raw};
-use super::{Cluster, Error};
+use super::{Error, Writer};
 
 /// Unfinished tasks looked at together.
 const PAGE: usize = 1000;
 
-impl Cluster {
+impl Writer {
     /// `POST /tasks/cancel`; `filter` is the query as the client wrote it. Tasks that have ended count as matched, too,
     /// as with one server; only those that are unfinished now can still be canceled.
     ///

@@ -5,16 +5,17 @@ use miroir_core::id::IndexUid;
 use miroir_core::task::TaskKind;
 use serde_json::json;
 
+use super::parts::Step;
 use super::search::all_shards;
-use super::write::{Accepted, Change, Step, raw};
-use super::{Cluster, Error};
+use super::write::{Accepted, Change, raw};
+use super::{Error, Writer};
 use crate::node::Call;
 
-impl Cluster {
+impl Writer {
     /// Compact an index on all nodes. The sizes before and after are each node's own, and not shown.
     ///
     /// # Errors
-    /// As [`Cluster::change`]; an unknown index is a task that fails.
+    /// As [`Writer::change`]; an unknown index is a task that fails.
     pub async fn compact_index(&self, uid: &IndexUid) -> Result<Accepted, Error> {
         let turn = self.turn(uid).await?;
         let change = Change { details: raw(&json!({})), ..Change::new(&turn, uid, TaskKind::IndexCompaction) };

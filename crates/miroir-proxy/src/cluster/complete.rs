@@ -16,8 +16,8 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::lanes::Turn;
+use super::parts::NodePart;
 use super::settle::Settler;
-use super::write::NodePart;
 use super::{Cluster, Error, Index};
 use crate::node::Call;
 
@@ -84,12 +84,12 @@ impl Cluster {
         let lacking = made(false);
         if !lacking.is_empty() && self.completing.is_due(physical) {
             // In the turn, so that an index that is deleted meanwhile is not made anew.
-            let Some((_turn, index)) = self.turn_soon(physical).await? else { return Ok(false) };
+            let Some((turn, index)) = self.turn_soon(physical).await? else { return Ok(false) };
             tracing::warn!(index = %index.uid, ?lacking, "an index is completed that was created only in part");
             let steps = self.creation_steps(&index);
             let parts: Vec<NodePart> =
                 lacking.into_iter().map(|node| NodePart { node, steps: steps.clone() }).collect();
-            join_all(parts.iter().map(|part| self.carry_out(part))).await;
+            join_all(parts.iter().map(|part| self.carry_out(std::slice::from_ref(&turn), part))).await;
         }
         Ok(false)
     }

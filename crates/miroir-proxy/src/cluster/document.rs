@@ -18,10 +18,12 @@ use miroir_core::topology::Topology;
 use serde_json::json;
 use serde_json::value::RawValue;
 
+use super::parts::{NodePart, Step};
 use super::refusal::{Original, Unread};
 use super::search::all_shards;
-use super::write::{Accepted, Change, NodePart, Step, raw, shards_of};
-use super::{Answer, Cluster, Error, Index};
+use super::weigh::shards_of;
+use super::write::{Accepted, Change, raw};
+use super::{Answer, Cluster, Error, Index, Writer};
 use crate::node::Call;
 
 /// Which documents to delete.
@@ -60,11 +62,13 @@ impl Cluster {
         strip::document(&part.reply.body, &mut body).map_err(|error| Error::answer(&part.assignment.node, error))?;
         Ok(Answer { body: body.into(), degraded: gathered.degraded })
     }
+}
 
+impl Writer {
     /// Every way to delete documents.
     ///
     /// # Errors
-    /// As [`Cluster::change`]; a deletion from an unknown index is a task that fails.
+    /// As [`Writer::change`]; a deletion from an unknown index is a task that fails.
     pub async fn delete_documents(
         &self,
         uid: &IndexUid,

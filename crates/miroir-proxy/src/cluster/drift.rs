@@ -17,7 +17,7 @@ use serde_json::Value;
 use tokio::sync::Notify;
 
 use super::lanes::Turn;
-use super::write::shards_of;
+use super::weigh::shards_of;
 use super::{Cluster, Error, Index};
 use crate::node::{Call, Node};
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::document::broadcast;
 use super::write::{Accepted, Change, raw};
-use super::{Cluster, Error};
+use super::{Error, Writer};
 use crate::node::Call;
 
 /// What `POST /documents/edit` asks for.
@@ -55,11 +55,11 @@ if type_of(doc) == "map" {{
     )
 }
 
-impl Cluster {
+impl Writer {
     /// `POST /indexes/{uid}/documents/edit`.
     ///
     /// # Errors
-    /// As [`Cluster::change`]; an unknown index is a task that fails.
+    /// As [`Writer::change`]; an unknown index is a task that fails.
     pub async fn edit_documents(&self, uid: &IndexUid, edition: Edition) -> Result<Accepted, Error> {
         let Edition { function, context, filter, custom_metadata } = edition;
         if [SHARD_FIELD, UPDATED_AT_FIELD].into_iter().any(|ours| function.contains(ours)) {

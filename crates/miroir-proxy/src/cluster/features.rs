@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::follow::Follow;
 use super::read::refused;
-use super::{Cluster, Error};
+use super::{Cluster, Error, Writer};
 use crate::node::{Call, Node};
 
 const TABLE: TypedTable<Features> = TypedTable::new(Table::Features);
@@ -72,20 +72,7 @@ impl FeatureRegistry {
     }
 }
 
-impl Cluster {
-    /// The features that clients want.
-    pub fn features(&self) -> Features {
-        self.features.wanted().unwrap_or_default()
-    }
-
-    /// Refuse an action whose feature is off, in Meilisearch's words.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`].
-    pub fn require(&self, feature: Feature, action: &str) -> Result<(), Error> {
-        if self.features().has(feature) { Ok(()) } else { Err(Error::Invalid(feature.required_for(action))) }
-    }
-
+impl Writer {
     /// `PATCH /experimental-features`. Live nodes are told first: what one of them refuses is refused, and those that took
     /// it are told otherwise.
     ///
@@ -112,6 +99,21 @@ impl Cluster {
         let plan = |_: &Records<Features>| Ok::<_, StoreError>((Edit::put(KEY, next.clone()), ()));
         self.features.wanted.change(plan).await?;
         Ok(next)
+    }
+}
+
+impl Cluster {
+    /// The features that clients want.
+    pub fn features(&self) -> Features {
+        self.features.wanted().unwrap_or_default()
+    }
+
+    /// Refuse an action whose feature is off, in Meilisearch's words.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`].
+    pub fn require(&self, feature: Feature, action: &str) -> Result<(), Error> {
+        if self.features().has(feature) { Ok(()) } else { Err(Error::Invalid(feature.required_for(action))) }
     }
 
     /// Tell a node what is wanted. A node that is not reached is told later.

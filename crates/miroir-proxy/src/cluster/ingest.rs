@@ -16,8 +16,9 @@ use miroir_core::task::TaskKind;
 use serde_json::json;
 
 use super::lanes::Turn;
-use super::write::{Accepted, Change, NodePart, Step, raw};
-use super::{Cluster, Error, Index};
+use super::parts::{NodePart, Step};
+use super::write::{Accepted, Change, raw};
+use super::{Error, Index, Writer};
 use crate::budget::Reserved;
 use crate::node::{Call, Chunks};
 
@@ -65,13 +66,13 @@ struct Target {
     check_geo: bool,
 }
 
-impl Cluster {
+impl Writer {
     /// `POST` and `PUT /indexes/{uid}/documents`.
     ///
     /// # Errors
     /// Synchronous refusals as Meilisearch's; documents that Meilisearch would fail in the task are answered with a task
     /// that fails, and nothing is sent.
-    pub async fn ingest(self: &Arc<Self>, uid: &IndexUid, ingest: Ingest) -> Result<Accepted, Error> {
+    pub async fn ingest(&self, uid: &IndexUid, ingest: Ingest) -> Result<Accepted, Error> {
         let method = ingest.method.clone();
         let (skip_creation, may_create) = (ingest.skip_creation, ingest.may_create);
         let custom_metadata = ingest.custom_metadata.clone();

@@ -9,8 +9,8 @@ use miroir_store::{Batch, Edit, Records, State, Store, StoreError, Table, TypedT
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::Error;
 use super::follow::Follow;
+use super::{Error, Writer};
 
 /// Every key is held in memory.
 const MAX_KEYS: usize = 100_000;
@@ -66,7 +66,7 @@ impl Keys {
     ///
     /// # Errors
     /// [`Error::Invalid`] when its uid is taken; [`Error::Store`] when it cannot be recorded: then nothing changed.
-    pub async fn create(&self, key: Key) -> Result<Arc<Key>, Error> {
+    async fn create(&self, key: Key) -> Result<Arc<Key>, Error> {
         let name = key.uid.to_string();
         let plan = |keys: &Records<Key>| {
             if keys.contains_key(&name) {
@@ -85,7 +85,7 @@ impl Keys {
     ///
     /// # Errors
     /// [`Error::Invalid`] when there is none or `change` refuses; [`Error::Store`] as [`Keys::create`].
-    pub async fn update(
+    async fn update(
         &self,
         text: &str,
         change: impl Fn(&Key) -> Result<Key, ErrorBody> + Send,
@@ -103,13 +103,43 @@ impl Keys {
     ///
     /// # Errors
     /// As [`Keys::update`].
-    pub async fn delete(&self, text: &str) -> Result<(), Error> {
+    async fn delete(&self, text: &str) -> Result<(), Error> {
         let uid = self.find(text)?.uid;
         let plan = |keys: &Records<Key>| match keys.contains_key(&uid.to_string()) {
             true => Ok((Edit::delete(uid.to_string()), ())),
             false => Err(not_found(uid)),
         };
         self.0.change(plan).await.map(drop)
+    }
+}
+
+impl Writer {
+    /// `POST /keys`.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when its uid is taken; [`Error::Store`] when it cannot be recorded: then nothing changed.
+    pub async fn create_key(&self, key: Key) -> Result<Arc<Key>, Error> {
+        self.keys.create(key).await
+    }
+
+    /// `PATCH /keys/{key}`.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when there is none or `change` refuses; [`Error::Store`] as [`Writer::create_key`].
+    pub async fn update_key(
+        &self,
+        text: &str,
+        change: impl Fn(&Key) -> Result<Key, ErrorBody> + Send,
+    ) -> Result<Arc<Key>, Error> {
+        self.keys.update(text, change).await
+    }
+
+    /// `DELETE /keys/{key}`.
+    ///
+    /// # Errors
+    /// As [`Writer::update_key`].
+    pub async fn delete_key(&self, text: &str) -> Result<(), Error> {
+        self.keys.delete(text).await
     }
 }
 

@@ -11,8 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use futures_util::future::join_all;
+use futures_util::future::{join_all, select_all};
 use futures_util::stream::FuturesUnordered;
+use miroir_core::config::Config;
 use miroir_core::id::IndexUid;
 use miroir_store::{Fence, Lease, Store};
 use tokio::sync::{Notify, OwnedMutexGuard, mpsc};
@@ -30,18 +31,21 @@ const IDLE: Duration = Duration::from_secs(4);
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 /// For the instance that waits, before this one asks for the lane again.
 const HEAD_START: Duration = Duration::from_millis(5);
-/// The longest that a write waits for another instance.
-const PATIENCE: Duration = Duration::from_secs(25);
 /// Lanes remembered before those that nobody uses are forgotten.
 const REMEMBERED: usize = 1000;
 /// Wishes of other instances that may wait to be granted. They are told again.
 const WISHES: usize = 1024;
+
+/// What a change had to wait for too long.
+const BEFORE: &str = "changes of this index that were asked for before";
 
 /// One lane per index that is being written.
 pub struct Lanes {
     lanes: Mutex<HashMap<IndexUid, Arc<Lane>>>,
     store: Arc<dyn Store>,
     holder: String,
+    /// The longest that a change waits for those before it.
+    patience: Duration,
     wish: mpsc::Sender<IndexUid>,
     /// Taken by the keeper.
     wishes: Mutex<Option<mpsc::Receiver<IndexUid>>>,
@@ -63,10 +67,12 @@ struct Held {
     used: Instant,
 }
 
-/// The right to change an index; the next in the lane proceeds when it is dropped.
+/// The right to change an index; the next in the lane proceeds when it and its clones are dropped.
+#[derive(Clone)]
 pub struct Turn {
-    _place: OwnedMutexGuard<()>,
-    lease: Option<Lease>,
+    _place: Arc<OwnedMutexGuard<()>>,
+    /// None: no other instance can have the turn.
+    leased: Option<(Arc<Lane>, Lease)>,
     /// Another instance may have changed the index since this one had the lane last.
     pub taken_over: bool,
 }
@@ -74,7 +80,34 @@ pub struct Turn {
 impl Turn {
     /// What is to be recorded under this turn is recorded only while it lasts.
     pub fn fence(&self) -> Option<Fence> {
-        self.lease.as_ref().map(Lease::fence)
+        self.leased.as_ref().map(|(_, lease)| lease.fence())
+    }
+
+    /// Returns when another instance may have the turn.
+    pub async fn lost(&self) {
+        match &self.leased {
+            None => std::future::pending().await,
+            Some((lane, lease)) => lane.lost(lease).await,
+        }
+    }
+
+    /// Whether no other instance can have the turn by now.
+    pub fn lasts(&self) -> bool {
+        self.leased.as_ref().is_none_or(|(lane, lease)| lane.lasts(lease))
+    }
+}
+
+/// How long a change may wait for its turn, so that there is time left for the nodes, and to write down what came of it,
+/// while its client is still there.
+pub fn patience(config: &Config) -> Duration {
+    (config.server.request_timeout - config.write.node_timeout) * 9 / 10
+}
+
+/// Returns when another instance may have one of these turns.
+pub async fn any_lost(turns: &[Turn]) {
+    match turns {
+        [] => std::future::pending().await,
+        turns => drop(select_all(turns.iter().map(|turn| Box::pin(turn.lost()))).await),
     }
 }
 
@@ -85,6 +118,24 @@ fn scope_of(index: &IndexUid) -> String {
 impl Lane {
     fn held(&self) -> MutexGuard<'_, Option<Held>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the lease has not ended, nor was it lost.
+    fn lasts(&self, lease: &Lease) -> bool {
+        self.ends(lease).is_some()
+    }
+
+    /// Returns when the lease has ended, or was lost.
+    async fn lost(&self, lease: &Lease) {
+        while let Some(until) = self.ends(lease) {
+            // It may have been renewed by then.
+            tokio::time::sleep_until(until).await;
+        }
+    }
+
+    fn ends(&self, lease: &Lease) -> Option<Instant> {
+        let held = self.held();
+        held.as_ref().filter(|held| held.lease == *lease && held.until > Instant::now()).map(|held| held.until)
     }
 
     /// The lease that is good for a while yet.
@@ -98,10 +149,11 @@ impl Lane {
 }
 
 impl Lanes {
-    /// No lanes yet. `holder` is this instance's own name among those that share the store.
-    pub fn new(store: Arc<dyn Store>, holder: String) -> Self {
+    /// No lanes yet. `holder` is this instance's own name among those that share the store; nobody waits for a turn longer
+    /// than `patience`.
+    pub fn new(store: Arc<dyn Store>, holder: String, patience: Duration) -> Self {
         let (wish, wishes) = mpsc::channel(WISHES);
-        Self { lanes: Mutex::default(), store, holder, wish, wishes: Mutex::new(Some(wishes)) }
+        Self { lanes: Mutex::default(), store, holder, patience, wish, wishes: Mutex::new(Some(wishes)) }
     }
 
     fn lanes(&self) -> MutexGuard<'_, HashMap<IndexUid, Arc<Lane>>> {
@@ -126,22 +178,23 @@ impl Lanes {
     /// Wait for the turn, first come first served.
     ///
     /// # Errors
-    /// [`Error::Store`]; [`Error::Overloaded`] when another instance does not let go of the lane.
+    /// [`Error::Store`]; [`Error::Overloaded`] when those before it, here or in another instance, take too long.
     pub async fn turn(&self, index: &IndexUid) -> Result<Turn, Error> {
+        let begun = Instant::now();
         let lane = self.lane(index);
-        let place = lane.queue.clone().lock_owned().await;
+        let place = tokio::time::timeout(self.patience, lane.queue.clone().lock_owned());
+        let place = Arc::new(place.await.map_err(|_| Error::Overloaded(BEFORE))?);
         if !self.store.is_shared() {
-            return Ok(Turn { _place: place, lease: None, taken_over: false });
+            return Ok(Turn { _place: place, leased: None, taken_over: false });
         }
         if let Some(lease) = lane.use_lease() {
-            return Ok(Turn { _place: place, lease: Some(lease), taken_over: false });
+            return Ok(Turn { _place: place, leased: Some((lane, lease)), taken_over: false });
         }
-        let lease = self.acquire(&lane, &scope_of(index)).await?;
-        Ok(Turn { _place: place, lease: Some(lease), taken_over: true })
+        let lease = self.acquire(&lane, &scope_of(index), begun).await?;
+        Ok(Turn { _place: place, leased: Some((lane, lease)), taken_over: true })
     }
 
-    async fn acquire(&self, lane: &Lane, scope: &str) -> Result<Lease, Error> {
-        let begun = Instant::now();
+    async fn acquire(&self, lane: &Lane, scope: &str, begun: Instant) -> Result<Lease, Error> {
         loop {
             let asked = Instant::now();
             let free = lane.free.notified();
@@ -149,8 +202,8 @@ impl Lanes {
                 *lane.held() = Some(Held { lease: lease.clone(), until: asked + TTL, used: Instant::now() });
                 return Ok(lease);
             }
-            if begun.elapsed() > PATIENCE {
-                return Err(Error::Overloaded("writes of this index through another instance"));
+            if begun.elapsed() > self.patience {
+                return Err(Error::Overloaded(BEFORE));
             }
             tokio::select! {
                 () = free => {}

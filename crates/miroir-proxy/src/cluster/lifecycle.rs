@@ -17,9 +17,10 @@ use time::OffsetDateTime;
 
 use super::lanes::Turn;
 use super::leftovers::Claim;
+use super::parts::Step;
 use super::search::all_shards;
-use super::write::{Accepted, Change, Step, raw};
-use super::{Cluster, Error, Index};
+use super::write::{Accepted, Change, raw};
+use super::{Cluster, Error, Index, Writer};
 use crate::node::{Call, Node};
 
 /// The most of a client's uid in a name of ours: what is added is much shorter than what is left.
@@ -38,11 +39,11 @@ pub struct Birth {
     pub claim: Claim,
 }
 
-impl Cluster {
+impl Writer {
     /// `POST /indexes`.
     ///
     /// # Errors
-    /// As [`Cluster::change`]. A uid that is taken is a task that fails when all that was asked for before has ended.
+    /// As [`Writer::change`]. A uid that is taken is a task that fails when all that was asked for before has ended.
     pub async fn create_index(&self, uid: &IndexUid, primary_key: Option<String>) -> Result<Accepted, Error> {
         let turn = self.turn(uid).await?;
         let mut change = Change {
@@ -89,6 +90,36 @@ impl Cluster {
         Err(Error::Overloaded("names of new indexes"))
     }
 
+    /// `DELETE /indexes/{uid}`. A node that is down is told when it is back.
+    ///
+    /// # Errors
+    /// As [`Writer::change`]. An unknown index is a task that fails.
+    pub async fn delete_index(&self, uid: &IndexUid) -> Result<Accepted, Error> {
+        let turn = self.turn(uid).await?;
+        let mut change = Change {
+            details: raw(&json!({ "deletedDocuments": null })),
+            ..Change::new(&turn, uid, TaskKind::IndexDeletion)
+        };
+        let Some(index) = self.catalog.get(uid) else {
+            change.details = raw(&json!({ "deletedDocuments": 0 }));
+            return self.conclude_at_once(change.without_index()).await;
+        };
+        if !self.nodes().values().any(|node| node.health.state().is_live()) {
+            return Err(Error::NoQuorum { shards: all_shards(&index).into_iter().collect() });
+        }
+        let count = self.count_documents(&index).await.unwrap_or(0);
+        change.effects.details = raw(&json!({ "deletedDocuments": count }));
+        let _in_hand = self.leftovers.take_in_hand(&index.physical);
+        self.forget_index(&index, turn.fence()).await?;
+        let topology = self.ensure_placement(index.shards).await?;
+        change.parts = self.on_every_node(&topology, &[self.deletion_step(&index.physical)]);
+        let (accepted, told) = self.change_on(&topology, &index, change).await?;
+        self.leftovers.told(&index.physical, &told).await?;
+        Ok(accepted)
+    }
+}
+
+impl Cluster {
     /// An index that can come into being; the catalog does not have it yet.
     pub(super) async fn new_index(&self, uid: &IndexUid, primary_key: Option<String>) -> Result<Index, Error> {
         if !self.nodes().values().any(|node| node.health.state().is_live()) {
@@ -128,34 +159,6 @@ impl Cluster {
         let fresh = format!("{stem}-{}", uuid::Uuid::new_v4().simple()).parse();
         // Letters, digits and hyphens, and short enough: always a uid.
         fresh.unwrap_or_else(|_| uid.clone())
-    }
-
-    /// `DELETE /indexes/{uid}`. A node that is down is told when it is back.
-    ///
-    /// # Errors
-    /// As [`Cluster::change`]. An unknown index is a task that fails.
-    pub async fn delete_index(&self, uid: &IndexUid) -> Result<Accepted, Error> {
-        let turn = self.turn(uid).await?;
-        let mut change = Change {
-            details: raw(&json!({ "deletedDocuments": null })),
-            ..Change::new(&turn, uid, TaskKind::IndexDeletion)
-        };
-        let Some(index) = self.catalog.get(uid) else {
-            change.details = raw(&json!({ "deletedDocuments": 0 }));
-            return self.conclude_at_once(change.without_index()).await;
-        };
-        if !self.nodes().values().any(|node| node.health.state().is_live()) {
-            return Err(Error::NoQuorum { shards: all_shards(&index).into_iter().collect() });
-        }
-        let count = self.count_documents(&index).await.unwrap_or(0);
-        change.effects.details = raw(&json!({ "deletedDocuments": count }));
-        let _in_hand = self.leftovers.take_in_hand(&index.physical);
-        self.forget_index(&index, turn.fence()).await?;
-        let topology = self.ensure_placement(index.shards).await?;
-        change.parts = self.on_every_node(&topology, &[self.deletion_step(&index.physical)]);
-        let (accepted, told) = self.change_on(&topology, &index, change).await?;
-        self.leftovers.told(&index.physical, &told).await?;
-        Ok(accepted)
     }
 
     /// Take an index out of the catalog, and what is known of its replicas with it, in one step. From then on it is a

@@ -14,6 +14,7 @@ mod compact;
 mod complete;
 mod conditional;
 mod connect;
+mod debts;
 mod degraded;
 mod discovery;
 mod document;
@@ -35,6 +36,7 @@ mod leftovers;
 mod lifecycle;
 mod missing;
 mod multi_search;
+mod parts;
 mod peers;
 mod promote;
 mod read;
@@ -54,8 +56,10 @@ mod stats;
 #[cfg(test)]
 pub mod testing;
 mod transition;
+mod undertake;
 mod versions;
 mod webhooks;
+mod weigh;
 mod write;
 
 pub use anti_entropy::Cursor as PassCursor;
@@ -80,6 +84,7 @@ pub use settle::Settler;
 pub use similar::Similar;
 pub use stale::StaleReplica;
 pub use transition::{Rebalancing, Replacing, change_view};
+pub use undertake::Writer;
 pub use versions::SettingsSeen;
 
 use std::collections::BTreeSet;
@@ -96,6 +101,7 @@ use miroir_core::inert::next_stamp;
 use miroir_core::topology::{Member, Topology};
 use miroir_store::{Store, StoreError};
 use tokio::sync::{Notify, Semaphore};
+use tokio_util::task::TaskTracker;
 
 use crate::budget::Budget;
 use crate::node::{Health, Node, NodeClient, Weights};
@@ -103,6 +109,7 @@ use crate::telemetry::Metrics;
 use catalog::Catalog;
 use clock::now_ms;
 use complete::Completing;
+use debts::Debts;
 use doubt::Suspects;
 use drift::Drifted;
 use features::FeatureRegistry;
@@ -147,7 +154,7 @@ pub struct Cluster {
     pub bodies: Budget,
     /// Bytes of answers in flight.
     pub replies: Budget,
-    /// One permit a client's request.
+    /// One permit a client's request, held until the change that it asks for is through.
     pub requests: Arc<Semaphore>,
     /// One permit an operator's request.
     pub admin_requests: Arc<Semaphore>,
@@ -176,6 +183,9 @@ pub struct Cluster {
     suspects: Suspects,
     yielding: Yielding,
     lanes: Lanes,
+    /// What clients asked to be changed, until it is recorded.
+    undertakings: TaskTracker,
+    debts: Debts,
     rotation: AtomicUsize,
     /// Randomly keyed: what it makes of the rotation is as good as random.
     dice: RandomState,
@@ -223,7 +233,7 @@ impl Cluster {
             leftovers: Leftovers::load(store.clone()).await?,
             features: FeatureRegistry::load(store.clone()).await?,
             webhooks: Webhooks::load(store.clone(), &config).await?,
-            lanes: Lanes::new(store.clone(), me.clone()),
+            lanes: Lanes::new(store.clone(), me.clone(), lanes::patience(&config)),
             peers: Peers::load(store.clone(), me, &config.peer_discovery).await?,
             fleet,
             make_node,
@@ -238,6 +248,8 @@ impl Cluster {
             marking: tokio::sync::Mutex::default(),
             requests: Arc::new(Semaphore::new(config.server.max_concurrent_requests.get())),
             admin_requests: Arc::new(Semaphore::new(config.admin.max_concurrent_requests.get())),
+            undertakings: TaskTracker::new(),
+            debts: Debts::default(),
             rotation: AtomicUsize::new(0),
             dice: RandomState::new(),
             stopping: AtomicBool::new(false),
@@ -346,6 +358,13 @@ impl Cluster {
             turns.push(self.turn(uid).await?);
         }
         Ok(turns)
+    }
+
+    /// Returns when no change is under way that a client has asked for. None may be asked for any more.
+    pub async fn everything_recorded(&self) {
+        self.undertakings.close();
+        self.undertakings.wait().await;
+        self.debts.none().await;
     }
 
     /// Give back what only an instance that runs may hold.

@@ -15,9 +15,10 @@ use serde_json::{Value, json};
 
 use super::catalog::Renaming;
 use super::lanes::Turn;
+use super::parts::Step;
 use super::search::all_shards;
-use super::write::{Accepted, Change, Step, raw};
-use super::{Cluster, Error, Index};
+use super::write::{Accepted, Change, raw};
+use super::{Cluster, Error, Index, Writer};
 use crate::node::Call;
 
 /// One pair of `POST /swap-indexes`.
@@ -29,11 +30,11 @@ pub struct Swap {
     pub rename: bool,
 }
 
-impl Cluster {
+impl Writer {
     /// `PATCH /indexes/{uid}`: give the index a primary key, another name, or both. Either all of it is done or nothing.
     ///
     /// # Errors
-    /// As [`Cluster::change`]. An unknown index, and a change that cannot be made, is a task that fails.
+    /// As [`Writer::change`]. An unknown index, and a change that cannot be made, is a task that fails.
     pub async fn update_index(
         &self,
         uid: &IndexUid,
@@ -164,7 +165,9 @@ impl Cluster {
         change.effects.unveils = Some(Unveiling { token: token(), physical });
         self.do_later(change).await
     }
+}
 
+impl Cluster {
     /// Tasks of these indexes are under way, of this kind or of any.
     pub(super) async fn is_busy(&self, uids: &[IndexUid], kind: Option<TaskKind>) -> Result<bool, Error> {
         let query = TaskQuery {

@@ -25,7 +25,7 @@ use tokio::time::timeout;
 use super::follow::Follow;
 use super::settle::{CHORES, finish};
 use super::write::{Accepted, Change, raw};
-use super::{Cluster, Error};
+use super::{Cluster, Error, Writer};
 use crate::node::{Call, Node, NotDone, Untold};
 
 const TABLE: TypedTable<Rule> = TypedTable::new(Table::Rules);
@@ -94,6 +94,50 @@ struct RulesOfNode {
     total: usize,
 }
 
+impl Writer {
+    /// `PATCH /dynamic-search-rules/{uid}`.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn change_rule(
+        &self,
+        uid: IndexUid,
+        patch: RulePatch,
+        custom_metadata: Option<String>,
+    ) -> Result<Accepted, Error> {
+        let details = json!({ "rule": patch.view(), "updatedRules": 1 });
+        self.change_rules(RuleChange::Update { uid, rule: patch }, &details, custom_metadata).await
+    }
+
+    /// `DELETE /dynamic-search-rules/{uid}`.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn delete_rule(&self, uid: IndexUid, custom_metadata: Option<String>) -> Result<Accepted, Error> {
+        self.change_rules(RuleChange::Delete { uid }, &json!({ "updatedRules": 1 }), custom_metadata).await
+    }
+
+    /// `DELETE /dynamic-search-rules`.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn clear_rules(&self, custom_metadata: Option<String>) -> Result<Accepted, Error> {
+        self.change_rules(RuleChange::Clear, &json!({ "deletedDocuments": null }), custom_metadata).await
+    }
+
+    async fn change_rules(
+        &self,
+        change: RuleChange,
+        details: &Value,
+        custom_metadata: Option<String>,
+    ) -> Result<Accepted, Error> {
+        let kind = if change == RuleChange::Clear { TaskKind::DsrClear } else { TaskKind::DsrUpdate };
+        let effects = Effects { rules: Some(change), ..Effects::default() };
+        let change = Change { details: raw(details), effects, custom_metadata, ..Change::of_no_index(kind) };
+        self.do_later(change).await
+    }
+}
+
 impl Cluster {
     /// The rules, none when there is none or when the feature is off.
     pub(super) fn active_rules(&self) -> Option<Arc<RuleSet>> {
@@ -142,48 +186,6 @@ impl Cluster {
         let uid = |rule: &Value| rule.get("uid").and_then(Value::as_str).map(str::to_owned);
         let known = answer.results.iter().filter_map(|rule| Some(rules.get(&uid(rule)?)?.view()));
         Ok((known.collect(), answer.total))
-    }
-
-    /// `PATCH /dynamic-search-rules/{uid}`.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub async fn change_rule(
-        &self,
-        uid: IndexUid,
-        patch: RulePatch,
-        custom_metadata: Option<String>,
-    ) -> Result<Accepted, Error> {
-        let details = json!({ "rule": patch.view(), "updatedRules": 1 });
-        self.change_rules(RuleChange::Update { uid, rule: patch }, &details, custom_metadata).await
-    }
-
-    /// `DELETE /dynamic-search-rules/{uid}`.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub async fn delete_rule(&self, uid: IndexUid, custom_metadata: Option<String>) -> Result<Accepted, Error> {
-        self.change_rules(RuleChange::Delete { uid }, &json!({ "updatedRules": 1 }), custom_metadata).await
-    }
-
-    /// `DELETE /dynamic-search-rules`.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub async fn clear_rules(&self, custom_metadata: Option<String>) -> Result<Accepted, Error> {
-        self.change_rules(RuleChange::Clear, &json!({ "deletedDocuments": null }), custom_metadata).await
-    }
-
-    async fn change_rules(
-        &self,
-        change: RuleChange,
-        details: &Value,
-        custom_metadata: Option<String>,
-    ) -> Result<Accepted, Error> {
-        let kind = if change == RuleChange::Clear { TaskKind::DsrClear } else { TaskKind::DsrUpdate };
-        let effects = Effects { rules: Some(change), ..Effects::default() };
-        let change = Change { details: raw(details), effects, custom_metadata, ..Change::of_no_index(kind) };
-        self.do_later(change).await
     }
 
     /// Go on with a task that changes rules: first they change here, then nodes are told.

@@ -9,15 +9,15 @@ use miroir_core::settings::{Settings, holds, strip};
 use serde_json::{Value, json};
 
 use super::write::Accepted;
-use super::{Cluster, Error, Index};
+use super::{Cluster, Error, Index, Writer};
 use crate::node::Call;
 
-impl Cluster {
+impl Writer {
     /// Every settings route that changes something: `patch` is what `PATCH /settings` would take. An unknown index comes
     /// into being if the client may create it; if not, that is a task that fails.
     ///
     /// # Errors
-    /// As [`Cluster::change_settings`].
+    /// As [`Writer::change_settings`].
     pub async fn update_settings(&self, uid: &IndexUid, patch: Value, may_create: bool) -> Result<Accepted, Error> {
         self.change_settings(uid, Wish::Patch(patch), may_create).await
     }
@@ -26,7 +26,7 @@ impl Cluster {
     /// an unknown one is a task that fails.
     ///
     /// # Errors
-    /// As [`Cluster::change_settings`].
+    /// As [`Writer::change_settings`].
     pub async fn reset_settings(&self, uid: &IndexUid, key: Option<&str>) -> Result<Accepted, Error> {
         let known = self.catalog.get(uid).is_some();
         let wish = match key {
@@ -35,7 +35,9 @@ impl Cluster {
         };
         self.change_settings(uid, wish, false).await
     }
+}
 
+impl Cluster {
     /// Read the settings of a new index back from the nodes that made it, and take what they agree on for its settings.
     /// A node that reads back something else, or nothing, is not to be read from.
     ///

@@ -16,7 +16,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use super::stale::{Miss, Reason};
-use super::write::shards_of;
+use super::weigh::shards_of;
 use super::{Cluster, Error};
 use crate::node::{Call, TASKS_PER_CALL, ToldTask, Untold, comma_separated};
 

@@ -24,6 +24,18 @@ nodes:
   - { id: a, address: 'http://127.0.0.1:1', replica_group: 0 }
 ";
 
+const MIRRORED: &str = "
+master_key: key-of-clients
+node_master_key: key-of-nodes
+environment: development
+shards: 2
+replication_factor: 2
+write: { node_timeout_ms: 300 }
+nodes:
+  - { id: a, address: 'http://127.0.0.1:1', replica_group: 0 }
+  - { id: b, address: 'http://127.0.0.1:2', replica_group: 0 }
+";
+
 /// An instance whose only node is not there.
 pub async fn instance() -> Arc<Cluster> {
     instance_with(&[]).await
@@ -31,9 +43,18 @@ pub async fn instance() -> Arc<Cluster> {
 
 /// The same with these settings.
 pub async fn instance_with(settings: &[(&str, &str)]) -> Arc<Cluster> {
+    instance_of(CONFIG, settings).await
+}
+
+/// An instance whose two nodes are not there; each holds everything.
+pub async fn mirrored() -> Arc<Cluster> {
+    instance_of(MIRRORED, &[]).await
+}
+
+async fn instance_of(config: &str, settings: &[(&str, &str)]) -> Arc<Cluster> {
     let settings: Vec<(String, String)> =
         settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-    let config = Config::load(CONFIG, std::iter::empty(), &settings).expect("a configuration");
+    let config = Config::load(config, std::iter::empty(), &settings).expect("a configuration");
     let store = SqliteStore::open(":memory:").await.expect("a store");
     let second = Duration::from_secs(1);
     let limits = Limits { max_idle: 1, idle_timeout: second, connect_timeout: second, max_reply: 1024 };

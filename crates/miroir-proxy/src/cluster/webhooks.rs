@@ -33,7 +33,7 @@ use uuid::Uuid;
 
 use super::connect::Guarded;
 use super::follow::Follow;
-use super::{Cluster, Error};
+use super::{Cluster, Error, Writer};
 
 /// Finished tasks that wait to be told to one webhook, and their bytes. More than these are not told.
 const QUEUE: usize = 10_000;
@@ -132,24 +132,7 @@ impl Webhooks {
     }
 }
 
-impl Cluster {
-    /// `GET /webhooks`.
-    pub fn webhooks(&self) -> Value {
-        let hooks = self.webhooks.hooks.now();
-        let results: Vec<Value> = hooks.iter().map(|(uuid, hook)| hook.view(*uuid)).collect();
-        serde_json::json!({ "results": results })
-    }
-
-    /// `GET /webhooks/{uuid}`.
-    ///
-    /// # Errors
-    /// [`WebhookError::NotFound`].
-    pub fn webhook(&self, uuid: Uuid) -> Result<Value, Error> {
-        let hooks = self.webhooks.hooks.now();
-        let hook = hooks.get(&uuid).ok_or(WebhookError::NotFound(uuid));
-        hook.map(|hook| hook.view(uuid)).map_err(refused)
-    }
-
+impl Writer {
     /// `POST /webhooks`.
     ///
     /// # Errors
@@ -170,7 +153,7 @@ impl Cluster {
     /// `PATCH /webhooks/{uuid}`.
     ///
     /// # Errors
-    /// As [`Cluster::create_webhook`].
+    /// As [`Writer::create_webhook`].
     pub async fn change_webhook(&self, uuid: Uuid, patch: WebhookPatch) -> Result<Value, Error> {
         let plan = |hooks: &Records<Webhook>| {
             let hook = patch.clone().apply(uuid, editable(hooks, uuid)?).map_err(refused)?;
@@ -183,13 +166,32 @@ impl Cluster {
     /// `DELETE /webhooks/{uuid}`.
     ///
     /// # Errors
-    /// As [`Cluster::create_webhook`].
+    /// As [`Writer::create_webhook`].
     pub async fn delete_webhook(&self, uuid: Uuid) -> Result<(), Error> {
         let plan = |hooks: &Records<Webhook>| {
             editable(hooks, uuid)?;
             Ok((Edit::delete(uuid.to_string()), ()))
         };
         self.webhooks.hooks.change(plan).await.map(drop)
+    }
+}
+
+impl Cluster {
+    /// `GET /webhooks`.
+    pub fn webhooks(&self) -> Value {
+        let hooks = self.webhooks.hooks.now();
+        let results: Vec<Value> = hooks.iter().map(|(uuid, hook)| hook.view(*uuid)).collect();
+        serde_json::json!({ "results": results })
+    }
+
+    /// `GET /webhooks/{uuid}`.
+    ///
+    /// # Errors
+    /// [`WebhookError::NotFound`].
+    pub fn webhook(&self, uuid: Uuid) -> Result<Value, Error> {
+        let hooks = self.webhooks.hooks.now();
+        let hook = hooks.get(&uuid).ok_or(WebhookError::NotFound(uuid));
+        hook.map(|hook| hook.view(uuid)).map_err(refused)
     }
 
     /// Somebody is to be told.

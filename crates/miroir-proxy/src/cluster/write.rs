@@ -2,8 +2,7 @@
 //!
 //! Invariant: the client is answered only after the task, and every replica that missed its part, are in the store.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::num::NonZeroU32;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,21 +10,22 @@ use futures_util::future::join_all;
 use miroir_core::config::DegradedWrites;
 use miroir_core::error::{Code, ErrorBody};
 use miroir_core::id::{IndexUid, NodeId, ShardId};
-use miroir_core::quorum::{self, Answer as ReplicaAnswer, Verdict};
+use miroir_core::quorum::{Answer as ReplicaAnswer, Verdict};
 use miroir_core::task::{Effects, NewTask, NodeTask, TaskKind, TaskStatus};
 use miroir_core::topology::Topology;
-use miroir_store::{Batch, Committed, Fence, StoreError, Write};
+use miroir_store::{Batch, Fence, StoreError, Write};
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
 use super::catalog::Renaming;
 use super::lanes::Turn;
 use super::lifecycle::Birth;
+use super::parts::{NodePart, unanimous_refusal};
 use super::read::refused;
 use super::search::all_shards;
-use super::stale::{Miss, Reason};
-use super::{Answer, Cluster, Degraded, Error, Index};
-use crate::node::{Call, NodeError, Reply};
+use super::stale::Miss;
+use super::weigh::Weighed;
+use super::{Answer, Degraded, Error, Index, Writer};
 
 /// A write that was taken: the summarised task, and what was missing.
 pub type Accepted = Answer;
@@ -127,37 +127,6 @@ pub struct TakenKey {
     pub key: String,
 }
 
-/// What one node has to do, in order.
-pub struct NodePart {
-    /// Who.
-    pub node: NodeId,
-    /// Sent one after the other; the first that is not accepted ends the part.
-    pub steps: Vec<Step>,
-}
-
-/// One request of a part.
-#[derive(Clone)]
-pub struct Step {
-    /// What is sent.
-    pub call: Call,
-    /// The shards whose replicas it changes; empty: the index as a whole.
-    pub shards: Vec<ShardId>,
-}
-
-/// How a node took its part.
-pub struct Outcome {
-    /// Who.
-    pub node: NodeId,
-    /// What it amounts to.
-    pub answer: ReplicaAnswer,
-    /// What it accepted.
-    pub tasks: Vec<NodeTask>,
-    /// What it did not want.
-    pub refusal: Option<Reply>,
-    /// Something may have arrived.
-    pub reached: bool,
-}
-
 /// What was sent, and what came of it.
 pub struct Sent {
     /// Before any node has seen it.
@@ -168,15 +137,7 @@ pub struct Sent {
     pub missed: Vec<Miss>,
 }
 
-/// What the answers amount to.
-pub struct Weighed {
-    /// Whether it holds.
-    pub verdict: Verdict,
-    /// The replicas that missed it.
-    pub missed: Vec<Miss>,
-}
-
-impl Cluster {
+impl Writer {
     /// Register a task that needs no node: it ends at once.
     pub(super) async fn conclude_at_once(&self, change: Change) -> Result<Accepted, Error> {
         debug_assert!(change.parts.is_empty());
@@ -205,17 +166,22 @@ impl Cluster {
     /// # Errors
     /// [`Error::Refused`] when all nodes refuse alike; [`Error::NoQuorum`] when too few accepted it; [`Error::Store`] when
     /// it could not be recorded: then it is not acknowledged, although nodes may carry it out.
-    pub(super) async fn change(&self, topology: &Topology, index: &Index, change: Change) -> Result<Accepted, Error> {
+    pub(super) async fn change(
+        &self,
+        topology: &Arc<Topology>,
+        index: &Index,
+        change: Change,
+    ) -> Result<Accepted, Error> {
         self.change_on(topology, index, change).await.map(|(accepted, _)| accepted)
     }
 
-    /// As [`Cluster::change`]; says which nodes took all of their part, too.
+    /// As [`Writer::change`]; says which nodes took all of their part, too.
     ///
     /// # Errors
-    /// As [`Cluster::change`].
+    /// As [`Writer::change`].
     pub(super) async fn change_on(
         &self,
-        topology: &Topology,
+        topology: &Arc<Topology>,
         index: &Index,
         change: Change,
     ) -> Result<(Accepted, BTreeSet<NodeId>), Error> {
@@ -226,12 +192,21 @@ impl Cluster {
         self.yielding.client_is_there();
         // Before any node has seen it: nothing starts before it was enqueued.
         let at = OffsetDateTime::now_utc();
-        let outcomes = join_all(change.parts.iter().map(|part| self.carry_out(part))).await;
+        self.sends(index, topology, &change.touched, &change.fences, &change.parts).await?;
+        let turns = self.turns_taken();
+        let outcomes = join_all(change.parts.iter().map(|part| self.carry_out(&turns, part))).await;
+        self.heard(&outcomes);
         if let Some(refusal) = unanimous_refusal(&outcomes) {
             self.abandon(change.birth.as_ref(), &outcomes).await;
+            self.recorded();
             return Err(refused(refusal).naming(index));
         }
-        let Weighed { verdict, missed } = self.weigh(topology, index, &change.touched, &outcomes)?;
+        let Weighed { verdict, missed, lingers_until } = self.weigh(topology, index, &change.touched, &outcomes)?;
+        self.lingers(lingers_until);
+        let lost_turn = |error| match error {
+            Error::Store(StoreError::Fenced { .. }) => Error::TurnLost,
+            error => error,
+        };
         match self.judge(verdict) {
             Ok(degraded) => {
                 let accepted = outcomes.iter().filter(|o| o.answer == ReplicaAnswer::Accepted);
@@ -243,14 +218,20 @@ impl Cluster {
                     (None, true) => TaskStatus::Succeeded,
                 };
                 let sent = Sent { at, node_tasks, missed };
-                Ok((self.register(change, Some(index), sent, status, degraded).await?, accepted))
+                let answer = self.register(change, Some(index), sent, status, degraded).await.map_err(lost_turn)?;
+                self.recorded();
+                Ok((answer, accepted))
             }
             Err(error) => {
                 match &change.birth {
                     // Nobody misses anything of an index that there is not.
                     Some(birth) => self.abandon(Some(birth), &outcomes).await,
-                    None => _ = self.record_missed(&missed, Batch::default()).await?,
+                    None => {
+                        let with = Batch { fences: change.fences, ..Batch::default() };
+                        self.record_missed(&missed, with).await.map_err(Error::from).map_err(lost_turn)?;
+                    }
                 }
+                self.recorded();
                 Err(error)
             }
         }
@@ -268,48 +249,6 @@ impl Cluster {
         }
     }
 
-    /// What a write to these shards would amount to, should these nodes and no others accept it.
-    pub(super) fn weigh_if(
-        &self,
-        topology: &Topology,
-        index: &Index,
-        touched: &[ShardId],
-        accepts: impl Fn(&NodeId) -> bool,
-    ) -> Result<Verdict, Error> {
-        let placements = topology
-            .placements(index.shards)
-            .ok_or_else(|| Error::Internal(format!("no placement for {} shards", index.shards)))?;
-        Ok(quorum::weigh(placements, touched.iter().copied(), |_, node| accepts(node)))
-    }
-
-    /// Weigh the answers of nodes to a change that touches these shards.
-    pub(super) fn weigh(
-        &self,
-        topology: &Topology,
-        index: &Index,
-        touched: &[ShardId],
-        outcomes: &[Outcome],
-    ) -> Result<Weighed, Error> {
-        let placements = topology
-            .placements(index.shards)
-            .ok_or_else(|| Error::Internal(format!("no placement for {} shards", index.shards)))?;
-        let answers: BTreeMap<&NodeId, ReplicaAnswer> = outcomes.iter().map(|o| (&o.node, o.answer)).collect();
-        let answer = |node: &NodeId| answers.get(node).copied().unwrap_or(ReplicaAnswer::Missed);
-        let also = |shard| topology.also_writes(index.shards, shard).cloned().collect();
-        let known = self.stale.of(&index.physical);
-        let fresh = |shard, node: &NodeId| !known.contains(&(shard, node.clone()));
-        let weighed = quorum::conclude(placements, also, touched.iter().copied(), |_, node| answer(node), fresh);
-        let arrives_until = OffsetDateTime::now_utc() + self.write_timeout();
-        let missed = weighed.stale.into_iter().map(|(shard, node)| Miss {
-            index: index.physical.clone(),
-            shard,
-            reason: Reason::MissedWrite,
-            arrives_until: (answer(&node) == ReplicaAnswer::Ambiguous).then_some(arrives_until),
-            node,
-        });
-        Ok(Weighed { verdict: weighed.verdict, missed: missed.collect() })
-    }
-
     pub(super) fn judge(&self, verdict: Verdict) -> Result<Degraded, Error> {
         match verdict {
             Verdict::Held => Ok(Degraded::default()),
@@ -320,73 +259,6 @@ impl Cluster {
                     Ok(Degraded { groups, shards, ..Degraded::default() })
                 }
             },
-        }
-    }
-
-    /// Have a node do its part.
-    pub(super) async fn carry_out(&self, part: &NodePart) -> Outcome {
-        let mut outcome = Outcome {
-            node: part.node.clone(),
-            answer: ReplicaAnswer::Accepted,
-            tasks: Vec::with_capacity(part.steps.len()),
-            refusal: None,
-            reached: false,
-        };
-        for step in &part.steps {
-            let before = self.node(&part.node).and_then(|node| node.newest_task());
-            let (answer, reply) = match self.send_write(&part.node, step.call.clone()).await {
-                Ok(reply) if reply.status == 202 => match reply.task() {
-                    // The node has another disk than before: nobody knows what becomes of the write.
-                    Some(uid) if !self.has_accepted(&part.node, uid, before) => (ReplicaAnswer::Ambiguous, None),
-                    Some(uid) => {
-                        outcome.reached = true;
-                        outcome.tasks.push(NodeTask {
-                            node: part.node.clone(),
-                            uid,
-                            shards: step.shards.clone(),
-                            status: TaskStatus::Enqueued,
-                            error: None,
-                            deleted_documents: None,
-                        });
-                        continue;
-                    }
-                    None => (ReplicaAnswer::Ambiguous, Some(reply)),
-                },
-                Ok(reply) => (ReplicaAnswer::Missed, Some(reply)),
-                Err(error) if error.never_left() => {
-                    outcome.answer = ReplicaAnswer::Missed;
-                    break;
-                }
-                Err(error) => {
-                    tracing::warn!(node = %part.node, %error, "a node's answer to a write was lost");
-                    (ReplicaAnswer::Ambiguous, None)
-                }
-            };
-            if let Some(reply) = &reply {
-                let body = reply.shown();
-                tracing::warn!(node = %part.node, status = reply.status, %body, "a node did not accept a write");
-            }
-            outcome.reached = true;
-            outcome.answer = answer;
-            outcome.refusal = reply.filter(|reply| (400..500).contains(&reply.status));
-            break;
-        }
-        outcome
-    }
-
-    /// Take note of a node's new task. Returns false when it cannot be one.
-    fn has_accepted(&self, node: &NodeId, task: u64, before: Option<u64>) -> bool {
-        self.node(node).is_none_or(|node| node.accepted(task, before))
-    }
-
-    /// A connect failure is tried once more: nothing can have arrived.
-    async fn send_write(&self, node: &NodeId, call: Call) -> Result<Reply, NodeError> {
-        let Some(known) = self.node(node).filter(|node| node.health.state().is_live()) else {
-            return Err(NodeError::Connect(format!("node {node} is not live")));
-        };
-        match known.call(call.clone()).await {
-            Err(error) if error.is_connect() => known.call(call).await,
-            result => result,
         }
     }
 
@@ -450,25 +322,6 @@ impl Cluster {
         }
         Ok(committed)
     }
-
-    /// Persist what replicas missed in one step with the rest of the batch.
-    pub(super) async fn record_missed(&self, missed: &[Miss], with: Batch) -> Result<Committed, StoreError> {
-        if missed.is_empty() {
-            return if with.is_empty() { Ok(Committed::default()) } else { self.store.commit(with).await };
-        }
-        self.stale.miss(missed, with).await
-    }
-
-    /// The same steps for every node, touching every shard.
-    pub(super) fn on_every_node(&self, topology: &Topology, steps: &[Step]) -> Vec<NodePart> {
-        let members = topology.shape.members.iter();
-        members.map(|member| NodePart { node: member.id.clone(), steps: steps.to_vec() }).collect()
-    }
-
-    /// For writes that carry documents.
-    pub(super) fn write_timeout(&self) -> std::time::Duration {
-        self.config.write.node_timeout
-    }
 }
 
 fn changes_documents(kind: TaskKind) -> bool {
@@ -496,23 +349,6 @@ fn new_task(change: Change, index: Option<&Index>, sent: &Sent, status: TaskStat
         effects: change.effects,
         ..NewTask::new(change.kind, sent.at)
     }
-}
-
-/// The shards whose writes a node takes.
-pub fn shards_of(topology: &Topology, shards: NonZeroU32, node: &NodeId) -> Vec<ShardId> {
-    (0..shards.get()).map(ShardId).filter(|shard| topology.takes_writes(shards, *shard, node)).collect()
-}
-
-/// Every node that was reached refused, with the same code, and none took any part.
-pub fn unanimous_refusal(outcomes: &[Outcome]) -> Option<&Reply> {
-    let code = |reply: &Reply| serde_json::from_slice::<ErrorBody>(&reply.body).map(|body| body.code).ok();
-    let mut refusals = outcomes.iter().filter_map(|outcome| outcome.refusal.as_ref());
-    let first = refusals.next()?;
-    let first_code = code(first);
-    let alike = refusals.all(|reply| reply.status == first.status && code(reply) == first_code);
-    let nobody_else = outcomes.iter().all(|o| o.refusal.is_some() || o.answer == ReplicaAnswer::Missed);
-    let refused_for_good = !matches!(first_code.as_deref(), Some("invalid_api_key" | "missing_authorization_header"));
-    (alike && nobody_else && refused_for_good).then_some(first)
 }
 
 /// An object as the raw text that task details are kept as.

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::error::Failure;
 use super::object::Object;
+use super::observe::undertaken;
 use super::{Shared, body, index_uid, json};
 use crate::cluster::Error;
 
@@ -20,7 +21,7 @@ pub async fn run(State(cluster): State<Shared>, headers: HeaderMap, body: Body) 
     };
     let (index, depth) = read(wanted)?;
     let index = index.map(|uid| index_uid(&uid)).transpose()?;
-    let pass = cluster.run_anti_entropy(index, depth).await?;
+    let pass = undertaken(&cluster, move |writer| async move { writer.run_anti_entropy(index, depth).await }).await?;
     let pass = serde_json::to_string(&pass).map_err(|error| Error::Internal(error.to_string()))?;
     Ok(json(StatusCode::ACCEPTED, pass))
 }

@@ -12,6 +12,7 @@ use miroir_core::error::Code;
 
 use super::arriving::Charge;
 use super::error::Failure;
+use super::observe::undertaken;
 use super::versions::AtLeast;
 use super::{Shared, answered, body, index_uid};
 use crate::cluster::{BrowseRequest, Deletion, Ingest};
@@ -65,7 +66,8 @@ async fn add(
         custom_metadata: options.custom_metadata,
         reserved,
     };
-    Ok(answered(StatusCode::ACCEPTED, cluster.ingest(&uid, ingest).await?))
+    let taken = undertaken(&cluster, move |writer| async move { writer.ingest(&uid, ingest).await });
+    Ok(answered(StatusCode::ACCEPTED, taken.await?))
 }
 
 /// The query parameters of an addition.
@@ -222,7 +224,9 @@ pub async fn delete_by_filter(
 async fn remove(cluster: &Shared, uid: &str, query: Option<String>, deletion: Deletion) -> Result<Response, Failure> {
     let uid = index_uid(uid)?;
     let metadata = only_custom_metadata(query.as_deref().unwrap_or_default())?;
-    Ok(answered(StatusCode::ACCEPTED, cluster.delete_documents(&uid, deletion, metadata).await?))
+    let deleted =
+        undertaken(cluster, move |writer| async move { writer.delete_documents(&uid, deletion, metadata).await });
+    Ok(answered(StatusCode::ACCEPTED, deleted.await?))
 }
 
 /// `?customMetadata=`, where nothing else is taken.

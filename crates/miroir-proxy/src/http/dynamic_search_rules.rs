@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::documents::only_custom_metadata;
 use super::error::Failure;
+use super::observe::undertaken;
 use super::{Shared, answered, body, json};
 use crate::cluster::Error;
 
@@ -45,7 +46,10 @@ pub async fn update(
     let note = only_custom_metadata(query.as_deref().unwrap_or_default())?;
     let patch = RulePatch::read(&value(&headers, body).await?).map_err(Error::Invalid)?;
     require(&cluster, WRITES)?;
-    Ok(answered(StatusCode::ACCEPTED, cluster.change_rule(uid, patch, note).await?))
+    Ok(answered(
+        StatusCode::ACCEPTED,
+        undertaken(&cluster, move |writer| async move { writer.change_rule(uid, patch, note).await }).await?,
+    ))
 }
 
 pub async fn delete(
@@ -59,13 +63,19 @@ pub async fn delete(
     };
     let note = only_custom_metadata(query.as_deref().unwrap_or_default())?;
     require(&cluster, WRITES)?;
-    Ok(answered(StatusCode::ACCEPTED, cluster.delete_rule(uid, note).await?))
+    Ok(answered(
+        StatusCode::ACCEPTED,
+        undertaken(&cluster, move |writer| async move { writer.delete_rule(uid, note).await }).await?,
+    ))
 }
 
 pub async fn clear(State(cluster): State<Shared>, RawQuery(query): RawQuery) -> Result<Response, Failure> {
     let note = only_custom_metadata(query.as_deref().unwrap_or_default())?;
     require(&cluster, WRITES)?;
-    Ok(answered(StatusCode::ACCEPTED, cluster.clear_rules(note).await?))
+    Ok(answered(
+        StatusCode::ACCEPTED,
+        undertaken(&cluster, move |writer| async move { writer.clear_rules(note).await }).await?,
+    ))
 }
 
 fn require(cluster: &Shared, action: &str) -> Result<(), Failure> {

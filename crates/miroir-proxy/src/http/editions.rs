@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use super::documents::only_custom_metadata;
 use super::error::Failure;
 use super::indexes::members;
+use super::observe::undertaken;
 use super::{Shared, answered, body, index_uid};
 use crate::cluster::Edition;
 
@@ -37,7 +38,8 @@ pub async fn edit(
     };
     let filter = object.remove("filter").filter(|filter| !filter.is_null());
     let edition = Edition { function, context, filter, custom_metadata };
-    Ok(answered(StatusCode::ACCEPTED, cluster.edit_documents(&uid, edition).await?))
+    let edited = undertaken(&cluster, move |writer| async move { writer.edit_documents(&uid, edition).await });
+    Ok(answered(StatusCode::ACCEPTED, edited.await?))
 }
 
 fn function(object: &Map<String, Value>) -> Result<String, Failure> {

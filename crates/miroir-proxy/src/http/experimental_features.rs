@@ -7,6 +7,7 @@ use axum::response::Response;
 use serde_json::Value;
 
 use super::error::Failure;
+use super::observe::undertaken;
 use super::{Shared, body, json};
 
 pub async fn get(State(cluster): State<Shared>) -> Response {
@@ -16,5 +17,6 @@ pub async fn get(State(cluster): State<Shared>) -> Response {
 pub async fn update(State(cluster): State<Shared>, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
     let body = body::json(&headers, body).await?;
     let patch: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
-    Ok(json(StatusCode::OK, cluster.change_features(&patch).await?.view().to_string()))
+    let features = undertaken(&cluster, move |writer| async move { writer.change_features(&patch).await }).await?;
+    Ok(json(StatusCode::OK, features.view().to_string()))
 }

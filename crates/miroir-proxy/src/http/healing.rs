@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::admin::{node_view, replicas_on};
 use super::error::Failure;
 use super::object::{Object, missing, wrong_type};
+use super::observe::undertaken;
 use super::{Shared, index_uid, json};
 use crate::cluster::{Error, Wanted};
 
@@ -27,7 +28,8 @@ pub async fn stale(State(cluster): State<Shared>) -> Result<Response, Failure> {
 
 /// `{"node":"a","index":"movies","shards":[3],"acceptDataLoss":true}`; of an index and of shards only where they are named.
 pub async fn promote(State(cluster): State<Shared>, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
-    let promotion = cluster.promote(&wanted(&Object::read(&headers, body).await?)?).await?;
+    let wanted = wanted(&Object::read(&headers, body).await?)?;
+    let promotion = undertaken(&cluster, move |writer| async move { writer.promote(&wanted).await }).await?;
     let answer = serde_json::to_string(&promotion).map_err(|error| Error::Internal(error.to_string()))?;
     Ok(json(StatusCode::OK, answer))
 }

@@ -14,6 +14,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::error::Failure;
+use super::observe::undertaken;
 use super::page::{Page, PageCodes};
 use super::versions::AtLeast;
 use super::{Shared, answered, body, index_uid, json};
@@ -70,7 +71,10 @@ pub async fn create(
     if !grant.may_create(uid.as_str()) {
         return Err(Refusal::InvalidKey.into());
     }
-    Ok(answered(StatusCode::ACCEPTED, cluster.create_index(&uid, primary_key).await?))
+    Ok(answered(
+        StatusCode::ACCEPTED,
+        undertaken(&cluster, move |writer| async move { writer.create_index(&uid, primary_key).await }).await?,
+    ))
 }
 
 pub async fn update(
@@ -92,12 +96,19 @@ pub async fn update(
         }
     };
     let primary_key = primary_key(&object)?;
-    Ok(answered(StatusCode::ACCEPTED, cluster.update_index(&uid, primary_key, new_uid).await?))
+    Ok(answered(
+        StatusCode::ACCEPTED,
+        undertaken(&cluster, move |writer| async move { writer.update_index(&uid, primary_key, new_uid).await })
+            .await?,
+    ))
 }
 
 pub async fn delete(State(cluster): State<Shared>, Path(uid): Path<String>) -> Result<Response, Failure> {
     let uid = index_uid(&uid)?;
-    Ok(answered(StatusCode::ACCEPTED, cluster.delete_index(&uid).await?))
+    Ok(answered(
+        StatusCode::ACCEPTED,
+        undertaken(&cluster, move |writer| async move { writer.delete_index(&uid).await }).await?,
+    ))
 }
 
 pub async fn stats(
@@ -148,5 +159,9 @@ fn primary_key(object: &Map<String, Value>) -> Result<Option<String>, Failure> {
 }
 
 pub async fn compact(State(cluster): State<Shared>, Path(uid): Path<String>) -> Result<Response, Failure> {
-    Ok(answered(StatusCode::ACCEPTED, cluster.compact_index(&index_uid(&uid)?).await?))
+    let uid = index_uid(&uid)?;
+    Ok(answered(
+        StatusCode::ACCEPTED,
+        undertaken(&cluster, move |writer| async move { writer.compact_index(&uid).await }).await?,
+    ))
 }

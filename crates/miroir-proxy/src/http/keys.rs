@@ -11,6 +11,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::error::Failure;
+use super::observe::undertaken;
 use super::page::{Page, PageCodes};
 use super::{Shared, body, json};
 use crate::cluster::Error;
@@ -29,7 +30,7 @@ pub async fn list(State(cluster): State<Shared>, RawQuery(query): RawQuery) -> R
 pub async fn create(State(cluster): State<Shared>, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
     let body = read(&headers, body).await?;
     let key = read_key(&body, OffsetDateTime::now_utc(), Uuid::new_v4()).map_err(Error::Invalid)?;
-    let key = cluster.keys.create(key).await?;
+    let key = undertaken(&cluster, move |writer| async move { writer.create_key(key).await }).await?;
     Ok(shown(&cluster, StatusCode::CREATED, &key))
 }
 
@@ -49,12 +50,13 @@ pub async fn update(
     // What is wrong with the body is said before the key is looked for.
     let nobody = &Key::defaults(now, [Uuid::nil(); 4])[0];
     patch_key(nobody, &body, now).map_err(Error::Invalid)?;
-    let key = cluster.keys.update(&key, |key| patch_key(key, &body, now)).await?;
+    let change = move |key: &Key| patch_key(key, &body, now);
+    let key = undertaken(&cluster, move |writer| async move { writer.update_key(&key, change).await }).await?;
     Ok(shown(&cluster, StatusCode::OK, &key))
 }
 
 pub async fn delete(State(cluster): State<Shared>, Path(key): Path<String>) -> Result<Response, Failure> {
-    cluster.keys.delete(&key).await?;
+    undertaken(&cluster, move |writer| async move { writer.delete_key(&key).await }).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::error::Failure;
 use super::object::{Object, missing, wrong_type};
+use super::observe::undertaken;
 use super::{Shared, json};
 use crate::cluster::change_view;
 
@@ -96,13 +97,13 @@ pub async fn cancel(State(cluster): State<Shared>) -> Result<Response, Failure> 
 }
 
 async fn begin(cluster: &Shared, change: Change) -> Result<Response, Failure> {
-    let begun = cluster.change_membership(change).await?;
+    let begun = undertaken(cluster, move |writer| async move { writer.change_membership(change).await }).await?;
     let body = json!({ "id": begun.id, "change": change_view(&begun.change), "replicas": begun.moves });
     Ok(json(StatusCode::ACCEPTED, body.to_string()))
 }
 
 async fn ask(cluster: &Shared, intent: Intent) -> Result<Response, Failure> {
-    if cluster.ask_of_rebalance(intent).await? {
+    if undertaken(cluster, move |writer| async move { writer.ask_of_rebalance(intent).await }).await? {
         return Ok(json(StatusCode::OK, json!({ "intent": intent }).to_string()));
     }
     Err(Failure::new(Code::MiroirConflict, "No change of the cluster is under way."))

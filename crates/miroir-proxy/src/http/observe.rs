@@ -1,5 +1,6 @@
 //! Around every request: a log line, metrics, and bounds in number, bytes and time.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::body::HttpBody;
@@ -15,6 +16,7 @@ use tracing::Instrument;
 use super::Shared;
 use super::arriving::{self, Charge, Clock, Pace};
 use super::error::Failure;
+use crate::cluster::{Error, Writer};
 use crate::deadline;
 use crate::serve::{Held, Seat};
 use crate::telemetry::{Metrics, RequestLabels};
@@ -65,6 +67,21 @@ pub async fn measured(State(cluster): State<Shared>, request: Request, next: Nex
     response
 }
 
+tokio::task_local! {
+    /// The request's place among those at one time, and among the bytes of bodies.
+    static KEPT: (Option<Arc<OwnedSemaphorePermit>>, Charge);
+}
+
+/// Make a change that a request asks for. It goes on when the request is over, and keeps the request's places until then.
+pub async fn undertaken<T, F>(cluster: &Shared, change: impl FnOnce(Writer) -> F) -> Result<T, Error>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, Error>> + Send + 'static,
+{
+    let kept = KEPT.try_with(Clone::clone).ok();
+    cluster.undertake(kept, change).await
+}
+
 /// What a request has to get before it is handled. Those of operators have room of their own, and whoever asks whether the
 /// instance lives needs none: that is answered from memory.
 fn room(cluster: &Shared, path: &str) -> Result<Option<OwnedSemaphorePermit>, Failure> {
@@ -78,10 +95,10 @@ fn room(cluster: &Shared, path: &str) -> Result<Option<OwnedSemaphorePermit>, Fa
 }
 
 /// So many requests at a time, each within `server.request_timeout_ms`, and so many bytes of bodies and answers. What a
-/// request gets it keeps until its answer has been sent.
+/// request gets it keeps until its answer has been sent, and the change that it asked for is through.
 pub async fn bounded(State(cluster): State<Shared>, mut request: Request, next: Next) -> Response {
     let permit = match room(&cluster, request.uri().path()) {
-        Ok(permit) => permit,
+        Ok(permit) => permit.map(Arc::new),
         Err(refusal) => return refusal.into_response(),
     };
     if let Some(seat) = request.extensions().get::<Seat>().filter(|_| permit.is_some()) {
@@ -96,9 +113,10 @@ pub async fn bounded(State(cluster): State<Shared>, mut request: Request, next: 
         let clock = clock.clone();
         move || clock.left()
     };
+    let handled = KEPT.scope((permit.clone(), charge), next.run(request));
     let mut response = tokio::select! {
         biased;
-        response = deadline::within(server.request_timeout, left, next.run(request)) => response,
+        response = deadline::within(server.request_timeout, left, handled) => response,
         () = clock.runs_out() => {
             let limit = server.request_timeout;
             Failure::overloaded(format!("The request was not done within {limit:?}.")).into_response()

@@ -12,6 +12,7 @@ use miroir_core::settings::{GATED, SubSetting, Verb, sub_setting, unshown};
 use serde_json::{Map, Value};
 
 use super::error::Failure;
+use super::observe::undertaken;
 use super::{Shared, answered, body, index_uid, json};
 use crate::cluster::Error;
 
@@ -37,11 +38,15 @@ pub async fn update(
     }
     check_features(&cluster, &patch)?;
     let may_create = grant.may_create(uid.as_str());
-    Ok(answered(StatusCode::ACCEPTED, cluster.update_settings(&uid, patch, may_create).await?))
+    let updated =
+        undertaken(&cluster, move |writer| async move { writer.update_settings(&uid, patch, may_create).await });
+    Ok(answered(StatusCode::ACCEPTED, updated.await?))
 }
 
 pub async fn reset(State(cluster): State<Shared>, Path(uid): Path<String>) -> Result<Response, Failure> {
-    Ok(answered(StatusCode::ACCEPTED, cluster.reset_settings(&index_uid(&uid)?, None).await?))
+    let uid = index_uid(&uid)?;
+    let reset = undertaken(&cluster, move |writer| async move { writer.reset_settings(&uid, None).await });
+    Ok(answered(StatusCode::ACCEPTED, reset.await?))
 }
 
 pub async fn one(
@@ -90,7 +95,9 @@ async fn change_one(
     let patch = only(&setting, read_json(&headers, body).await?);
     check_features(&cluster, &patch)?;
     let may_create = grant.may_create(uid.as_str());
-    match cluster.update_settings(&uid, patch, may_create).await {
+    let updated =
+        undertaken(&cluster, move |writer| async move { writer.update_settings(&uid, patch, may_create).await });
+    match updated.await {
         Ok(answer) => Ok(answered(StatusCode::ACCEPTED, answer)),
         Err(Error::Refused { status, mut body }) => {
             body.message = relative(&body.message, setting.key);
@@ -117,7 +124,8 @@ pub async fn reset_one(
 ) -> Result<Response, Failure> {
     let Some(setting) = sub_setting(&name) else { return Ok(StatusCode::NOT_FOUND.into_response()) };
     let uid = index_uid(&uid)?;
-    Ok(answered(StatusCode::ACCEPTED, cluster.reset_settings(&uid, Some(setting.key)).await?))
+    let reset = undertaken(&cluster, move |writer| async move { writer.reset_settings(&uid, Some(setting.key)).await });
+    Ok(answered(StatusCode::ACCEPTED, reset.await?))
 }
 
 /// A setting behind a feature is set only while that is on; it may be reset at any time.

@@ -6,6 +6,7 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use super::error::Failure;
+use super::observe::undertaken;
 use super::{Shared, index_uid, json};
 
 pub async fn status(State(cluster): State<Shared>, Path(uid): Path<String>) -> Result<Response, Failure> {
@@ -15,7 +16,7 @@ pub async fn status(State(cluster): State<Shared>, Path(uid): Path<String>) -> R
 
 pub async fn repair(State(cluster): State<Shared>, Path(uid): Path<String>) -> Result<Response, Failure> {
     let index = cluster.fresh_index(&index_uid(&uid)?).await?;
-    let repaired = cluster.repair_settings(&index).await?;
+    let repaired = undertaken(&cluster, move |writer| async move { writer.repair_settings(&index).await }).await?;
     let nodes: Vec<Value> = repaired
         .iter()
         .map(|(node, outcome)| {

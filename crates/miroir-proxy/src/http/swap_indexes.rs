@@ -14,6 +14,7 @@ use miroir_core::json::described;
 use serde_json::{Map, Value};
 
 use super::error::Failure;
+use super::observe::undertaken;
 use super::{Shared, answered, body};
 use crate::cluster::Swap;
 
@@ -29,7 +30,10 @@ pub async fn swap(
     if swaps.iter().flat_map(|swap| &swap.indexes).any(|uid| !grant.allows(uid.as_str())) {
         return Err(Refusal::InvalidKey.into());
     }
-    Ok(answered(StatusCode::ACCEPTED, cluster.swap_indexes(&swaps).await?))
+    Ok(answered(
+        StatusCode::ACCEPTED,
+        undertaken(&cluster, move |writer| async move { writer.swap_indexes(&swaps).await }).await?,
+    ))
 }
 
 /// Each pair, in Meilisearch's order of complaints: what cannot be read, then pairs that are none, then names given

@@ -10,6 +10,7 @@ use miroir_core::id::{IndexUid, TaskUid};
 use miroir_core::task::{Task, TaskQuery};
 
 use super::error::Failure;
+use super::observe::undertaken;
 use super::{Shared, answered, json};
 use crate::cluster::Error;
 
@@ -142,7 +143,9 @@ pub async fn cancel(
 ) -> Result<Response, Failure> {
     let text = query.unwrap_or_default();
     let query = within(&cluster, &grant, selection(&text, "cancel")?);
-    Ok(answered(StatusCode::OK, cluster.cancel_tasks(&query, &format!("?{text}")).await?))
+    let filter = format!("?{text}");
+    let canceled = undertaken(&cluster, move |writer| async move { writer.cancel_tasks(&query, &filter).await });
+    Ok(answered(StatusCode::OK, canceled.await?))
 }
 
 pub async fn delete(
@@ -152,7 +155,9 @@ pub async fn delete(
 ) -> Result<Response, Failure> {
     let text = query.unwrap_or_default();
     let query = within(&cluster, &grant, selection(&text, "delete")?);
-    Ok(answered(StatusCode::OK, cluster.delete_tasks(&query, &format!("?{text}")).await?))
+    let filter = format!("?{text}");
+    let deleted = undertaken(&cluster, move |writer| async move { writer.delete_tasks(&query, &filter).await });
+    Ok(answered(StatusCode::OK, deleted.await?))
 }
 
 /// The selection, narrowed to tasks of indexes that may be touched.

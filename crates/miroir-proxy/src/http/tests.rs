@@ -177,3 +177,92 @@ async fn leases_and_jobs_are_shown_to_operators() {
     assert_eq!((&second["state"], &second["claim"]), (&"waiting".into(), &serde_json::Value::Null));
     assert!(!listed.to_string().contains("s3cret"), "{listed}");
 }
+
+/// What only looks, or is answered alike whatever is sent.
+const LOOKS: &[&str] = &[
+    "/indexes/{}/search",
+    "/indexes/{}/facet-search",
+    "/indexes/{}/similar",
+    "/multi-search",
+    "/indexes/{}/documents/fetch",
+    "/indexes/{}/fields",
+    "/render-template",
+];
+
+/// A request of each route of clients that changes something: its row in the table of rights, the path, the body.
+const CHANGES: &[(&str, &str, &str, &str)] = &[
+    ("POST", "/indexes/{}/documents", "/indexes/a/documents", r#"[{"id":1}]"#),
+    ("PUT", "/indexes/{}/documents", "/indexes/a/documents", r#"[{"id":1}]"#),
+    ("DELETE", "/indexes/{}/documents", "/indexes/a/documents", ""),
+    ("POST", "/indexes/{}/documents/delete", "/indexes/a/documents/delete", r#"{"filter":"a = 1"}"#),
+    ("POST", "/indexes/{}/documents/delete-batch", "/indexes/a/documents/delete-batch", "[1]"),
+    ("POST", "/indexes/{}/documents/edit", "/indexes/a/documents/edit", r#"{"function":"doc.a = 1"}"#),
+    ("DELETE", "/indexes/{}/documents/{}", "/indexes/a/documents/1", ""),
+    ("POST", "/indexes", "/indexes", r#"{"uid":"a"}"#),
+    ("PATCH", "/indexes/{}", "/indexes/a", r#"{"primaryKey":"id"}"#),
+    ("DELETE", "/indexes/{}", "/indexes/a", ""),
+    ("POST", "/indexes/{}/compact", "/indexes/a/compact", ""),
+    ("POST", "/swap-indexes", "/swap-indexes", r#"[{"indexes":["a","b"]}]"#),
+    ("PATCH", "/indexes/{}/settings", "/indexes/a/settings", "{}"),
+    ("DELETE", "/indexes/{}/settings", "/indexes/a/settings", ""),
+    ("PUT", "/indexes/{}/settings/{}", "/indexes/a/settings/stop-words", r#"["a"]"#),
+    ("PATCH", "/indexes/{}/settings/{}", "/indexes/a/settings/typo-tolerance", r#"{"enabled":true}"#),
+    ("DELETE", "/indexes/{}/settings/{}", "/indexes/a/settings/stop-words", ""),
+    ("DELETE", "/tasks", "/tasks?uids=1", ""),
+    ("POST", "/tasks/cancel", "/tasks/cancel?uids=1", ""),
+    ("POST", "/keys", "/keys", r#"{"actions":["*"],"indexes":["*"],"expiresAt":null}"#),
+    ("PATCH", "/keys/{}", "/keys/a", r#"{"name":"a"}"#),
+    ("DELETE", "/keys/{}", "/keys/a", ""),
+    ("PATCH", "/experimental-features", "/experimental-features", r#"{"metrics":true}"#),
+    ("POST", "/webhooks", "/webhooks", r#"{"url":"https://example.org/"}"#),
+    ("PATCH", "/webhooks/{}", "/webhooks/8c0f2d62-6f1c-4d4e-8f5c-6f1c4d4e8f5c", "{}"),
+    ("DELETE", "/webhooks/{}", "/webhooks/8c0f2d62-6f1c-4d4e-8f5c-6f1c4d4e8f5c", ""),
+    ("DELETE", "/dynamic-search-rules", "/dynamic-search-rules", ""),
+    ("PATCH", "/dynamic-search-rules/{}", "/dynamic-search-rules/a", r#"{"active":true}"#),
+    ("DELETE", "/dynamic-search-rules/{}", "/dynamic-search-rules/a", ""),
+];
+
+/// The same for operators.
+const OPERATORS_CHANGES: &[(&str, &str, &str)] = &[
+    ("POST", "/_miroir/stale/promote", r#"{"node":"a","acceptDataLoss":true}"#),
+    ("POST", "/_miroir/anti-entropy/run", ""),
+    ("POST", "/_miroir/nodes", r#"{"id":"b","address":"http://127.0.0.1:2"}"#),
+    ("DELETE", "/_miroir/nodes/a", ""),
+    ("POST", "/_miroir/nodes/a/drain", ""),
+    ("POST", "/_miroir/nodes/a/undrain", ""),
+    ("POST", "/_miroir/groups", r#"{"nodes":[{"id":"b","address":"http://127.0.0.1:2"}]}"#),
+    ("DELETE", "/_miroir/groups/0", ""),
+    ("POST", "/_miroir/rebalance", ""),
+    ("POST", "/_miroir/rebalance/pause", ""),
+    ("POST", "/_miroir/rebalance/resume", ""),
+    ("POST", "/_miroir/rebalance/cancel", ""),
+];
+
+#[tokio::test]
+async fn whatever_changes_something_is_the_instances_own_undertaking() {
+    let cluster = instance().await;
+    let features = Body::from(r#"{"editDocumentsByFunction":true,"dynamicSearchRules":true}"#);
+    let (status, body) =
+        send_body(&cluster, &Method::PATCH, "/experimental-features", Some(MASTER_KEY), features).await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    for (method, path) in RIGHTS.iter().flat_map(|row| row.methods.iter().map(|(method, _)| (*method, row.path))) {
+        let changes = CHANGES.iter().any(|(other, row, ..)| (*other, *row) == (method, path));
+        let lists_rules = (method, path) == ("POST", "/dynamic-search-rules");
+        if method == "GET" || changes || lists_rules || LOOKS.contains(&path) {
+            continue;
+        }
+        let parsed = method.parse().expect("a method");
+        let (status, body) = send_body(&cluster, &parsed, path, Some(MASTER_KEY), Body::from(BODY)).await;
+        let is_refused = status == StatusCode::NOT_IMPLEMENTED || body.contains("feature_not_enabled");
+        assert!(is_refused, "{method} {path} is in no list of this test: {status} {body}");
+    }
+    // From now on there are no undertakings any more.
+    cluster.everything_recorded().await;
+    let operators = OPERATORS_CHANGES.iter().map(|(method, path, body)| (*method, *path, *body));
+    for (method, path, body) in CHANGES.iter().map(|(method, _, path, body)| (*method, *path, *body)).chain(operators) {
+        let parsed = method.parse().expect("a method");
+        let (status, answer) = send_body(&cluster, &parsed, path, Some(MASTER_KEY), Body::from(body)).await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{method} {path}: {answer}");
+        assert!(answer.contains("this instance is stopping"), "{method} {path}: {answer}");
+    }
+}

@@ -9,6 +9,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::error::Failure;
+use super::observe::undertaken;
 use super::{Shared, body, json};
 use crate::cluster::Error;
 
@@ -22,7 +23,8 @@ pub async fn get(State(cluster): State<Shared>, Path(id): Path<String>) -> Resul
 
 pub async fn create(State(cluster): State<Shared>, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
     let patch = patch(&headers, body).await?;
-    Ok(json(StatusCode::CREATED, cluster.create_webhook(patch).await?.to_string()))
+    let created = undertaken(&cluster, move |writer| async move { writer.create_webhook(patch).await });
+    Ok(json(StatusCode::CREATED, created.await?.to_string()))
 }
 
 pub async fn update(
@@ -33,11 +35,14 @@ pub async fn update(
 ) -> Result<Response, Failure> {
     // The body is read first, as with one server.
     let patch = patch(&headers, body).await?;
-    Ok(json(StatusCode::OK, cluster.change_webhook(uuid(&id)?, patch).await?.to_string()))
+    let id = uuid(&id)?;
+    let changed = undertaken(&cluster, move |writer| async move { writer.change_webhook(id, patch).await });
+    Ok(json(StatusCode::OK, changed.await?.to_string()))
 }
 
 pub async fn delete(State(cluster): State<Shared>, Path(id): Path<String>) -> Result<Response, Failure> {
-    cluster.delete_webhook(uuid(&id)?).await?;
+    let id = uuid(&id)?;
+    undertaken(&cluster, move |writer| async move { writer.delete_webhook(id).await }).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

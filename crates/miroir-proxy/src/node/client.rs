@@ -172,6 +172,12 @@ impl NodeError {
         }
     }
 
+    /// The node has failed since it was asked. `left`: it may have been reached.
+    pub(super) fn failed_meanwhile(left: bool) -> Self {
+        let why = "the node has failed".to_owned();
+        if left { Self::Lost(why) } else { Self::Connect(why) }
+    }
+
     /// The node was not reached at all.
     pub fn is_connect(&self) -> bool {
         match self {

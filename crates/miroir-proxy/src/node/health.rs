@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use time::OffsetDateTime;
+use tokio::sync::watch;
 
 /// Where a node stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +59,8 @@ pub struct Health {
     unhealthy_threshold: u32,
     recovery_threshold: u32,
     inner: Mutex<Inner>,
+    /// How often the node has failed, for calls that are under way.
+    falls: watch::Sender<u64>,
 }
 
 struct Inner {
@@ -82,11 +85,23 @@ impl Health {
             unhealthy_threshold: unhealthy_threshold.max(1),
             recovery_threshold: recovery_threshold.max(1),
             inner: Mutex::new(Inner { report, failures: 0, successes: 0, confirmed: false, falls: 0 }),
+            falls: watch::Sender::new(0),
         }
     }
 
     fn update<T>(&self, change: impl FnOnce(&mut Inner) -> T) -> T {
-        change(&mut self.inner.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+        let mut inner = self.inner.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let before = inner.falls;
+        let changed = change(&mut inner);
+        if inner.falls != before {
+            self.falls.send_replace(inner.falls);
+        }
+        changed
+    }
+
+    /// Changes when the node fails the next time: what it was asked before will not be answered.
+    pub fn next_fall(&self) -> watch::Receiver<u64> {
+        self.falls.subscribe()
     }
 
     /// Where it stands.
@@ -234,6 +249,23 @@ mod tests {
         assert_eq!(health.examined(second, false), Some(NodeState::Healthy));
         assert_eq!(health.forgot("an older disk"), Some(NodeState::Failed));
         assert_eq!(health.examined(second, false), None);
+    }
+
+    #[test]
+    fn who_waits_for_a_node_hears_that_it_fails_and_of_nothing_else() {
+        let health = Health::new(2, 1);
+        let fall = health.next_fall();
+        health.check_failed("silent");
+        assert_eq!(fall.has_changed().ok(), Some(false));
+        health.check_failed("silent");
+        assert_eq!(fall.has_changed().ok(), Some(true));
+        // Whoever asks a failed node something waits for the next time.
+        let next = health.next_fall();
+        health.check_failed("silent");
+        health.check_passed(false);
+        assert_eq!(next.has_changed().ok(), Some(false));
+        health.check_failed("silent");
+        assert_eq!(next.has_changed().ok(), Some(true));
     }
 
     #[test]

@@ -90,12 +90,20 @@ impl Node {
     /// last byte of its answer; and before the client's request that it is made for.
     ///
     /// # Errors
-    /// [`NodeError`] when no whole answer came; an answer of any status is a [`Reply`].
+    /// [`NodeError`] when no whole answer came, and none will because the node has failed meanwhile; an answer of any status
+    /// is a [`Reply`].
     pub async fn call(&self, call: Call) -> Result<Reply, NodeError> {
         let (operation, work) = (call.operation, call.work());
         let counted = InFlight::among(&self.in_flight);
         let start = Instant::now();
-        let result = self.call_in_time(call).await;
+        let mut fall = self.health.next_fall();
+        let left = AtomicBool::new(false);
+        let result = tokio::select! {
+            biased;
+            result = self.call_in_time(call, &left) => Some(result),
+            _ = fall.changed() => None,
+        };
+        let result = result.unwrap_or_else(|| Err(NodeError::failed_meanwhile(left.into_inner())));
         drop(counted);
         let elapsed = start.elapsed();
         self.metrics.node_request(&self.member.id, operation, elapsed);
@@ -115,12 +123,13 @@ impl Node {
         result
     }
 
-    async fn call_in_time(&self, call: Call) -> Result<Reply, NodeError> {
+    async fn call_in_time(&self, call: Call, has_left: &AtomicBool) -> Result<Reply, NodeError> {
         let timeout = deadline::left().map_or(call.timeout, |left| left.min(call.timeout));
         let until = tokio::time::Instant::now() + timeout;
         let room = if call.is_check { &self.checks } else { &self.connections };
         // Requests beyond the bound wait here; the semaphore is never closed.
         let connection = timeout_at(until, room.acquire()).await.map_err(|_| NodeError::Busy(timeout))?;
+        has_left.store(true, Ordering::Relaxed);
         let left = until.saturating_duration_since(tokio::time::Instant::now());
         let result = self.client.call(&self.member.address, Call { timeout: left, ..call }).await;
         drop(connection);

@@ -19,10 +19,11 @@ use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
 use super::super::lanes::Turn;
+use super::super::parts::{NodePart, Outcome, Step, unanimous_refusal};
 use super::super::read::refused;
 use super::super::search::all_shards;
-use super::super::write::{Accepted, Change, NodePart, Outcome, Sent, Step, raw, unanimous_refusal};
-use super::super::{Cluster, Degraded, Error, Index};
+use super::super::write::{Accepted, Change, Sent, raw};
+use super::super::{Degraded, Error, Index, Writer};
 use super::{Broadcasting, was_overtaken};
 use crate::node::Call;
 
@@ -38,7 +39,7 @@ struct Reservation {
     index: Arc<Index>,
 }
 
-impl Cluster {
+impl Writer {
     /// A change of settings, of all or of one. An unknown index comes into being if that is wanted; if not, that is a task
     /// that fails.
     ///
@@ -142,7 +143,8 @@ impl Cluster {
         };
         let call = self.settings_call(&reservation.index, &change.record.proposal.patch);
         let parts = self.parts_of(&change.record, call);
-        let outcomes = join_all(parts.iter().map(|part| self.carry_out(part))).await;
+        let turns = self.turns_taken();
+        let outcomes = join_all(parts.iter().map(|part| self.carry_out(&turns, part))).await;
         if let Some(refusal) = unanimous_refusal(&outcomes) {
             self.withdraw(turn, &reservation).await?;
             return Err(refused(refusal).naming(&reservation.index));

@@ -12,10 +12,10 @@ use super::super::lanes::Turn;
 use super::super::refusal::Unread;
 use super::super::search::all_shards;
 use super::super::write::{Accepted, Change, Sent};
-use super::super::{Cluster, Degraded, Error, Index};
+use super::super::{Degraded, Error, Index, Writer};
 use super::Broadcasting;
 
-impl Cluster {
+impl Writer {
     /// Put a change into the line. It has a task at once; nodes are told when its turn has come.
     pub(super) async fn line_up(
         &self,

@@ -9,7 +9,7 @@ use miroir_core::recovery::{Expected, ExpectedIndex, Found, FoundIndex, Measure,
 use miroir_core::settings::drift::Drift;
 use miroir_core::task::TaskQuery;
 
-use super::super::write::shards_of;
+use super::super::weigh::shards_of;
 use super::super::{Cluster, Error, Index};
 use crate::node::Node;
 

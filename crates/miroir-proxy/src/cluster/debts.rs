@@ -1,0 +1,146 @@
+//! What was sent of changes and could not be written down when they ended: the store was away.
+//!
+//! Invariant: nobody is told that a change of an index is accepted while there are debts of that index.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use miroir_core::id::{IndexUid, ShardId};
+use miroir_core::topology::Topology;
+use miroir_store::{Batch, Fence, StoreError};
+use miroir_work::Backoff;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::parts::Outcome;
+use super::weigh::Weighed;
+use super::{Cluster, Error, Index};
+
+/// Between two attempts.
+const AGAIN: Backoff = Backoff { from: Duration::from_millis(50), to: Duration::from_secs(1) };
+
+/// What nodes were sent, and nobody has written down yet.
+pub(super) struct Unrecorded {
+    pub index: Index,
+    pub topology: Arc<Topology>,
+    pub touched: Vec<ShardId>,
+    /// The turns that it was sent in.
+    pub fences: Vec<Fence>,
+    /// What is known of each node's part.
+    pub parts: Vec<Outcome>,
+}
+
+/// By the index. While an index has debts nothing new is sent to it, so that they are no more than what was under way.
+pub(super) struct Debts {
+    owed: Mutex<BTreeMap<IndexUid, Vec<Arc<Unrecorded>>>>,
+    /// How many there are.
+    count: watch::Sender<usize>,
+}
+
+impl Default for Debts {
+    fn default() -> Self {
+        Self { owed: Mutex::default(), count: watch::Sender::new(0) }
+    }
+}
+
+impl Debts {
+    fn owed(&self) -> MutexGuard<'_, BTreeMap<IndexUid, Vec<Arc<Unrecorded>>>> {
+        self.owed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn update(&self, change: impl FnOnce(&mut BTreeMap<IndexUid, Vec<Arc<Unrecorded>>>)) {
+        let mut owed = self.owed();
+        change(&mut owed);
+        owed.retain(|_, of_index| !of_index.is_empty());
+        self.count.send_replace(owed.values().map(Vec::len).sum());
+    }
+
+    /// This is still to be written down.
+    pub fn add(&self, unrecorded: Unrecorded) {
+        let index = unrecorded.index.physical.clone();
+        self.update(|owed| owed.entry(index).or_default().push(Arc::new(unrecorded)));
+    }
+
+    fn of(&self, index: &IndexUid) -> Vec<Arc<Unrecorded>> {
+        self.owed().get(index).cloned().unwrap_or_default()
+    }
+
+    fn all(&self) -> Vec<Arc<Unrecorded>> {
+        self.owed().values().flatten().cloned().collect()
+    }
+
+    fn paid(&self, debt: &Arc<Unrecorded>) {
+        let is_other = |other: &Arc<Unrecorded>| !Arc::ptr_eq(other, debt);
+        self.update(|owed| {
+            owed.entry(debt.index.physical.clone()).or_default().retain(is_other);
+        });
+    }
+
+    /// Returns when there are none.
+    pub async fn none(&self) {
+        // The sender lives as long as this.
+        let _ = self.count.subscribe().wait_for(|count| *count == 0).await;
+    }
+}
+
+impl Cluster {
+    /// Write down what a change has left behind. Returns until when its turns are to be kept, as in [`Weighed`].
+    ///
+    /// # Errors
+    /// [`Error::Store`] when that cannot be.
+    pub(super) async fn record_unrecorded(&self, sent: &Unrecorded) -> Result<Option<Instant>, Error> {
+        let Unrecorded { index, topology, touched, fences, parts } = sent;
+        if self.catalog.by_physical(&index.physical).is_none() {
+            // It came to nothing, or is gone since.
+            return Ok(None);
+        }
+        let Weighed { missed, lingers_until, .. } = self.weigh(topology, index, touched, parts)?;
+        let with = Batch { fences: fences.clone(), ..Batch::default() };
+        let recorded = match missed.is_empty() {
+            // Whether the turn lasts has to be known all the same.
+            true => self.store.commit(with).await,
+            false => self.record_missed(&missed, with).await,
+        };
+        match recorded {
+            Err(StoreError::Fenced { .. }) => {
+                let replicas = self.record_doubt(index, touched, parts).await?;
+                tracing::warn!(index = %index.uid, replicas, "the turn was lost under a change: replicas may differ");
+                Ok(None)
+            }
+            recorded => Ok(recorded.map(|_| lingers_until)?),
+        }
+    }
+
+    /// Write down what is owed of an index, before anything new is sent to it. The caller has its turn.
+    ///
+    /// # Errors
+    /// [`Error::Store`] when that cannot be.
+    pub(super) async fn pay_debts(&self, index: &IndexUid) -> Result<(), Error> {
+        for debt in self.debts.of(index) {
+            self.record_unrecorded(&debt).await?;
+            self.debts.paid(&debt);
+        }
+        Ok(())
+    }
+
+    /// Write down what is owed, as soon as the store takes it, for ever.
+    pub async fn pay_all_debts(self: Arc<Self>) {
+        let mut owed = self.debts.count.subscribe();
+        let mut failures = 0_u32;
+        while owed.wait_for(|count| *count > 0).await.is_ok() {
+            let mut failed = false;
+            for debt in self.debts.all() {
+                match self.record_unrecorded(&debt).await {
+                    Ok(_) => self.debts.paid(&debt),
+                    Err(error) => {
+                        tracing::warn!(%error, index = %debt.index.uid, "what replicas may have missed cannot be written down yet");
+                        failed = true;
+                    }
+                }
+            }
+            failures = if failed { failures.saturating_add(1) } else { 0 };
+            tokio::time::sleep(AGAIN.after(failures)).await;
+        }
+    }
+}

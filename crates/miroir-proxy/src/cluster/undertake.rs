@@ -1,0 +1,277 @@
+//! What a client asks to be changed is the instance's own undertaking, and not the request's.
+//!
+//! Invariant: what has begun to reach nodes goes on until it is recorded: whatever becomes of the client, of the time that
+//! its request has, or of the code that makes the change. The turns that it was made in are given up after that. Only a
+//! [`Writer`] tells nodes what a client wants changed, and only [`Cluster::undertake`] makes one.
+
+use std::ops::Deref;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::FutureExt;
+use miroir_core::id::{IndexUid, ShardId};
+use miroir_core::topology::Topology;
+use miroir_store::Fence;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tracing::Instrument;
+
+use super::debts::Unrecorded;
+use super::lanes::{Turn, any_lost};
+use super::parts::{NodePart, Outcome};
+use super::{Cluster, Error, Index};
+
+/// The cluster, for whoever makes the change that a client asked for.
+pub struct Writer {
+    cluster: Arc<Cluster>,
+    hand: Arc<Mutex<Hand>>,
+}
+
+/// What a change holds until it is recorded.
+#[derive(Default)]
+struct Hand {
+    turns: Vec<Turn>,
+    sent: Option<Unrecorded>,
+    /// The turns are kept until then.
+    lingers_until: Option<Instant>,
+}
+
+impl Deref for Writer {
+    type Target = Cluster;
+
+    fn deref(&self) -> &Cluster {
+        &self.cluster
+    }
+}
+
+impl Writer {
+    fn hand(&self) -> MutexGuard<'_, Hand> {
+        self.hand.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wait for the right to change an index. It is given up when the change is recorded.
+    ///
+    /// # Errors
+    /// As [`Cluster::turn`].
+    pub(super) async fn turn(&self, uid: &IndexUid) -> Result<Turn, Error> {
+        let turn = self.cluster.turn(uid).await?;
+        self.hand().turns.push(turn.clone());
+        Ok(turn)
+    }
+
+    /// Wait for the right to change several indexes together.
+    ///
+    /// # Errors
+    /// As [`Cluster::turn`].
+    pub(super) async fn turns<'a>(&self, uids: impl IntoIterator<Item = &'a IndexUid>) -> Result<Vec<Turn>, Error> {
+        let turns = self.cluster.turns(uids).await?;
+        self.hand().turns.extend(turns.iter().cloned());
+        Ok(turns)
+    }
+
+    /// The turns that it has taken.
+    pub(super) fn turns_taken(&self) -> Vec<Turn> {
+        self.hand().turns.clone()
+    }
+
+    /// From now on nodes may have these parts.
+    ///
+    /// # Errors
+    /// [`Error::Store`] when it cannot be written down what an earlier change has left behind: then nothing is sent.
+    pub(super) async fn sends(
+        &self,
+        index: &Index,
+        topology: &Arc<Topology>,
+        touched: &[ShardId],
+        fences: &[Fence],
+        parts: &[NodePart],
+    ) -> Result<(), Error> {
+        self.pay_debts(&index.physical).await?;
+        let (index, topology) = (index.clone(), topology.clone());
+        let (touched, fences) = (touched.to_vec(), fences.to_vec());
+        let parts = parts.iter().map(|part| Outcome::unknown(part.node.clone())).collect();
+        self.hand().sent = Some(Unrecorded { index, topology, touched, fences, parts });
+        Ok(())
+    }
+
+    /// Their answers are known.
+    pub(super) fn heard(&self, outcomes: &[Outcome]) {
+        if let Some(sent) = &mut self.hand().sent {
+            sent.parts = outcomes.iter().map(Outcome::kept).collect();
+        }
+    }
+
+    /// It may arrive until then where nobody would notice: the turns are kept so long, if there is anything to wait for.
+    pub(super) fn lingers(&self, until: Option<Instant>) {
+        let mut hand = self.hand();
+        hand.lingers_until = hand.lingers_until.max(until);
+    }
+
+    /// What has to be known of it is in the store.
+    pub(super) fn recorded(&self) {
+        self.hand().sent = None;
+    }
+
+    async fn linger(&self, until: Option<Instant>) {
+        let turns = self.turns_taken();
+        if let Some(until) = until {
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => {}
+                () = any_lost(&turns) => {}
+            }
+        }
+    }
+
+    /// Write down what the change has left behind, however it ended; if the store is away, later.
+    async fn see_to_the_end(&self) {
+        let Some(sent) = self.hand().sent.take() else { return };
+        match self.record_unrecorded(&sent).await {
+            Ok(until) => self.lingers(until),
+            Err(error) => {
+                tracing::warn!(%error, index = %sent.index.uid, "what replicas may have missed is written down later");
+                self.debts.add(sent);
+            }
+        }
+    }
+}
+
+impl Cluster {
+    /// Make a change that a client asked for. Whoever waits for this may leave at any moment: the change goes on. `holding`
+    /// is given up when it is through.
+    ///
+    /// # Errors
+    /// Those of the change; [`Error::Internal`] when it panics; [`Error::Overloaded`] when the instance takes no more of them.
+    pub async fn undertake<T, F, H>(self: &Arc<Self>, holding: H, change: impl FnOnce(Writer) -> F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+        H: Send + 'static,
+    {
+        // Whoever waits for all that is under way waits for what has such a token.
+        let token = self.undertakings.token();
+        if self.undertakings.is_closed() {
+            return Err(Error::Overloaded("this instance is stopping"));
+        }
+        let writer = Writer { cluster: self.clone(), hand: Arc::default() };
+        let supervisor = Writer { cluster: self.clone(), hand: writer.hand.clone() };
+        let change = AssertUnwindSafe(change(writer)).catch_unwind();
+        let (tell, told) = oneshot::channel();
+        let undertaking = async move {
+            let made = change.await;
+            supervisor.see_to_the_end().await;
+            let lingers_until = supervisor.hand().lingers_until;
+            if lingers_until.is_none() {
+                drop((supervisor, holding, token));
+                // Nobody may be there any more.
+                drop(tell.send(made));
+            } else {
+                drop(tell.send(made));
+                supervisor.linger(lingers_until).await;
+                drop((supervisor, holding, token));
+            }
+        };
+        tokio::spawn(undertaking.in_current_span());
+        // The panic hook has said more.
+        let panicked = || Error::Internal("a change panicked".into());
+        told.await.map_err(|_| panicked())?.map_err(|_| panicked())?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
+
+    use miroir_core::id::NodeId;
+    use miroir_store::Batch;
+    use tokio::sync::{Notify, Semaphore};
+
+    use super::super::testing::mirrored;
+    use super::*;
+
+    async fn index_in(cluster: &Cluster) -> Index {
+        let uid: IndexUid = "films".parse().expect("a uid");
+        let index = Index::new(uid.clone(), uid, None, NonZeroU32::new(2).expect("not zero"));
+        cluster.catalog.insert(index.clone(), Batch::default()).await.expect("written");
+        index
+    }
+
+    /// Both nodes may have got something.
+    async fn send(writer: &Writer, index: &Index) {
+        let topology = writer.ensure_placement(index.shards).await.expect("placed");
+        let parts = ["a", "b"].map(|node| NodePart { node: NodeId::new(node), steps: Vec::new() });
+        let touched = [ShardId(0), ShardId(1)];
+        writer.sends(index, &topology, &touched, &[], &parts).await.expect("nothing is owed");
+    }
+
+    #[tokio::test]
+    async fn a_change_goes_on_when_nobody_waits_for_it_and_holds_what_it_was_given() {
+        let cluster = mirrored().await;
+        let (go_on, done) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
+        let places = Arc::new(Semaphore::new(1));
+        let place = places.clone().try_acquire_owned().expect("it is free");
+        let (told, noted) = (go_on.clone(), done.clone());
+        let undertaken = cluster.undertake(place, |_| async move {
+            told.notified().await;
+            noted.store(true, Ordering::Release);
+            Ok(())
+        });
+        tokio::time::timeout(Duration::from_millis(20), undertaken).await.expect_err("it waits");
+        assert_eq!(places.available_permits(), 0, "the place was given back");
+        go_on.notify_one();
+        cluster.everything_recorded().await;
+        assert!(done.load(Ordering::Acquire));
+        assert_eq!(places.available_permits(), 1, "the place was kept");
+    }
+
+    #[tokio::test]
+    async fn a_change_that_panics_is_an_error_and_what_it_sent_is_accounted_for() {
+        let cluster = mirrored().await;
+        let index = index_in(&cluster).await;
+        let change = index.clone();
+        let answer: Result<(), Error> = cluster
+            .undertake((), |writer| async move {
+                let _turn = writer.turn(&change.uid).await?;
+                send(&writer, &change).await;
+                panic!("a bug");
+            })
+            .await;
+        assert!(matches!(answer, Err(Error::Internal(_))), "{answer:?}");
+        // Of each shard one replica is what the other is compared with.
+        let stale = cluster.stale.of(&index.physical);
+        let shards: Vec<ShardId> = stale.iter().map(|(shard, _)| *shard).collect();
+        assert_eq!(shards, [ShardId(0), ShardId(1)], "{stale:?}");
+        assert!(cluster.stale_replicas().iter().all(|replica| replica.quiet_at.is_some()), "it may arrive yet");
+    }
+
+    #[tokio::test]
+    async fn the_turn_is_given_up_after_what_was_sent_is_known() {
+        let cluster = mirrored().await;
+        let index = index_in(&cluster).await;
+        let change = index.clone();
+        let first = cluster.undertake((), |writer| async move {
+            drop(writer.turn(&change.uid).await?);
+            send(&writer, &change).await;
+            Err::<(), _>(Error::Internal("it went wrong".into()))
+        });
+        let second = cluster.undertake((), |writer| async move {
+            let _turn = writer.turn(&"films".parse().expect("a uid")).await?;
+            Ok(writer.stale.of(&"films".parse().expect("a uid")).len())
+        });
+        let begun = Instant::now();
+        let (first, second) = tokio::join!(first, second);
+        assert!(first.is_err());
+        assert_eq!(second.expect("its turn came"), 2);
+        // Each shard has a fresh replica that may get it yet.
+        assert!(begun.elapsed() >= cluster.write_timeout(), "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test]
+    async fn nothing_new_is_undertaken_when_all_was_waited_for() {
+        let cluster = mirrored().await;
+        cluster.everything_recorded().await;
+        let refused = cluster.undertake((), |_| async { Ok(()) }).await;
+        assert!(matches!(refused, Err(Error::Overloaded(_))), "{refused:?}");
+    }
+}

@@ -1,0 +1,127 @@
+//! What the answers of nodes to a change amount to, and what is recorded of it.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+
+use miroir_core::id::{NodeId, ShardId};
+use miroir_core::quorum::{self, Answer as ReplicaAnswer, Verdict};
+use miroir_core::topology::{GroupPlacements, Topology};
+use miroir_store::{Batch, Committed, StoreError};
+use time::OffsetDateTime;
+use tokio::time::Instant;
+
+use super::parts::{NodePart, Outcome, Step};
+use super::stale::{Miss, OfIndex, Reason};
+use super::{Cluster, Error, Index};
+
+/// What the answers amount to.
+pub struct Weighed {
+    /// Whether it holds.
+    pub verdict: Verdict,
+    /// The replicas that missed it.
+    pub missed: Vec<Miss>,
+    /// Until then nothing else may be sent to the index: a replica that is taken for fresh may get it yet.
+    pub lingers_until: Option<Instant>,
+}
+
+impl Cluster {
+    /// What a write to these shards would amount to, should these nodes and no others accept it.
+    pub(super) fn weigh_if(
+        &self,
+        topology: &Topology,
+        index: &Index,
+        touched: &[ShardId],
+        accepts: impl Fn(&NodeId) -> bool,
+    ) -> Result<Verdict, Error> {
+        Ok(quorum::weigh(placements(topology, index)?, touched.iter().copied(), |_, node| accepts(node)))
+    }
+
+    /// Weigh the answers of nodes to a change that touches these shards.
+    pub(super) fn weigh(
+        &self,
+        topology: &Topology,
+        index: &Index,
+        touched: &[ShardId],
+        outcomes: &[Outcome],
+    ) -> Result<Weighed, Error> {
+        let placements = placements(topology, index)?;
+        let outcomes: BTreeMap<&NodeId, &Outcome> = outcomes.iter().map(|outcome| (&outcome.node, outcome)).collect();
+        let answer = |shard: ShardId, node: &NodeId| {
+            outcomes.get(node).map_or(ReplicaAnswer::Missed, |outcome| outcome.answer_for(shard))
+        };
+        let also = |shard| topology.also_writes(index.shards, shard).cloned().collect();
+        let known = self.stale.of(&index.physical);
+        let fresh = |shard, node: &NodeId| !known.contains(&(shard, node.clone()));
+        let weighed = quorum::conclude(placements, also, touched.iter().copied(), answer, fresh);
+        let arrives_until = OffsetDateTime::now_utc() + self.write_timeout();
+        let lingers_until = weighed.lingers.then(|| Instant::now() + self.write_timeout());
+        let missed = weighed.stale.into_iter().map(|(shard, node)| Miss {
+            index: index.physical.clone(),
+            shard,
+            reason: Reason::MissedWrite,
+            arrives_until: (answer(shard, &node) == ReplicaAnswer::Ambiguous).then_some(arrives_until),
+            node,
+        });
+        Ok(Weighed { verdict: weighed.verdict, missed: missed.collect(), lingers_until })
+    }
+
+    /// Nobody can say what a change was mixed with: of each shard one fresh replica is kept, of those that there are now: who
+    /// was filled from one of them since may be no better. Returns how many are stale by this.
+    pub(super) async fn record_doubt(
+        &self,
+        index: &Index,
+        touched: &[ShardId],
+        outcomes: &[Outcome],
+    ) -> Result<usize, Error> {
+        let topology = self.topology();
+        let placements = placements(&topology, index)?;
+        let outcomes: BTreeMap<&NodeId, &Outcome> = outcomes.iter().map(|outcome| (&outcome.node, outcome)).collect();
+        let answer = |shard: ShardId, node: &NodeId| match outcomes.get(node) {
+            None => ReplicaAnswer::Missed,
+            Some(outcome) if outcome.in_turn => outcome.answer_for(shard),
+            Some(_) => ReplicaAnswer::Ambiguous,
+        };
+        let also = |shard| topology.also_writes(index.shards, shard).cloned().collect();
+        let doubt = |replicas: &mut OfIndex| {
+            let fresh = |shard, node: &NodeId| !replicas.iter().any(|it| it.shard == shard && it.node == *node);
+            let stale = quorum::in_doubt(placements, also, touched.iter().copied(), answer, fresh);
+            let arrives_until = Some(OffsetDateTime::now_utc() + self.write_timeout());
+            let (found, physical) = (stale.len(), &index.physical);
+            for (shard, node) in stale {
+                let (index, reason) = (physical.clone(), Reason::Differs);
+                Miss { index, shard, node, reason, arrives_until }.add_to(replicas);
+            }
+            found
+        };
+        Ok(self.stale.change(&index.physical, Batch::default(), doubt).await?)
+    }
+
+    /// Persist what replicas missed in one step with the rest of the batch.
+    pub(super) async fn record_missed(&self, missed: &[Miss], with: Batch) -> Result<Committed, StoreError> {
+        if missed.is_empty() {
+            return if with.is_empty() { Ok(Committed::default()) } else { self.store.commit(with).await };
+        }
+        self.stale.miss(missed, with).await
+    }
+
+    /// The same steps for every node, touching every shard.
+    pub(super) fn on_every_node(&self, topology: &Topology, steps: &[Step]) -> Vec<NodePart> {
+        let members = topology.shape.members.iter();
+        members.map(|member| NodePart { node: member.id.clone(), steps: steps.to_vec() }).collect()
+    }
+
+    /// For writes that carry documents.
+    pub(super) fn write_timeout(&self) -> std::time::Duration {
+        self.config.write.node_timeout
+    }
+}
+
+fn placements<'a>(topology: &'a Topology, index: &Index) -> Result<&'a GroupPlacements, Error> {
+    let none = || Error::Internal(format!("no placement for {} shards", index.shards));
+    topology.placements(index.shards).ok_or_else(none)
+}
+
+/// The shards whose writes a node takes.
+pub fn shards_of(topology: &Topology, shards: NonZeroU32, node: &NodeId) -> Vec<ShardId> {
+    (0..shards.get()).map(ShardId).filter(|shard| topology.takes_writes(shards, *shard, node)).collect()
+}
