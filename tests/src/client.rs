@@ -59,6 +59,16 @@ pub struct Client {
     headers: Vec<(String, String)>,
 }
 
+fn agent(patience: Duration) -> Agent {
+    let config = Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(patience))
+        .max_idle_connections_per_host(32)
+        .allow_non_standard_methods(true)
+        .build();
+    config.into()
+}
+
 impl Client {
     /// A client of `base` (scheme, host and port) with a bearer key.
     pub fn new(base: &str, key: &str) -> Self {
@@ -67,13 +77,13 @@ impl Client {
 
     /// A client that sends no key.
     pub fn anonymous(base: &str) -> Self {
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(Duration::from_secs(60)))
-            .max_idle_connections_per_host(32)
-            .allow_non_standard_methods(true)
-            .build();
-        Self { agent: config.into(), base: base.to_owned(), headers: Vec::new() }
+        Self { agent: agent(Duration::from_secs(60)), base: base.to_owned(), headers: Vec::new() }
+    }
+
+    /// The same client, which hangs up when it has no answer after so long.
+    #[must_use]
+    pub fn hanging_up_after(&self, patience: Duration) -> Self {
+        Self { agent: agent(patience), ..self.clone() }
     }
 
     /// The same client, sending this header too (instead of one of the same name).

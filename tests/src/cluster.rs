@@ -275,7 +275,12 @@ impl Cluster {
         self.nodes[node].kill();
     }
 
-    /// SIGSTOP to one node: it accepts connections and answers nothing, until it is killed.
+    /// SIGCONT to one node.
+    pub fn resume_node(&self, node: usize) {
+        self.nodes[node].resume();
+    }
+
+    /// SIGSTOP to one node: it accepts connections and answers nothing, until it is killed or goes on.
     pub fn pause_node(&self, node: usize) {
         self.nodes[node].pause();
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::raw::{Connection, RawAnswer, request};
+use crate::rng::Rng;
 
 /// What becomes of a request.
 #[derive(Clone, Debug)]
@@ -18,12 +19,51 @@ pub enum Fault {
     Drop,
     /// The node answers, and the connection breaks before the answer.
     Swallow,
+    /// The node answers, and this status and page are answered in its place, as a proxy does that had no patience.
+    Mask(u16),
     /// The node gets this in place of the body.
     Replace(Value),
     /// The node sees it only after a while.
     Delay(Duration),
     /// The node answers, and the body trickles in, taking so long altogether.
     Trickle(Duration),
+}
+
+/// How many of the requests that no rule is about go wrong, and how long those take that are late.
+#[derive(Clone, Debug)]
+pub struct Weather {
+    /// The share that is late.
+    pub late: f64,
+    /// By how much at most; at least by a tenth of that.
+    pub by: Duration,
+    /// The share that never arrives.
+    pub dropped: f64,
+    /// The share whose answer is lost.
+    pub swallowed: f64,
+    /// The share whose answer is replaced by what a proxy says.
+    pub masked: f64,
+}
+
+impl Weather {
+    fn strike(&self, rng: &mut Rng) -> Option<Fault> {
+        let by = self.by.mul_f64(0.1 + 0.9 * rng.fraction());
+        let mut left = rng.fraction();
+        let mut falls = |share: f64| {
+            left -= share;
+            left < 0.0
+        };
+        if falls(self.late) {
+            Some(Fault::Delay(by))
+        } else if falls(self.dropped) {
+            Some(Fault::Drop)
+        } else if falls(self.swallowed) {
+            Some(Fault::Swallow)
+        } else if falls(self.masked) {
+            Some(Fault::Mask(502))
+        } else {
+            None
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -37,6 +77,7 @@ struct Rule {
 #[derive(Debug, Default)]
 struct Rules {
     rules: Vec<Rule>,
+    weather: Option<(Weather, Rng)>,
     struck: usize,
     /// Methods and paths that came by.
     seen: Vec<String>,
@@ -85,9 +126,16 @@ impl Faults {
         self.rules().rules.push(Rule { method: method.into(), path: path.into(), left: times, fault });
     }
 
+    /// From now on any request goes wrong now and then.
+    pub fn storm(&self, weather: Weather, seed: u64) {
+        self.rules().weather = Some((weather, Rng::new(seed)));
+    }
+
     /// Spoil nothing any more.
     pub fn mend(&self) {
-        self.rules().rules.clear();
+        let mut rules = self.rules();
+        rules.rules.clear();
+        rules.weather = None;
     }
 
     /// How many requests of this method whose path and query contain this text have come by.
@@ -119,10 +167,15 @@ impl Rules {
         let fits = |rule: &&mut Rule| {
             rule.left > 0 && (rule.method.is_empty() || rule.method == method) && path.contains(&rule.path)
         };
-        let rule = self.rules.iter_mut().find(fits)?;
-        rule.left -= 1;
-        self.struck += 1;
-        Some(rule.fault.clone())
+        let fault = match self.rules.iter_mut().find(fits) {
+            Some(rule) => {
+                rule.left -= 1;
+                Some(rule.fault.clone())
+            }
+            None => self.weather.as_mut().and_then(|(weather, rng)| weather.strike(rng)),
+        };
+        self.struck += usize::from(fault.is_some());
+        fault
     }
 }
 
@@ -151,6 +204,11 @@ fn relay(client: TcpStream, node: &str, rules: &Mutex<Rules>) -> io::Result<()> 
             Some(Fault::Answer(status, body)) => {
                 let headers = vec![("content-type".into(), "application/json".into())];
                 RawAnswer { status, headers, body: body.to_string().into_bytes() }
+            }
+            Some(Fault::Mask(status)) => {
+                forward(node, &asked, &asked.body)?;
+                let headers = vec![("content-type".into(), "text/html".into())];
+                RawAnswer { status, headers, body: b"<html>sorry</html>".to_vec() }
             }
             Some(Fault::Drop) => return Ok(()),
             Some(Fault::Swallow) => return forward(node, &asked, &asked.body).map(drop),

@@ -174,6 +174,14 @@ impl Node {
         copy(&self.directory.join("kept"), &self.directory.join("data"));
     }
 
+    /// SIGCONT.
+    ///
+    /// # Panics
+    /// When it is not running.
+    pub fn resume(&self) {
+        self.process.as_ref().expect("a running node").resume();
+    }
+
     /// SIGSTOP: connections are accepted, nothing is answered.
     ///
     /// # Panics

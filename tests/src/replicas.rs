@@ -93,6 +93,54 @@ pub fn assert_alike(cluster: &Cluster, nodes: &[usize], index: &str, copies: usi
     (found, sizes)
 }
 
+/// The shard that our field says; it is a number in eight digits that no tokenizer takes for letters.
+fn shard_number(text: &str) -> u64 {
+    const DIGITS: [char; 8] =
+        ['\u{2055}', '\u{2056}', '\u{2058}', '\u{2059}', '\u{205A}', '\u{205B}', '\u{205C}', '\u{205D}'];
+    text.chars()
+        .filter_map(|c| DIGITS.iter().position(|digit| *digit == c))
+        .fold(0, |sum, digit| sum * 8 + digit as u64)
+}
+
+/// Every replica of every shard is equal to every other, or known as stale. Nothing is written meanwhile.
+///
+/// # Panics
+/// When two replicas differ that are taken for fresh; the message says in what.
+#[track_caller]
+pub fn assert_alike_or_stale(cluster: &Cluster, instance: usize, index: &str) {
+    let shards = cluster.instance(instance).admin().get("/_miroir/shards").expect(200);
+    // Known before anything is looked at: what is healed meanwhile is equal from then on.
+    let stale: BTreeSet<(u64, String)> = shards.body["stale"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|replica| replica["index"] == index)
+        .map(|replica| (replica["shard"].as_u64().unwrap_or(u64::MAX), text(replica, "node")))
+        .collect();
+    let held = all_held(cluster, index);
+    let of_shard = |node: usize, shard: u64| -> Held {
+        let of = |document: &Value| shard_number(&text(document, SHARD)) == shard;
+        held[node].iter().filter(|(_, document)| of(document)).map(|(id, it)| (id.clone(), it.clone())).collect()
+    };
+    for group in shards.body["groups"].as_array().into_iter().flatten() {
+        for placed in group["shards"].as_array().into_iter().flatten() {
+            let shard = placed["shard"].as_u64().unwrap_or(u64::MAX);
+            let nodes = placed["replicas"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            let fresh: Vec<&str> = nodes.filter(|node| !stale.contains(&(shard, (*node).to_owned()))).collect();
+            let number = |node: &str| node.trim_start_matches("node-").parse::<usize>().unwrap_or(usize::MAX);
+            let Some((first, others)) = fresh.split_first() else { continue };
+            let expected = of_shard(number(first), shard);
+            for other in others {
+                let found = of_shard(number(other), shard);
+                if let Some(id) = expected.keys().chain(found.keys()).find(|id| expected.get(*id) != found.get(*id)) {
+                    let (a, b) = (expected.get(id), found.get(id));
+                    panic!("{index}, shard {shard}, {id}: fresh {first} has {a:?}, fresh {other} has {b:?}");
+                }
+            }
+        }
+    }
+}
+
 /// Replicas are alike, and the documents together are these, by id, but for those of which nobody knows. Returns how
 /// many documents each node holds.
 ///

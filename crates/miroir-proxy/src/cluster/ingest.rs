@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::num::NonZeroU32;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Method;

@@ -13,14 +13,14 @@ use miroir_core::id::{IndexUid, NodeId, ShardId};
 use miroir_core::quorum::{Answer as ReplicaAnswer, Verdict};
 use miroir_core::task::{Effects, NewTask, NodeTask, TaskKind, TaskStatus};
 use miroir_core::topology::Topology;
-use miroir_store::{Batch, Fence, StoreError, Write};
+use miroir_store::{Batch, Committed, Fence, StoreError, Write};
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
 use super::catalog::Renaming;
 use super::lanes::Turn;
 use super::lifecycle::Birth;
-use super::parts::{NodePart, unanimous_refusal};
+use super::parts::{NodePart, Outcome, unanimous_refusal};
 use super::read::refused;
 use super::search::all_shards;
 use super::stale::Miss;
@@ -203,9 +203,9 @@ impl Writer {
         }
         let Weighed { verdict, missed, lingers_until } = self.weigh(topology, index, &change.touched, &outcomes)?;
         self.lingers(lingers_until);
-        let lost_turn = |error| match error {
-            Error::Store(StoreError::Fenced { .. }) => Error::TurnLost,
-            error => error,
+        let lost_turn = |error| {
+            let fenced = matches!(error, Error::Store(StoreError::Fenced { .. }));
+            if fenced { Error::TurnLost } else { error }
         };
         match self.judge(verdict) {
             Ok(degraded) => {

@@ -1,0 +1,121 @@
+//! Instances that are asked to stop, or that lose a lock without knowing: what they have begun comes to its end, or is known
+//! not to have.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use miroir_tests::replicas::{all_held, assert_alike, assert_alike_or_stale};
+use miroir_tests::{Client, Cluster, Fault, eventually};
+
+const BOUND: Duration = Duration::from_secs(60);
+const INDEX: &str = "things";
+const DOCUMENTS: &str = "/indexes/things/documents";
+
+/// Two instances before two nodes that hold everything.
+fn pair() -> Cluster {
+    let cluster = Cluster::builder().nodes(2).rf(2).shards(4).instances(2).faults().start();
+    cluster.instance(0).client().create(INDEX, "id");
+    cluster
+}
+
+fn document(version: u64) -> Value {
+    json!([{ "id": "one", "version": version }])
+}
+
+fn versions(cluster: &Cluster) -> Vec<Value> {
+    all_held(cluster, INDEX).iter().map(|held| held["one"]["version"].clone()).collect()
+}
+
+fn stale(cluster: &Cluster, instance: usize) -> BTreeSet<String> {
+    let told = cluster.instance(instance).admin().get("/_miroir/stale").expect(200);
+    let stale = told.body["stale"].as_array().cloned().unwrap_or_default();
+    stale.iter().map(|replica| replica["node"].as_str().unwrap_or("?").to_owned()).collect()
+}
+
+#[track_caller]
+fn nothing_is_open(client: &Client) {
+    eventually("all tasks end", BOUND, || {
+        let open = client.get("/tasks?statuses=enqueued,processing&limit=1").expect(200);
+        (open.body["total"] == 0).then_some(())
+    });
+}
+
+#[test]
+fn an_instance_that_is_asked_to_stop_serves_on_for_a_while_and_says_that_it_is_not_ready() {
+    let mut cluster = Cluster::builder().nodes(2).rf(2).set("server.stop_delay_ms", json!(2500)).start();
+    let client = cluster.client();
+    client.load(INDEX, &document(1));
+    std::thread::scope(|scope| {
+        let watched = scope.spawn(|| {
+            // One connection for each: kept-alive ones are served, and so are new ones.
+            let fresh = || Client::new(client.base(), miroir_tests::config::CLIENT_KEY);
+            eventually("it is not ready", BOUND, || (fresh().get("/_miroir/ready").status == 503).then_some(()));
+            client.add(INDEX, &document(2)).expect(202);
+            fresh().search(INDEX, &json!({})).expect(200);
+        });
+        let begun = Instant::now();
+        let status = cluster.terminate_proxy(Duration::from_secs(30));
+        assert!(status.is_some_and(|status| status.success()), "{status:?}");
+        assert!(begun.elapsed() >= Duration::from_millis(2500), "it took {:?}", begun.elapsed());
+        watched.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
+    cluster.restart_proxy();
+    nothing_is_open(&client);
+    assert_eq!(versions(&cluster), [json!(2), json!(2)]);
+}
+
+#[test]
+fn a_write_under_way_in_an_instance_that_stops_keeps_its_lock_until_it_is_recorded() {
+    let mut cluster = pair();
+    let (stopping, other) = (cluster.instance(0).client(), cluster.instance(1).client());
+    stopping.load(INDEX, &document(0));
+    // Longer than a lock lasts that nobody keeps up.
+    cluster.faults(1).spoil("POST", DOCUMENTS, 1, Fault::Delay(Duration::from_secs(6)));
+    let seen = cluster.faults(0).seen("POST", DOCUMENTS);
+    let relays = [cluster.faults(0).clone(), cluster.faults(1).clone()];
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| stopping.add(INDEX, &document(1)));
+        eventually("it is under way", BOUND, || (relays[0].seen("POST", DOCUMENTS) > seen).then_some(()));
+        let stopped = scope.spawn(|| cluster.instance_mut(0).terminate(Duration::from_secs(60)));
+        let second = other.add(INDEX, &document(2)).expect(202);
+        other.done(&second);
+        // Its client is answered, although nothing else is taken any more.
+        first.join().expect("no panic").expect(202);
+        assert!(stopped.join().expect("no panic").is_some_and(|status| status.success()));
+    });
+    nothing_is_open(&other);
+    assert_eq!(versions(&cluster), [json!(2), json!(2)]);
+    assert_eq!(stale(&cluster, 1), BTreeSet::new());
+}
+
+#[test]
+fn an_instance_that_sleeps_under_a_write_finds_out_and_what_is_in_doubt_is_compared() {
+    let cluster = pair();
+    let (sleeper, other) = (cluster.instance(0).client(), cluster.instance(1).client());
+    sleeper.load(INDEX, &document(0));
+    cluster.faults(1).spoil("POST", DOCUMENTS, 1, Fault::Delay(Duration::from_secs(7)));
+    let seen = cluster.faults(0).seen("POST", DOCUMENTS);
+    let first = std::thread::scope(|scope| {
+        let first = scope.spawn(|| sleeper.add(INDEX, &document(1)));
+        eventually("it is under way", BOUND, || (cluster.faults(0).seen("POST", DOCUMENTS) > seen).then_some(()));
+        cluster.instance(0).pause();
+        let second = eventually("another instance takes over", BOUND, || {
+            let answer = other.add(INDEX, &document(2));
+            (answer.status == 202).then_some(answer)
+        });
+        other.done(&second);
+        // By now the first write has come to the other node, after the second one.
+        eventually("it came late", BOUND, || (versions(&cluster)[1] == json!(1)).then_some(()));
+        cluster.instance(0).resume();
+        first.join().expect("no panic")
+    });
+    assert_eq!(first.verdict(), (503, "miroir_store_unavailable".to_owned()), "{}", first.text);
+    assert!(first.text.contains("may have been made, or not"), "{}", first.text);
+    nothing_is_open(&other);
+    assert_alike_or_stale(&cluster, 1, INDEX);
+    eventually("all is equal", BOUND, || stale(&cluster, 1).is_empty().then_some(()));
+    assert_alike(&cluster, &[0, 1], INDEX, 2);
+    assert_eq!(versions(&cluster), [json!(2), json!(2)], "what was acknowledged last is there");
+}

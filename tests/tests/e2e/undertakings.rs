@@ -1,0 +1,200 @@
+//! What clients ask to be changed comes to its end: whatever becomes of them, of nodes that say nothing, of what stands
+//! before nodes, and of an instance that is asked to stop.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use miroir_tests::replicas::{all_held, assert_alike};
+use miroir_tests::{Answer, Client, Cluster, Fault, eventually};
+
+const BOUND: Duration = Duration::from_secs(60);
+const INDEX: &str = "things";
+const DOCUMENTS: &str = "/indexes/things/documents";
+
+/// Two replicas of everything, behind relays.
+fn mirrored() -> Cluster {
+    let cluster = Cluster::builder().nodes(2).rf(2).shards(4).faults().start();
+    cluster.client().create(INDEX, "id");
+    cluster
+}
+
+fn document(version: u64) -> Value {
+    json!([{ "id": "one", "version": version }])
+}
+
+/// The client is gone before there is an answer.
+#[track_caller]
+fn hang_up(client: &Client, method: &str, path: &str, body: &Value, after: Duration) {
+    let body = body.to_string();
+    let headers = [("content-type", "application/json")];
+    let answer = client.hanging_up_after(after).try_send(method, path, Some(body.as_bytes()), &headers);
+    assert!(answer.is_err(), "it was answered: {}", answer.map(|answer| answer.text).unwrap_or_default());
+}
+
+/// The nodes that are known to be stale.
+fn stale(cluster: &Cluster) -> BTreeSet<String> {
+    stale_in(&cluster.admin().get("/_miroir/stale").expect(200)).collect()
+}
+
+fn stale_in(answer: &Answer) -> impl Iterator<Item = String> {
+    let stale = answer.body["stale"].as_array().cloned().unwrap_or_default();
+    stale.into_iter().map(|replica| replica["node"].as_str().unwrap_or("?").to_owned())
+}
+
+#[track_caller]
+fn nothing_is_open(client: &Client) {
+    eventually("all tasks end", BOUND, || {
+        let open = client.get("/tasks?statuses=enqueued,processing&limit=1").expect(200);
+        (open.body["total"] == 0).then_some(())
+    });
+}
+
+#[test]
+fn a_write_outlives_its_client_and_does_not_come_after_the_next_one() {
+    let cluster = mirrored();
+    let client = cluster.client();
+    client.load(INDEX, &document(0));
+    cluster.faults(1).spoil("POST", "/documents", 1, Fault::Delay(Duration::from_secs(3)));
+    hang_up(&client, "POST", DOCUMENTS, &document(1), Duration::from_millis(700));
+    client.done(&client.add(INDEX, &document(2)));
+    nothing_is_open(&client);
+    let versions: Vec<Value> = all_held(&cluster, INDEX).iter().map(|held| held["one"]["version"].clone()).collect();
+    assert_eq!(versions, [json!(2), json!(2)]);
+    assert_eq!(stale(&cluster), BTreeSet::new());
+    let tasks = client.get("/tasks?types=documentAdditionOrUpdate").expect(200);
+    assert_eq!(tasks.body["total"], 3, "the write whose client was gone has a task: {}", tasks.text);
+}
+
+#[test]
+fn every_kind_of_change_outlives_its_client() {
+    let cluster = mirrored();
+    let client = cluster.client();
+    client.configure(INDEX, &json!({ "filterableAttributes": ["version"] }));
+    client.load(INDEX, &json!([{ "id": "one", "version": 1 }, { "id": "two", "version": 2 }]));
+    // Development nodes edit nothing.
+    let edits = client.patch("/experimental-features", &json!({ "editDocumentsByFunction": true })).status == 200;
+    let changes = [
+        ("POST", DOCUMENTS.to_owned(), document(1)),
+        ("PUT", DOCUMENTS.to_owned(), document(2)),
+        ("POST", format!("{DOCUMENTS}/edit"), json!({ "function": "doc.version = doc.version + 1" })),
+        ("POST", format!("{DOCUMENTS}/delete"), json!({ "filter": "version = 7" })),
+        ("POST", format!("{DOCUMENTS}/delete-batch"), json!(["three"])),
+        ("DELETE", format!("{DOCUMENTS}/two"), json!(null)),
+        ("DELETE", DOCUMENTS.to_owned(), json!(null)),
+        ("PATCH", format!("/indexes/{INDEX}/settings"), json!({ "sortableAttributes": ["version"] })),
+        ("PUT", format!("/indexes/{INDEX}/settings/stop-words"), json!(["the"])),
+        ("DELETE", format!("/indexes/{INDEX}/settings"), json!(null)),
+        ("POST", "/indexes".to_owned(), json!({ "uid": "others", "primaryKey": "id" })),
+        ("POST", "/indexes/first/documents".to_owned(), document(1)),
+        ("PATCH", "/indexes/others".to_owned(), json!({ "primaryKey": "key" })),
+        ("POST", format!("/indexes/{INDEX}/compact"), json!(null)),
+        ("DELETE", format!("/indexes/{INDEX}"), json!(null)),
+    ];
+    let newest = || client.get("/tasks?limit=1").expect(200).body["results"][0]["uid"].clone();
+    for (method, path, body) in changes {
+        if path.ends_with("/edit") && !edits {
+            continue;
+        }
+        let before = newest();
+        cluster.faults(1).spoil(method, "", 1, Fault::Delay(Duration::from_millis(900)));
+        hang_up(&client, method, &path, &body, Duration::from_millis(400));
+        eventually(&format!("{method} {path} has a task"), BOUND, || (newest() != before).then_some(()));
+        let uid = newest().as_u64().unwrap_or_default();
+        let task = client.task(uid);
+        assert_eq!(task["status"], "succeeded", "{method} {path}: {task}");
+        cluster.faults(1).mend();
+    }
+    assert_eq!(stale(&cluster), BTreeSet::new());
+}
+
+#[test]
+fn a_client_that_hangs_up_while_it_sends_has_sent_nothing() {
+    use std::io::Write as _;
+    let cluster = mirrored();
+    let headers =
+        [("content-type", "application/json"), ("authorization", "Bearer key-between-client-and-orchestrator")];
+    let head = miroir_tests::raw::head("POST", DOCUMENTS, &headers, 100);
+    let mut connection = std::net::TcpStream::connect(cluster.socket()).expect("a connection");
+    connection.write_all(&[head.as_slice(), br#"[{"id":"half"}]"#].concat()).expect("half of it is sent");
+    drop(connection);
+    cluster.client().load(INDEX, &document(1));
+    assert_eq!((cluster.faults(0).seen("POST", DOCUMENTS), cluster.client().count(INDEX)), (1, 1));
+}
+
+/// The health checks and timeouts that an operator gets who says nothing.
+fn as_by_default() -> Cluster {
+    let health = json!({ "interval_ms": 5000, "timeout_ms": 2000, "unhealthy_threshold": 3, "recovery_threshold": 2 });
+    Cluster::builder().nodes(2).rf(2).shards(4).set("health", health).start()
+}
+
+#[test]
+fn by_default_writes_to_a_silent_node_are_accepted_degraded_and_those_behind_them_too() {
+    let cluster = as_by_default();
+    let client = cluster.client();
+    client.load(INDEX, &document(0));
+    cluster.pause_node(1);
+    let begun = Instant::now();
+    let first = client.add(INDEX, &document(1)).expect(202);
+    assert!(first.header("x-miroir-degraded").is_some_and(|degraded| degraded.contains("shards=")), "{first:?}");
+    assert!(begun.elapsed() < Duration::from_secs(12), "one silent node cost {:?}", begun.elapsed());
+    assert_eq!(stale(&cluster), BTreeSet::from(["node-1".to_owned()]));
+}
+
+#[test]
+fn writes_that_queue_behind_a_silent_node_all_end_well_by_default() {
+    let cluster = as_by_default();
+    let client = cluster.client();
+    client.load(INDEX, &document(0));
+    cluster.pause_node(1);
+    std::thread::scope(|scope| {
+        for version in 1..=6 {
+            let client = &client;
+            scope.spawn(move || {
+                let begun = Instant::now();
+                let answer = client.add(INDEX, &document(version));
+                assert_eq!(answer.status, 202, "after {:?}: {}", begun.elapsed(), answer.text);
+            });
+        }
+    });
+    assert_eq!(stale(&cluster), BTreeSet::from(["node-1".to_owned()]));
+    // What it was sent, and no more than that, it may do when it goes on; then it is made equal.
+    cluster.resume_node(1);
+    eventually("the node is made equal", BOUND, || stale(&cluster).is_empty().then_some(()));
+    nothing_is_open(&client);
+    assert_alike(&cluster, &[0, 1], INDEX, 2);
+}
+
+#[test]
+fn a_node_that_is_found_failed_ends_the_calls_to_it() {
+    // Health checks every 250 ms; a write alone would be waited for as long as by default.
+    let cluster = Cluster::builder().nodes(2).rf(2).shards(4).start();
+    let client = cluster.client();
+    client.load(INDEX, &document(0));
+    cluster.pause_node(1);
+    let begun = Instant::now();
+    let answer = client.add(INDEX, &document(1)).expect(202);
+    assert!(answer.header("x-miroir-degraded").is_some(), "{answer:?}");
+    assert!(begun.elapsed() < Duration::from_secs(5), "it took {:?}", begun.elapsed());
+    assert_eq!(stale(&cluster), BTreeSet::from(["node-1".to_owned()]));
+}
+
+#[test]
+fn what_stands_before_a_node_may_have_passed_on_what_it_says_was_not_done() {
+    let cluster = mirrored();
+    let client = cluster.client();
+    for status in [408, 429, 500, 502, 503, 504, 404, 301] {
+        let index = format!("things-{status}");
+        client.load(&index, &document(0));
+        cluster.faults(1).spoil("POST", &index, 1, Fault::Mask(status));
+        let answer = client.add(&index, &document(1)).expect(202);
+        assert!(answer.header("x-miroir-degraded").is_some(), "{status}: {answer:?}");
+        let told = cluster.admin().get("/_miroir/stale").expect(200);
+        let of_index: Vec<&Value> =
+            told.body["stale"].as_array().into_iter().flatten().filter(|it| it["index"] == index.as_str()).collect();
+        assert_eq!(of_index.len(), 1, "{status}: {}", told.text);
+        assert_eq!(of_index[0]["node"], "node-1", "{status}: {}", told.text);
+        assert!(of_index[0]["quietAt"].is_string(), "{status}: it may arrive yet: {}", told.text);
+    }
+}
