@@ -137,6 +137,13 @@ pub trait Store: Send + Sync + 'static {
     /// The changes from now on: every one that is committed after this returns is told, or [`Change::Everything`] is.
     fn watch(&self) -> Watch;
 
+    /// Tell the watchers here [`Change::Marked`], after every change that anybody had committed when this was called: whoever
+    /// sees the mark has seen them all.
+    ///
+    /// # Errors
+    /// Why the store cannot be asked. After [`Change::Everything`] a mark may be lost.
+    async fn mark(&self, mark: u64) -> Result<(), StoreError>;
+
     /// Whether other processes may use this store at the same time.
     fn is_shared(&self) -> bool;
 

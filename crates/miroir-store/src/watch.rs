@@ -28,6 +28,8 @@ pub enum Change {
     LeaseWanted(String),
     /// A lease was released.
     LeaseReleased(String),
+    /// All changes were told that had been committed when [`crate::Store::mark`] was called with this.
+    Marked(u64),
     /// Changes were missed: everything may have changed.
     Everything,
 }

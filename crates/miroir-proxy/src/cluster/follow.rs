@@ -96,6 +96,10 @@ impl Cluster {
                 true
             }
             Change::Log(_) => true,
+            Change::Marked(mark) => {
+                self.hearing.came(mark);
+                true
+            }
             Change::Everything => false,
         }
     }

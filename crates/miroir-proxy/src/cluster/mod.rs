@@ -29,6 +29,7 @@ mod fields;
 mod fleet;
 mod follow;
 mod heal;
+mod hear;
 mod ingest;
 mod keys;
 mod lanes;
@@ -79,7 +80,7 @@ pub use multi_search::Rule;
 pub use peers::{Peer, Peers};
 pub use promote::Wanted;
 pub use rename::Swap;
-pub use search::OverFetch;
+pub use search::{OverFetch, Wants};
 pub use settle::Settler;
 pub use similar::Similar;
 pub use stale::StaleReplica;
@@ -115,6 +116,7 @@ use drift::Drifted;
 use features::FeatureRegistry;
 use fleet::{Fleet, Nodes};
 use heal::Yielding;
+use hear::Hearing;
 use lanes::{Lanes, Turn};
 use leftovers::Leftovers;
 use readiness::Readiness;
@@ -186,6 +188,7 @@ pub struct Cluster {
     /// What clients asked to be changed, until it is recorded.
     undertakings: TaskTracker,
     debts: Debts,
+    hearing: Hearing,
     rotation: AtomicUsize,
     /// Randomly keyed: what it makes of the rotation is as good as random.
     dice: RandomState,
@@ -242,6 +245,7 @@ impl Cluster {
             completing: Completing::default(),
             suspects: Suspects::default(),
             yielding: Yielding::default(),
+            hearing: Hearing::default(),
             registered: Notify::new(),
             healable: Notify::new(),
             returned: Notify::new(),
@@ -320,12 +324,7 @@ impl Cluster {
     /// As [`Cluster::index`].
     pub async fn find_index(&self, uid: &IndexUid) -> Result<Arc<Index>, Error> {
         match self.index(uid) {
-            Err(Error::IndexNotFound(_)) if self.store.is_shared() => {
-                if let Err(error) = self.catalog.refresh(uid).await {
-                    tracing::debug!(%error, "memory has to do");
-                }
-                self.index(uid)
-            }
+            Err(Error::IndexNotFound(_)) if self.hear().await => self.index(uid),
             found => found,
         }
     }

@@ -80,17 +80,13 @@ impl Cluster {
         Ok(self.fresh_index(uid).await?.settings.clone())
     }
 
-    /// An index as it is now, whoever changed it last.
+    /// An index as it is now, whoever changed it last; while the store is away, as memory has it.
     ///
     /// # Errors
     /// [`Error::IndexNotFound`].
     pub async fn fresh_index(&self, uid: &IndexUid) -> Result<Arc<Index>, Error> {
-        if self.store.is_shared()
-            && let Err(error) = self.catalog.refresh(uid).await
-        {
-            tracing::debug!(%error, "memory has to do");
-        }
-        self.find_index(uid).await
+        self.hear().await;
+        self.index(uid)
     }
 }
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{PushInfo, PushKind, Value, cmd};
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::clock::Clock;
-use super::failure::failure;
+use super::failure::{Failure, failure};
 use super::pool::Pool;
 use super::reply::{bytes, list, number};
 use crate::watch::Announcer;
@@ -22,35 +22,81 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_
 /// Messages that may wait here before the feed is given up as hopelessly behind.
 const BACKLOG: usize = 4096;
 
+/// What comes by a subscription, in the order in which it came.
+enum Told {
+    Push(PushInfo),
+    Mark(u64),
+}
+
 /// A subscription that holds.
 pub(super) struct Feed {
     connection: MultiplexedConnection,
     /// Ends with the connection.
-    messages: mpsc::Receiver<PushInfo>,
+    messages: mpsc::Receiver<Told>,
+    marks: mpsc::WeakSender<Told>,
+}
+
+/// The subscription that holds now, for marks.
+#[derive(Clone, Default)]
+pub(super) struct Marks(Arc<Mutex<Option<(MultiplexedConnection, mpsc::WeakSender<Told>)>>>);
+
+impl Marks {
+    fn go_by(&self, feed: Option<&Feed>) {
+        let way = feed.map(|feed| (feed.connection.clone(), feed.marks.clone()));
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = way;
+    }
+
+    /// As [`crate::Store::mark`]. Redis hands out what was published before it answers what it is asked later on the same
+    /// connection, so that whatever had been committed is in line before the mark is.
+    pub(super) async fn mark(&self, pool: &Pool, mark: u64) -> Result<(), StoreError> {
+        let lost = || {
+            let problem = "the changes of others cannot be followed".to_owned();
+            Failure::Lost { address: pool.address().to_owned(), problem }
+        };
+        let slow = || Failure::Slow { address: pool.address().to_owned(), within: pool.call_timeout() };
+        let way = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (mut connection, marks) = way.ok_or_else(lost)?;
+        let ping = cmd("PING");
+        let answered = timeout(pool.call_timeout(), ping.query_async::<Value>(&mut connection)).await;
+        answered.map_err(|_| slow())?.map_err(|error| failure(pool.address(), &error))?;
+        let marks = marks.upgrade().ok_or_else(lost)?;
+        // No room: the feed is hopelessly behind and about to be given up.
+        Ok(marks.try_send(Told::Mark(mark)).map_err(|_| lost())?)
+    }
 }
 
 impl Feed {
     /// From when this returns, no change is missed unless the feed ends.
     pub(super) async fn open(pool: &Pool, prefix: &str) -> Result<Self, StoreError> {
         let (sender, messages) = mpsc::channel(BACKLOG);
+        let marks = sender.downgrade();
         let sender = Mutex::new(Some(sender));
         let hand_on = move |info: PushInfo| {
             let mut sender = sender.lock().unwrap_or_else(PoisonError::into_inner);
             let lost = info.kind == PushKind::Disconnection;
-            if lost || sender.as_ref().is_some_and(|sender| sender.try_send(info).is_err()) {
+            if lost || sender.as_ref().is_some_and(|sender| sender.try_send(Told::Push(info)).is_err()) {
                 sender.take();
             }
         };
         let mut connection = pool.connect(hand_on).await?;
         let channel = format!("{prefix}_changes");
         connection.subscribe(channel).await.map_err(|error| failure(pool.address(), &error))?;
-        Ok(Self { connection, messages })
+        Ok(Self { connection, messages, marks })
     }
 
     /// Tell what comes, for ever: a feed that ends is replaced, and everything may have changed meanwhile.
-    pub(super) async fn follow(mut self, pool: Arc<Pool>, prefix: String, clock: Arc<Clock>, announcer: Announcer) {
+    pub(super) async fn follow(
+        mut self,
+        pool: Arc<Pool>,
+        prefix: String,
+        clock: Arc<Clock>,
+        announcer: Announcer,
+        marks: Marks,
+    ) {
         loop {
+            marks.go_by(Some(&self));
             self.tell(&clock, &announcer).await;
+            marks.go_by(None);
             tracing::warn!(redis = pool.address(), "changes of the store cannot be followed; connecting again");
             self = reopened(&pool, &prefix).await;
             announcer.tell([Change::Everything]);
@@ -67,8 +113,10 @@ impl Feed {
                 () = &mut silence => None,
             };
             let Some(message) = message else { return };
-            if message.kind == PushKind::Message {
-                announcer.tell(changes(message.data));
+            match message {
+                Told::Push(push) if push.kind == PushKind::Message => announcer.tell(changes(push.data)),
+                Told::Push(_) => {}
+                Told::Mark(mark) => announcer.tell([Change::Marked(mark)]),
             }
         }
     }

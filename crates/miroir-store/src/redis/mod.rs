@@ -28,7 +28,7 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use self::clock::Clock;
-use self::feed::Feed;
+use self::feed::{Feed, Marks};
 use self::pool::Pool;
 use crate::watch::Announcer;
 use crate::{Batch, Committed, Entry, HeldLease, Lease, Record, Store, StoreError, Table, Watch};
@@ -70,6 +70,7 @@ pub struct RedisStore {
     clock: Arc<Clock>,
     /// Taken away when the store closes: watchers see the end.
     announcer: Mutex<Option<Announcer>>,
+    marks: Marks,
     follower: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -110,12 +111,15 @@ impl RedisStore {
         schema::advise(&pool).await;
         let clock = Arc::new(Clock::new(time));
         let announcer = Announcer::new();
-        let follower = feed.follow(pool.clone(), options.prefix.clone(), clock.clone(), announcer.clone());
+        let marks = Marks::default();
+        let follower =
+            feed.follow(pool.clone(), options.prefix.clone(), clock.clone(), announcer.clone(), marks.clone());
         Ok(Arc::new(Self {
             pool,
             prefix: options.prefix,
             clock,
             announcer: Mutex::new(Some(announcer)),
+            marks,
             follower: Mutex::new(Some(tokio::spawn(follower))),
         }))
     }
@@ -210,6 +214,10 @@ impl Store for RedisStore {
     fn watch(&self) -> Watch {
         // Once closed, a watch of nobody: it ends at once.
         self.announcer().unwrap_or_else(Announcer::new).watch()
+    }
+
+    async fn mark(&self, mark: u64) -> Result<(), StoreError> {
+        self.marks.mark(&self.pool, mark).await
     }
 
     fn is_shared(&self) -> bool {

@@ -259,6 +259,12 @@ impl Store for SqliteStore {
         self.announcer().unwrap_or_else(Announcer::new).watch()
     }
 
+    async fn mark(&self, mark: u64) -> Result<(), StoreError> {
+        // A commit is told before it is acknowledged.
+        self.announcer().ok_or(StoreError::Closed)?.tell([Change::Marked(mark)]);
+        Ok(())
+    }
+
     fn is_shared(&self) -> bool {
         false
     }

@@ -86,6 +86,19 @@ pub async fn watchers_are_told_what_was_committed(store: Arc<dyn Store>) {
     assert_eq!(timeout(Duration::from_secs(20), watch.next()).await.expect("the end"), None);
 }
 
+pub async fn a_mark_is_told_after_what_was_committed_before(store: Arc<dyn Store>) {
+    let mut watch = store.watch();
+    for round in 0..50 {
+        let writes = vec![NAMES.put("a", &round.to_string()).expect("JSON")];
+        let committed = store.commit(Batch { writes, ..Batch::default() }).await.expect("written");
+        store.mark(round).await.expect("marked");
+        let record = Change::Record { table: Table::Catalog, key: "a".into(), version: committed.versions[0] };
+        assert_eq!([next(&mut watch).await, next(&mut watch).await], [record, Change::Marked(round)]);
+    }
+    store.close().await;
+    store.mark(50).await.expect_err("closed");
+}
+
 pub async fn a_slow_watcher_is_told_to_read_everything(store: Arc<dyn Store>) {
     let mut watch = store.watch();
     for _ in 0..8 {

@@ -74,6 +74,7 @@ macro_rules! suite {
                 a_log_is_read_from_any_position,
                 a_trimmed_log_goes_on_where_it_was,
                 watchers_are_told_what_was_committed,
+                a_mark_is_told_after_what_was_committed_before,
                 a_slow_watcher_is_told_to_read_everything,
             },
             queries::{

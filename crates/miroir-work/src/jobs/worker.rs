@@ -143,6 +143,7 @@ async fn news(changes: &mut Watch) -> bool {
                 Change::Record { .. }
                 | Change::Tasks
                 | Change::Log(_)
+                | Change::Marked(_)
                 | Change::LeaseWanted(_)
                 | Change::LeaseReleased(_),
             ) => {}

@@ -41,7 +41,7 @@ impl<M: Machine> Driver<M> {
                     *table == Table::Operations && key == scope && version.is_none()
                 }
                 Change::Everything => true,
-                Change::Tasks | Change::Log(_) | Change::LeaseWanted(_) => false,
+                Change::Tasks | Change::Log(_) | Change::Marked(_) | Change::LeaseWanted(_) => false,
             });
             tokio::select! {
                 open = freed => if !open { return None },

@@ -114,7 +114,9 @@ impl<M: Machine> Driver<M> {
         let concerns = |change: &Change| match change {
             Change::Record { table, key: changed, .. } => *table == Table::Operations && *changed == key,
             Change::Everything => true,
-            Change::Tasks | Change::Log(_) | Change::LeaseWanted(_) | Change::LeaseReleased(_) => false,
+            Change::Tasks | Change::Log(_) | Change::Marked(_) | Change::LeaseWanted(_) | Change::LeaseReleased(_) => {
+                false
+            }
         };
         while until(changes, concerns).await {
             let wanted = operation::wanted(&*self.store, &self.scope, operation).await;
@@ -176,6 +178,7 @@ impl<M: Machine> Driver<M> {
             Change::Record { .. }
             | Change::Tasks
             | Change::Log(_)
+            | Change::Marked(_)
             | Change::LeaseWanted(_)
             | Change::LeaseReleased(_) => false,
         };

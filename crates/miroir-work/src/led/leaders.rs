@@ -114,6 +114,7 @@ impl<M: Machine> Kind<M> {
                 Change::Record { .. }
                 | Change::Tasks
                 | Change::Log(_)
+                | Change::Marked(_)
                 | Change::LeaseWanted(_)
                 | Change::LeaseReleased(_) => false,
             });
