@@ -4,12 +4,12 @@ CARGO ?= cargo
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test examples bench fmt lint rust redis
+.PHONY: help demo test examples bench fmt lint rust redis browser
 
 help:
 	@echo 'make demo    three nodes, one Miroir, sample data; stays up until Ctrl-C'
 	@echo 'make test    every test (MEILISEARCH_BIN=/path/to/meilisearch adds the tests against a real node)'
-	@echo 'make examples  only the programs with the official SDKs, which make test runs too'
+	@echo 'make examples  only the programs with the official SDKs and the page in a browser, which make test runs too'
 	@echo 'make bench   every benchmark (30 minutes cold; apt install nginx for the comparison of CPU time)'
 	@echo 'make fmt     format the code'
 	@echo 'make lint    formatting, clippy, and cargo-deny when it is installed'
@@ -30,18 +30,25 @@ redis:
 	    apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends redis-server; \
 	  else echo 'redis-server is missing. On Debian: apt install redis-server' >&2; exit 1; fi
 
+# A page is looked at with a real browser.
+browser:
+	@[ -n "$${CHROMIUM:-}" ] || command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
+	  if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+	    apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends chromium; \
+	  else echo 'A browser is missing. On Debian: apt install chromium; or CHROMIUM=/path/to/it' >&2; exit 1; fi
+
 demo: rust
 	@demo/run.sh
 
 # The end-to-end tests and the examples start these binaries. Tests wait for processes most of their time: more of them at
 # once than there are cores; real nodes take more of the cores.
-test: rust redis
+test: rust redis browser
 	$(CARGO) build --locked -p miroir-proxy -p miroir-devnode -p miroir-ctl
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$(if $(MEILISEARCH_BIN),2,4)} $(CARGO) test --workspace --locked
 	@examples/sdk/run.sh
 
-# The official SDKs for Python, JavaScript and Rust against a small cluster; they come from their registries.
-examples: rust
+# The official SDKs for Python, JavaScript and Rust, and a page in a browser, against a small cluster; they come from their registries.
+examples: rust browser
 	$(CARGO) build --locked -p miroir-proxy -p miroir-devnode -p miroir-ctl
 	@examples/sdk/run.sh
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the example of each SDK against Miroir over three nodes: development nodes, or MEILISEARCH_BIN.
 #
-#   examples/sdk/run.sh [python] [javascript] [rust]     all of them by default
+#   examples/sdk/run.sh [python] [javascript] [rust] [browser]     all of them by default
 #
 # Needs miroir-proxy and miroir-devnode as `make test` builds them; the SDKs come from their registries.
 set -euo pipefail
@@ -28,6 +28,20 @@ find_binaries() {
   done
 }
 
+node_is_recent() {
+  node -e "$(printf 'const [a, b] = process.versions.node.split(".").map(Number), [c, d] = "%s".split(".").map(Number)
+    process.exit(a > c || (a === c && b >= d) ? 0 : 1)' "$NODE_VERSION")" 2>/dev/null
+}
+
+find_chromium() {
+  local browser
+  [ -z "${CHROMIUM:-}" ] || { [ -x "$CHROMIUM" ]; return; }
+  for browser in chromium chromium-browser google-chrome; do
+    if CHROMIUM="$(command -v "$browser")"; then export CHROMIUM; return; fi
+  done
+  return 1
+}
+
 check_tools() {
   local example missing=() able=()
   for example in "${examples[@]}"; do
@@ -36,12 +50,16 @@ check_tools() {
       javascript)
         have npm && have node || { missing+=("node and npm"); continue; }
         # A distribution's Node.js may be older than the SDK wants: the other examples run all the same.
-        node -e "$(printf 'const [a, b] = process.versions.node.split(".").map(Number), [c, d] = "%s".split(".").map(Number)
-          process.exit(a > c || (a === c && b >= d) ? 0 : 1)' "$NODE_VERSION")" 2>/dev/null \
+        node_is_recent \
           || { echo "NOT run: the JavaScript example wants Node.js $NODE_VERSION, this is $(node --version)" >&2; continue; }
         ;;
+      browser)
+        have npm && have node || { missing+=("node and npm"); continue; }
+        node_is_recent || { echo "NOT run: the browser's example wants Node.js $NODE_VERSION, this is $(node --version)" >&2; continue; }
+        find_chromium || { missing+=("a browser (Debian: chromium; or CHROMIUM=/path/to/it)"); continue; }
+        ;;
       rust) ;;
-      *) die "no example for $example: python, javascript or rust" ;;
+      *) die "no example for $example: python, javascript, rust or browser" ;;
     esac
     able+=("$example")
   done
@@ -63,12 +81,19 @@ run_javascript() {
   (cd "$work/javascript" && npm ci --loglevel=error --no-audit --no-fund && node main.js)
 }
 
+run_browser() {
+  mkdir "$work/browser"
+  cp examples/instantsearch/{package.json,package-lock.json,index.html,style.css,app.js,serve.js,check.js} "$work/browser/"
+  (cd "$work/browser" && npm ci --loglevel=error --no-audit --no-fund && SAMPLES="$samples" node check.js)
+}
+
 run_rust() {
   cargo run --quiet --locked --manifest-path examples/sdk/rust/Cargo.toml
 }
 
 examples=("$@")
-[ $# -gt 0 ] || examples=(python javascript rust)
+[ $# -gt 0 ] || examples=(python javascript rust browser)
+readonly samples="file://$PWD/demo/sample.ndjson"
 have curl || die "curl is missing"
 forget_settings
 check_tools
