@@ -83,6 +83,8 @@ struct Rules {
     seen: Vec<String>,
     /// The same with what was sent, as far as that is short.
     sent: Vec<(String, String)>,
+    /// The names of requests that came by.
+    request_ids: Vec<String>,
 }
 
 /// The relay. It ends with the process.
@@ -150,6 +152,11 @@ impl Faults {
         self.rules().sent.iter().filter(|(seen, _)| fits(seen)).map(|(_, body)| body.clone()).collect()
     }
 
+    /// What the requests that have come by were called, as far as they were.
+    pub fn request_ids(&self) -> Vec<String> {
+        self.rules().request_ids.clone()
+    }
+
     /// Requests spoiled so far.
     pub fn struck(&self) -> usize {
         self.rules().struck
@@ -191,8 +198,12 @@ fn relay(client: TcpStream, node: &str, rules: &Mutex<Rules>) -> io::Result<()> 
     let mut writer = client.try_clone()?;
     let mut reader = BufReader::new(client);
     while let Some(asked) = read(&mut reader)? {
-        let fault =
-            rules.lock().unwrap_or_else(PoisonError::into_inner).strike(&asked.method, &asked.path, &asked.body);
+        let fault = {
+            let mut rules = rules.lock().unwrap_or_else(PoisonError::into_inner);
+            let named = asked.headers.iter().filter(|(name, _)| name == "x-request-id");
+            rules.request_ids.extend(named.map(|(_, id)| id.clone()));
+            rules.strike(&asked.method, &asked.path, &asked.body)
+        };
         let slow = if let Some(Fault::Trickle(within)) = &fault { Some(*within) } else { None };
         let answer = match fault {
             Some(Fault::Delay(pause)) => {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use miroir_core::config::{Config, ConnectionLimits, Secret, TaskStoreConfig};
+use miroir_core::config::{AdminAccess, Config, ConnectionLimits, Secret, TaskStoreConfig};
 use miroir_store::{RedisOptions, RedisStore, SqliteStore, Store};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -53,8 +53,15 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         listen(config.server.listen).with_context(|| format!("server: cannot listen on {}", config.server.listen))?;
     let metrics_listener = listen(config.metrics.listen)
         .with_context(|| format!("metrics: cannot listen on {}", config.metrics.listen))?;
+    let admin_listener = match config.admin.listen {
+        None => None,
+        Some(address) => {
+            Some(listen(address).with_context(|| format!("admin: cannot listen on {address}"))?)
+        }
+    };
     let address = listener.local_addr()?;
     tracing::info!(%address, nodes = config.nodes.len(), shards = config.shards, "serving");
+    say_who_may_administer(&config);
 
     // Whoever may begin something new ends with `leaving`; who keeps up locks, leases and the heartbeat, and whom a change
     // needs to come to its end, with `stopped`.
@@ -73,7 +80,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     background.spawn(until(leaving.clone(), workers::check_suspects(cluster.clone())));
     background.spawn(until(stopped.clone(), cluster.clone().follow_store()));
     let discovery = Discovery::new(&config.peer_discovery).context("peer_discovery: names cannot be looked up")?;
-    let to_peers = client(&config, config.admin.api_key.as_ref(), &replies)?;
+    let to_peers = client(&config, config.admin.key(), &replies)?;
     background.spawn(until(stopped.clone(), cluster.clone().keep_in_touch(discovery, to_peers)));
     background.spawn(until(stopped.clone(), cluster.clone().keep_lanes()));
     background.spawn(until(stopped.clone(), cluster.clone().pay_all_debts()));
@@ -87,6 +94,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let for_metrics = ConnectionLimits { max_connections: METRICS_CONNECTIONS, ..config.server.connections };
     let routes = metrics_router(metrics.clone());
     background.spawn(serve(metrics_listener, routes, for_metrics, metrics.clone(), wait_for(stopped.clone())));
+    if let Some(listener) = admin_listener {
+        let routes = http::admin_endpoint(cluster.clone());
+        background.spawn(serve(listener, routes, for_metrics, metrics.clone(), wait_for(stopped.clone())));
+    }
     let server =
         serve(listener, http::endpoint(cluster.clone()), config.server.connections, metrics, wait_for(leaving));
     let mut server = tokio::spawn(server);
@@ -123,6 +134,21 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 /// of them.
 fn record_within(config: &Config) -> Duration {
     config.server.request_timeout
+}
+
+/// What an operator would otherwise learn from a 404, or from somebody who was not meant to be let in.
+fn say_who_may_administer(config: &Config) {
+    let listen = config.admin.listen.map_or_else(|| "the port of clients".to_owned(), |listen| listen.to_string());
+    match config.admin.access {
+        AdminAccess::Key(_) => tracing::info!(listen, "the admin API takes the admin key"),
+        AdminAccess::Disabled => tracing::info!("the admin API is off: admin.enabled is false"),
+        AdminAccess::Keyless => tracing::warn!(
+            "the admin API is off, because there is a master_key and no admin.api_key: set admin.api_key to use it, or admin.enabled to false"
+        ),
+        AdminAccess::Everybody => {
+            tracing::warn!(listen, "there is no key: everybody may use the cluster and its admin API");
+        }
+    }
 }
 
 async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {

@@ -68,6 +68,14 @@ impl Reserved {
         self.budget.changed(before + bytes);
     }
 
+    /// Hold so many bytes less.
+    pub fn shrink(&mut self, bytes: u64) {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        let before = self.budget.0.used.fetch_sub(bytes, Ordering::AcqRel);
+        self.budget.changed(before.saturating_sub(bytes));
+    }
+
     /// All of it as a share of its own; this one holds nothing then.
     pub fn take(&mut self) -> Self {
         Self { budget: self.budget.clone(), bytes: std::mem::take(&mut self.bytes) }

@@ -1,6 +1,9 @@
 //! When two answers are the same.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
+use ureq::http::{HeaderName, HeaderValue};
 
 use super::{Request, exceptions};
 use crate::binaries;
@@ -93,6 +96,41 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
+/// Headers by which servers may be told apart. Others are about the connection, or name something of one's own.
+const COMPARED: [&str; 11] = [
+    "access-control-allow-credentials",
+    "access-control-allow-headers",
+    "access-control-allow-origin",
+    "access-control-max-age",
+    "allow",
+    "cache-control",
+    "content-encoding",
+    "location",
+    "retry-after",
+    "vary",
+    "www-authenticate",
+];
+
+/// The headers of an answer that are compared, by name; several of one name stand one after the other.
+pub fn compared_headers<'a>(headers: impl IntoIterator<Item = (&'a str, &'a str)>) -> BTreeMap<String, Vec<String>> {
+    let mut compared: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (name, value) in headers {
+        let name = name.to_ascii_lowercase();
+        if !COMPARED.contains(&name.as_str()) {
+            continue;
+        }
+        let mut value = value.to_owned();
+        if name == "allow" {
+            // In any order.
+            let mut methods: Vec<&str> = value.split(',').map(str::trim).collect();
+            methods.sort_unstable();
+            value = methods.join(", ");
+        }
+        compared.entry(name).or_default().push(value);
+    }
+    compared
+}
+
 /// Of an answer what a client can tell.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seen {
@@ -100,6 +138,8 @@ pub struct Seen {
     pub status: u16,
     /// The content type.
     pub kind: String,
+    /// Of the other headers those that are compared.
+    pub headers: BTreeMap<String, Vec<String>>,
     /// The body, normalised; text that is no JSON as it is.
     pub body: Value,
 }
@@ -108,6 +148,11 @@ impl Seen {
     /// What is seen of the answer to this request.
     pub fn of(request: &Request, answer: &Answer) -> Self {
         let kind = answer.header("content-type").unwrap_or("none").to_owned();
+        let text = |(name, value): (&HeaderName, &HeaderValue)| {
+            (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+        };
+        let headers: Vec<(String, String)> = answer.headers.iter().map(text).collect();
+        let headers = compared_headers(headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         let is_sorted = exceptions::keeps_order(request);
         let body = if answer.body.is_null() {
             Value::from(answer.text.as_str())
@@ -116,13 +161,13 @@ impl Seen {
         } else {
             normalised(&answer.body, is_sorted)
         };
-        Self { status: answer.status, kind, body }
+        Self { status: answer.status, kind, headers, body }
     }
 
     /// How the two differ, if they do.
     pub fn difference(&self, reference: &Self) -> Option<String> {
         (self != reference).then(|| {
-            let text = |seen: &Self| format!("{} {} {}", seen.status, seen.kind, seen.body);
+            let text = |seen: &Self| format!("{} {} {:?} {}", seen.status, seen.kind, seen.headers, seen.body);
             let (ours, theirs) = (text(self), text(reference));
             let common = ours.chars().zip(theirs.chars()).take_while(|(a, b)| a == b).count();
             format!("   candidate {}\n   reference {}", around(&ours, common), around(&theirs, common))
@@ -132,7 +177,13 @@ impl Seen {
 
 /// How the two differ, if they do. Bodies that are no JSON are compared as text.
 pub fn difference(request: &Request, candidate: &Answer, reference: &Answer) -> Option<String> {
-    Seen::of(request, candidate).difference(&Seen::of(request, reference))
+    let (mut candidate, mut reference) = (Seen::of(request, candidate), Seen::of(request, reference));
+    if binaries::meilisearch().is_none() {
+        // Development nodes speak to Miroir and to no browser.
+        candidate.headers.clear();
+        reference.headers.clear();
+    }
+    candidate.difference(&reference)
 }
 
 /// The number of hits in place of them.

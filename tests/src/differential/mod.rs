@@ -7,7 +7,7 @@ mod generate;
 mod recorded;
 mod request;
 
-pub use compare::{Seen, difference, normalised};
+pub use compare::{Seen, compared_headers, difference, normalised};
 pub use exceptions::is_comparable;
 pub use generate::{Generator, load, load_little};
 pub use recorded::Recorded;

@@ -31,11 +31,12 @@ impl Recorded {
     /// When another request was recorded.
     pub fn next(&mut self, request: &Request) -> Seen {
         let line = self.0.next().unwrap_or_default();
-        let again = "record again: MEILISEARCH_BIN=... MIROIR_DIFFERENTIAL_RECORD=1 cargo test --test differential";
+        let again = "record again: MEILISEARCH_BIN=... MIROIR_DIFFERENTIAL_RECORD=1 cargo test -p miroir-tests --test e2e differential";
         assert_eq!(line["request"], request.to_string().as_str(), "{again}");
         Seen {
             status: line["status"].as_u64().and_then(|status| u16::try_from(status).ok()).unwrap_or_default(),
             kind: line["kind"].as_str().unwrap_or_default().to_owned(),
+            headers: serde_json::from_value(line["headers"].clone()).unwrap_or_default(),
             // Their wording is that of a server; what nodes word is not compared on development nodes.
             body: normalised(&line["body"], true),
         }
@@ -47,8 +48,7 @@ impl Recorded {
     /// When it cannot be written.
     pub fn write(answers: &[(Request, Seen)]) {
         let line = |(request, seen): &(Request, Seen)| {
-            let line =
-                json!({ "request": request.to_string(), "status": seen.status, "kind": seen.kind, "body": seen.body });
+            let line = json!({ "request": request.to_string(), "status": seen.status, "kind": seen.kind, "headers": seen.headers, "body": seen.body });
             format!("{line}\n")
         };
         let text: String = answers.iter().map(line).collect();

@@ -100,6 +100,8 @@ impl Request {
                 Client::new(server.client.base(), &jwt::sign(&claims, &jwt::key_value(server.master_key, uid)))
             }
         };
+        // As a page would: what it may read is a part of the answer.
+        let client = &client.with_header("origin", "https://page.example");
         match &self.body {
             Body::None => client.send(self.method, &target, None, &[]),
             Body::Json(value) => client.call(self.method, &target, value),

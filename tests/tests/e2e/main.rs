@@ -2,6 +2,7 @@
 //!
 //! One program for all of them, so that they are linked once, and fast tests run while slow ones wait.
 
+mod admin_access;
 mod anti_entropy;
 mod background;
 mod bad_input;
@@ -10,9 +11,11 @@ mod confinement;
 mod differential;
 mod documents;
 mod dynamic_search_rules;
+mod edge;
 mod failures;
 mod first_keys;
 mod first_writes;
+mod headers;
 mod healing;
 mod hostile;
 mod index_admin;

@@ -60,6 +60,19 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Whether a key that was made a moment ago, and is not known here yet, could make a difference.
+    pub fn may_be_outdated(&self) -> bool {
+        match self {
+            Self::InvalidKey | Self::ForeignIndex { .. } | Self::ForeignToKeyOfToken { .. } | Self::BrokenToken(_) => {
+                true
+            }
+            // What is shown says so itself.
+            Self::MissingHeader | Self::MissingMasterKey | Self::ForeignToToken { .. } | Self::ExpiredToken { .. } => {
+                false
+            }
+        }
+    }
+
     /// As clients see it.
     pub fn body(&self) -> ErrorBody {
         let code = match self {

@@ -185,6 +185,12 @@ pub fn access(method: &str, template: &str) -> Option<&'static Access> {
     resource.methods.iter().find(|(known, _)| *known == method).map(|(_, access)| access)
 }
 
+/// The methods that a path of this template has, in the table's order; none: it is in no row.
+pub fn methods(template: &str) -> impl Iterator<Item = &'static str> {
+    let resource = RIGHTS.iter().find(|resource| same_places(resource.path, template));
+    resource.into_iter().flat_map(|resource| resource.methods.iter().map(|(method, _)| *method))
+}
+
 /// Equal up to the names of parameters.
 fn same_places(a: &str, b: &str) -> bool {
     let is_parameter = |segment: &str| segment.starts_with('{');

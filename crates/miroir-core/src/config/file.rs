@@ -124,8 +124,8 @@ file!(ServerFile {
     bind: String = "0.0.0.0".into();
     /// The port to listen on; 0 takes any free port.
     port: u64 = 7700;
-    /// The largest request body, after decompression. Larger: 413.
-    max_body_bytes: u64 = 104_857_600;
+    /// The largest request body, after decompression; the default is one server's. Larger: 413.
+    max_body_bytes: u64 = 100_000_000;
     /// Bytes of request bodies in flight at one time, on all routes. Beyond: 503 `miroir_overloaded`.
     max_ingest_bytes: u64 = 268_435_456;
     /// Requests of clients handled at one time, each until its answer has been sent. Beyond: 503 `miroir_overloaded`.
@@ -156,6 +156,8 @@ file!(ServerFile {
     max_reply_bytes_in_flight: u64 = 1_073_741_824;
     /// Asked to stop, an instance says that it is not ready and serves everything for so long, before it takes no more.
     stop_delay_ms: u64 = 0;
+    /// Whether answers are compressed for clients that accept it (`br`, `gzip`, `deflate`, `zstd`).
+    compress_responses: bool = true;
 });
 
 file!(MetricsFile {
@@ -168,10 +170,12 @@ file!(MetricsFile {
 file!(AdminFile {
     /// Whether the admin API is served at all (`/_miroir/ready` always is).
     enabled: bool = true;
-    /// The key of the admin API. Empty: no authentication, refused in production.
+    /// The key of the admin API. Empty: where there is a `master_key` the admin API is off, and without one it is open to everybody; refused in production.
     api_key: String = String::new();
     /// Requests under `/_miroir/` handled at one time, beside those of clients. Beyond: 503 `miroir_overloaded`.
     max_concurrent_requests: u64 = 32;
+    /// A port of its own, where alone the admin API and `/_miroir/metrics` are then (`/_miroir/ready` is on both); 0: that of clients.
+    port: u64 = 0;
 });
 
 file!(TaskStoreFile {

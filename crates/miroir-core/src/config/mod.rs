@@ -139,6 +139,8 @@ pub struct ServerConfig {
     pub max_reply_bytes_in_flight: NonZeroUsize,
     /// Of its connections.
     pub connections: ConnectionLimits,
+    /// Whether answers are compressed for clients that accept it.
+    pub compress_responses: bool,
 }
 
 /// What connections of clients are bounded by.
@@ -170,12 +172,43 @@ pub struct MetricsConfig {
 /// The admin API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdminConfig {
-    /// Whether it is served.
-    pub enabled: bool,
-    /// What callers send; `None`: no authentication (development only).
-    pub api_key: Option<Secret>,
+    /// Who may use it.
+    pub access: AdminAccess,
+    /// Its own port, never that of clients or of metrics; `None`: that of clients.
+    pub listen: Option<SocketAddr>,
     /// Requests handled at one time, beside those of clients.
     pub max_concurrent_requests: NonZeroUsize,
+}
+
+/// Who may use the admin API. `/_miroir/ready` is for everybody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminAccess {
+    /// Whoever shows this key.
+    Key(Secret),
+    /// Everybody: there is no key at all, not even for clients (development only).
+    Everybody,
+    /// Nobody, because it was turned off.
+    Disabled,
+    /// Nobody, because there is a key for clients and none for operators.
+    Keyless,
+}
+
+impl AdminConfig {
+    /// Whether it is served at all.
+    pub fn is_served(&self) -> bool {
+        match self.access {
+            AdminAccess::Key(_) | AdminAccess::Everybody => true,
+            AdminAccess::Disabled | AdminAccess::Keyless => false,
+        }
+    }
+
+    /// What callers have to show; `None`: nothing will do, or nothing is needed.
+    pub fn key(&self) -> Option<&Secret> {
+        match &self.access {
+            AdminAccess::Key(key) => Some(key),
+            AdminAccess::Everybody | AdminAccess::Disabled | AdminAccess::Keyless => None,
+        }
+    }
 }
 
 /// The store.

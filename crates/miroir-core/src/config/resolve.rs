@@ -17,7 +17,7 @@ use super::file::{
 use super::server::{address_policy, server};
 use super::values::{Environment, PeerMode, Secret, StoreBackend};
 use super::{
-    AdminConfig, AntiEntropyConfig, Config, FacetsConfig, HealthConfig, LeaderElectionConfig, LogConfig,
+    AdminAccess, AdminConfig, AntiEntropyConfig, Config, FacetsConfig, HealthConfig, LeaderElectionConfig, LogConfig,
     MAX_OVER_FETCH, MAX_SHARDS, MetricsConfig, MultiSearchConfig, NodeConfig, PeerDiscovery, PeerDiscoveryConfig,
     PoolConfig, RebalancerConfig, ScatterConfig, SelectionConfig, ServerConfig, SettingsBroadcastConfig,
     SettingsDriftCheckConfig, TaskRegistryConfig, TaskStoreConfig, TaskWebhookConfig, VectorSearchConfig, WriteConfig,
@@ -39,11 +39,13 @@ pub(super) fn resolve(file: File) -> Result<Config, ConfigError> {
     if overlap(server.listen, metrics.listen) {
         return Err(ConfigError::invalid("metrics.port", "is also server.port; give metrics a port of their own"));
     }
+    let master_key = key("master_key", file.master_key, environment)?;
+    let admin = admin(file.admin, environment, master_key.as_ref(), &server, &metrics)?;
     let replica_groups = count("replica_groups", file.replica_groups, MAX_GROUPS)?;
     let nodes = nodes(&file.nodes, replica_groups)?;
     let replication_factor = replication_factor(file.replication_factor, &nodes)?;
     Ok(Config {
-        master_key: key("master_key", file.master_key, environment)?,
+        master_key,
         node_master_key: key("node_master_key", file.node_master_key, environment)?,
         environment,
         shards: count("shards", file.shards, u64::from(MAX_SHARDS))?,
@@ -63,8 +65,8 @@ pub(super) fn resolve(file: File) -> Result<Config, ConfigError> {
         health: health(&file.health, &server)?,
         server,
         metrics,
-        peer_discovery: peer_discovery(file.peer_discovery, file.admin.enabled)?,
-        admin: admin(file.admin, environment)?,
+        peer_discovery: peer_discovery(file.peer_discovery, &admin.access)?,
+        admin,
         task_store: task_store(file.task_store)?,
         task_registry: TaskRegistryConfig {
             retention: seconds("task_registry.retention_s", file.task_registry.retention_s)?,
@@ -303,14 +305,33 @@ fn metrics(file: &MetricsFile) -> Result<MetricsConfig, ConfigError> {
     Ok(MetricsConfig { listen: listen("metrics", &file.bind, file.port)? })
 }
 
-fn admin(file: AdminFile, environment: Environment) -> Result<AdminConfig, ConfigError> {
+fn admin(
+    file: AdminFile,
+    environment: Environment,
+    master_key: Option<&Secret>,
+    server: &ServerConfig,
+    metrics: &MetricsConfig,
+) -> Result<AdminConfig, ConfigError> {
     // A key that nothing uses need not be there.
     let environment = if file.enabled { environment } else { Environment::Development };
-    Ok(AdminConfig {
-        enabled: file.enabled,
-        api_key: key("admin.api_key", file.api_key, environment)?,
-        max_concurrent_requests: size("admin.max_concurrent_requests", file.max_concurrent_requests, 10_000)?,
-    })
+    let access = match key("admin.api_key", file.api_key, environment)? {
+        _ if !file.enabled => AdminAccess::Disabled,
+        Some(key) => AdminAccess::Key(key),
+        None if master_key.is_some() => AdminAccess::Keyless,
+        None => AdminAccess::Everybody,
+    };
+    let path = "admin.port";
+    let port = within(path, file.port, 0, u64::from(u16::MAX))?;
+    let port = u16::try_from(port).map_err(|_| ConfigError::invalid(path, "must be from 0 to 65535"))?;
+    let listen = (port != 0).then(|| SocketAddr::new(server.listen.ip(), port));
+    if listen.is_some_and(|listen| overlap(listen, server.listen)) {
+        return Err(ConfigError::invalid(path, "is also server.port; 0 serves the admin API on the port of clients"));
+    }
+    if listen.is_some_and(|listen| overlap(listen, metrics.listen)) {
+        return Err(ConfigError::invalid(path, "is also metrics.port; give the admin API a port of its own"));
+    }
+    let max_concurrent_requests = size("admin.max_concurrent_requests", file.max_concurrent_requests, 10_000)?;
+    Ok(AdminConfig { access, listen, max_concurrent_requests })
 }
 
 fn task_store(file: TaskStoreFile) -> Result<TaskStoreConfig, ConfigError> {
@@ -352,14 +373,19 @@ fn leader_election(file: &LeaderElectionFile) -> Result<LeaderElectionConfig, Co
     })
 }
 
-fn peer_discovery(file: PeerDiscoveryFile, admin_enabled: bool) -> Result<PeerDiscoveryConfig, ConfigError> {
+fn peer_discovery(file: PeerDiscoveryFile, admin: &AdminAccess) -> Result<PeerDiscoveryConfig, ConfigError> {
     let heartbeat = within("peer_discovery.heartbeat_interval_s", file.heartbeat_interval_s, 1, 60)?;
-    Ok(PeerDiscoveryConfig { mode: peer_mode(file, admin_enabled)?, heartbeat: Duration::from_secs(heartbeat) })
+    Ok(PeerDiscoveryConfig { mode: peer_mode(file, admin)?, heartbeat: Duration::from_secs(heartbeat) })
 }
 
-fn peer_mode(file: PeerDiscoveryFile, admin_enabled: bool) -> Result<PeerDiscovery, ConfigError> {
-    if file.mode != PeerMode::Store && !admin_enabled {
-        let problem = format!("is {}, which asks the admin API: set admin.enabled to true", file.mode.word());
+fn peer_mode(file: PeerDiscoveryFile, admin: &AdminAccess) -> Result<PeerDiscovery, ConfigError> {
+    let missing = match admin {
+        AdminAccess::Key(_) | AdminAccess::Everybody => None,
+        AdminAccess::Disabled => Some("set admin.enabled to true"),
+        AdminAccess::Keyless => Some("it is off while there is a master_key and no admin.api_key: set admin.api_key"),
+    };
+    if let Some(missing) = missing.filter(|_| file.mode != PeerMode::Store) {
+        let problem = format!("is {}, which asks the admin API: {missing}", file.mode.word());
         return Err(ConfigError::invalid("peer_discovery.mode", problem));
     }
     match file.mode {

@@ -30,6 +30,7 @@ pub(super) fn server(file: &ServerFile, admin: &AdminFile) -> Result<ServerConfi
         max_concurrent_requests: size("server.max_concurrent_requests", file.max_concurrent_requests, 1_000_000)?,
         request_timeout: millis("server.request_timeout_ms", file.request_timeout_ms)?,
         stop_delay: Duration::from_millis(within("server.stop_delay_ms", file.stop_delay_ms, 0, DAY_MS)?),
+        compress_responses: file.compress_responses,
         body_timeout: millis("server.body_timeout_ms", file.body_timeout_ms)?,
         min_body_bytes_per_s: within("server.min_body_bytes_per_s", file.min_body_bytes_per_s, 0, MAX_BYTES)?,
         max_reply_bytes,

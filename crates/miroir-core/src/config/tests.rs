@@ -95,7 +95,7 @@ fn the_environment_overrides_the_file_and_flags_override_both() {
     assert_eq!(config.health.timeout, Duration::from_secs(1));
     assert_eq!(config.log.format, LogFormat::Text);
     assert_eq!(config.master_key, Some(Secret::new("0123456789")), "digits of a key stay text");
-    assert_eq!(config.admin.api_key, Some(Secret::new("true")));
+    assert_eq!(config.admin.key(), Some(&Secret::new("true")));
     assert_eq!(config.server.listen.port(), 7700, "an empty variable is unset");
     assert_eq!(config.write.degraded, DegradedWrites::Refuse);
     let config = load(NODES, &[("MIROIR__SHARDS", "16")], &[]).expect("valid");
@@ -171,7 +171,7 @@ fn impossible_values_are_refused() {
         ("metrics: { port: 7700 }", "metrics.port: is also server.port; give metrics a port of their own"),
         (
             "server: { max_ingest_bytes: 5 }",
-            "server.max_ingest_bytes: is 5, must be at least server.max_body_bytes (104857600)",
+            "server.max_ingest_bytes: is 5, must be at least server.max_body_bytes (100000000)",
         ),
         (
             "server: { max_connections: 595 }",
@@ -208,6 +208,13 @@ fn impossible_values_are_refused() {
             "peer_discovery: { mode: dns_srv, dns_server: nobody }",
             "peer_discovery.dns_server: must be an address and a port, as 10.0.0.10:53",
         ),
+        (
+            "peer_discovery: { mode: dns_srv }\nmaster_key: key-of-clients",
+            "peer_discovery.mode: is dns_srv, which asks the admin API: it is off while there is a master_key and no admin.api_key: set admin.api_key",
+        ),
+        ("admin: { port: 7700 }", "admin.port: is also server.port; 0 serves the admin API on the port of clients"),
+        ("admin: { port: 9090 }", "admin.port: is also metrics.port; give the admin API a port of its own"),
+        ("admin: { port: 70000 }", "admin.port: is 70000, must be from 0 to 65535"),
         (
             "peer_discovery: { mode: dns_srv }\nadmin: { enabled: false }",
             "peer_discovery.mode: is dns_srv, which asks the admin API: set admin.enabled to true",
@@ -332,6 +339,20 @@ fn production_demands_keys() {
         assert_eq!(refused, format!("{path}: has 15 bytes, environment: production demands 16"));
     }
     assert!(load(&yaml, &keys[..2], &[("admin.enabled", "false")]).is_ok(), "no admin API needs no admin key");
+}
+
+#[test]
+fn the_admin_api_is_open_to_nobody_whom_the_clients_key_does_not_let_in() {
+    let access = |keys: &[(&str, &str)]| load(NODES, &[], keys).expect("valid").admin.access;
+    assert_eq!(access(&[]), AdminAccess::Everybody);
+    assert_eq!(access(&[("master_key", "m")]), AdminAccess::Keyless);
+    assert_eq!(access(&[("master_key", "m"), ("admin.api_key", "a")]), AdminAccess::Key(Secret::new("a")));
+    assert_eq!(access(&[("admin.api_key", "a")]), AdminAccess::Key(Secret::new("a")));
+    assert_eq!(access(&[("admin.api_key", "a"), ("admin.enabled", "false")]), AdminAccess::Disabled);
+    let listen =
+        |port| load(NODES, &[], &[("admin.port", port), ("server.bind", "127.0.0.1")]).expect("valid").admin.listen;
+    assert_eq!(listen("0"), None);
+    assert_eq!(listen("7701").map(|listen| listen.to_string()).as_deref(), Some("127.0.0.1:7701"));
 }
 
 #[test]

@@ -25,7 +25,6 @@ pub(super) struct Around<'a> {
     pub facet_distribution: Option<&'a [u8]>,
     pub facet_stats: Option<&'a [u8]>,
     pub has_request_uid: bool,
-    pub metadata: Option<&'a [u8]>,
     pub is_semantic: bool,
     pub elapsed_ms: u64,
     pub performance: Option<&'a [u8]>,
@@ -153,13 +152,14 @@ impl<'a> Around<'a> {
             b"facetDistribution" => self.facet_distribution = Some(raw),
             b"facetStats" => self.facet_stats = Some(raw),
             b"requestUid" => self.has_request_uid = true,
-            b"metadata" => self.metadata = Some(raw),
             b"semanticHitCount" => self.is_semantic = true,
             b"processingTimeMs" => {
                 self.elapsed_ms = std::str::from_utf8(raw).ok().and_then(|digits| digits.parse().ok()).unwrap_or(0);
             }
             b"performanceDetails" => self.performance = Some(raw),
             b"limit" | b"offset" | b"hitsPerPage" | b"page" | b"totalPages" | b"remoteErrors" | b"indexUid" => {}
+            // Nodes know an index by another name.
+            b"metadata" => {}
             _ => self.unknown.push(at_most(scanner.text, start, scanner.pos)),
         }
         Ok(())

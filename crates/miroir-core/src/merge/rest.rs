@@ -1,10 +1,9 @@
 //! What stands behind the hits in an answer.
 
 use super::answer::Around;
-use super::walk::at_most;
 use super::{MergeError, Merged};
 use crate::facet::{self, NodeFacets};
-use crate::json::{self, SyntaxError};
+use crate::json;
 use crate::search::{IndexView, Paging, SearchRequest};
 use crate::strip;
 
@@ -40,10 +39,6 @@ impl Rest<'_> {
             out.extend_from_slice(b",\"requestUid\":");
             json::quote_into(uid, out);
         }
-        let metadata = self.around.iter().enumerate().find_map(|(n, answer)| Some((n, answer.metadata?)));
-        if let Some((answer, metadata)) = metadata {
-            self.metadata_into(metadata, out).map_err(|fault| MergeError { answer, fault })?;
-        }
         if self.around.iter().any(|answer| answer.is_semantic) {
             member_into("semanticHitCount", self.merged.semantic as u64, out);
         }
@@ -76,26 +71,6 @@ impl Rest<'_> {
             facet::merged(&nodes, total, self.index).map_err(|(answer, fault)| MergeError { answer, fault })?;
         out.push(b',');
         facets.write("facetDistribution", "facetStats", out);
-        Ok(())
-    }
-
-    /// A node's metadata with the index's name as the client knows it.
-    fn metadata_into(&self, raw: &[u8], out: &mut Vec<u8>) -> Result<(), SyntaxError> {
-        out.extend_from_slice(b",\"metadata\":{");
-        let mut first = true;
-        for member in json::members(raw)? {
-            let member = member?;
-            if !std::mem::take(&mut first) {
-                out.push(b',');
-            }
-            if member.key_is("indexUid") {
-                out.extend_from_slice(b"\"indexUid\":");
-                json::quote_into(self.index.uid, out);
-            } else {
-                out.extend_from_slice(at_most(raw, member.span.start, member.span.end));
-            }
-        }
-        out.push(b'}');
         Ok(())
     }
 }

@@ -107,7 +107,7 @@ pub struct SearchRequest {
     text: Vec<u8>,
     /// Its members, each key once.
     members: Vec<Piece>,
-    query: String,
+    query: Option<String>,
     paging: Paging,
     retrieve: Option<Vec<String>>,
     highlight: Option<Vec<String>>,
@@ -160,7 +160,12 @@ impl SearchRequest {
 
     /// The words searched for; empty without `q`.
     pub fn query(&self) -> &str {
-        &self.query
+        self.query.as_deref().unwrap_or_default()
+    }
+
+    /// The words searched for, as far as the client gave any; they may be empty.
+    pub fn given_query(&self) -> Option<&str> {
+        self.query.as_deref()
     }
 
     /// The page as the client numbers it.

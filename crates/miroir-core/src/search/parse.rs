@@ -29,7 +29,7 @@ impl SearchRequest {
     pub(super) fn from_text(text: Vec<u8>) -> Result<Self, Unreadable> {
         let mut request = Self {
             members: Vec::with_capacity(16),
-            query: String::new(),
+            query: None,
             paging: Paging::Offset { offset: 0, limit: DEFAULT_LIMIT },
             retrieve: None,
             highlight: None,
@@ -66,7 +66,7 @@ impl SearchRequest {
             let raw = text.get(piece.value.clone()).unwrap_or_default();
             let name = key_text(text.get(piece.key.clone()).unwrap_or_default());
             match &*name {
-                "q" => self.query = read::<Option<String>>(raw)?.unwrap_or_default(),
+                "q" => self.query = read(raw)?,
                 "offset" => offset = read(raw)?,
                 "limit" => limit = read(raw)?,
                 "page" => page = read(raw)?,

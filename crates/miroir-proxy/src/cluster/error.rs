@@ -43,15 +43,11 @@ pub enum Error {
         shards: BTreeSet<ShardId>,
     },
     /// Nodes did not comply with a change of the index's settings: until they are repaired it takes no documents.
-    #[error(
-        "The index `{uid}` takes no documents because its settings could not be brought to hold on: {}. They can be repaired by POST /_miroir/indexes/{uid}/settings/repair.",
-        names(.nodes)
-    )]
+    /// Which nodes is for operators to know: the index's status says it.
+    #[error("The index `{uid}` takes no documents until its settings have been repaired.")]
     Frozen {
         /// As clients call it.
         uid: String,
-        /// Which ones.
-        nodes: BTreeSet<NodeId>,
     },
     /// A read could not be answered for these shards.
     #[error("No replica can answer for shards {}.", list(.shards))]
@@ -149,10 +145,6 @@ impl Error {
         }
         self
     }
-}
-
-fn names(nodes: &BTreeSet<NodeId>) -> String {
-    nodes.iter().map(NodeId::as_str).collect::<Vec<_>>().join(", ")
 }
 
 /// `3,7`, as headers and messages name shards.

@@ -5,14 +5,14 @@ use std::time::Instant;
 use miroir_core::error::ErrorBody;
 use miroir_core::facet;
 use miroir_core::id::IndexUid;
-use miroir_core::merge::{FederatedAnswer, FederatedError, FederatedQuery, merge_federated};
+use miroir_core::merge::{FederatedAnswer, FederatedError, FederatedQuery, merge_federated, tell_of_queries};
 use miroir_core::multi_search::FederationRequest;
 use miroir_core::scope::Scope;
 
 use super::multi_search::{Plan, Planned, Searches, fingerprint, targets};
 use super::read::Share;
 use super::refusal::unreadable;
-use super::search::elapsed_ms;
+use super::search::{Wants, elapsed_ms, metadata, new_uid};
 use super::{Answer, Cluster, Error};
 
 impl Cluster {
@@ -25,6 +25,7 @@ impl Cluster {
         original: &Searches<'_>,
         federation: &FederationRequest,
         plan: &Plan<'_>,
+        wants: Wants,
         start: Instant,
     ) -> Result<Answer, Error> {
         if let Some(refusal) = facets_refusal(federation, &plan.queries) {
@@ -89,9 +90,20 @@ impl Cluster {
                 weight: query.query.weight,
             })
             .collect();
-        let request_uid = uuid::Uuid::now_v7().to_string();
+        let request_uid = new_uid();
         match merge_federated(federation, &queries, &answers, elapsed_ms(start), &request_uid) {
-            Ok(body) => Ok(Answer { body: body.into(), degraded: joint.degraded }),
+            Ok(mut body) => {
+                if wants.metadata {
+                    let uids: Vec<String> = plan.queries.iter().map(|_| new_uid()).collect();
+                    let told = plan
+                        .queries
+                        .iter()
+                        .zip(&uids)
+                        .map(|(query, uid)| metadata(&query.index, query.search.given_query(), uid));
+                    tell_of_queries(told, &mut body);
+                }
+                Ok(Answer { body: body.into(), degraded: joint.degraded })
+            }
             Err(FederatedError::Answer(error)) => Err(error.into()),
             Err(error @ FederatedError::FacetOrder(_)) => {
                 tracing::debug!(%error, "a federation's facets cannot be joined");

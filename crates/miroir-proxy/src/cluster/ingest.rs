@@ -1,7 +1,6 @@
 //! Ingestion: take a body of documents, check all of it, split it by shard, send each node what it holds.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::num::NonZeroU32;
 
 use bytes::Bytes;
@@ -28,10 +27,8 @@ const MAX_NODE_BODY_BYTES: u64 = 90_000_000;
 pub struct Ingest {
     /// POST replaces documents, PUT merges into them.
     pub method: Method,
-    /// As received, possibly compressed.
+    /// Decompressed.
     pub body: Bytes,
-    /// As in `Content-Encoding`; unknown ones are taken for identity, as Meilisearch does.
-    pub encoding: Option<String>,
     /// From `Content-Type` and `csvDelimiter`.
     pub format: Format,
     /// From `?primaryKey=`.
@@ -75,8 +72,7 @@ impl Writer {
         let method = ingest.method.clone();
         let (skip_creation, may_create) = (ingest.skip_creation, ingest.may_create);
         let custom_metadata = ingest.custom_metadata.clone();
-        let limit = self.config.server.max_body_bytes.get() as u64;
-        let (decoded, ingest) = off_thread(move || decode(ingest, limit)).await??;
+        let (decoded, ingest) = settled(ingest)?;
         let mut prepared = self.prepare(uid, &decoded, &ingest).await?;
         let turn = self.turn(uid).await?;
         // Whoever had the turn before may have given the index its primary key, or other settings.
@@ -236,7 +232,7 @@ fn add_documents<'a, W: Iterator<Item = &'a NodeId>>(
     }
 }
 
-/// What is left of an [`Ingest`] once its body is decoded.
+/// What is left of an [`Ingest`] beside its body.
 struct Settled {
     method: Method,
     format: Format,
@@ -244,44 +240,11 @@ struct Settled {
     _reserved: Reserved,
 }
 
-fn decode(ingest: Ingest, limit: u64) -> Result<(Bytes, Settled), Error> {
-    let Ingest { method, body, encoding, format, primary_key, mut reserved, .. } = ingest;
-    let compressed = body.clone();
-    let reader: Option<(&'static str, Box<dyn Read>)> = match encoding.as_deref() {
-        Some("gzip") => Some(("gzip", Box::new(flate2::read::MultiGzDecoder::new(&compressed[..])))),
-        Some("deflate") => Some(("deflate", Box::new(flate2::read::ZlibDecoder::new(&compressed[..])))),
-        Some("br") => Some(("br", Box::new(brotli::Decompressor::new(&compressed[..], 64 * 1024)))),
-        Some("zstd") => {
-            let decoder = zstd::stream::read::Decoder::new(&compressed[..])
-                .map_err(|source| Error::Encoding { encoding: "zstd", source })?;
-            Some(("zstd", Box::new(decoder)))
-        }
-        Some(_) | None => None,
-    };
-    let decoded = match reader {
-        None => body,
-        Some((encoding, reader)) => inflate(encoding, reader, limit, &mut reserved)?,
-    };
+fn settled(ingest: Ingest) -> Result<(Bytes, Settled), Error> {
+    let Ingest { method, body, format, primary_key, mut reserved, .. } = ingest;
     // The split holds about as much again.
-    reserved.grow(decoded.len() as u64)?;
-    Ok((decoded, Settled { method, format, primary_key, _reserved: reserved }))
-}
-
-/// Decompress piece by piece, so that a bomb is noticed at the bound and not after it.
-fn inflate(encoding: &'static str, mut reader: impl Read, limit: u64, reserved: &mut Reserved) -> Result<Bytes, Error> {
-    let mut decoded = Vec::new();
-    let mut piece = vec![0; 256 * 1024];
-    loop {
-        let read = reader.read(&mut piece).map_err(|source| Error::Encoding { encoding, source })?;
-        if read == 0 {
-            return Ok(decoded.into());
-        }
-        if decoded.len() as u64 + read as u64 > limit {
-            return Err(Error::TooLarge { limit });
-        }
-        reserved.grow(read as u64)?;
-        decoded.extend_from_slice(&piece[..read]);
-    }
+    reserved.grow(body.len() as u64)?;
+    Ok((body, Settled { method, format, primary_key, _reserved: reserved }))
 }
 
 /// Find the primary key, check every document, split by shard.

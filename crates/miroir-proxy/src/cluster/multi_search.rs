@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use http::Method;
 use miroir_core::error::{Code, ErrorBody};
 use miroir_core::id::IndexUid;
-use miroir_core::merge::merge;
+use miroir_core::merge::{merge, tell_of_query};
 use miroir_core::multi_search::{MultiSearchRequest, Query, renamed, results, write_results};
 use miroir_core::scope::Scope;
 use miroir_core::search::SearchRequest;
@@ -17,7 +17,7 @@ use miroir_core::settings::Floor;
 use super::doubt::Named;
 use super::read::{JointPart, Share, Target};
 use super::refusal::{Unread, nowhere, unreadable};
-use super::search::{Facts, OverFetch, all_shards, elapsed_ms, refusal};
+use super::search::{Facts, Wants, all_shards, elapsed_ms, metadata, new_uid, refusal};
 use super::versions::Reading;
 use super::{Answer, Cluster, Degraded, Error};
 use crate::node::Call;
@@ -92,13 +92,7 @@ impl Cluster {
     ///
     /// # Errors
     /// As Meilisearch refuses, naming the first query at fault, or when shards are unavailable.
-    pub async fn multi_search(
-        &self,
-        body: Bytes,
-        rule: Rule<'_>,
-        over_fetch: OverFetch,
-        floor: Floor,
-    ) -> Result<Answer, Error> {
+    pub async fn multi_search(&self, body: Bytes, rule: Rule<'_>, wants: Wants, floor: Floor) -> Result<Answer, Error> {
         let start = Instant::now();
         let most = self.config.multi_search.max_queries_per_batch.get();
         if MultiSearchRequest::has_more_than(&body, most) {
@@ -119,14 +113,14 @@ impl Cluster {
         let readings = self.begin_reads(&request, floor).await?;
         let mut plan = self.plan_queries(&request, rules, readings);
         for query in &mut plan.queries {
-            query.search.over_fetch(self.over_fetch(over_fetch));
+            query.search.over_fetch(self.over_fetch(wants.over_fetch));
         }
         let original = Searches { body: &body, rule };
         let outcome = match (&request.federation, plan.refused.is_some()) {
             // Which of several faults is told depends on the order in which a server looks at the indexes.
             (Some(_), true) => None,
-            (Some(federation), false) => Some(self.federate(&original, federation, &plan, start).await),
-            (None, _) => Some(self.search_side_by_side(&plan, start).await),
+            (Some(federation), false) => Some(self.federate(&original, federation, &plan, wants, start).await),
+            (None, _) => Some(self.search_side_by_side(&plan, wants, start).await),
         };
         let error = match (outcome, plan.refused) {
             // Positions and lists in the text are about what nodes were sent: let a node speak of the client's own.
@@ -239,7 +233,7 @@ impl Cluster {
         }
     }
 
-    async fn search_side_by_side(&self, plan: &Plan<'_>, start: Instant) -> Result<Answer, Error> {
+    async fn search_side_by_side(&self, plan: &Plan<'_>, wants: Wants, start: Instant) -> Result<Answer, Error> {
         let mut degraded = Degraded::default();
         let mut answers = Vec::with_capacity(plan.queries.len());
         let batches: Vec<&[Planned<'_>]> = plan.queries.chunks(TOGETHER).collect();
@@ -252,6 +246,11 @@ impl Cluster {
                 let batch = batch?;
                 degraded = degraded.and(batch.degraded);
                 answers.extend(batch.answers);
+            }
+        }
+        if wants.metadata {
+            for (query, answer) in plan.queries.iter().zip(&mut answers) {
+                tell_of_query(&metadata(&query.index, query.search.given_query(), &new_uid()), answer);
             }
         }
         let named = plan.queries.iter().zip(&answers).map(|(query, answer)| (query.index.uid.as_str(), &answer[..]));
@@ -286,7 +285,7 @@ impl Cluster {
         for part in &joint.parts {
             sort_in(part, &of_target, &mut found)?;
         }
-        let request_uid = uuid::Uuid::now_v7().to_string();
+        let request_uid = new_uid();
         let mut answers: Vec<Vec<u8>> = Vec::with_capacity(queries.len());
         for ((query, same), found) in queries.iter().zip(&same_as).zip(&found) {
             let answer = match answers.get(*same) {

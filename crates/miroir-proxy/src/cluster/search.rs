@@ -11,7 +11,7 @@ use miroir_core::error::{Code, ErrorBody};
 use miroir_core::facet;
 use miroir_core::id::{IndexUid, ShardId};
 use miroir_core::inert::{SHARD_FIELD, UPDATED_AT_FIELD};
-use miroir_core::merge::merge;
+use miroir_core::merge::{QueryMetadata, merge, tell_of_query};
 use miroir_core::rules::{Pins, RuleSet};
 use miroir_core::scope::Scope;
 use miroir_core::search::{IndexView, SearchRequest, SortBy, Unreadable};
@@ -28,6 +28,15 @@ use crate::node::Call;
 /// What a request says in place of `vector_search.over_fetch_factor`.
 pub type OverFetch = Option<NonZeroU32>;
 
+/// What the headers of a search ask for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wants {
+    /// `X-Miroir-Over-Fetch`.
+    pub over_fetch: OverFetch,
+    /// `Meili-Include-Metadata`: whether to tell of the query, too.
+    pub metadata: bool,
+}
+
 impl Cluster {
     /// `POST /indexes/{uid}/search`, confined to what `rule`, a raw JSON filter, lets the client see.
     ///
@@ -38,12 +47,12 @@ impl Cluster {
         uid: &IndexUid,
         body: Bytes,
         rule: Option<&[u8]>,
-        over_fetch: OverFetch,
+        wants: Wants,
         floor: Floor,
     ) -> Result<Answer, Error> {
         let original = Original::body(Read::Search, &body);
         let index = self.index_to_read(uid, floor, &original).await?;
-        self.search(&index, SearchRequest::from_body(&body), rule, over_fetch, &original).await
+        self.search(&index, SearchRequest::from_body(&body), rule, wants, &original).await
     }
 
     /// `GET /indexes/{uid}/search`.
@@ -55,13 +64,13 @@ impl Cluster {
         uid: &IndexUid,
         query: &str,
         rule: Option<&[u8]>,
-        over_fetch: OverFetch,
+        wants: Wants,
         floor: Floor,
     ) -> Result<Answer, Error> {
         let original = Original::query(Read::Search, query);
         let index = self.index_to_read(uid, floor, &original).await?;
         let pairs: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-        self.search(&index, SearchRequest::from_query(&pairs), rule, over_fetch, &original).await
+        self.search(&index, SearchRequest::from_query(&pairs), rule, wants, &original).await
     }
 
     /// A search confined to what `rule`, a raw JSON filter, lets the client see.
@@ -70,14 +79,14 @@ impl Cluster {
         index: &Reading,
         request: Result<SearchRequest, Unreadable>,
         rule: Option<&[u8]>,
-        over_fetch: OverFetch,
+        wants: Wants,
         original: &Original,
     ) -> Result<Answer, Error> {
         let start = Instant::now();
         let Ok(mut request) = request else {
             return Err(self.refuse_unread(Unread::read(original, &index.uid)).await);
         };
-        request.over_fetch(self.over_fetch(over_fetch));
+        request.over_fetch(self.over_fetch(wants.over_fetch));
         if let Some(refusal) = refusal(index, &request) {
             // What else is wrong with the request is said before.
             let code = refusal.code.clone();
@@ -100,8 +109,11 @@ impl Cluster {
         let gathered = self.in_clients_words(index, gathered, original).await?;
         let answers: Vec<&Bytes> = gathered.parts.iter().map(|part| &part.reply.body).collect();
         let elapsed = elapsed_ms(start);
-        let request_uid = uuid::Uuid::now_v7().to_string();
-        let body = merge(&request, &view, &answers, elapsed, Some(&request_uid))?;
+        let request_uid = new_uid();
+        let mut body = merge(&request, &view, &answers, elapsed, Some(&request_uid))?;
+        if wants.metadata {
+            tell_of_query(&metadata(index, request.given_query(), &new_uid()), &mut body);
+        }
         Ok(Answer { body: body.into(), degraded: gathered.degraded })
     }
 
@@ -113,6 +125,16 @@ impl Cluster {
     pub(super) fn read_timeout(&self) -> Duration {
         self.config.scatter.node_timeout
     }
+}
+
+/// A number that nothing else has.
+pub fn new_uid() -> String {
+    uuid::Uuid::now_v7().to_string()
+}
+
+/// What is told of a query of an index.
+pub fn metadata<'a>(index: &'a Index, query: Option<&'a str>, query_uid: &'a str) -> QueryMetadata<'a> {
+    QueryMetadata { query, query_uid, index_uid: index.uid.as_str(), primary_key: index.primary_key.as_deref() }
 }
 
 /// What a merge needs to know of an index, read from its settings once.

@@ -14,8 +14,12 @@ use crate::telemetry::Metrics;
 /// The key of clients.
 pub const MASTER_KEY: &str = "key-of-clients";
 
+/// The key of operators.
+pub const ADMIN_KEY: &str = "key-of-operators";
+
 const CONFIG: &str = "
 master_key: key-of-clients
+admin: { api_key: key-of-operators }
 node_master_key: key-of-nodes
 environment: development
 shards: 2

@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::Instrument;
 
+use crate::telemetry::RequestId;
 use super::debts::Unrecorded;
 use super::lanes::{Turn, any_lost};
 use super::parts::{NodePart, Outcome};
@@ -170,7 +171,7 @@ impl Cluster {
                 drop((supervisor, holding, token));
             }
         };
-        tokio::spawn(undertaking.in_current_span());
+        tokio::spawn(RequestId::carried(undertaking).in_current_span());
         // The panic hook has said more.
         let panicked = || Error::Internal("a change panicked".into());
         told.await.map_err(|_| panicked())?.map_err(|_| panicked())?

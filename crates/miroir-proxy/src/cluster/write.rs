@@ -187,7 +187,7 @@ impl Writer {
     ) -> Result<(Accepted, BTreeSet<NodeId>), Error> {
         self.peers.require_heard()?;
         if changes_documents(change.kind) && !index.frozen.is_empty() {
-            return Err(Error::Frozen { uid: index.uid.to_string(), nodes: index.frozen.clone() });
+            return Err(Error::Frozen { uid: index.uid.to_string() });
         }
         self.yielding.client_is_there();
         // Before any node has seen it: nothing starts before it was enqueued.

@@ -1,12 +1,12 @@
 //! `/_miroir/anti-entropy`: comparing replicas on demand, and what was found.
 
-use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::Response;
 use miroir_core::digest::Depth;
 use serde_json::{Value, json};
 
+use super::body::Payload;
 use super::error::Failure;
 use super::object::Object;
 use super::observe::undertaken;
@@ -14,8 +14,8 @@ use super::{Shared, body, index_uid, json};
 use crate::cluster::Error;
 
 /// `{"index":"movies","deep":true}`, both optional, as is the body.
-pub async fn run(State(cluster): State<Shared>, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
-    let wanted = match body::optional_json(&headers, body).await? {
+pub async fn run(State(cluster): State<Shared>, mut payload: Payload) -> Result<Response, Failure> {
+    let wanted = match payload.optional_json().await? {
         Some(body) => serde_json::from_slice(&body).map_err(|error| body::malformed(&error))?,
         None => json!({}),
     };

@@ -8,8 +8,8 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use miroir_core::auth::rights::{self, Access, Indexes};
-use miroir_core::auth::{Grant, authorize, bearer};
-use miroir_core::config::Secret;
+use miroir_core::auth::{Action, Grant, Refusal, authorize, bearer};
+use miroir_core::config::{AdminAccess, Secret};
 use miroir_core::error::Code;
 use subtle::ConstantTimeEq;
 use time::OffsetDateTime;
@@ -44,11 +44,22 @@ async fn let_in(cluster: &Shared, request: &mut Request) -> Result<Grant, Failur
         Access::Needs(_, Indexes::InPath) => Some(first_parameter(request).await?),
         Access::Needs(_, Indexes::ByHandler | Indexes::Global) | Access::Open => None,
     };
-    let header = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
-    let ring = cluster.keys.ring();
-    let granted =
-        bearer(header).and_then(|shown| authorize(&ring, shown, access, index.as_deref(), OffsetDateTime::now_utc()));
-    granted.map_err(Failure::from)
+    let shown = bearer(request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes))?;
+    Ok(granted(cluster, shown, access, index.as_deref()).await?)
+}
+
+/// What memory says, unless that is no: a key that another instance made a moment ago works here as well.
+async fn granted(
+    cluster: &Shared,
+    shown: Option<&str>,
+    access: &Access,
+    index: Option<&str>,
+) -> Result<Grant, Refusal> {
+    let ask = || authorize(&cluster.keys.ring(), shown, access, index, OffsetDateTime::now_utc());
+    match ask() {
+        Err(refusal) if refusal.may_be_outdated() && cluster.hear().await => ask(),
+        granted => granted,
+    }
 }
 
 /// What a route answers that was added to the router and not to the table.
@@ -61,16 +72,49 @@ async fn first_parameter(request: &mut Request) -> Result<String, Failure> {
     first.map(|(_, value)| value).ok_or_else(|| Failure::new(Code::BadRequest, "The path is not UTF-8."))
 }
 
-/// Admin routes: the admin key as bearer or in `X-Admin-Key`.
+/// Admin routes: the admin key as bearer or in `X-Admin-Key`. Where nobody may use the admin API they are not there.
 pub async fn admin(State(cluster): State<Shared>, request: Request, next: Next) -> Response {
-    let Some(key) = &cluster.config.admin.api_key else { return next.run(request).await };
-    let headers = request.headers();
-    let shown = headers.get("x-admin-key").and_then(|value| value.to_str().ok()).or_else(|| shown_as_bearer(headers));
-    if shown.is_some_and(|shown| same(shown, key)) {
-        return next.run(request).await;
+    match &cluster.config.admin.access {
+        AdminAccess::Everybody => next.run(request).await,
+        AdminAccess::Key(key) if shows(request.headers(), key) => next.run(request).await,
+        AdminAccess::Key(_) => Failure::new(Code::MiroirInvalidAuth, NEEDS_ADMIN_KEY).into_response(),
+        AdminAccess::Disabled | AdminAccess::Keyless => StatusCode::NOT_FOUND.into_response(),
     }
-    let message = "The admin API needs the admin key, as `Authorization: Bearer <key>` or `X-Admin-Key: <key>`.";
-    Failure::new(Code::MiroirInvalidAuth, message).into_response()
+}
+
+const NEEDS_ADMIN_KEY: &str =
+    "The admin API needs the admin key, as `Authorization: Bearer <key>` or `X-Admin-Key: <key>`.";
+
+/// Metrics name indexes and nodes: whoever has the admin key, or a key of a client that may read metrics.
+pub async fn metrics(State(cluster): State<Shared>, request: Request, next: Next) -> Response {
+    let access = &cluster.config.admin.access;
+    match access {
+        AdminAccess::Everybody => return next.run(request).await,
+        AdminAccess::Disabled => return StatusCode::NOT_FOUND.into_response(),
+        AdminAccess::Key(key) if shows(request.headers(), key) => return next.run(request).await,
+        AdminAccess::Key(_) | AdminAccess::Keyless => {}
+    }
+    // Without a master key clients have no keys, and every one of them might do everything.
+    let has_keys = cluster.keys.ring().has_master_key();
+    let needs = Access::Needs(&[Action::MetricsGet], Indexes::Global);
+    let shown =
+        bearer(request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes)).map(|shown| shown.map(str::to_owned));
+    let granted = match shown {
+        Ok(Some(shown)) if has_keys => granted(&cluster, Some(&shown), &needs, None).await.is_ok(),
+        Ok(_) | Err(_) => false,
+    };
+    if granted {
+        next.run(request).await
+    } else {
+        Failure::new(Code::MiroirInvalidAuth, NEEDS_METRICS_KEY).into_response()
+    }
+}
+
+const NEEDS_METRICS_KEY: &str = "Metrics need the admin key, or an API key with the action `metrics.get` on all indexes, as `Authorization: Bearer <key>`.";
+
+fn shows(headers: &HeaderMap, key: &Secret) -> bool {
+    let shown = headers.get("x-admin-key").and_then(|value| value.to_str().ok()).or_else(|| shown_as_bearer(headers));
+    shown.is_some_and(|shown| same(shown, key))
 }
 
 fn shown_as_bearer(headers: &HeaderMap) -> Option<&str> {

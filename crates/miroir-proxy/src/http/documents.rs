@@ -1,64 +1,56 @@
 //! `/indexes/{uid}/documents`.
 
 use axum::Extension;
-use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::Response;
 use miroir_core::auth::Grant;
 use miroir_core::document::Format;
 use miroir_core::error::Code;
 
-use super::arriving::Charge;
+use super::body::Payload;
 use super::error::Failure;
 use super::observe::undertaken;
 use super::versions::AtLeast;
-use super::{Shared, answered, body, index_uid};
+use super::{Shared, answered, index_uid};
 use crate::cluster::{BrowseRequest, Deletion, Ingest};
 
 pub async fn replace(
     cluster: State<Shared>,
     grant: Extension<Grant>,
-    charge: Extension<Charge>,
     path: Path<String>,
     query: RawQuery,
-    headers: HeaderMap,
-    body: Body,
+    payload: Payload,
 ) -> Result<Response, Failure> {
-    add(cluster, (grant, charge), path, query, headers, body, Method::POST).await
+    add(cluster, grant, path, query, payload, Method::POST).await
 }
 
 pub async fn merge(
     cluster: State<Shared>,
     grant: Extension<Grant>,
-    charge: Extension<Charge>,
     path: Path<String>,
     query: RawQuery,
-    headers: HeaderMap,
-    body: Body,
+    payload: Payload,
 ) -> Result<Response, Failure> {
-    add(cluster, (grant, charge), path, query, headers, body, Method::PUT).await
+    add(cluster, grant, path, query, payload, Method::PUT).await
 }
 
 async fn add(
     State(cluster): State<Shared>,
-    (Extension(grant), Extension(charge)): (Extension<Grant>, Extension<Charge>),
+    Extension(grant): Extension<Grant>,
     Path(uid): Path<String>,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
-    body: Body,
+    payload: Payload,
     method: Method,
 ) -> Result<Response, Failure> {
     let uid = index_uid(&uid)?;
     let options = Options::read(query.as_deref().unwrap_or_default())?;
-    let format = format(&headers, options.csv_delimiter.as_deref())?;
-    let encoding = headers.get(CONTENT_ENCODING).and_then(|value| value.to_str().ok()).map(str::to_ascii_lowercase);
-    let (body, reserved) = body::documents(&cluster, &headers, &charge, body).await?;
+    let format = format(payload.headers(), options.csv_delimiter.as_deref())?;
+    let (body, reserved) = payload.documents().await?;
     let ingest = Ingest {
         method,
         body,
-        encoding,
         format,
         primary_key: options.primary_key,
         skip_creation: options.skip_creation,
@@ -173,11 +165,10 @@ pub async fn fetch(
     State(cluster): State<Shared>,
     AtLeast(floor): AtLeast,
     Path(uid): Path<String>,
-    headers: HeaderMap,
-    body: Body,
+    mut payload: Payload,
 ) -> Result<Response, Failure> {
     let uid = index_uid(&uid)?;
-    let body = body::json(&headers, body).await?;
+    let body = payload.json().await?;
     Ok(answered(StatusCode::OK, cluster.browse(&uid, BrowseRequest::from_body(&body), floor?).await?))
 }
 
@@ -201,11 +192,10 @@ pub async fn delete_batch(
     State(cluster): State<Shared>,
     Path(uid): Path<String>,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
-    body: Body,
+    mut payload: Payload,
 ) -> Result<Response, Failure> {
     index_uid(&uid)?;
-    let body = body::json(&headers, body).await?;
+    let body = payload.json().await?;
     remove(&cluster, &uid, query, Deletion::Batch(body)).await
 }
 
@@ -213,11 +203,10 @@ pub async fn delete_by_filter(
     State(cluster): State<Shared>,
     Path(uid): Path<String>,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
-    body: Body,
+    mut payload: Payload,
 ) -> Result<Response, Failure> {
     index_uid(&uid)?;
-    let body = body::json(&headers, body).await?;
+    let body = payload.json().await?;
     remove(&cluster, &uid, query, Deletion::Filter(body)).await
 }
 

@@ -1,14 +1,14 @@
 //! `/dynamic-search-rules`.
 
-use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use miroir_core::features::Feature;
 use miroir_core::id::IndexUid;
 use miroir_core::rules::{RuleListing, RulePatch};
 use serde_json::Value;
 
+use super::body::Payload;
 use super::documents::only_custom_metadata;
 use super::error::Failure;
 use super::observe::undertaken;
@@ -17,8 +17,8 @@ use crate::cluster::Error;
 
 const WRITES: &str = "Using the `/dynamic-search-rules` routes";
 
-pub async fn list(State(cluster): State<Shared>, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
-    let listing = RuleListing::read(&value(&headers, body).await?).map_err(Error::Invalid)?;
+pub async fn list(State(cluster): State<Shared>, mut payload: Payload) -> Result<Response, Failure> {
+    let listing = RuleListing::read(&value(&mut payload).await?).map_err(Error::Invalid)?;
     require(&cluster, "Calling the `POST /dynamic-search-rules` route")?;
     Ok(json(StatusCode::OK, cluster.list_rules(&listing).await?.to_string()))
 }
@@ -36,15 +36,14 @@ pub async fn update(
     State(cluster): State<Shared>,
     Path(uid): Path<String>,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
-    body: Body,
+    mut payload: Payload,
 ) -> Result<Response, Failure> {
     let uid = match rule_uid(&uid) {
         Ok(uid) => uid,
         Err(refusal) => return Ok(*refusal),
     };
     let note = only_custom_metadata(query.as_deref().unwrap_or_default())?;
-    let patch = RulePatch::read(&value(&headers, body).await?).map_err(Error::Invalid)?;
+    let patch = RulePatch::read(&value(&mut payload).await?).map_err(Error::Invalid)?;
     require(&cluster, WRITES)?;
     Ok(answered(
         StatusCode::ACCEPTED,
@@ -82,8 +81,8 @@ fn require(cluster: &Shared, action: &str) -> Result<(), Failure> {
     Ok(cluster.require(Feature::DynamicSearchRules, action)?)
 }
 
-async fn value(headers: &HeaderMap, body: Body) -> Result<Value, Failure> {
-    let body = body::json(headers, body).await?;
+async fn value(payload: &mut Payload) -> Result<Value, Failure> {
+    let body = payload.json().await?;
     serde_json::from_slice(&body).map_err(|error| body::malformed(&error))
 }
 

@@ -1,30 +1,29 @@
 //! `/indexes/{uid}/documents/edit`.
 
-use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::Response;
 use miroir_core::error::Code;
 use miroir_core::features::Feature;
 use miroir_core::json::described;
 use serde_json::{Map, Value};
 
+use super::body::Payload;
 use super::documents::only_custom_metadata;
 use super::error::Failure;
 use super::indexes::members;
 use super::observe::undertaken;
-use super::{Shared, answered, body, index_uid};
+use super::{Shared, answered, index_uid};
 use crate::cluster::Edition;
 
 pub async fn edit(
     State(cluster): State<Shared>,
     Path(uid): Path<String>,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
-    body: Body,
+    mut payload: Payload,
 ) -> Result<Response, Failure> {
     let custom_metadata = only_custom_metadata(query.as_deref().unwrap_or_default())?;
-    let body = body::json(&headers, body).await?;
+    let body = payload.json().await?;
     let mut object = members(&body, &["filter", "context", "function"])?;
     let function = function(&object)?;
     cluster.require(Feature::EditDocumentsByFunction, "Using the documents edit route")?;

@@ -65,9 +65,8 @@ impl From<Error> for Failure {
             Error::Overloaded(_) => Self::overloaded(text),
             Error::ReplyTooLarge { .. } => Self::new(Code::BadRequest, text),
             Error::TooLarge { .. } => Self::new(Code::PayloadTooLarge, text),
-            Error::Encoding { .. } => Self::new(Code::MalformedPayload, text),
+            Error::Encoding { .. } | Error::Body(_) => Self::new(Code::BadRequest, text),
             Error::SlowBody => Self { status: REQUEST_TIMEOUT, ..Self::new(Code::BadRequest, text) },
-            Error::Body(_) => Self::new(Code::BadRequest, text),
             Error::Answer { .. } | Error::Merge(_) | Error::Internal(_) => {
                 tracing::error!(error = %text, "a request failed inside");
                 Self::new(Code::Internal, "An internal error has occurred. The log says more.")

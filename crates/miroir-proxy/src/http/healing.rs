@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::Response;
 use miroir_core::id::{NodeId, ShardId};
 use serde_json::{Value, json};
 
 use super::admin::{node_view, replicas_on};
+use super::body::Payload;
 use super::error::Failure;
 use super::object::{Object, missing, wrong_type};
 use super::observe::undertaken;
@@ -27,8 +27,8 @@ pub async fn stale(State(cluster): State<Shared>) -> Result<Response, Failure> {
 }
 
 /// `{"node":"a","index":"movies","shards":[3],"acceptDataLoss":true}`; of an index and of shards only where they are named.
-pub async fn promote(State(cluster): State<Shared>, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
-    let wanted = wanted(&Object::read(&headers, body).await?)?;
+pub async fn promote(State(cluster): State<Shared>, mut payload: Payload) -> Result<Response, Failure> {
+    let wanted = wanted(&Object::read(&mut payload).await?)?;
     let promotion = undertaken(&cluster, move |writer| async move { writer.promote(&wanted).await }).await?;
     let answer = serde_json::to_string(&promotion).map_err(|error| Error::Internal(error.to_string()))?;
     Ok(json(StatusCode::OK, answer))

@@ -1,9 +1,8 @@
 //! `/indexes`.
 
 use axum::Extension;
-use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::Response;
 use miroir_core::auth::{Grant, Refusal};
 use miroir_core::error::Code;
@@ -13,11 +12,12 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::body::Payload;
 use super::error::Failure;
 use super::observe::undertaken;
 use super::page::{Page, PageCodes};
 use super::versions::AtLeast;
-use super::{Shared, answered, body, index_uid, json};
+use super::{Shared, answered, index_uid, json};
 use crate::cluster::Index;
 
 pub async fn list(
@@ -51,10 +51,9 @@ fn view(index: &Index) -> Value {
 pub async fn create(
     State(cluster): State<Shared>,
     Extension(grant): Extension<Grant>,
-    headers: HeaderMap,
-    body: Body,
+    mut payload: Payload,
 ) -> Result<Response, Failure> {
-    let body = body::json(&headers, body).await?;
+    let body = payload.json().await?;
     let object = members(&body, &["uid", "primaryKey"])?;
     let uid = match object.get("uid") {
         Some(Value::String(uid)) => uid.clone(),
@@ -80,11 +79,10 @@ pub async fn create(
 pub async fn update(
     State(cluster): State<Shared>,
     Path(uid): Path<String>,
-    headers: HeaderMap,
-    body: Body,
+    mut payload: Payload,
 ) -> Result<Response, Failure> {
     let uid = index_uid(&uid)?;
-    let body = body::json(&headers, body).await?;
+    let body = payload.json().await?;
     let object = members(&body, &["primaryKey", "uid"])?;
     let new_uid = match object.get("uid") {
         None | Some(Value::Null) => None,
@@ -124,11 +122,10 @@ pub async fn fields(
     State(cluster): State<Shared>,
     AtLeast(floor): AtLeast,
     Path(uid): Path<String>,
-    headers: HeaderMap,
-    body: Body,
+    mut payload: Payload,
 ) -> Result<Response, Failure> {
     let uid = index_uid(&uid)?;
-    let body = body::json(&headers, body).await?;
+    let body = payload.json().await?;
     Ok(answered(StatusCode::OK, cluster.fields(&uid, body, floor?).await?))
 }
 

@@ -1,8 +1,7 @@
 //! `/keys`.
 
-use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use miroir_core::auth::{Key, KeyRing, patch_key, read_key};
 use miroir_core::error::Code;
@@ -10,6 +9,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::body::Payload;
 use super::error::Failure;
 use super::observe::undertaken;
 use super::page::{Page, PageCodes};
@@ -19,6 +19,7 @@ use crate::cluster::Error;
 pub async fn list(State(cluster): State<Shared>, RawQuery(query): RawQuery) -> Result<Response, Failure> {
     let codes = PageCodes { offset: Code::InvalidApiKeyOffset, limit: Code::InvalidApiKeyLimit };
     let Page { offset, limit } = Page::read(query.as_deref().unwrap_or_default(), codes)?;
+    cluster.hear().await;
     let ring = cluster.keys.ring();
     let views: Vec<String> =
         ring.listed().into_iter().skip(offset).take(limit).filter_map(|key| view(&ring, key)).collect();
@@ -27,41 +28,42 @@ pub async fn list(State(cluster): State<Shared>, RawQuery(query): RawQuery) -> R
     Ok(json(StatusCode::OK, page))
 }
 
-pub async fn create(State(cluster): State<Shared>, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
-    let body = read(&headers, body).await?;
+pub async fn create(State(cluster): State<Shared>, mut payload: Payload) -> Result<Response, Failure> {
+    let body = read(&mut payload).await?;
     let key = read_key(&body, OffsetDateTime::now_utc(), Uuid::new_v4()).map_err(Error::Invalid)?;
     let key = undertaken(&cluster, move |writer| async move { writer.create_key(key).await }).await?;
     Ok(shown(&cluster, StatusCode::CREATED, &key))
 }
 
 pub async fn get(State(cluster): State<Shared>, Path(key): Path<String>) -> Result<Response, Failure> {
-    let key = cluster.keys.find(&key)?;
+    let key = cluster.find_key(&key).await?;
     Ok(shown(&cluster, StatusCode::OK, &key))
 }
 
 pub async fn update(
     State(cluster): State<Shared>,
     Path(key): Path<String>,
-    headers: HeaderMap,
-    body: Body,
+    mut payload: Payload,
 ) -> Result<Response, Failure> {
-    let body = read(&headers, body).await?;
+    let body = read(&mut payload).await?;
     let now = OffsetDateTime::now_utc();
     // What is wrong with the body is said before the key is looked for.
     let nobody = &Key::defaults(now, [Uuid::nil(); 4])[0];
     patch_key(nobody, &body, now).map_err(Error::Invalid)?;
+    cluster.find_key(&key).await?;
     let change = move |key: &Key| patch_key(key, &body, now);
     let key = undertaken(&cluster, move |writer| async move { writer.update_key(&key, change).await }).await?;
     Ok(shown(&cluster, StatusCode::OK, &key))
 }
 
 pub async fn delete(State(cluster): State<Shared>, Path(key): Path<String>) -> Result<Response, Failure> {
+    cluster.find_key(&key).await?;
     undertaken(&cluster, move |writer| async move { writer.delete_key(&key).await }).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-async fn read(headers: &HeaderMap, body: Body) -> Result<Value, Failure> {
-    let body = body::json(headers, body).await?;
+async fn read(payload: &mut Payload) -> Result<Value, Failure> {
+    let body = payload.json().await?;
     serde_json::from_slice(&body).map_err(|error| body::malformed(&error))
 }
 

@@ -1,8 +1,7 @@
 //! `/_miroir/nodes`, `/_miroir/groups`, `/_miroir/rebalance`: the membership, and its changes.
 
-use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::Response;
 use miroir_core::config::{NodeUrl, NodeUrlError, node_id};
 use miroir_core::error::Code;
@@ -12,6 +11,7 @@ use miroir_core::transition::Change;
 use miroir_work::led::Intent;
 use serde_json::{Value, json};
 
+use super::body::Payload;
 use super::error::Failure;
 use super::object::{Object, missing, wrong_type};
 use super::observe::undertaken;
@@ -21,8 +21,8 @@ use crate::cluster::change_view;
 /// Nodes of one request to add a group.
 const MOST_NODES: usize = 1024;
 
-pub async fn add_node(State(cluster): State<Shared>, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
-    let request = Object::read(&headers, body).await?;
+pub async fn add_node(State(cluster): State<Shared>, mut payload: Payload) -> Result<Response, Failure> {
+    let request = Object::read(&mut payload).await?;
     request.only(&["id", "address", "replicaGroup"])?;
     let group = match request.get("replicaGroup") {
         Some(value) => group_number(value, "replicaGroup")?,
@@ -43,8 +43,8 @@ pub async fn undrain(State(cluster): State<Shared>, Path(id): Path<String>) -> R
     begin(&cluster, Change::Undrain { node: NodeId::new(id) }).await
 }
 
-pub async fn add_group(State(cluster): State<Shared>, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
-    let request = Object::read(&headers, body).await?;
+pub async fn add_group(State(cluster): State<Shared>, mut payload: Payload) -> Result<Response, Failure> {
+    let request = Object::read(&mut payload).await?;
     request.only(&["replicaGroup", "nodes"])?;
     let group = match request.get("replicaGroup") {
         Some(value) => group_number(value, "replicaGroup")?,

@@ -1,10 +1,13 @@
 //! HTTP in: the routes that clients and operators use. Handlers are thin: read the request, call the cluster, answer.
 
 pub(crate) mod admin;
+mod allow;
 mod anti_entropy;
 mod arriving;
 mod auth;
 mod body;
+mod compression;
+mod cors;
 mod documents;
 mod dynamic_search_rules;
 mod editions;
@@ -12,6 +15,7 @@ mod error;
 mod experimental_features;
 mod healing;
 mod indexes;
+mod inflate;
 mod keys;
 mod membership;
 mod object;
@@ -128,10 +132,46 @@ fn client_routes(cluster: Shared) -> ClientRoutes {
         .route("/webhooks/{uuid}", get(webhooks::get).patch(webhooks::update).delete(webhooks::delete))
 }
 
-/// The client's endpoint: a contents page.
+/// The endpoint of clients: a contents page.
 fn router(cluster: Shared) -> Router {
     let client = unsupported_routes(client_routes(cluster.clone())).router;
-    let admin = Router::new()
+    let open = Router::new()
+        .route("/", get(server_info::running))
+        .route("/health", get(server_info::health))
+        .route("/_miroir/ready", get(admin::ready));
+    let routes = match cluster.config.admin.listen {
+        None => client.merge(admin_routes(&cluster)),
+        Some(_) => client,
+    };
+    within_bounds(routes.merge(open), cluster)
+}
+
+/// The endpoint of operators, where it has a port of its own.
+fn admin_router(cluster: Shared) -> Router {
+    let routes = admin_routes(&cluster).route("/_miroir/ready", get(admin::ready));
+    within_bounds(routes, cluster)
+}
+
+/// An axum router answers the methods of other routes of a path with 405 and an empty body, as Meilisearch does.
+fn within_bounds(routes: Router<Shared>, cluster: Shared) -> Router {
+    routes
+        .layer(from_fn(allow::told))
+        .layer(from_fn_with_state(cluster.clone(), observe::bounded))
+        .layer(from_fn_with_state(cluster.clone(), observe::measured))
+        .layer(from_fn(observe::caught))
+        .layer(DefaultBodyLimit::disable())
+        .with_state(cluster)
+}
+
+/// What operators need a key for. Routes that nobody may use are not there.
+fn admin_routes(cluster: &Shared) -> Router<Shared> {
+    let metrics = Router::new()
+        .route("/_miroir/metrics", get(admin::metrics))
+        .route_layer(from_fn_with_state(cluster.clone(), auth::metrics));
+    if !cluster.config.admin.is_served() {
+        return metrics;
+    }
+    Router::new()
         .route("/_miroir/topology", get(admin::topology))
         .route("/_miroir/shards", get(admin::shards))
         .route("/_miroir/stale", get(healing::stale))
@@ -157,21 +197,8 @@ fn router(cluster: Shared) -> Router {
         .route("/_miroir/rebalance/pause", post(membership::pause))
         .route("/_miroir/rebalance/resume", post(membership::resume))
         .route("/_miroir/rebalance/cancel", post(membership::cancel))
-        .route_layer(from_fn_with_state(cluster.clone(), auth::admin));
-    let open = Router::new()
-        .route("/", get(server_info::running))
-        .route("/health", get(server_info::health))
-        .route("/_miroir/ready", get(admin::ready))
-        .route("/_miroir/metrics", get(admin::metrics));
-    // An axum router answers the methods of other routes of a path with 405 and an empty body, as Meilisearch does.
-    let routes = if cluster.config.admin.enabled { client.merge(admin) } else { client };
-    routes
-        .merge(open)
-        .layer(from_fn_with_state(cluster.clone(), observe::bounded))
-        .layer(from_fn_with_state(cluster.clone(), observe::measured))
-        .layer(from_fn(observe::caught))
-        .layer(DefaultBodyLimit::disable())
-        .with_state(cluster)
+        .route_layer(from_fn_with_state(cluster.clone(), auth::admin))
+        .merge(metrics)
 }
 
 /// What one server has and a cluster has not.
@@ -194,9 +221,25 @@ fn unsupported_routes(routes: ClientRoutes) -> ClientRoutes {
         .route("/chats/{workspace}/chat/completions", post(unsupported::complete_chat))
 }
 
-/// The endpoint as it is served: slashes too many make no difference, as with Meilisearch. This stands before routing.
+/// The endpoint as it is served. What stands before routing, from the outside: slashes too many make no difference, as with
+/// Meilisearch; answers are compressed; pages of any origin may read them
+/// all; every request has a name.
 pub fn endpoint(cluster: Shared) -> Router {
-    Router::new().fallback_service(router(cluster)).layer(from_fn(normalise_path))
+    before_routing(router(cluster.clone()), cluster)
+}
+
+/// The endpoint of operators as it is served, where it has a port of its own.
+pub fn admin_endpoint(cluster: Shared) -> Router {
+    before_routing(admin_router(cluster.clone()), cluster)
+}
+
+fn before_routing(routes: Router, cluster: Shared) -> Router {
+    Router::new()
+        .fallback_service(routes)
+        .layer(from_fn(observe::named))
+        .layer(from_fn(cors::shared_with_pages))
+        .layer(from_fn_with_state(cluster, compression::compressed))
+        .layer(from_fn(normalise_path))
 }
 
 async fn normalise_path(mut request: Request, next: Next) -> Response {

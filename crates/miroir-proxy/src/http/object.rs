@@ -1,11 +1,10 @@
 //! JSON objects of operators' requests, read strictly: what is wrong is named by its path.
 
-use axum::body::Body;
-use axum::http::HeaderMap;
 use miroir_core::error::Code;
 use serde_json::{Map, Value};
 
 use super::body;
+use super::body::Payload;
 use super::error::Failure;
 
 /// A field that has to be there.
@@ -30,8 +29,8 @@ impl Object {
     ///
     /// # Errors
     /// When it is no JSON object.
-    pub async fn read(headers: &HeaderMap, body: Body) -> Result<Self, Failure> {
-        let bytes = body::json(headers, body).await?;
+    pub async fn read(payload: &mut Payload) -> Result<Self, Failure> {
+        let bytes = payload.json().await?;
         Self::of(serde_json::from_slice(&bytes).map_err(|error| body::malformed(&error))?, String::new())
     }
 

@@ -19,7 +19,7 @@ use super::error::Failure;
 use crate::cluster::{Error, Writer};
 use crate::deadline;
 use crate::serve::{Held, Seat};
-use crate::telemetry::{Metrics, RequestLabels};
+use crate::telemetry::{Metrics, REQUEST_ID, RequestId, RequestLabels};
 
 /// Answers of so many bytes are given whatever else is in flight: refusals, and what has been acknowledged.
 const SMALL_ANSWER: u64 = 64 * 1024;
@@ -47,6 +47,17 @@ fn method_label(method: &Method) -> &'static str {
     }
 }
 
+/// Gives the request a name, the client's if it gave one, and says it in the answer.
+pub async fn named(request: Request, next: Next) -> Response {
+    let id = RequestId::given(request.headers().get(REQUEST_ID));
+    let name = id.header();
+    let mut response = id.scope(next.run(request)).await;
+    if let Some(name) = name {
+        response.headers_mut().insert(REQUEST_ID, name);
+    }
+    response
+}
+
 /// Metrics and the request's span.
 pub async fn measured(State(cluster): State<Shared>, request: Request, next: Next) -> Response {
     let start = Instant::now();
@@ -56,8 +67,9 @@ pub async fn measured(State(cluster): State<Shared>, request: Request, next: Nex
     // Routes only: paths that exist nowhere are one label.
     let path_template =
         request.extensions().get::<MatchedPath>().map_or_else(|| "(none)".to_owned(), |path| path.as_str().to_owned());
-    let id = uuid::Uuid::now_v7();
-    let span = tracing::info_span!("request", %id, method, path = path_template);
+    let id = RequestId::current();
+    let id = id.as_ref().map_or("", RequestId::as_str);
+    let span = tracing::info_span!("request", id, method, path = path_template);
     let response = next.run(request).instrument(span.clone()).await;
     drop(in_flight);
     let status = response.status().as_u16();

@@ -1,21 +1,21 @@
 //! `POST /render-template`.
 
-use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::Response;
 use miroir_core::error::Code;
 use miroir_core::features::Feature;
 use serde_json::Value;
 
+use super::body::Payload;
 use super::error::Failure;
-use super::{Shared, answered, body};
+use super::{Shared, answered};
 
 /// What a node holds of an index is a part of its documents, in which fields of ours would be rendered too.
 const OF_AN_INDEX: &str = "A template or a document of an index is rendered within one node, which holds a part of the documents, with fields of Miroir's: send both inline.";
 
-pub async fn render(State(cluster): State<Shared>, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
-    let body = body::json(&headers, body).await?;
+pub async fn render(State(cluster): State<Shared>, mut payload: Payload) -> Result<Response, Failure> {
+    let body = payload.json().await?;
     let value: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
     if value.get("template").is_none() {
         return Err(Failure::new(Code::BadRequest, "Missing field `template`"));

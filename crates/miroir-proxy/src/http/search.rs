@@ -3,7 +3,6 @@
 use std::num::NonZeroU32;
 
 use axum::Extension;
-use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
@@ -13,10 +12,11 @@ use miroir_core::config::MAX_OVER_FETCH;
 use miroir_core::error::{Code, ErrorBody};
 use miroir_core::id::IndexUid;
 
+use super::body::Payload;
 use super::error::Failure;
 use super::versions::AtLeast;
-use super::{Shared, answered, body, index_uid};
-use crate::cluster::{Error, OverFetch, Rule, Similar};
+use super::{Shared, answered, index_uid};
+use crate::cluster::{Error, OverFetch, Rule, Similar, Wants};
 
 /// How many times as many hits nodes are asked for where vectors take part.
 const OVER_FETCH: &str = "x-miroir-over-fetch";
@@ -31,6 +31,15 @@ fn over_fetch(headers: &HeaderMap) -> Result<OverFetch, Failure> {
             Err(Failure::new(Code::MiroirInvalidHeader, message))
         }
     }
+}
+
+/// Whether queries are to be told of beside their answers; as with one server, `true` or `1`.
+const INCLUDE_METADATA: &str = "meili-include-metadata";
+
+fn wants(headers: &HeaderMap) -> Result<Wants, Failure> {
+    let included = headers.get(INCLUDE_METADATA).and_then(|value| value.to_str().ok());
+    let metadata = included.is_some_and(|value| value.eq_ignore_ascii_case("true") || value == "1");
+    Ok(Wants { over_fetch: over_fetch(headers)?, metadata })
 }
 
 /// The filter that confines what this client sees of an index, as raw JSON.
@@ -48,13 +57,13 @@ pub async fn post(
     AtLeast(floor): AtLeast,
     Path(uid): Path<String>,
     headers: HeaderMap,
-    body: Body,
+    mut payload: Payload,
 ) -> Result<Response, Failure> {
     let uid = index_uid(&uid)?;
-    let body = body::json(&headers, body).await?;
+    let body = payload.json().await?;
     Ok(answered(
         StatusCode::OK,
-        cluster.search_body(&uid, body, rule(&grant, &uid).as_deref(), over_fetch(&headers)?, floor?).await?,
+        cluster.search_body(&uid, body, rule(&grant, &uid).as_deref(), wants(&headers)?, floor?).await?,
     ))
 }
 
@@ -67,10 +76,10 @@ pub async fn get(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let uid = index_uid(&uid)?;
-    let (query, over_fetch) = (query.unwrap_or_default(), over_fetch(&headers)?);
+    let (query, wants) = (query.unwrap_or_default(), wants(&headers)?);
     Ok(answered(
         StatusCode::OK,
-        cluster.search_query(&uid, &query, rule(&grant, &uid).as_deref(), over_fetch, floor?).await?,
+        cluster.search_query(&uid, &query, rule(&grant, &uid).as_deref(), wants, floor?).await?,
     ))
 }
 
@@ -79,11 +88,10 @@ pub async fn facets(
     Extension(grant): Extension<Grant>,
     AtLeast(floor): AtLeast,
     Path(uid): Path<String>,
-    headers: HeaderMap,
-    body: Body,
+    mut payload: Payload,
 ) -> Result<Response, Failure> {
     let uid = index_uid(&uid)?;
-    let body = body::json(&headers, body).await?;
+    let body = payload.json().await?;
     Ok(answered(StatusCode::OK, cluster.facet_search(&uid, body, rule(&grant, &uid).as_deref(), floor?).await?))
 }
 
@@ -92,14 +100,14 @@ pub async fn multi(
     Extension(grant): Extension<Grant>,
     AtLeast(floor): AtLeast,
     headers: HeaderMap,
-    body: Body,
+    mut payload: Payload,
 ) -> Result<Response, Failure> {
-    let body = body::json(&headers, body).await?;
+    let body = payload.json().await?;
     let rules: Rule<'_> = &|uid| match grant.allows(uid.as_str()) {
         true => Ok(rule(&grant, uid).map(Bytes::from)),
         false => Err(Error::Refused { status: 403, body: foreign_index() }),
     };
-    Ok(answered(StatusCode::OK, cluster.multi_search(body, rules, over_fetch(&headers)?, floor?).await?))
+    Ok(answered(StatusCode::OK, cluster.multi_search(body, rules, wants(&headers)?, floor?).await?))
 }
 
 pub async fn similar_by_body(
@@ -108,10 +116,10 @@ pub async fn similar_by_body(
     AtLeast(floor): AtLeast,
     Path(uid): Path<String>,
     headers: HeaderMap,
-    body: Body,
+    mut payload: Payload,
 ) -> Result<Response, Failure> {
     let uid = index_uid(&uid)?;
-    let body = body::json(&headers, body).await?;
+    let body = payload.json().await?;
     Ok(answered(
         StatusCode::OK,
         cluster

@@ -1,9 +1,8 @@
 //! `/indexes/{uid}/settings` and its parts.
 
 use axum::Extension;
-use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use miroir_core::auth::Grant;
@@ -11,9 +10,10 @@ use miroir_core::error::Code;
 use miroir_core::settings::{GATED, SubSetting, Verb, sub_setting, unshown};
 use serde_json::{Map, Value};
 
+use super::body::Payload;
 use super::error::Failure;
 use super::observe::undertaken;
-use super::{Shared, answered, body, index_uid, json};
+use super::{Shared, answered, index_uid, json};
 use crate::cluster::Error;
 
 pub async fn all(State(cluster): State<Shared>, Path(uid): Path<String>) -> Result<Response, Failure> {
@@ -27,11 +27,10 @@ pub async fn update(
     State(cluster): State<Shared>,
     Extension(grant): Extension<Grant>,
     Path(uid): Path<String>,
-    headers: HeaderMap,
-    body: Body,
+    mut payload: Payload,
 ) -> Result<Response, Failure> {
     let uid = index_uid(&uid)?;
-    let patch = read_json(&headers, body).await?;
+    let patch = read_json(&mut payload).await?;
     if !patch.is_object() {
         let message = "Invalid value type: expected an object of settings";
         return Err(Failure::new(Code::BadRequest, message));
@@ -63,28 +62,25 @@ pub async fn put_one(
     cluster: State<Shared>,
     grant: Extension<Grant>,
     path: Path<(String, String)>,
-    headers: HeaderMap,
-    body: Body,
+    payload: Payload,
 ) -> Result<Response, Failure> {
-    change_one(cluster, grant, path, headers, body, Verb::Put).await
+    change_one(cluster, grant, path, payload, Verb::Put).await
 }
 
 pub async fn patch_one(
     cluster: State<Shared>,
     grant: Extension<Grant>,
     path: Path<(String, String)>,
-    headers: HeaderMap,
-    body: Body,
+    payload: Payload,
 ) -> Result<Response, Failure> {
-    change_one(cluster, grant, path, headers, body, Verb::Patch).await
+    change_one(cluster, grant, path, payload, Verb::Patch).await
 }
 
 async fn change_one(
     State(cluster): State<Shared>,
     Extension(grant): Extension<Grant>,
     Path((uid, name)): Path<(String, String)>,
-    headers: HeaderMap,
-    body: Body,
+    mut payload: Payload,
     verb: Verb,
 ) -> Result<Response, Failure> {
     let Some(setting) = sub_setting(&name) else { return Ok(StatusCode::NOT_FOUND.into_response()) };
@@ -92,7 +88,7 @@ async fn change_one(
         return Ok(StatusCode::METHOD_NOT_ALLOWED.into_response());
     }
     let uid = index_uid(&uid)?;
-    let patch = only(&setting, read_json(&headers, body).await?);
+    let patch = only(&setting, read_json(&mut payload).await?);
     check_features(&cluster, &patch)?;
     let may_create = grant.may_create(uid.as_str());
     let updated =
@@ -142,7 +138,7 @@ fn only(setting: &SubSetting, value: Value) -> Value {
     Value::Object(Map::from_iter([(setting.key.to_owned(), value)]))
 }
 
-async fn read_json(headers: &HeaderMap, body: Body) -> Result<Value, Failure> {
-    let body: Bytes = body::json(headers, body).await?;
+async fn read_json(payload: &mut Payload) -> Result<Value, Failure> {
+    let body: Bytes = payload.json().await?;
     serde_json::from_slice(&body).map_err(|error| Failure::new(Code::MalformedPayload, error.to_string()))
 }

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use axum::Extension;
-use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::Response;
 use miroir_core::auth::{Grant, Refusal};
 use miroir_core::error::Code;
@@ -13,6 +12,7 @@ use miroir_core::id::IndexUid;
 use miroir_core::json::described;
 use serde_json::{Map, Value};
 
+use super::body::Payload;
 use super::error::Failure;
 use super::observe::undertaken;
 use super::{Shared, answered, body};
@@ -21,10 +21,9 @@ use crate::cluster::Swap;
 pub async fn swap(
     State(cluster): State<Shared>,
     Extension(grant): Extension<Grant>,
-    headers: HeaderMap,
-    body: Body,
+    mut payload: Payload,
 ) -> Result<Response, Failure> {
-    let body = body::json(&headers, body).await?;
+    let body = payload.json().await?;
     let value: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
     let swaps = read(&value)?;
     if swaps.iter().flat_map(|swap| &swap.indexes).any(|uid| !grant.allows(uid.as_str())) {

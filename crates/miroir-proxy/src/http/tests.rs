@@ -1,5 +1,7 @@
 //! The router and the table of rights are of one mind.
 
+mod browsers;
+
 use std::time::Duration;
 
 use axum::body::Body;
@@ -10,7 +12,7 @@ use miroir_store::{Batch, JobOptions, Jobs};
 use tower::ServiceExt;
 
 use super::{ClientRoutes, Shared, client_routes, router};
-use crate::cluster::testing::{MASTER_KEY, instance};
+use crate::cluster::testing::{ADMIN_KEY, MASTER_KEY, instance};
 
 async fn send(cluster: &Shared, method: &Method, path: &str, key: Option<&str>) -> (StatusCode, String) {
     send_body(cluster, method, path, key, Body::empty()).await
@@ -152,7 +154,7 @@ async fn the_compatibility_table_lists_every_route() {
 async fn leases_and_jobs_are_shown_to_operators() {
     let cluster = instance().await;
     let get = async |path| {
-        let (status, body) = send(&cluster, &Method::GET, path, None).await;
+        let (status, body) = send(&cluster, &Method::GET, path, Some(ADMIN_KEY)).await;
         assert_eq!(status, StatusCode::OK, "{body}");
         serde_json::from_str::<serde_json::Value>(&body).expect("JSON")
     };

@@ -2,9 +2,7 @@
 //! answer as one server while it is off. All of them say why.
 
 use axum::Extension;
-use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
 use axum::response::Response;
 use miroir_core::auth::Grant;
 use miroir_core::error::Code;
@@ -13,8 +11,9 @@ use miroir_core::id::TaskUid;
 use miroir_core::task::{TaskKind, TaskStatus};
 use serde_json::Value;
 
+use super::body::Payload;
 use super::error::Failure;
-use super::{Shared, body, tasks};
+use super::{Shared, tasks};
 
 type Refusal = Result<Response, Failure>;
 
@@ -28,8 +27,8 @@ fn gated(cluster: &Shared, feature: Feature, action: &str, reason: &str) -> Refu
 }
 
 /// The body is read before the feature is asked for, as with one server.
-async fn json_body(headers: &HeaderMap, body: Body) -> Result<Value, Failure> {
-    let body = body::json(headers, body).await?;
+async fn json_body(payload: &mut Payload) -> Result<Value, Failure> {
+    let body = payload.json().await?;
     Ok(serde_json::from_slice(&body).unwrap_or(Value::Null))
 }
 
@@ -43,8 +42,8 @@ pub async fn snapshots() -> Refusal {
     because("A snapshot is a copy of one node's disk: take it from each node, together with Miroir's store.")
 }
 
-pub async fn export(headers: HeaderMap, body: Body) -> Refusal {
-    json_body(&headers, body).await?;
+pub async fn export(mut payload: Payload) -> Refusal {
+    json_body(&mut payload).await?;
     because(
         "The nodes would export documents with fields of Miroir's: read them page by page from `/indexes/{uid}/documents` instead.",
     )
@@ -59,8 +58,8 @@ const LOGS: &str = "Modifying logs through the `/logs/*` routes";
 const LOGS_REASON: &str =
     "Each process writes a log of its own: Miroir's level is `log.level`, and nodes are asked directly.";
 
-pub async fn change_logs(State(cluster): State<Shared>, headers: HeaderMap, body: Body) -> Refusal {
-    json_body(&headers, body).await?;
+pub async fn change_logs(State(cluster): State<Shared>, mut payload: Payload) -> Refusal {
+    json_body(&mut payload).await?;
     gated(&cluster, Feature::LogsRoute, LOGS, LOGS_REASON)
 }
 
@@ -75,13 +74,13 @@ pub async fn network(State(cluster): State<Shared>) -> Refusal {
     gated(&cluster, Feature::Network, "Using the /network route", NETWORK_REASON)
 }
 
-pub async fn change_network(State(cluster): State<Shared>, headers: HeaderMap, body: Body) -> Refusal {
-    json_body(&headers, body).await?;
+pub async fn change_network(State(cluster): State<Shared>, mut payload: Payload) -> Refusal {
+    json_body(&mut payload).await?;
     gated(&cluster, Feature::Network, "Using the /network route", NETWORK_REASON)
 }
 
-pub async fn control_network(State(cluster): State<Shared>, headers: HeaderMap, body: Body) -> Refusal {
-    json_body(&headers, body).await?;
+pub async fn control_network(State(cluster): State<Shared>, mut payload: Payload) -> Refusal {
+    json_body(&mut payload).await?;
     gated(&cluster, Feature::Network, "Using the /network/control route", NETWORK_REASON)
 }
 
@@ -103,13 +102,13 @@ pub async fn chat_settings(State(cluster): State<Shared>) -> Refusal {
     gated(&cluster, Feature::ChatCompletions, "using the /chats/settings route", CHATS_REASON)
 }
 
-pub async fn change_chat_settings(State(cluster): State<Shared>, headers: HeaderMap, body: Body) -> Refusal {
-    json_body(&headers, body).await?;
+pub async fn change_chat_settings(State(cluster): State<Shared>, mut payload: Payload) -> Refusal {
+    json_body(&mut payload).await?;
     gated(&cluster, Feature::ChatCompletions, "using the /chats/settings route", CHATS_REASON)
 }
 
-pub async fn complete_chat(State(cluster): State<Shared>, headers: HeaderMap, body: Body) -> Refusal {
-    json_body(&headers, body).await?;
+pub async fn complete_chat(State(cluster): State<Shared>, mut payload: Payload) -> Refusal {
+    json_body(&mut payload).await?;
     gated(&cluster, Feature::ChatCompletions, "using the /chats chat completions route", CHATS_REASON)
 }
 

@@ -1,16 +1,16 @@
 //! `/webhooks`.
 
-use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use miroir_core::webhook::{WebhookError, WebhookPatch};
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::body::Payload;
 use super::error::Failure;
 use super::observe::undertaken;
-use super::{Shared, body, json};
+use super::{Shared, json};
 use crate::cluster::Error;
 
 pub async fn list(State(cluster): State<Shared>) -> Response {
@@ -21,8 +21,8 @@ pub async fn get(State(cluster): State<Shared>, Path(id): Path<String>) -> Resul
     Ok(json(StatusCode::OK, cluster.webhook(uuid(&id)?)?.to_string()))
 }
 
-pub async fn create(State(cluster): State<Shared>, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
-    let patch = patch(&headers, body).await?;
+pub async fn create(State(cluster): State<Shared>, mut payload: Payload) -> Result<Response, Failure> {
+    let patch = patch(&mut payload).await?;
     let created = undertaken(&cluster, move |writer| async move { writer.create_webhook(patch).await });
     Ok(json(StatusCode::CREATED, created.await?.to_string()))
 }
@@ -30,11 +30,10 @@ pub async fn create(State(cluster): State<Shared>, headers: HeaderMap, body: Bod
 pub async fn update(
     State(cluster): State<Shared>,
     Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
+    mut payload: Payload,
 ) -> Result<Response, Failure> {
     // The body is read first, as with one server.
-    let patch = patch(&headers, body).await?;
+    let patch = patch(&mut payload).await?;
     let id = uuid(&id)?;
     let changed = undertaken(&cluster, move |writer| async move { writer.change_webhook(id, patch).await });
     Ok(json(StatusCode::OK, changed.await?.to_string()))
@@ -46,8 +45,8 @@ pub async fn delete(State(cluster): State<Shared>, Path(id): Path<String>) -> Re
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-async fn patch(headers: &HeaderMap, body: Body) -> Result<WebhookPatch, Failure> {
-    let body = body::json(headers, body).await?;
+async fn patch(payload: &mut Payload) -> Result<WebhookPatch, Failure> {
+    let body = payload.json().await?;
     let value: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
     WebhookPatch::read(&value).map_err(failure)
 }

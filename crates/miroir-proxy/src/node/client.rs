@@ -16,6 +16,7 @@ use thiserror::Error;
 use super::Chunks;
 use crate::budget::{Budget, Reserved, Spent};
 use crate::joined::Joined;
+use crate::telemetry::{REQUEST_ID, RequestId};
 
 /// One request to a node.
 #[derive(Clone, Debug)]
@@ -270,6 +271,9 @@ impl NodeClient {
         }
         if let Some(content_type) = call.content_type {
             request = request.header(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        }
+        if let Some(id) = RequestId::current().and_then(|id| id.header()) {
+            request = request.header(REQUEST_ID, id);
         }
         let response = self.http.request(request.body(call.body)?).await.map_err(|error| {
             let text = chain(&error);
