@@ -7,6 +7,9 @@ const url = parameters.get("url") ?? "http://127.0.0.1:7700";
 const key = parameters.get("key") ?? "";
 const index = "packages";
 
+// On a phone what was found comes first.
+document.getElementById("filters").open = matchMedia("(min-width: 40rem)").matches;
+
 const { searchClient } = instantMeiliSearch(url, key, { finitePagination: true });
 const search = globalThis.instantsearch({ indexName: index, searchClient, future: { preserveSharedStateOnUnmount: true } });
 
