@@ -55,9 +55,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         .with_context(|| format!("metrics: cannot listen on {}", config.metrics.listen))?;
     let admin_listener = match config.admin.listen {
         None => None,
-        Some(address) => {
-            Some(listen(address).with_context(|| format!("admin: cannot listen on {address}"))?)
-        }
+        Some(address) => Some(listen(address).with_context(|| format!("admin: cannot listen on {address}"))?),
     };
     let address = listener.local_addr()?;
     tracing::info!(%address, nodes = config.nodes.len(), shards = config.shards, "serving");

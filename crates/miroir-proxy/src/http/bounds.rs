@@ -10,14 +10,18 @@ use http_body_util::BodyExt;
 use tower::ServiceExt;
 
 use super::{Shared, endpoint};
-use crate::cluster::testing::{MASTER_KEY, instance, instance_with};
+use crate::cluster::testing::{ADMIN_KEY, MASTER_KEY, instance, instance_with};
 
 async fn send(cluster: &Shared, method: &str, path: &str, body: Body) -> (StatusCode, String) {
+    send_as(cluster, method, path, MASTER_KEY, body).await
+}
+
+async fn send_as(cluster: &Shared, method: &str, path: &str, key: &str, body: Body) -> (StatusCode, String) {
     let request = Request::builder()
         .method(method)
         .uri(path)
         .header("content-type", "application/json")
-        .header("authorization", format!("Bearer {MASTER_KEY}"))
+        .header("authorization", format!("Bearer {key}"))
         .body(body)
         .expect("a request");
     let Ok(response) = endpoint(cluster.clone()).oneshot(request).await;
@@ -28,6 +32,10 @@ async fn send(cluster: &Shared, method: &str, path: &str, body: Body) -> (Status
 
 async fn get(cluster: &Shared, path: &str) -> (StatusCode, String) {
     send(cluster, "GET", path, Body::empty()).await
+}
+
+async fn get_as_operator(cluster: &Shared, path: &str) -> (StatusCode, String) {
+    send_as(cluster, "GET", path, ADMIN_KEY, Body::empty()).await
 }
 
 fn streamed(pieces: impl Stream<Item = Vec<u8>> + Send + 'static) -> Body {
@@ -148,13 +156,13 @@ async fn operators_and_whoever_asks_for_health_have_room_while_clients_take_all_
     let (status, text) = get(&cluster, "/indexes").await;
     assert_eq!((status, text.contains("server.max_concurrent_requests")), (StatusCode::SERVICE_UNAVAILABLE, true));
     for path in ["/health", "/_miroir/metrics", "/_miroir/version", "/_miroir/topology"] {
-        let (status, text) = get(&cluster, path).await;
+        let (status, text) = get_as_operator(&cluster, path).await;
         assert_eq!(status, StatusCode::OK, "{path}: {text}");
     }
     assert!(!get(&cluster, "/_miroir/ready").await.1.contains("miroir_overloaded"));
     let all = u32::try_from(cluster.admin_requests.available_permits()).expect("a number");
     let theirs = cluster.admin_requests.clone().acquire_many_owned(all).await.expect("all of them");
-    let (status, text) = get(&cluster, "/_miroir/version").await;
+    let (status, text) = get_as_operator(&cluster, "/_miroir/version").await;
     assert_eq!((status, text.contains("admin.max_concurrent_requests")), (StatusCode::SERVICE_UNAVAILABLE, true));
     assert_eq!(get(&cluster, "/health").await.0, StatusCode::OK);
     drop((taken, theirs));
