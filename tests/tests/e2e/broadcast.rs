@@ -140,7 +140,6 @@ fn a_node_that_never_complies_freezes_the_index_until_it_is_repaired() {
     assert_eq!((refused.status, refused.code()), (503, "miroir_settings_frozen"), "{}", refused.text);
     let tells = ["node-", "_miroir/"].iter().find(|secret| refused.text.contains(*secret));
     assert_eq!(tells, None, "a client is told what is for operators: {}", refused.text);
-    assert!(refused.text.contains("node-1") && refused.text.contains("/settings/repair"), "{}", refused.text);
     // Reads go on with what was committed before.
     for _ in 0..6 {
         assert_eq!((found(&client, "movies", "before"), found(&client, "movies", "after")), (40, 0));
