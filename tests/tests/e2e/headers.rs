@@ -180,8 +180,8 @@ impl Case {
         }
         let socket = client.base().trim_start_matches("http://");
         let request = raw::request(self.method, self.path, &headers, &self.body);
-        let answer =
-            Connection::open(socket).and_then(|mut connection| connection.exchange(&request)).expect(&self.text());
+        let answer = Connection::open(socket).and_then(|mut connection| connection.exchange(&request));
+        let answer = answer.unwrap_or_else(|error| panic!("{}: {error}", self.text()));
         let methods = answer.header("access-control-allow-methods").map(|list| {
             let mut methods: Vec<String> = list.split(',').map(|method| method.trim().to_owned()).collect();
             methods.sort();

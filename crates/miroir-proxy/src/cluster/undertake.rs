@@ -16,11 +16,11 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use crate::telemetry::RequestId;
 use super::debts::Unrecorded;
 use super::lanes::{Turn, any_lost};
 use super::parts::{NodePart, Outcome};
 use super::{Cluster, Error, Index};
+use crate::telemetry::RequestId;
 
 /// The cluster, for whoever makes the change that a client asked for.
 pub struct Writer {

@@ -95,11 +95,12 @@ impl Payload {
                 let text = format!("JSON payload ({length} bytes) is larger than allowed (limit: {limit} bytes).");
                 Err(Failure::new(Code::Internal, text))
             }
-            Some(_) | None => self.decoded().await.map_err(|error| match error {
-                Error::TooLarge { .. } => {
-                    Failure::new(Code::PayloadTooLarge, format!("JSON payload has exceeded limit ({limit} bytes)."))
+            Some(_) | None => self.decoded().await.map_err(|error| {
+                if matches!(error, Error::TooLarge { .. }) {
+                    let text = format!("JSON payload has exceeded limit ({limit} bytes).");
+                    return Failure::new(Code::PayloadTooLarge, text);
                 }
-                other => other.into(),
+                error.into()
             }),
         }
     }

@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use super::body::Payload;
 use super::error::Failure;
 use super::observe::undertaken;
-use super::{Shared, answered, body};
+use super::{Shared, answered};
 use crate::cluster::Swap;
 
 pub async fn swap(

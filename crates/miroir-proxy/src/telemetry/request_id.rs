@@ -100,7 +100,8 @@ mod tests {
         assert_eq!(RequestId::current(), None);
         let id = given(b"seven");
         assert_eq!(id.clone().scope(async { RequestId::current() }).await, Some(id.clone()));
-        let begun = id.clone().scope(async { tokio::spawn(RequestId::carried(async { RequestId::current() })) });
-        assert_eq!(begun.await.await.expect("done"), Some(id));
+        let begin = || tokio::spawn(RequestId::carried(async { RequestId::current() }));
+        let told = id.clone().scope(async { begin().await.expect("done") }).await;
+        assert_eq!(told, Some(id));
     }
 }

@@ -36,9 +36,12 @@ pub(super) struct Feed {
     marks: mpsc::WeakSender<Told>,
 }
 
+/// What is asked by this connection is answered after what was published before; marks are put in line there.
+type Way = (MultiplexedConnection, mpsc::WeakSender<Told>);
+
 /// The subscription that holds now, for marks.
 #[derive(Clone, Default)]
-pub(super) struct Marks(Arc<Mutex<Option<(MultiplexedConnection, mpsc::WeakSender<Told>)>>>);
+pub(super) struct Marks(Arc<Mutex<Option<Way>>>);
 
 impl Marks {
     fn go_by(&self, feed: Option<&Feed>) {
