@@ -1,6 +1,7 @@
 //! Leases: who alone may do something, for how long, and the tokens that keep everybody else from believing so.
 //!
-//! Invariant: a token is given once and tokens rise, so that of two who believe to hold a scope the store knows the later.
+//! Invariant: tokens rise, so that of two who believe to hold a scope the store knows the later. A token is its holder's
+//! alone: a store that has lost its last second may give the number again, but never lets one holder pass for another.
 //! Time is the store's: the clocks of instances do not matter.
 
 use std::time::Duration;
@@ -19,15 +20,17 @@ pub struct Lease {
 impl Lease {
     /// What writes have to show, so that they are refused once somebody else has taken over.
     pub fn fence(&self) -> Fence {
-        Fence { scope: self.scope.clone(), token: self.token }
+        Fence { scope: self.scope.clone(), holder: self.holder.clone(), token: self.token }
     }
 }
 
-/// A condition on a batch: the scope was given to nobody else after this token.
+/// A condition on a batch: this holder has the scope by this token, and it was given to nobody else since.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fence {
     /// The lease's scope.
     pub scope: String,
+    /// The lease's holder.
+    pub holder: String,
     /// The lease's token.
     pub token: u64,
 }

@@ -28,7 +28,7 @@ pub use lease::{Fence, HeldLease, Lease};
 pub use record::{Append, Batch, Committed, Entry, Record, Table, Write};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use typed::{Typed, TypedTable};
-pub use view::{Edit, Records, State, View};
+pub use view::{Derived, Edit, Records, State, View};
 pub use watch::{Change, Watch};
 
 /// What every backend does. All of it is safe to call from many tasks at once, and none of it blocks a thread of the
@@ -76,6 +76,12 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// Why the store cannot be read.
     async fn unsettled_tasks(&self, after: Option<TaskUid>, limit: usize) -> Result<Vec<Task>, StoreError>;
+
+    /// The numbers of the oldest tasks that are not final, later than `after`, oldest first. Costs far less than the tasks.
+    ///
+    /// # Errors
+    /// Why the store cannot be read.
+    async fn unsettled_uids(&self, after: Option<TaskUid>, limit: usize) -> Result<Vec<TaskUid>, StoreError>;
 
     /// Forget at most `limit` final tasks that finished before this instant, those that finished first. Returns how many.
     ///

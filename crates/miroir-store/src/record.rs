@@ -137,6 +137,8 @@ pub struct Batch {
     pub settled: Vec<Task>,
     /// Counters to be moved forward, and by how much. A counter that was never moved stands at 0.
     pub counts: Vec<(String, u64)>,
+    /// Counters that stand at 0 from then on, as if they had never been moved. Come before those that are moved.
+    pub forgotten: Vec<String>,
     /// Entries for logs, in this order.
     pub appends: Vec<Append>,
 }
@@ -144,8 +146,8 @@ pub struct Batch {
 impl Batch {
     /// There is nothing to do.
     pub fn is_empty(&self) -> bool {
-        let Self { fences: _, renamed, writes, new_tasks, settled, counts, appends } = self;
-        let records = renamed.is_empty() && writes.is_empty();
+        let Self { fences: _, renamed, writes, new_tasks, settled, counts, forgotten, appends } = self;
+        let records = renamed.is_empty() && writes.is_empty() && forgotten.is_empty();
         records && new_tasks.is_empty() && settled.is_empty() && counts.is_empty() && appends.is_empty()
     }
 }

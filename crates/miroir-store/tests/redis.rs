@@ -206,6 +206,34 @@ async fn a_paused_server_costs_no_more_than_the_bound_and_does_nothing_late() {
     assert_eq!(lost.total, 0, "nobody waited for these any more");
 }
 
+/// Redis dies, and what comes back has never heard of the last lease that was given.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_that_redis_has_lost_is_of_no_use_once_somebody_else_has_the_scope() {
+    let directory = tempdir();
+    let server = Server::start(directory.path(), &[], false);
+    let options = hasty();
+    let (first, second) = (open(&server, &options).await, open(&server, &options).await);
+    let before = first.acquire("earlier", "first", LONG).await.expect("asked").expect("free");
+    send(&server, &["SAVE"]).await;
+    let lost = first.acquire("led", "first", LONG).await.expect("asked").expect("free");
+    let port = server.port();
+    drop(server);
+    let _server = Server::start_at(port, directory.path(), &[], false);
+    eventually_registered(&*second).await;
+    eventually_registered(&*first).await;
+    assert!(first.renew(&before, LONG).await.expect("asked"), "what was saved is lost as well");
+
+    let theirs = second.acquire("led", "second", LONG).await.expect("asked").expect("free");
+    assert!(theirs.token > lost.token, "{} was given again: {}", lost.token, theirs.token);
+    assert!(!first.renew(&lost, LONG).await.expect("asked"));
+    let led = |fences| Batch { fences, new_tasks: vec![waiting(Some("led"), 0)], ..Batch::default() };
+    let refused = first.commit(led(vec![lost.fence()])).await;
+    assert!(matches!(refused, Err(StoreError::Fenced { .. })), "{refused:?}");
+    first.release(&lost).await.expect("nothing to release");
+    second.commit(led(vec![theirs.fence()])).await.expect("held");
+    assert!(second.renew(&theirs, LONG).await.expect("asked"));
+}
+
 #[tokio::test]
 async fn changes_of_another_store_are_told() {
     let options = options();

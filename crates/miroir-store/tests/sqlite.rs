@@ -246,3 +246,32 @@ async fn a_store_of_the_first_schema_is_brought_up_to_date() {
     assert_filled(&*store).await;
     assert!(store.acquire("a", "me", Duration::from_secs(9)).await.expect("asked").is_some());
 }
+
+/// As it is after a crash, when the machine's clock was set back by an hour meanwhile.
+#[tokio::test]
+async fn a_lease_of_a_process_that_is_gone_ends_whatever_its_clock_was() {
+    let directory = tempdir();
+    let path = directory.path().join("miroir.db");
+    let options = SqliteOptions { inherited_leases: Duration::from_millis(20), ..SqliteOptions::default() };
+    let store = open_with(path.clone(), options).await.expect("a store");
+    let (hour, day) = (Duration::from_secs(3600), Duration::from_secs(86_400));
+    let before = store.acquire("led", "before", hour).await.expect("asked").expect("free");
+    store.close().await;
+    let file = rusqlite::Connection::open(&path).expect("opened");
+    file.execute("UPDATE leases SET ends_at = ends_at + ?1", [i64::try_from(day.as_nanos()).expect("fits")])
+        .expect("set");
+    drop(file);
+
+    let store = open_with(path, options).await.expect("a store");
+    let begun = std::time::Instant::now();
+    let lease = loop {
+        if let Some(lease) = store.acquire("led", "after", hour).await.expect("asked") {
+            break lease;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "nobody leads");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    assert!(lease.token > before.token);
+    assert!(!store.renew(&before, hour).await.expect("asked"));
+    assert_eq!(store.acquire("led", "other", hour).await.expect("asked"), None, "our own leases are minded");
+}

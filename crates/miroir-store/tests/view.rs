@@ -1,8 +1,15 @@
 //! Views of one table in several processes: here two views of one store, which hear of each other only when told.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use miroir_store::{Batch, Change, Edit, SqliteStore, Store, StoreError, Table, TypedTable, View};
+use miroir_core::id::TaskUid;
+use miroir_core::task::{Task, TaskPage, TaskQuery};
+use miroir_store::{
+    Batch, Change, Committed, Derived, Edit, Entry, HeldLease, Lease, Record, SqliteStore, Store, StoreError, Table,
+    TypedTable, View, Watch,
+};
+use time::OffsetDateTime;
 
 const TABLE: TypedTable<u64> = TypedTable::new(Table::Meta);
 
@@ -152,4 +159,154 @@ async fn a_plan_that_relies_on_a_record_is_made_again_when_that_has_changed() {
     assert_eq!(TABLE.get(&*store, "used").await.expect("read").map(|found| found.value), Some(7));
     let put_meanwhile = one.change::<_, StoreError>(|_| Ok((Edit::put("absent", 1), ()))).await;
     assert!(put_meanwhile.is_ok(), "what was relied on to be absent is there, and is changed as any record");
+}
+
+/// A store whose commits of one record wait until the test lets them.
+struct Gated {
+    store: Arc<dyn Store>,
+    key: &'static str,
+    gate: tokio::sync::Semaphore,
+}
+
+#[async_trait::async_trait]
+impl Store for Gated {
+    async fn commit(&self, batch: Batch) -> Result<Committed, StoreError> {
+        if batch.writes.iter().any(|write| write.target().1 == self.key) {
+            self.gate.acquire().await.expect("never closed").forget();
+        }
+        self.store.commit(batch).await
+    }
+
+    async fn get(&self, table: Table, key: &str) -> Result<Option<Record>, StoreError> {
+        self.store.get(table, key).await
+    }
+
+    async fn list(&self, table: Table) -> Result<Vec<(String, Record)>, StoreError> {
+        self.store.list(table).await
+    }
+
+    async fn task(&self, uid: TaskUid) -> Result<Option<Task>, StoreError> {
+        self.store.task(uid).await
+    }
+
+    async fn tasks(&self, query: &TaskQuery) -> Result<TaskPage, StoreError> {
+        self.store.tasks(query).await
+    }
+
+    async fn unsettled_tasks(&self, after: Option<TaskUid>, limit: usize) -> Result<Vec<Task>, StoreError> {
+        self.store.unsettled_tasks(after, limit).await
+    }
+
+    async fn unsettled_uids(&self, after: Option<TaskUid>, limit: usize) -> Result<Vec<TaskUid>, StoreError> {
+        self.store.unsettled_uids(after, limit).await
+    }
+
+    async fn prune_tasks(&self, finished_before: OffsetDateTime, limit: usize) -> Result<u64, StoreError> {
+        self.store.prune_tasks(finished_before, limit).await
+    }
+
+    async fn delete_tasks(&self, query: &TaskQuery, before: TaskUid, limit: usize) -> Result<u64, StoreError> {
+        self.store.delete_tasks(query, before, limit).await
+    }
+
+    async fn acquire(&self, scope: &str, holder: &str, ttl: Duration) -> Result<Option<Lease>, StoreError> {
+        self.store.acquire(scope, holder, ttl).await
+    }
+
+    async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<bool, StoreError> {
+        self.store.renew(lease, ttl).await
+    }
+
+    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
+        self.store.release(lease).await
+    }
+
+    async fn leases(&self) -> Result<Vec<HeldLease>, StoreError> {
+        self.store.leases().await
+    }
+
+    async fn count(&self, counter: &str) -> Result<u64, StoreError> {
+        self.store.count(counter).await
+    }
+
+    async fn log(&self, log: &str, after: u64, limit: usize) -> Result<Vec<Entry>, StoreError> {
+        self.store.log(log, after, limit).await
+    }
+
+    async fn trim(&self, log: &str, through: u64) -> Result<(), StoreError> {
+        self.store.trim(log, through).await
+    }
+
+    fn watch(&self) -> Watch {
+        self.store.watch()
+    }
+
+    fn is_shared(&self) -> bool {
+        self.store.is_shared()
+    }
+
+    async fn close(&self) {
+        self.store.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_change_waits_for_those_of_its_own_record_alone() {
+    let gated = Arc::new(Gated { store: store().await, key: "slow", gate: tokio::sync::Semaphore::new(0) });
+    let view: Arc<Sum> = Arc::new(view(&(gated.clone() as Arc<dyn Store>)).await);
+    let slow: Vec<_> = (0..3)
+        .map(|_| {
+            let view = view.clone();
+            tokio::spawn(async move { add(&view, "slow", 1).await })
+        })
+        .collect();
+    let within = Duration::from_secs(20);
+    for n in 0..20 {
+        let key = format!("quick {}", n % 4);
+        let quick = tokio::time::timeout(within, add(&view, &key, 100));
+        quick.await.expect("a change of one record waits for one of another");
+    }
+    tokio::time::timeout(within, view.refresh("quick 1", None)).await.expect("reading waits").expect("read");
+    assert_eq!(sum(&view), 2000);
+    gated.gate.add_permits(3);
+    for one in slow {
+        one.await.expect("no panic");
+    }
+    assert_eq!(sum(&view), 2003, "changes of one record come one after the other");
+}
+
+/// Counts how often it was told of a record.
+#[derive(Clone, Default)]
+struct Noted {
+    sum: u64,
+    notes: usize,
+}
+
+impl Derived<u64> for Noted {
+    fn note(&mut self, _: &str, before: Option<&u64>, after: Option<&u64>) {
+        self.notes += 1;
+        self.sum = self.sum - before.copied().unwrap_or(0) + after.copied().unwrap_or(0);
+    }
+}
+
+#[tokio::test]
+async fn what_is_derived_is_told_of_what_changes_and_of_nothing_else() {
+    let store = store().await;
+    let plain = view(&store).await;
+    for n in 0..50 {
+        put(&plain, &n.to_string(), n).await;
+    }
+    let derived = View::derive(store.clone(), TABLE, Noted::default()).await.expect("read");
+    let seen = |view: &View<u64, Noted>| (view.now().sum, view.now().notes);
+    assert_eq!(seen(&derived), (1225, 50));
+    let snapshot = derived.snapshot();
+    derived.change::<_, StoreError>(|_| Ok((Edit::put("7", 8), ()))).await.expect("written");
+    derived.change::<_, StoreError>(|_| Ok((Edit::delete("49"), ()))).await.expect("written");
+    assert_eq!(seen(&derived), (1177, 52));
+    assert_eq!((snapshot.sum, snapshot.records().len()), (1225, 50), "a copy has changed");
+    put(&plain, "new", 3).await;
+    derived.refresh("new", None).await.expect("read");
+    assert_eq!(seen(&derived), (1180, 53));
+    derived.reload().await.expect("read");
+    assert_eq!(seen(&derived), (1180, 50));
 }

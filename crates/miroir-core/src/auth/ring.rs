@@ -1,23 +1,23 @@
 //! All keys, as requests look them up.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use rpds::{HashTrieMapSync, RedBlackTreeMapSync};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
 use super::{Key, KeyValue};
 
-/// The keys and the master key they hang on. Cheap enough to be copied for each change.
+/// The keys and the master key they hang on. Copies share what they have in common, so that one can be made for each change.
 ///
 /// Values are found by their digest, so that how long a look-up takes tells nothing about any value.
 #[derive(Clone, Default)]
 pub struct KeyRing {
     master_key: Option<Arc<str>>,
-    keys: BTreeMap<Uuid, Arc<Key>>,
-    by_digest: HashMap<[u8; 32], Uuid>,
+    keys: RedBlackTreeMapSync<Uuid, Arc<Key>>,
+    by_digest: HashTrieMapSync<[u8; 32], Uuid>,
 }
 
 impl KeyRing {
@@ -30,19 +30,21 @@ impl KeyRing {
         ring
     }
 
-    /// Add a key, in place of the one of its uid.
+    /// Add a key, in place of the one of its uid. A value belongs to a uid: it is derived when the uid is new.
     pub fn insert(&mut self, key: Key) {
-        if let Some(value) = self.value_of(key.uid) {
-            self.by_digest.insert(digest(&value), key.uid);
+        if !self.keys.contains_key(&key.uid)
+            && let Some(value) = self.value_of(key.uid)
+        {
+            self.by_digest.insert_mut(digest(&value), key.uid);
         }
-        self.keys.insert(key.uid, Arc::new(key));
+        self.keys.insert_mut(key.uid, Arc::new(key));
     }
 
     /// Take a key away.
     pub fn remove(&mut self, uid: Uuid) {
-        self.keys.remove(&uid);
+        self.keys.remove_mut(&uid);
         if let Some(value) = self.value_of(uid) {
-            self.by_digest.remove(&digest(&value));
+            self.by_digest.remove_mut(&digest(&value));
         }
     }
 
@@ -80,7 +82,7 @@ impl KeyRing {
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.keys.len()
+        self.keys.size()
     }
 
     /// Whether there are none.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::follow::Follow;
+use super::names::Names;
 use super::write::TakenKey;
 
 /// An index as clients know it.
@@ -101,8 +102,13 @@ impl Index {
         self.behind.get(node).copied().unwrap_or(self.settings_version)
     }
 
+    /// The name by which readers know it.
+    pub(super) fn shown_name(&self) -> &IndexUid {
+        self.earlier.first().map_or(&self.uid, |name| &name.uid)
+    }
+
     /// As readers know it.
-    fn shown(self: &Arc<Self>) -> Arc<Self> {
+    pub(super) fn shown(self: &Arc<Self>) -> Arc<Self> {
         match self.earlier.first() {
             None => self.clone(),
             Some(name) => Arc::new(Self { uid: name.uid.clone(), ..Self::clone(self) }),
@@ -119,32 +125,6 @@ pub struct Renaming {
     pub to: IndexUid,
 }
 
-type Entries = BTreeMap<IndexUid, Arc<Index>>;
-
-/// All indexes at one moment.
-#[derive(Default)]
-struct Names {
-    /// As writes know them.
-    writers: Entries,
-    /// As reads know them; none whose creation is under way.
-    readers: Entries,
-}
-
-impl Names {
-    fn new(records: &Records<Arc<Index>>) -> Self {
-        let writers: Entries =
-            records.values().map(|record| (record.value.uid.clone(), record.value.clone())).collect();
-        let mut readers = Entries::new();
-        // An index that keeps its name for readers stands before one that has taken it since.
-        let (renamed, others): (Vec<_>, Vec<_>) = writers.values().partition(|index| !index.earlier.is_empty());
-        for index in others.into_iter().chain(renamed).filter(|index| index.ready) {
-            let shown = index.shown();
-            readers.insert(shown.uid.clone(), shown);
-        }
-        Self { writers, readers }
-    }
-}
-
 /// All indexes.
 pub struct Catalog(View<Arc<Index>, Names>);
 
@@ -156,7 +136,7 @@ impl Catalog {
     /// # Errors
     /// When the store cannot be read.
     pub async fn load(store: Arc<dyn Store>) -> Result<Self, StoreError> {
-        View::load(store, TABLE, Names::new).await.map(Self)
+        View::derive(store, TABLE, Names::default()).await.map(Self)
     }
 
     /// The index that a write means, also one whose creation is still under way.
@@ -171,7 +151,7 @@ impl Catalog {
 
     /// The index that is called this on the nodes, under the name that writes use.
     pub fn by_physical(&self, physical: &IndexUid) -> Option<Arc<Index>> {
-        self.0.now().writers.values().find(|index| index.physical == *physical).cloned()
+        self.0.now().physical.get(physical).cloned()
     }
 
     /// An index as it is now that was read before, whatever its name is by now.
@@ -230,7 +210,7 @@ impl Catalog {
         change: impl Fn(&mut Index) + Send,
     ) -> Result<Option<Arc<Index>>, StoreError> {
         let plan = |records: &Records<Arc<Index>>| {
-            let Some(current) = by_physical(records, physical) else { return Ok((Edit::nothing(), None)) };
+            let Some(current) = self.among(records, physical) else { return Ok((Edit::nothing(), None)) };
             let mut next = Index::clone(current);
             change(&mut next);
             let next = Arc::new(next);
@@ -286,7 +266,7 @@ impl Catalog {
     ) -> Result<bool, StoreError> {
         let with = Batch { fences: fence.into_iter().collect(), ..Batch::default() };
         let plan = |records: &Records<Arc<Index>>| {
-            let current = by_physical(records, physical);
+            let current = self.among(records, physical);
             let Some(current) = current.filter(|index| index.settings_version == version && !index.changing) else {
                 return Ok((Edit::nothing(), false));
             };
@@ -314,7 +294,7 @@ impl Catalog {
         with: Batch,
     ) -> Result<Committed, StoreError> {
         let plan = |records: &Records<Arc<Index>>| {
-            let current = by_physical(records, physical).filter(|index| index.created_at == born);
+            let current = self.among(records, physical).filter(|index| index.created_at == born);
             let edit = current.map_or_else(Edit::nothing, |current| {
                 let mut next = Index::clone(current);
                 change(&mut next);
@@ -355,7 +335,7 @@ impl Catalog {
         let plan = |records: &Records<Arc<Index>>| {
             let mut changed = renamed(records, renamings, until);
             if let Some(key) = key {
-                give_key(records, &mut changed, key, has_ended);
+                self.give_key(records, &mut changed, key, has_ended);
             }
             Ok::<_, StoreError>((Edit { records: changed, ..Edit::nothing() }.with(with.clone()), ()))
         };
@@ -369,7 +349,7 @@ impl Catalog {
     pub async fn unveil(&self, until: &str) -> Result<(), StoreError> {
         let plan = |records: &Records<Arc<Index>>| {
             let mut edit = Edit::nothing();
-            for (uid, record) in records {
+            for (uid, record) in records.iter() {
                 let Some(last) = record.value.earlier.iter().rposition(|name| name.until == until) else { continue };
                 let mut changed = Index::clone(&record.value);
                 changed.earlier.drain(..=last);
@@ -380,21 +360,64 @@ impl Catalog {
         self.0.change(plan).await.map(drop)
     }
 
+    /// Change several indexes that are called these on the nodes, in one step. What is there no more is not changed.
+    ///
+    /// # Errors
+    /// When the store cannot be written; then nothing changed.
+    pub async fn update_all(
+        &self,
+        physical: &BTreeSet<IndexUid>,
+        change: impl Fn(&mut Index) + Send,
+    ) -> Result<(), StoreError> {
+        let plan = |records: &Records<Arc<Index>>| {
+            let mut edit = Edit::nothing();
+            for current in physical.iter().filter_map(|physical| self.among(records, physical)) {
+                let mut next = Index::clone(current);
+                change(&mut next);
+                edit.records.insert(next.uid.to_string(), Some(Arc::new(next)));
+            }
+            Ok::<_, StoreError>((edit, ()))
+        };
+        self.0.change(plan).await.map(drop)
+    }
+
+    /// An index among those that change, or one of the others, gets a primary key.
+    fn give_key(
+        &self,
+        records: &Records<Arc<Index>>,
+        changed: &mut BTreeMap<String, Option<Arc<Index>>>,
+        taken: &TakenKey,
+        for_good: bool,
+    ) {
+        let is_it = |index: &Index| index.physical == taken.physical && index.created_at == taken.born;
+        let among_changed = changed.values().flatten().find(|index| is_it(index)).cloned();
+        let unchanged = || self.among(records, &taken.physical).filter(|index| is_it(index)).cloned();
+        let found = among_changed.or_else(unchanged);
+        let Some(mut index) = found.map(|index| Index::clone(&index)) else { return };
+        let place = if for_good { &mut index.primary_key } else { &mut index.pending_key };
+        *place = Some(taken.key.clone());
+        changed.insert(index.uid.to_string(), Some(Arc::new(index)));
+    }
+
+    /// The index that is called this on the nodes, among these records.
+    fn among<'a>(&self, records: &'a Records<Arc<Index>>, physical: &IndexUid) -> Option<&'a Arc<Index>> {
+        let is_it = |index: &&Arc<Index>| index.physical == *physical;
+        let known = self.by_physical(physical).and_then(|index| records.get(index.uid.as_str()));
+        let known = known.map(|record| &record.value).filter(is_it);
+        known.or_else(|| records.values().map(|record| &record.value).find(is_it))
+    }
+
     /// Remove the index that is called this on the nodes, together with what else must go in the same step.
     ///
     /// # Errors
     /// When the store cannot be written; then nothing changed.
     pub async fn remove(&self, physical: &IndexUid, with: Batch) -> Result<Committed, StoreError> {
-        let plan = |records: &Records<Arc<Index>>| match by_physical(records, physical) {
+        let plan = |records: &Records<Arc<Index>>| match self.among(records, physical) {
             Some(index) => Ok::<_, StoreError>((Edit::delete(index.uid.as_str()).with(with.clone()), ())),
             None => Ok((Edit::nothing(), ())),
         };
         self.0.change(plan).await.map(|((), committed)| committed)
     }
-}
-
-fn by_physical<'a>(records: &'a Records<Arc<Index>>, physical: &IndexUid) -> Option<&'a Arc<Index>> {
-    records.values().map(|record| &record.value).find(|index| index.physical == *physical)
 }
 
 /// The records that change when indexes change names, pair after pair.
@@ -420,20 +443,4 @@ fn renamed(
         }
     }
     next
-}
-
-/// An index among those that change, or one of the others, gets a primary key.
-fn give_key(
-    records: &Records<Arc<Index>>,
-    changed: &mut BTreeMap<String, Option<Arc<Index>>>,
-    taken: &TakenKey,
-    for_good: bool,
-) {
-    let is_it = |index: &Index| index.physical == taken.physical && index.created_at == taken.born;
-    let among_changed = changed.values().flatten().find(|index| is_it(index)).cloned();
-    let found = among_changed.or_else(|| by_physical(records, &taken.physical).filter(|index| is_it(index)).cloned());
-    let Some(mut index) = found.map(|index| Index::clone(&index)) else { return };
-    let place = if for_good { &mut index.primary_key } else { &mut index.pending_key };
-    *place = Some(taken.key.clone());
-    changed.insert(index.uid.to_string(), Some(Arc::new(index)));
 }

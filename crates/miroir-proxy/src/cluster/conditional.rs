@@ -24,6 +24,11 @@ pub(super) fn counts(index: &Index, kind: TaskKind) -> Vec<(String, u64)> {
     [(counter(index), 1)].into_iter().chain(edits).collect()
 }
 
+/// What goes with the index.
+pub(super) fn counters(index: &Index) -> Vec<String> {
+    vec![counter(index), edit_counter(index)]
+}
+
 fn counter(index: &Index) -> String {
     format!("conditional/{}", index.physical)
 }

@@ -19,6 +19,8 @@ use crate::node::{Call, Node};
 const TABLE: TypedTable<Features> = TypedTable::new(Table::Features);
 /// There is one set of features.
 const KEY: &str = "wanted";
+/// Attempts of one change against those of other instances.
+const ATTEMPTS: usize = 16;
 
 /// What is wanted, and who was told.
 pub struct FeatureRegistry {
@@ -80,10 +82,24 @@ impl Writer {
     /// The first refusal; [`Error::Store`].
     pub async fn change_features(&self, patch: &Value) -> Result<Features, Error> {
         let _one_at_a_time = self.features.change.lock().await;
-        let before = self.features();
+        for _ in 0..ATTEMPTS {
+            if self.store.is_shared() {
+                self.features.wanted.refresh(KEY, None).await?;
+            }
+            let before = self.features.wanted();
+            if let Some(changed) = self.try_features(before, patch).await? {
+                return Ok(changed);
+            }
+        }
+        Err(Error::Overloaded("changes of experimental features"))
+    }
+
+    /// Change what was wanted before. None: somebody else has changed that meanwhile, and the nodes are to be told of both.
+    async fn try_features(&self, wanted: Option<Features>, patch: &Value) -> Result<Option<Features>, Error> {
+        let before = wanted.clone().unwrap_or_default();
         let next = before.patched(patch).map_err(Error::Invalid)?;
         if next == before {
-            return Ok(next);
+            return Ok(Some(next));
         }
         let nodes = self.nodes();
         let live: Vec<&Arc<Node>> = nodes.values().filter(|node| node.health.state().is_live()).collect();
@@ -96,9 +112,13 @@ impl Writer {
             }
             return Err(refusal);
         }
-        let plan = |_: &Records<Features>| Ok::<_, StoreError>((Edit::put(KEY, next.clone()), ()));
-        self.features.wanted.change(plan).await?;
-        Ok(next)
+        let plan = |records: &Records<Features>| {
+            let as_planned = records.get(KEY).map(|record| &record.value) == wanted.as_ref();
+            let edit = if as_planned { Edit::put(KEY, next.clone()) } else { Edit::nothing() };
+            Ok::<_, StoreError>((edit, as_planned))
+        };
+        let (as_planned, _) = self.features.wanted.change(plan).await?;
+        Ok(as_planned.then_some(next))
     }
 }
 

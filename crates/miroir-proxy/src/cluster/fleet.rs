@@ -125,6 +125,14 @@ impl Fleet {
         &self.view
     }
 
+    /// Learn what other instances made of the topology.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn follow_everything(&self) -> Result<(), StoreError> {
+        self.view.reload().await
+    }
+
     /// Change the topology together with something else, in one step: `plan` sees it as it is, and is asked again when
     /// somebody else was faster.
     ///

@@ -1,11 +1,12 @@
 //! The registry of API keys. The store is its truth; a ring in memory answers every request.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use arc_swap::Guard;
 use miroir_core::auth::{Key, KeyRing};
 use miroir_core::error::{Code, ErrorBody};
-use miroir_store::{Batch, Edit, Records, State, Store, StoreError, Table, TypedTable, View};
+use miroir_store::{Batch, Derived, Edit, Records, State, Store, StoreError, Table, TypedTable, View};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -20,8 +21,30 @@ const TABLE: TypedTable<Key> = TypedTable::new(Table::Keys);
 const DEFAULTS: TypedTable<bool> = TypedTable::new(Table::Meta);
 const DEFAULTS_KEY: &str = "default_keys";
 
+/// The keys as requests look them up. Each key's value is derived when the key comes, and not again.
+#[derive(Clone)]
+pub struct Ring(KeyRing);
+
+impl Deref for Ring {
+    type Target = KeyRing;
+
+    fn deref(&self) -> &KeyRing {
+        &self.0
+    }
+}
+
+impl Derived<Key> for Ring {
+    fn note(&mut self, _: &str, before: Option<&Key>, after: Option<&Key>) {
+        match (before, after) {
+            (_, Some(key)) => self.0.insert(key.clone()),
+            (Some(key), None) => self.0.remove(key.uid),
+            (None, None) => {}
+        }
+    }
+}
+
 /// All keys.
-pub struct Keys(View<Key, KeyRing>);
+pub struct Keys(View<Key, Ring>);
 
 impl Keys {
     /// What the store remembers; the default keys when it has none.
@@ -32,11 +55,7 @@ impl Keys {
         if TABLE.list(&*store).await?.is_empty() {
             make_defaults(&*store).await?;
         }
-        let master_key = master_key.map(str::to_owned);
-        let ring = move |records: &Records<Key>| {
-            KeyRing::new(master_key.as_deref(), records.values().map(|record| record.value.clone()))
-        };
-        View::load(store, TABLE, ring).await.map(Self)
+        View::derive(store, TABLE, Ring(KeyRing::new(master_key, []))).await.map(Self)
     }
 
     /// The keys as the store has them, for whoever follows its changes.
@@ -45,7 +64,7 @@ impl Keys {
     }
 
     /// The keys as they are now.
-    pub fn ring(&self) -> Guard<Arc<State<Key, KeyRing>>> {
+    pub fn ring(&self) -> Guard<Arc<State<Key, Ring>>> {
         self.0.now()
     }
 

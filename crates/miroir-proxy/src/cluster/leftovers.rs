@@ -6,11 +6,12 @@
 //! redeemed in the commit that makes the index known. So what is lost in between is deleted like any other leftover, and
 //! the client's name was never taken.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use miroir_core::id::{IndexUid, NodeId};
-use miroir_store::{Batch, Edit, Fence, Records, Store, StoreError, Table, Typed, TypedTable, View, Write};
+use miroir_store::{Batch, Derived, Edit, Fence, Records, Store, StoreError, Table, TypedTable, View, Write};
+use rpds::RedBlackTreeMapSync;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -67,9 +68,23 @@ impl Claim {
     }
 }
 
+/// By name.
+#[derive(Clone, Default)]
+struct Named(RedBlackTreeMapSync<IndexUid, Leftover>);
+
+impl Derived<Leftover> for Named {
+    fn note(&mut self, key: &str, _: Option<&Leftover>, after: Option<&Leftover>) {
+        let Ok(name) = key.parse::<IndexUid>() else { return };
+        match after {
+            Some(leftover) => self.0.insert_mut(name, leftover.clone()),
+            None => _ = self.0.remove_mut(&name),
+        }
+    }
+}
+
 /// All leftovers.
 pub struct Leftovers {
-    known: View<Leftover, BTreeMap<IndexUid, Leftover>>,
+    known: View<Leftover, Named>,
     /// Those that a request is about to tell the nodes about.
     in_hand: Mutex<BTreeSet<IndexUid>>,
 }
@@ -94,11 +109,7 @@ impl Leftovers {
     /// # Errors
     /// When the store cannot be read.
     pub async fn load(store: Arc<dyn Store>) -> Result<Self, StoreError> {
-        let by_name = |records: &Records<Leftover>| {
-            let named = |(name, record): (&String, &Typed<Leftover>)| Some((name.parse().ok()?, record.value.clone()));
-            records.iter().filter_map(named).collect()
-        };
-        Ok(Self { known: View::load(store, TABLE, by_name).await?, in_hand: Mutex::default() })
+        Ok(Self { known: View::derive(store, TABLE, Named::default()).await?, in_hand: Mutex::default() })
     }
 
     /// The leftovers as the store has them, for whoever follows its changes.
@@ -116,7 +127,7 @@ impl Leftovers {
 
     /// Some node may hold an index of this name that is no longer any client's, or is about to.
     pub fn contains(&self, physical: &IndexUid) -> bool {
-        self.known.now().contains_key(physical) || self.in_hand().contains(physical)
+        self.known.now().0.contains_key(physical) || self.in_hand().contains(physical)
     }
 
     fn in_hand(&self) -> MutexGuard<'_, BTreeSet<IndexUid>> {
@@ -136,7 +147,7 @@ impl Leftovers {
         let is_open = |(physical, leftover): &(&IndexUid, &Leftover)| {
             leftover.nodes().contains(node) && !leftover.is_claimed(now) && !in_hand.contains(*physical)
         };
-        known.iter().filter(is_open).map(|(physical, _)| physical.clone()).collect()
+        known.0.iter().filter(is_open).map(|(physical, _)| physical.clone()).collect()
     }
 
     /// Claim a name for a new index, until then. Returns none when it is not free any more.

@@ -15,6 +15,7 @@ use miroir_store::{Batch, Fence};
 use serde_json::json;
 use time::OffsetDateTime;
 
+use super::erase::Erasing;
 use super::lanes::Turn;
 use super::leftovers::Claim;
 use super::parts::Step;
@@ -178,6 +179,7 @@ impl Cluster {
         let _in_hand = self.leftovers.take_in_hand(physical);
         writes.append(&mut with.writes);
         with.writes = writes;
+        with.forgotten = super::conditional::counters(index);
         let committed = self.catalog.remove(physical, with).await?;
         if let Some(Some(version)) = committed.versions.first() {
             self.leftovers.learn(physical, members, *version).await;
@@ -198,17 +200,30 @@ impl Cluster {
     /// # Errors
     /// When the store cannot be written.
     pub async fn sweep_leftovers(&self, node: &Node) -> Result<(), Error> {
+        let left = self.leftovers.on(&node.member.id);
+        if left.is_empty() {
+            return Ok(());
+        }
+        let Some(erasing) = self.erasing(&node.member.id).await? else { return Ok(()) };
+        let swept = self.sweep_these(&erasing, node, &left).await;
+        erasing.done().await;
+        swept
+    }
+
+    async fn sweep_these(&self, erasing: &Erasing<'_>, node: &Node, left: &[IndexUid]) -> Result<(), Error> {
         let told = BTreeSet::from([node.member.id.clone()]);
-        for physical in self.leftovers.on(&node.member.id) {
-            if !self.leftovers.free(&physical).await? {
+        for physical in left {
+            // Others may have seen to it since, and the name may be another index's by now.
+            self.leftovers.refresh(physical).await?;
+            if !self.leftovers.on(&node.member.id).contains(physical) || !self.leftovers.free(physical).await? {
                 continue;
             }
             // A record that a crash left behind: the index is in use, or in use again.
-            if self.catalog.by_physical(&physical).is_some() {
-                self.leftovers.told(&physical, &told).await?;
+            if self.catalog.by_physical(physical).is_some() {
+                self.leftovers.told(physical, &told).await?;
                 continue;
             }
-            let gone = match node.call(self.deletion_step(&physical).call).await {
+            let gone = match erasing.ask(node, self.deletion_step(physical).call).await {
                 Ok(reply) => reply.status == 202 || reply.status == 404,
                 Err(error) => {
                     tracing::debug!(node = %node.member.id, %error, index = %physical, "a leftover stays behind");
@@ -216,7 +231,7 @@ impl Cluster {
                 }
             };
             if gone {
-                self.leftovers.told(&physical, &told).await?;
+                self.leftovers.told(physical, &told).await?;
             }
         }
         Ok(())

@@ -21,6 +21,7 @@ mod document;
 mod doubt;
 mod drift;
 mod edit;
+mod erase;
 mod error;
 mod facet_search;
 mod features;
@@ -37,6 +38,7 @@ mod leftovers;
 mod lifecycle;
 mod missing;
 mod multi_search;
+mod names;
 mod parts;
 mod peers;
 mod promote;
@@ -122,7 +124,7 @@ use leftovers::Leftovers;
 use readiness::Readiness;
 use rules::RuleRegistry;
 use search::all_shards;
-use stale::StaleReplicas;
+use stale::{Known, StaleReplicas};
 use webhooks::Webhooks;
 
 /// An answer to a client, and what was missing when it was made.
@@ -297,7 +299,7 @@ impl Cluster {
 
     /// How many there are.
     pub fn count_stale_replicas(&self) -> usize {
-        self.stale.with(|stale| stale.values().map(BTreeSet::len).sum())
+        self.stale.with(Known::total)
     }
 
     /// Whether anything on this node is stale.

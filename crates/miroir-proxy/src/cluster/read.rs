@@ -15,6 +15,7 @@ use miroir_core::strip;
 use miroir_core::topology::Topology;
 
 use super::doubt::{Asked, Named, unmet_by_all};
+use super::stale::StaleShards;
 use super::versions::Reading;
 use super::{Cluster, Degraded, Error};
 use crate::deadline;
@@ -41,7 +42,7 @@ struct View<'a> {
     cluster: &'a Cluster,
     topology: &'a Topology,
     index: &'a Reading,
-    stale: BTreeSet<(ShardId, NodeId)>,
+    stale: Arc<StaleShards>,
     failed: BTreeSet<NodeId>,
     weights: Weights,
 }

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use miroir_core::id::{IndexUid, NodeId, ShardId};
-use miroir_store::{Batch, Committed, Edit, Records, Store, StoreError, Table, TypedTable, View, Write};
+use miroir_store::{Batch, Committed, Derived, Edit, Records, Store, StoreError, Table, TypedTable, View, Write};
+use rpds::RedBlackTreeMapSync;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -96,21 +97,56 @@ impl StaleReplica {
 /// The stale replicas of an index. An index that has none may have an empty record.
 pub type OfIndex = Vec<StaleReplica>;
 
-/// What reads need to know, by index.
-pub type Known = BTreeMap<IndexUid, BTreeSet<(ShardId, NodeId)>>;
+/// Those of one index.
+pub type StaleShards = BTreeSet<(ShardId, NodeId)>;
+
+/// What readers need of the records.
+#[derive(Clone, Default)]
+pub struct Known {
+    /// By the physical index, which is the record's key.
+    of: RedBlackTreeMapSync<String, Arc<StaleShards>>,
+    /// How many are on each node.
+    on: BTreeMap<NodeId, usize>,
+}
+
+impl Known {
+    /// Those of an index, if it has any.
+    pub fn get(&self, index: &IndexUid) -> Option<&StaleShards> {
+        self.of.get(index.as_str()).map(|of| &**of)
+    }
+
+    /// How many there are.
+    pub fn total(&self) -> usize {
+        self.on.values().sum()
+    }
+}
+
+impl Derived<OfIndex> for Known {
+    fn note(&mut self, key: &str, before: Option<&OfIndex>, after: Option<&OfIndex>) {
+        for StaleReplica { node, .. } in before.into_iter().flatten() {
+            let left = self.on.get(node).map_or(0, |count| count.saturating_sub(1));
+            if left > 0 {
+                self.on.insert(node.clone(), left)
+            } else {
+                self.on.remove(node)
+            };
+        }
+        for StaleReplica { node, .. } in after.into_iter().flatten() {
+            *self.on.entry(node.clone()).or_default() += 1;
+        }
+        let replicas: StaleShards = after.into_iter().flatten().map(|it| (it.shard, it.node.clone())).collect();
+        if replicas.is_empty() {
+            self.of.remove_mut(key);
+        } else {
+            self.of.insert_mut(key.to_owned(), Arc::new(replicas));
+        }
+    }
+}
 
 /// All stale replicas of the cluster, a record an index.
 pub struct StaleReplicas(View<OfIndex, Known>);
 
 const TABLE: TypedTable<OfIndex> = TypedTable::new(Table::StaleReplicas);
-
-fn known(records: &Records<OfIndex>) -> Known {
-    let mut known = Known::new();
-    for StaleReplica { index, shard, node, .. } in records.values().flat_map(|record| &record.value) {
-        known.entry(index.clone()).or_default().insert((*shard, node.clone()));
-    }
-    known
-}
 
 /// The write of an index's stale replicas, if its record is the one that was read at this version; none: if there is no
 /// record.
@@ -139,7 +175,7 @@ impl StaleReplicas {
     /// # Errors
     /// When the store cannot be read.
     pub async fn load(store: Arc<dyn Store>) -> Result<Self, StoreError> {
-        View::load(store, TABLE, known).await.map(Self)
+        View::derive(store, TABLE, Known::default()).await.map(Self)
     }
 
     /// The records as they are stored now.
@@ -236,8 +272,8 @@ impl StaleReplicas {
     }
 
     /// A view for planning one request.
-    pub fn of(&self, index: &IndexUid) -> BTreeSet<(ShardId, NodeId)> {
-        self.0.now().get(index).cloned().unwrap_or_default()
+    pub fn of(&self, index: &IndexUid) -> Arc<StaleShards> {
+        self.0.now().of.get(index.as_str()).cloned().unwrap_or_default()
     }
 
     /// Look at those of all indexes where they are.
@@ -254,7 +290,7 @@ impl StaleReplicas {
 
     /// Whether anything on this node is stale.
     pub fn any_on(&self, node: &NodeId) -> bool {
-        self.0.now().values().any(|of| of.iter().any(|(_, n)| n == node))
+        self.0.now().on.contains_key(node)
     }
 
     /// All of them.
@@ -277,7 +313,7 @@ mod tests {
     fn a_miss_of_a_stale_replica_counts_and_the_latest_arrival_stays() {
         let late = OffsetDateTime::now_utc();
         let misses = [miss(1, Some(late)), miss(2, None), miss(1, None)];
-        let records = with_misses(&Records::new(), &misses);
+        let records = with_misses(&Records::default(), &misses);
         let found: Vec<(u32, u64, bool)> = records
             .get("movies")
             .and_then(Option::as_ref)
@@ -286,5 +322,23 @@ mod tests {
             .map(|replica| (replica.shard.0, replica.misses, replica.quiet_at == Some(late)))
             .collect();
         assert_eq!(found, [(1, 2, true), (2, 1, false)]);
+    }
+
+    #[test]
+    fn what_is_known_follows_each_record_alone() {
+        let of = |misses: &[Miss]| {
+            let mut replicas = OfIndex::new();
+            misses.iter().for_each(|miss| miss.add_to(&mut replicas));
+            replicas
+        };
+        let (one, both) = (of(&[miss(1, None)]), of(&[miss(1, None), miss(2, None)]));
+        let (mut known, a) = (Known::default(), NodeId::new("a"));
+        known.note("movies", None, Some(&one));
+        known.note("books", None, Some(&both));
+        known.note("movies", Some(&one), Some(&both));
+        assert_eq!((known.of.get("movies").map(|of| of.len()), known.on.get(&a)), (Some(2), Some(&4)));
+        known.note("movies", Some(&both), Some(&OfIndex::new()));
+        known.note("books", Some(&both), None);
+        assert!(known.of.is_empty() && known.on.is_empty());
     }
 }

@@ -18,6 +18,9 @@ use super::observe::undertaken;
 use super::{Shared, answered};
 use crate::cluster::Swap;
 
+/// Swaps of one request: for each of their names the right to change the index is waited for.
+const MAX_SWAPS: usize = 500;
+
 pub async fn swap(
     State(cluster): State<Shared>,
     Extension(grant): Extension<Grant>,
@@ -42,6 +45,10 @@ fn read(value: &Value) -> Result<Vec<Swap>, Failure> {
         let message = format!("Invalid value type: expected an array, but found {}", described(value));
         return Err(Failure::new(Code::BadRequest, message));
     };
+    if pairs.len() > MAX_SWAPS {
+        let message = format!("At most {MAX_SWAPS} swaps can be made together, and {} were given.", pairs.len());
+        return Err(Failure::new(Code::InvalidSwapIndexes, message));
+    }
     let read = pairs.iter().enumerate().map(|(place, pair)| read_pair(place, pair));
     let read: Vec<(Vec<IndexUid>, bool)> = read.collect::<Result<_, _>>()?;
     let mut swaps = Vec::with_capacity(read.len());

@@ -1,18 +1,25 @@
 //! A request body made of shared pieces.
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
+use thiserror::Error;
+use tokio::time::Instant;
+
+/// The body was to be sent earlier. What has left of the request is not the whole of it, and nobody acts on it.
+#[derive(Debug, Error)]
+#[error("it was to be sent earlier")]
+pub struct TooLate;
 
 /// Pieces sent one after the other, of known total length. Cloning shares the bytes.
 #[derive(Clone, Debug, Default)]
 pub struct Chunks {
     pieces: VecDeque<Bytes>,
     length: u64,
+    send_by: Option<Instant>,
 }
 
 impl Chunks {
@@ -20,6 +27,16 @@ impl Chunks {
     pub fn push(&mut self, piece: Bytes) {
         self.length += piece.len() as u64;
         self.pieces.push_back(piece);
+    }
+
+    /// Not to be sent to its end after this instant.
+    pub fn send_by(&mut self, instant: Instant) {
+        self.send_by = Some(instant);
+    }
+
+    /// Too late to be sent.
+    pub fn is_late(&self) -> bool {
+        self.send_by.is_some_and(|by| Instant::now() > by)
     }
 
     /// Total bytes.
@@ -44,9 +61,12 @@ impl From<Vec<u8>> for Chunks {
 
 impl Body for Chunks {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = TooLate;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, TooLate>>> {
+        if self.is_late() {
+            return Poll::Ready(Some(Err(TooLate)));
+        }
         let piece = self.pieces.pop_front();
         self.length -= piece.as_ref().map_or(0, |piece| piece.len() as u64);
         Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
@@ -58,5 +78,28 @@ impl Body for Chunks {
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_to_be_sent_by_then_is_not_sent_later() {
+        let body = || Chunks::from(b"all of it".to_vec());
+        let whole = body().collect().await.expect("in time").to_bytes();
+        assert_eq!(whole.as_ref(), b"all of it");
+        let mut in_time = body();
+        in_time.send_by(Instant::now() + Duration::from_secs(60));
+        assert!(!in_time.is_late() && in_time.collect().await.is_ok());
+        let mut late = body();
+        late.send_by(Instant::now());
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        assert!(late.is_late() && late.collect().await.is_err());
     }
 }

@@ -14,6 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use thiserror::Error;
 
 use super::Chunks;
+use super::body::TooLate;
 use crate::budget::{Budget, Reserved, Spent};
 use crate::joined::Joined;
 use crate::telemetry::{REQUEST_ID, RequestId};
@@ -274,6 +275,9 @@ impl NodeClient {
         }
         if let Some(id) = RequestId::current().and_then(|id| id.header()) {
             request = request.header(REQUEST_ID, id);
+        }
+        if call.body.is_late() {
+            return Err(NodeError::Connect(TooLate.to_string()));
         }
         let response = self.http.request(request.body(call.body)?).await.map_err(|error| {
             let text = chain(&error);

@@ -88,7 +88,7 @@ impl Arguments {
         let batch = &self.batch;
         call.arg(batch.fences.len());
         for fence in &batch.fences {
-            call.arg(&fence.scope).arg(fence.token);
+            call.arg(&fence.scope).arg(fence.token).arg(&fence.holder);
         }
         call.arg(batch.renamed.len());
         for (a, b) in &batch.renamed {
@@ -115,6 +115,10 @@ impl Arguments {
         call.arg(batch.appends.len());
         for append in &batch.appends {
             call.arg(&append.log).arg(append.value.as_ref());
+        }
+        call.arg(batch.forgotten.len());
+        for counter in &batch.forgotten {
+            call.arg(counter);
         }
     }
 }

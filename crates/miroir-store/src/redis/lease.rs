@@ -29,12 +29,13 @@ pub(super) async fn acquire(
 }
 
 pub(super) async fn renew(pool: &Pool, prefix: &str, lease: &Lease, ttl: Duration) -> Result<bool, StoreError> {
-    let answer = RENEW.call(prefix).arg(&lease.scope).arg(lease.token).arg(millis(ttl)).run(pool).await?;
+    let answer =
+        RENEW.call(prefix).arg(&lease.scope).arg(lease.token).arg(&lease.holder).arg(millis(ttl)).run(pool).await?;
     number(Some(answer)).map(|renewed| renewed > 0).ok_or_else(|| unexpected(pool))
 }
 
 pub(super) async fn release(pool: &Pool, prefix: &str, lease: &Lease) -> Result<(), StoreError> {
-    RELEASE.call(prefix).arg(&lease.scope).arg(lease.token).run(pool).await.map(drop)
+    RELEASE.call(prefix).arg(&lease.scope).arg(lease.token).arg(&lease.holder).run(pool).await.map(drop)
 }
 
 pub(super) async fn all(pool: &Pool, prefix: &str) -> Result<Vec<HeldLease>, StoreError> {

@@ -175,6 +175,10 @@ impl Store for RedisStore {
         task::unsettled(&self.pool, &self.prefix, after, limit).await
     }
 
+    async fn unsettled_uids(&self, after: Option<TaskUid>, limit: usize) -> Result<Vec<TaskUid>, StoreError> {
+        task::unsettled_uids(&self.pool, &self.prefix, after, limit).await
+    }
+
     async fn prune_tasks(&self, finished_before: OffsetDateTime, limit: usize) -> Result<u64, StoreError> {
         task::prune(&self.pool, &self.prefix, finished_before, limit).await
     }

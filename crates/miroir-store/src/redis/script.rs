@@ -23,7 +23,7 @@ macro_rules! scripts {
 }
 
 scripts! {
-    COMMIT = ["tasks.lua", "change.lua", "commit.lua"];
+    COMMIT = ["leases_of.lua", "tasks.lua", "change.lua", "commit.lua"];
     LIST = ["list.lua"];
     TASK = ["tasks.lua", "task.lua"];
     PAGE = ["tasks.lua", "find.lua", "page.lua"];
@@ -31,8 +31,8 @@ scripts! {
     DELETE = ["tasks.lua", "find.lua", "change.lua", "delete.lua"];
     PRUNE = ["tasks.lua", "find.lua", "change.lua", "prune.lua"];
     ACQUIRE = ["acquire.lua"];
-    RENEW = ["renew.lua"];
-    RELEASE = ["release.lua"];
+    RENEW = ["leases_of.lua", "renew.lua"];
+    RELEASE = ["leases_of.lua", "release.lua"];
     LEASES = ["leases.lua"];
     /// Each leads from one schema to the next, and is never changed once released.
     SCHEMA_1 = ["schema_1.lua", "migrate.lua"];

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use miroir_core::id::{IndexUid, TaskUid};
 use miroir_core::task::{Task, TaskPage, TaskQuery, TimeRange};
-use redis::Value;
+use redis::{Value, cmd};
 use serde::Serialize;
 use time::OffsetDateTime;
 
@@ -133,10 +133,27 @@ pub(super) async fn unsettled(
     after: Option<TaskUid>,
     limit: usize,
 ) -> Result<Vec<Task>, StoreError> {
-    let bound = after.map_or_else(|| "-inf".to_owned(), |uid| format!("({}", uid.0.min(MAX_NUMBER)));
     let limit = (limit as u64).min(LARGEST_PAGE);
-    let answer = UNSETTLED.call(prefix).arg(bound).arg(limit).read(pool).await?;
+    let answer = UNSETTLED.call(prefix).arg(later_than(after)).arg(limit).read(pool).await?;
     tasks(pool, Some(answer))
+}
+
+pub(super) async fn unsettled_uids(
+    pool: &Pool,
+    prefix: &str,
+    after: Option<TaskUid>,
+    limit: usize,
+) -> Result<Vec<TaskUid>, StoreError> {
+    let mut read = cmd("ZRANGEBYSCORE");
+    read.arg(format!("{prefix}tasks:unsettled")).arg(later_than(after)).arg("+inf");
+    read.arg("LIMIT").arg(0).arg((limit as u64).min(LARGEST_PAGE));
+    let uids = list(Some(pool.ask(&read).await?)).ok_or_else(|| unexpected(pool))?;
+    uids.into_iter().map(|uid| number(Some(uid)).map(TaskUid).ok_or_else(|| unexpected(pool))).collect()
+}
+
+/// As a bound of Redis.
+fn later_than(uid: Option<TaskUid>) -> String {
+    uid.map_or_else(|| "-inf".to_owned(), |uid| format!("({}", uid.0.min(MAX_NUMBER)))
 }
 
 /// Number, label and body in turn.

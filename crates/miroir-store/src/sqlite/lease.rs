@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use miroir_core::task::instant;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
-use time::OffsetDateTime;
 
+use super::clock::steady as now;
 use super::failure::failure;
 use super::write::advance;
 use crate::{Fence, HeldLease, Lease, StoreError};
@@ -13,23 +12,25 @@ use crate::{Fence, HeldLease, Lease, StoreError};
 /// For how long a lease that ended is remembered, for nothing but a lost holder's late renewal.
 const FORGOTTEN_AFTER: Duration = Duration::from_hours(24);
 
-fn now() -> i64 {
-    instant(OffsetDateTime::now_utc())
-}
-
 /// The instant that is `ttl` after `now`, as the file has it: nanoseconds.
 pub(super) fn end(now: i64, ttl: Duration) -> i64 {
     now.saturating_add(i64::try_from(ttl.as_nanos()).unwrap_or(i64::MAX))
 }
 
-/// Refuse unless the scope was given to nobody else after the token.
+/// Whoever held leases when the file was opened has ended: their leases end within this time, whatever their clock was.
+pub(super) fn inherit(connection: &Connection, within: Duration) -> Result<(), StoreError> {
+    let sql = "UPDATE leases SET ends_at = ?1 WHERE ends_at > ?1";
+    connection.execute(sql, [end(now(), within)]).map(drop).map_err(failure)
+}
+
+/// Refuse unless this holder has the scope by this token.
 pub(super) fn require(connection: &Connection, fence: &Fence) -> Result<(), StoreError> {
-    let sql = "SELECT token FROM leases WHERE scope = ?1";
-    let token: Option<u64> = connection
+    let sql = "SELECT 1 FROM leases WHERE scope = ?1 AND token = ?2 AND holder = ?3";
+    let held = connection
         .prepare_cached(sql)
-        .and_then(|mut s| s.query_row([&fence.scope], |row| row.get(0)).optional())
+        .and_then(|mut s| s.exists(params![fence.scope, fence.token, fence.holder]))
         .map_err(failure)?;
-    if token == Some(fence.token) { Ok(()) } else { Err(StoreError::Fenced { scope: fence.scope.clone() }) }
+    if held { Ok(()) } else { Err(StoreError::Fenced { scope: fence.scope.clone() }) }
 }
 
 pub(super) fn acquire(
@@ -63,20 +64,20 @@ pub(super) fn acquire(
 }
 
 pub(super) fn renew(connection: &mut Connection, lease: &Lease, ttl: Duration) -> Result<bool, StoreError> {
-    let sql = "UPDATE leases SET ends_at = ?3 WHERE scope = ?1 AND token = ?2";
+    let sql = "UPDATE leases SET ends_at = ?4 WHERE scope = ?1 AND token = ?2 AND holder = ?3";
     connection
         .prepare_cached(sql)
-        .and_then(|mut s| s.execute(params![lease.scope, lease.token, end(now(), ttl)]))
+        .and_then(|mut s| s.execute(params![lease.scope, lease.token, lease.holder, end(now(), ttl)]))
         .map(|renewed| renewed > 0)
         .map_err(failure)
 }
 
 /// Returns whether it was there to be released.
 pub(super) fn release(connection: &mut Connection, lease: &Lease) -> Result<bool, StoreError> {
-    let sql = "DELETE FROM leases WHERE scope = ?1 AND token = ?2";
+    let sql = "DELETE FROM leases WHERE scope = ?1 AND token = ?2 AND holder = ?3";
     connection
         .prepare_cached(sql)
-        .and_then(|mut s| s.execute(params![lease.scope, lease.token]))
+        .and_then(|mut s| s.execute(params![lease.scope, lease.token, lease.holder]))
         .map(|released| released > 0)
         .map_err(failure)
 }

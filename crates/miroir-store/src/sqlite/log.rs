@@ -13,6 +13,12 @@ pub(super) fn advance(connection: &Connection, name: &str, by: u64) -> Result<u6
     connection.prepare_cached(sql).and_then(|mut s| s.query_row(params![name, by], |row| row.get(0))).map_err(failure)
 }
 
+/// A counter stands where it stood before it was ever moved.
+pub(super) fn forget(connection: &Connection, name: &str) -> Result<(), StoreError> {
+    let forget = "DELETE FROM counts WHERE name = ?1";
+    connection.prepare_cached(forget).and_then(|mut s| s.execute([name])).map(drop).map_err(failure)
+}
+
 pub(super) fn count(connection: &Connection, name: &str) -> Result<u64, StoreError> {
     let found = connection
         .prepare_cached("SELECT value FROM counts WHERE name = ?1")

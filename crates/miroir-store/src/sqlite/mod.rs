@@ -3,6 +3,7 @@
 //! One thread writes and commits the batches that wait for it together, so that many of them cost one flush to disk; a
 //! few threads read. The async side only hands jobs over and waits for the answers.
 
+mod clock;
 mod failure;
 mod label;
 mod lease;
@@ -47,11 +48,19 @@ pub struct SqliteOptions {
     pub max_pages: Option<i64>,
     /// Jobs that wait for the writer, and as many for the readers, before callers wait.
     pub queue: usize,
+    /// The longest that a lease of a process that had the file before is still minded.
+    pub inherited_leases: Duration,
 }
 
 impl Default for SqliteOptions {
     fn default() -> Self {
-        Self { busy_timeout: Duration::from_secs(5), readers: 2, max_pages: None, queue: 1024 }
+        Self {
+            busy_timeout: Duration::from_secs(5),
+            readers: 2,
+            max_pages: None,
+            queue: 1024,
+            inherited_leases: Duration::from_secs(10),
+        }
     }
 }
 
@@ -91,6 +100,7 @@ impl SqliteStore {
         let lock = if in_memory { None } else { Some(FileLock::take(path, options.busy_timeout)?) };
         let mut writer = connect(path, options.busy_timeout)?;
         schema::migrate(&mut writer)?;
+        lease::inherit(&writer, options.inherited_leases)?;
         writer.pragma_update(None, "journal_mode", "WAL").map_err(failure)?;
         if let Some(pages) = options.max_pages {
             writer.pragma_update(None, "max_page_count", pages).map_err(failure)?;
@@ -142,7 +152,7 @@ impl SqliteStore {
         let (reply, answer) = oneshot::channel();
         let job = Job::Run(Box::new(move |connection| {
             // A caller that went away does not need its answer.
-            let _ = reply.send(work(connection));
+            let _ = reply.send(threads::unharmed(|| work(connection)));
         }));
         queue.send(job).await.map_err(|_| StoreError::Closed)?;
         drop(queue);
@@ -202,6 +212,10 @@ impl Store for SqliteStore {
 
     async fn unsettled_tasks(&self, after: Option<TaskUid>, limit: usize) -> Result<Vec<Task>, StoreError> {
         self.read(move |connection| read::unsettled(connection, after, limit)).await
+    }
+
+    async fn unsettled_uids(&self, after: Option<TaskUid>, limit: usize) -> Result<Vec<TaskUid>, StoreError> {
+        self.read(move |connection| read::unsettled_uids(connection, after, limit)).await
     }
 
     async fn prune_tasks(&self, finished_before: OffsetDateTime, limit: usize) -> Result<u64, StoreError> {
@@ -286,5 +300,36 @@ impl Store for SqliteStore {
         }
         drop(self.announcer.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take());
         drop(self.lock.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::TypedTable;
+
+    const NAMES: TypedTable<u8> = TypedTable::new(Table::Meta);
+
+    #[tokio::test]
+    async fn a_job_that_panics_writes_nothing_and_ends_no_thread() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("miroir.db");
+        let store = SqliteStore::start(&path, SqliteOptions::default()).expect("a store");
+        let half: Result<(), StoreError> = store
+            .write(|connection| {
+                let transaction = connection.transaction().map_err(failure)?;
+                transaction.execute("INSERT INTO counts (name, value) VALUES ('half', 1)", []).map_err(failure)?;
+                panic!("in the middle of it");
+            })
+            .await;
+        assert!(matches!(half, Err(StoreError::Unavailable(_))), "{half:?}");
+        for _ in 0..=SqliteOptions::default().readers {
+            let read: Result<(), StoreError> = store.read(|_| panic!("while reading")).await;
+            assert!(matches!(read, Err(StoreError::Unavailable(_))), "{read:?}");
+        }
+        let writes = vec![NAMES.put("after", &1).expect("JSON")];
+        store.commit(Batch { writes, ..Batch::default() }).await.expect("the writer is there");
+        assert_eq!(store.count("half").await.expect("the readers are there"), 0, "a half was written");
+        store.close().await;
     }
 }

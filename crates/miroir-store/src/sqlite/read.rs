@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 use miroir_core::id::TaskUid;
-use miroir_core::task::{Task, instant};
+use miroir_core::task::Task;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use time::OffsetDateTime;
 
+use super::clock::forward;
 use super::failure::failure;
 use crate::label::parse;
 use crate::{Record, StoreError, Table};
@@ -13,7 +14,7 @@ use crate::{Record, StoreError, Table};
 pub(super) fn get(connection: &Connection, table: Table, key: &str) -> Result<Option<Record>, StoreError> {
     let sql = "SELECT version, value, expires_at FROM records
         WHERE tbl = ?1 AND key = ?2 AND (expires_at IS NULL OR expires_at > ?3)";
-    let now = instant(OffsetDateTime::now_utc());
+    let now = forward();
     connection
         .prepare_cached(sql)
         .and_then(|mut s| s.query_row(params![table.name(), key, now], |row| record(row, 0)).optional())
@@ -23,7 +24,7 @@ pub(super) fn get(connection: &Connection, table: Table, key: &str) -> Result<Op
 pub(super) fn list(connection: &Connection, table: Table) -> Result<Vec<(String, Record)>, StoreError> {
     let sql = "SELECT key, version, value, expires_at FROM records
         WHERE tbl = ?1 AND (expires_at IS NULL OR expires_at > ?2) ORDER BY key";
-    let now = instant(OffsetDateTime::now_utc());
+    let now = forward();
     let mut statement = connection.prepare_cached(sql).map_err(failure)?;
     let rows = statement.query_map(params![table.name(), now], |row| Ok((row.get(0)?, record(row, 1)?)));
     rows.map_err(failure)?.collect::<Result<_, _>>().map_err(failure)
@@ -59,8 +60,7 @@ pub(super) fn unsettled(
 ) -> Result<Vec<Task>, StoreError> {
     let sql = "SELECT uid, body, index_uid FROM tasks JOIN task_bodies USING (uid) JOIN task_groups ON id = group_id
         WHERE settled = 0 AND uid > ?1 ORDER BY uid LIMIT ?2";
-    let after = after.map_or(-1, |uid| i64::try_from(uid.0).unwrap_or(i64::MAX));
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let (after, limit) = bounds(after, limit);
     let mut statement = connection.prepare_cached(sql).map_err(failure)?;
     let rows = statement
         .query_map([after, limit], |row| Ok((row.get(0)?, row.get::<_, Vec<u8>>(1)?, row.get::<_, String>(2)?)));
@@ -69,4 +69,22 @@ pub(super) fn unsettled(
         parse(TaskUid(uid), &body, &label)
     });
     tasks.collect()
+}
+
+pub(super) fn unsettled_uids(
+    connection: &Connection,
+    after: Option<TaskUid>,
+    limit: usize,
+) -> Result<Vec<TaskUid>, StoreError> {
+    let sql = "SELECT uid FROM tasks WHERE settled = 0 AND uid > ?1 ORDER BY uid LIMIT ?2";
+    let (after, limit) = bounds(after, limit);
+    let mut statement = connection.prepare_cached(sql).map_err(failure)?;
+    let rows = statement.query_map([after, limit], |row| row.get(0).map(TaskUid)).map_err(failure)?;
+    rows.collect::<Result<_, _>>().map_err(failure)
+}
+
+/// After which number, and how many, as the file has numbers.
+fn bounds(after: Option<TaskUid>, limit: usize) -> (i64, i64) {
+    let after = after.map_or(-1, |uid| i64::try_from(uid.0).unwrap_or(i64::MAX));
+    (after, i64::try_from(limit).unwrap_or(i64::MAX))
 }

@@ -1,5 +1,6 @@
 //! The threads that own the connections.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
@@ -12,6 +13,20 @@ use crate::{Committed, StoreError};
 
 /// The most batches that share one flush.
 const GROUP: usize = 256;
+
+/// What a job ended in that should not have.
+#[derive(Debug, thiserror::Error)]
+#[error("a job of the store panicked; nothing of it was written")]
+struct Panicked;
+
+/// Do something with the connection, and survive it: a transaction that it has begun is rolled back on the way out, and
+/// the thread, which may be the only one that writes, is there for the next.
+pub(super) fn unharmed<T>(work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        tracing::error!("a job of the store panicked; the store goes on without it");
+        Err(StoreError::Unavailable(Arc::new(Panicked)))
+    })
+}
 
 /// Where the outcome of a batch goes.
 pub(super) type Reply = oneshot::Sender<Result<Committed, StoreError>>;

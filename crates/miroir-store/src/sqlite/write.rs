@@ -9,8 +9,9 @@ use miroir_core::task::{NewTask, Task, TaskKind, TaskStatus, instant};
 use rusqlite::{Connection, DropBehavior, OptionalExtension, Savepoint, TransactionBehavior, params};
 use time::OffsetDateTime;
 
+use super::clock::forward;
 use super::failure::failure;
-use super::threads::Reply;
+use super::threads::{Reply, unharmed};
 use super::{label, lease, log};
 use crate::watch::Announcer;
 use crate::{Append, Batch, Change, Committed, Fence, StoreError, Table, Write};
@@ -25,6 +26,7 @@ pub(super) struct Prepared {
     writes: Vec<Write>,
     new_tasks: Vec<Row>,
     settled: Vec<(TaskUid, Row)>,
+    forgotten: Vec<String>,
     counts: Vec<(String, u64)>,
     appends: Vec<Append>,
 }
@@ -64,6 +66,7 @@ impl Prepared {
             writes: batch.writes,
             new_tasks: new_tasks.collect::<Result<_, StoreError>>()?,
             settled: settled.collect::<Result<_, StoreError>>()?,
+            forgotten: batch.forgotten,
             counts: batch.counts,
             appends: batch.appends,
         })
@@ -107,7 +110,7 @@ pub(super) fn group(connection: &mut Connection, announcer: &Announcer, batches:
         return;
     }
     let (batches, replies): (Vec<Prepared>, Vec<Reply>) = batches.into_iter().unzip();
-    let outcomes = commit(connection, &batches);
+    let outcomes = unharmed(|| commit(connection, &batches));
     for ((position, reply), batch) in replies.into_iter().enumerate().zip(&batches) {
         let outcome = match &outcomes {
             Ok(outcomes) => outcomes.get(position).cloned().unwrap_or(Err(StoreError::Closed)),
@@ -123,7 +126,7 @@ pub(super) fn group(connection: &mut Connection, announcer: &Announcer, batches:
 
 /// The outcome of each batch, or why none of them was written.
 fn commit(connection: &mut Connection, batches: &[Prepared]) -> Result<Vec<Result<Committed, StoreError>>, StoreError> {
-    let now = instant(OffsetDateTime::now_utc());
+    let now = forward();
     let mut transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failure)?;
     let mut outcomes = Vec::with_capacity(batches.len());
     for batch in batches {
@@ -168,6 +171,9 @@ fn apply(savepoint: &Savepoint<'_>, batch: &Prepared, now: i64) -> Result<Commit
     }
     for (uid, row) in &batch.settled {
         replace(savepoint, uid.0, row)?;
+    }
+    for counter in &batch.forgotten {
+        log::forget(savepoint, counter)?;
     }
     let counts = batch.counts.iter().map(|(name, by)| log::advance(savepoint, name, *by));
     let counts = counts.collect::<Result<_, _>>()?;

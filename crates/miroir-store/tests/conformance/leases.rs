@@ -96,8 +96,20 @@ pub async fn a_stale_token_writes_nothing(store: Arc<dyn Store>) {
     store.release(&yours).await.expect("released");
     let released = write(&*store, vec![yours.fence()], "third").await;
     assert!(matches!(released, Err(StoreError::Fenced { .. })), "{released:?}");
-    let unknown = Fence { scope: "nobody's".into(), token: 1 };
+    let unknown = Fence { scope: "nobody's".into(), holder: "me".into(), token: 1 };
     assert!(matches!(write(&*store, vec![unknown], "x").await, Err(StoreError::Fenced { .. })));
+}
+
+pub async fn a_token_is_its_holders_alone(store: Arc<dyn Store>) {
+    let mine = taken(&*store, "a", "me", LONG).await;
+    // As when the store had forgotten whom it gave the number, and gave it to somebody else.
+    let yours = Lease { holder: "you".into(), ..mine.clone() };
+    assert!(!store.renew(&yours, LONG).await.expect("asked"));
+    let written = write(&*store, vec![yours.fence()], "yours").await;
+    assert!(matches!(written, Err(StoreError::Fenced { .. })), "{written:?}");
+    store.release(&yours).await.expect("nothing to release");
+    assert!(store.renew(&mine, LONG).await.expect("asked"), "it was given back by somebody else");
+    write(&*store, vec![mine.fence()], "mine").await.expect("held");
 }
 
 pub async fn one_of_many_wins_a_lease(store: Arc<dyn Store>) {

@@ -25,6 +25,20 @@ async fn next(watch: &mut Watch) -> Change {
     timeout(Duration::from_secs(20), watch.next()).await.expect("a change").expect("open")
 }
 
+pub async fn a_forgotten_counter_begins_anew(store: Arc<dyn Store>) {
+    let count = |forgotten: &[&str]| Batch {
+        counts: vec![("n".into(), 3), ("m".into(), 1)],
+        forgotten: forgotten.iter().map(|name| (*name).to_owned()).collect(),
+        ..Batch::default()
+    };
+    store.commit(count(&[])).await.expect("written");
+    assert_eq!(store.commit(count(&["n", "unknown"])).await.expect("written").counts, [3, 2]);
+    let forget = Batch { forgotten: vec!["m".into()], ..Batch::default() };
+    assert!(!forget.is_empty());
+    store.commit(forget).await.expect("written");
+    assert_eq!((store.count("n").await.expect("read"), store.count("m").await.expect("read")), (3, 0));
+}
+
 pub async fn counters_move_forward(store: Arc<dyn Store>) {
     assert_eq!(store.count("n").await.expect("read"), 0);
     let count = |by| Batch { counts: vec![("n".into(), by), ("m".into(), 1)], ..Batch::default() };

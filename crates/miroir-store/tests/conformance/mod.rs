@@ -55,6 +55,7 @@ macro_rules! suite {
                 a_lease_that_is_not_renewed_ends,
                 a_renewed_lease_stays,
                 a_stale_token_writes_nothing,
+                a_token_is_its_holders_alone,
                 one_of_many_wins_a_lease,
             },
             jobs::{
@@ -71,6 +72,7 @@ macro_rules! suite {
             },
             logs::{
                 counters_move_forward,
+                a_forgotten_counter_begins_anew,
                 a_log_is_read_from_any_position,
                 a_trimmed_log_goes_on_where_it_was,
                 watchers_are_told_what_was_committed,

@@ -103,7 +103,9 @@ pub async fn unsettled_tasks_come_oldest_first_in_pages(store: Arc<dyn Store>) {
         let store = store.clone();
         async move {
             let page = store.unsettled_tasks(after, limit).await.expect("read");
-            page.into_iter().map(|task| task.uid.0).collect::<Vec<_>>()
+            let uids: Vec<TaskUid> = page.into_iter().map(|task| task.uid).collect();
+            assert_eq!(store.unsettled_uids(after, limit).await.expect("read"), uids);
+            uids.into_iter().map(|uid| uid.0).collect::<Vec<_>>()
         }
     };
     assert_eq!(uids(None, 4).await, [1, 2, 4, 5]);

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use miroir_core::anti_entropy::{Leftover, OnNode, leftover};
 use miroir_core::id::{NodeId, ShardId};
 
-use super::super::replica::Failed;
+use super::super::erase::Erasing;
+use super::super::replica::{Failed, OnNode as NodeReplicas};
 use super::super::{Cluster, Index};
 use super::Found;
 
@@ -27,12 +28,29 @@ impl Cluster {
 
     async fn remove_leftovers_of(&self, index: &Arc<Index>, node: &NodeId) -> Result<u64, Failed> {
         let on_node = self.on_node(index, node)?;
-        // Kept until the node has accepted the deletion: it does not come to hold the shard meanwhile.
+        // From then on the node is given nothing: what it is not to hold now it is not to hold when it is told to delete it.
+        let erasing = self.erasing(node).await.map_err(|error| Failed::Unanswered(error.to_string()))?;
+        let Some(erasing) = erasing else { return Ok(0) };
+        let removed = self.remove_with(&erasing, index, node, &on_node).await;
+        erasing.done().await;
+        let (left, tasks) = removed?;
+        on_node.done(&tasks).await?;
+        Ok(left)
+    }
+
+    /// Returns how many documents were left there, and the tasks by which the node deletes them.
+    async fn remove_with(
+        &self,
+        erasing: &Erasing<'_>,
+        index: &Arc<Index>,
+        node: &NodeId,
+        on_node: &NodeReplicas,
+    ) -> Result<(u64, Vec<u64>), Failed> {
         let topology = self.topology();
         let known = |shard: ShardId| {
-            let besides = topology.besides().iter();
-            topology.takes_writes(index.shards, shard, node)
-                || besides.into_iter().any(|b| b.shards == index.shards && b.shard == shard && b.node == *node)
+            let mut besides = topology.besides().iter();
+            erasing.is_to_hold(index, shard)
+                || besides.any(|b| b.shards == index.shards && b.shard == shard && b.node == *node)
         };
         let (mut remove, mut left) = (Vec::new(), 0);
         for (shard, documents) in on_node.counts().await? {
@@ -44,8 +62,8 @@ impl Cluster {
                 owners.insert(owner, replica.count().await?);
             }
             let auto_repair = self.config.anti_entropy.auto_repair;
-            let on_node = OnNode { node, shard, documents, takes_writes: false, owners: &owners, auto_repair };
-            match leftover(&on_node) {
+            let found = OnNode { node, shard, documents, takes_writes: false, owners: &owners, auto_repair };
+            match leftover(&found) {
                 Leftover::None => {}
                 Leftover::Remove => {
                     left += documents;
@@ -60,18 +78,16 @@ impl Cluster {
         let mut tasks = Vec::new();
         if !remove.is_empty() {
             tracing::info!(%node, index = %index.uid, shards = remove.len(), "leftovers are being removed");
-            tasks.push(on_node.delete_shards(&remove).await?);
+            tasks.push(erasing.delete_shards(on_node, &remove).await?);
         }
-        drop(topology);
         let strangers = on_node.count_strangers().await?;
         if strangers > 0 {
             let removed = self.config.anti_entropy.auto_repair;
             tracing::warn!(%node, index = %index.uid, documents = strangers, removed, "a node holds documents of nobody");
             if removed {
-                tasks.push(on_node.delete_strangers().await?);
+                tasks.push(erasing.tell(on_node, on_node.strangers_deletion()).await?);
             }
         }
-        on_node.done(&tasks).await?;
-        Ok(left + strangers)
+        Ok((left + strangers, tasks))
     }
 }

@@ -6,6 +6,7 @@ use http::Method;
 use miroir_core::id::{IndexUid, ShardId};
 use miroir_core::recovery::{Plan, PlanForIndex};
 
+use super::super::erase::Erasing;
 use super::super::replica::OnNode;
 use super::super::{Cluster, Error};
 use crate::node::{Call, Node};
@@ -31,7 +32,10 @@ impl Cluster {
                 tracing::warn!(node = %id, index = %index.uid, "an index with another primary key is replaced");
                 let call =
                     Call::bare("replica_index", Method::DELETE, format!("/indexes/{physical}"), self.write_timeout());
-                tasks.push(on_node.tell(call).await.map_err(lost)?);
+                let erasing = self.erasing_for_recovery(node).await?;
+                let told = erasing.tell(&on_node, call).await;
+                erasing.done().await;
+                tasks.push(told.map_err(lost)?);
             }
             tracing::info!(node = %id, index = %index.uid, "an index is made anew on a node");
             let create = Call { operation: "replica_index", ..self.creation_call(&index) };
@@ -49,10 +53,19 @@ impl Cluster {
             let shards: Vec<ShardId> = plan.leftovers.iter().copied().collect();
             tracing::warn!(node = %id, index = %index.uid, shards = shards.len(), "shards that a node is not to hold are deleted");
             let on_node: OnNode = self.on_node(&index, id).map_err(lost)?;
-            let task = on_node.delete_shards(&shards).await.map_err(lost)?;
-            on_node.done(&[task]).await.map_err(lost)?;
+            let erasing = self.erasing_for_recovery(node).await?;
+            let told = erasing.delete_shards(&on_node, &shards).await;
+            erasing.done().await;
+            on_node.done(&[told.map_err(lost)?]).await.map_err(lost)?;
         }
         Ok(())
+    }
+
+    /// Somebody else deletes from the node, or gives it something: then it is looked at anew.
+    async fn erasing_for_recovery(&self, node: &Node) -> Result<Erasing<'_>, Error> {
+        let busy =
+            || Error::answer(&node.member.id, "somebody else deletes from it, or it is about to be given shards");
+        self.erasing(&node.member.id).await?.ok_or_else(busy)
     }
 
     /// Nobody knows what a node that was away was told.

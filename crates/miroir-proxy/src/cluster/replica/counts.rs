@@ -56,13 +56,10 @@ impl OnNode {
         Ok(self.node.read(call).await.map(|told: Total| told.total)?)
     }
 
-    /// Delete the documents that are of no shard. Returns the node's task.
-    ///
-    /// # Errors
-    /// [`Failed`].
-    pub async fn delete_strangers(&self) -> Result<u64, Failed> {
+    /// The deletion of the documents that are of no shard.
+    pub(in crate::cluster) fn strangers_deletion(&self) -> Call {
         let body = json!({ "filter": strangers() }).to_string().into_bytes();
-        self.tell(Call::json("replica_delete", Method::POST, self.path("/documents/delete"), body, self.long)).await
+        Call::json("replica_delete", Method::POST, self.path("/documents/delete"), body, self.long)
     }
 
     /// How many documents of each shard the node holds, by one request. A shard that is not named has none.

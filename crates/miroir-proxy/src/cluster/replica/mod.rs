@@ -118,6 +118,11 @@ impl Replica {
 }
 
 impl OnNode {
+    /// The index that is looked at.
+    pub(in crate::cluster) fn index(&self) -> &Index {
+        &self.index
+    }
+
     /// Wait for tasks of the node.
     ///
     /// # Errors

@@ -43,14 +43,10 @@ impl Replica {
 }
 
 impl OnNode {
-    /// Delete all documents of these shards. Returns the node's task.
-    ///
-    /// # Errors
-    /// [`Failed`].
-    pub async fn delete_shards(&self, shards: &[ShardId]) -> Result<u64, Failed> {
+    /// The deletion of all documents of these shards, for whoever [has the right to it](super::super::erase).
+    pub(in crate::cluster) fn shards_deletion(&self, shards: &[ShardId]) -> Call {
         let body = json!({ "filter": [shard_filter(shards)] }).to_string().into_bytes();
-        let path = self.path("/documents/delete");
-        self.tell(Call::json("replica_delete", Method::POST, path, body, self.long)).await
+        Call::json("replica_delete", Method::POST, self.path("/documents/delete"), body, self.long)
     }
 
     /// The task by which the node does it.

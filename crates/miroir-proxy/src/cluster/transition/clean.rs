@@ -12,6 +12,7 @@ use miroir_core::transition::Replica;
 use miroir_work::led::Next;
 use time::OffsetDateTime;
 
+use super::super::erase::Erasing;
 use super::super::replica::Failed;
 use super::super::{Cluster, Error, Index};
 use super::LOOK;
@@ -66,27 +67,42 @@ impl Cluster {
         let node = self.node(id).ok_or_else(|| Failed::Unanswered(format!("{id} is not a member")))?;
         // First: what it has accepted may be documents of these shards.
         node.drain(self.read_timeout()).await?;
+        let erasing = self.erasing(id).await.map_err(|error| Failed::Unanswered(error.to_string()))?;
+        let erasing = erasing.ok_or_else(|| Failed::Unanswered("somebody else deletes from it".into()))?;
         let indexes = self.catalog.all();
-        let cleaned =
-            indexes.iter().filter_map(|index| Some(self.clean_index(index, id, shards.get(&index.shards)?).boxed()));
-        stream::iter(cleaned.collect::<Vec<_>>()).buffer_unordered(TOGETHER).try_collect().await
+        let cleaned = indexes
+            .iter()
+            .filter_map(|index| Some(self.clean_index(&erasing, index, id, shards.get(&index.shards)?).boxed()));
+        let cleaned: Vec<_> = cleaned.collect();
+        let told: Result<Vec<Option<u64>>, Failed> =
+            stream::iter(cleaned).buffer_unordered(TOGETHER).try_collect().await;
+        // Given back before the node is done: what it has accepted comes before all that it is given later.
+        erasing.done().await;
+        let tasks: Vec<u64> = told?.into_iter().flatten().collect();
+        Ok(node.await_tasks(&tasks, self.read_timeout()).await?)
     }
 
-    async fn clean_index(&self, index: &Arc<Index>, id: &NodeId, shards: &[ShardId]) -> Result<(), Failed> {
+    /// Tell a node to delete what is left of these shards, if anything is. Returns its task.
+    async fn clean_index(
+        &self,
+        erasing: &Erasing<'_>,
+        index: &Arc<Index>,
+        id: &NodeId,
+        shards: &[ShardId],
+    ) -> Result<Option<u64>, Failed> {
         let on = self.on_node(index, id)?;
         let counts = match on.counts().await {
             Ok(counts) => counts,
             // Deleted in the meantime, or not made yet.
-            Err(error) => return if self.lacks(index, id).await { Ok(()) } else { Err(error) },
+            Err(error) => return if self.lacks(index, id).await { Ok(None) } else { Err(error) },
         };
         let left: Vec<ShardId> =
             shards.iter().filter(|shard| counts.get(shard).is_some_and(|count| *count > 0)).copied().collect();
         if left.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         tracing::debug!(node = %id, index = %index.physical, ?left, "deleting what replicas left behind");
-        let task = on.delete_shards(&left).await?;
-        on.done(&[task]).await
+        erasing.delete_shards(&on, &left).await.map(Some)
     }
 
     /// Whether a node says that it has no such index.

@@ -105,12 +105,12 @@ impl Machine for Rebalancing {
         }
     }
 
-    async fn act(&self, _lead: &Leadership, record: &Record, action: Action) -> Result<Next<Record>, NotActed> {
+    async fn act(&self, lead: &Leadership, record: &Record, action: Action) -> Result<Next<Record>, NotActed> {
         let next = match action {
             Action::Prepare(nodes, epoch) => self.prepare(record, &nodes, epoch).await,
-            Action::Save(next, effects, version) => self.save(record, *next, &effects, version).await,
+            Action::Save(next, effects, version) => self.save(lead, record, *next, &effects, version).await,
             Action::Clean(replicas) => self.clean(record, &replicas).await,
-            Action::Finish(finished, version) => self.finish(record, &finished, version).await,
+            Action::Finish(finished, version) => self.finish(lead, record, &finished, version).await,
             Action::Farewell => self.see_off(record).await,
         };
         next.map_err(not_acted)

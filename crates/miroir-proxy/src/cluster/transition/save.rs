@@ -6,11 +6,12 @@ use miroir_core::id::{IndexUid, NodeId, ShardId};
 use miroir_core::topology::Member;
 use miroir_core::transition::{self, Effects, Finished, Move, MoveState, Phase, Replica};
 use miroir_store::{Batch, Records, Write};
-use miroir_work::led::Next;
+use miroir_work::led::{Leadership, Next};
 use time::OffsetDateTime;
 
 use super::super::stale::{Miss, OfIndex, Reason, StaleReplica, StaleReplicas, record_of};
 use super::super::{Cluster, Error, Index, fleet};
+use super::LOOK;
 use super::machine::Rebalancing;
 use super::record::{Ended, Record};
 
@@ -18,6 +19,7 @@ impl Rebalancing {
     /// What is written with a step. When it must not be written, the record stays as it is, and is decided upon anew.
     pub(super) async fn save(
         &self,
+        lead: &Leadership,
         record: &Record,
         next: transition::Record,
         effects: &Effects,
@@ -40,7 +42,14 @@ impl Rebalancing {
         };
         // Whoever hears of the topology has heard of what is stale under it.
         let Some(mut writes) = cluster.stale_writes(effects, &stale)? else { return Ok(Next::to(record.clone())) };
+        let mut fences = Vec::new();
         if let Some(topology) = &effects.topology {
+            let (before, _) = fleet::stored(&*cluster.store).await?;
+            let Some(grants) = cluster.grants(&lead.fence(), &before, topology).await? else {
+                tokio::time::sleep(LOOK).await;
+                return Ok(Next::to(record.clone()));
+            };
+            fences = grants;
             writes.push(fleet::replace(topology, version)?);
             if step.transition.phase == Phase::Moving && record.transition.phase == Phase::Preparing {
                 // From now on indexes are made on them by whoever makes one; what was made on the epoch before is not.
@@ -48,12 +57,13 @@ impl Rebalancing {
             }
             tracing::info!(epoch = %topology.epoch, progress = ?step.transition.progress(), "the topology changes");
         }
-        Ok(Next { record: step, effects: Batch { writes, ..Batch::default() } })
+        Ok(Next { record: step, effects: Batch { fences, writes, ..Batch::default() } })
     }
 
     /// The last topology.
     pub(super) async fn finish(
         &self,
+        lead: &Leadership,
         record: &Record,
         finished: &Finished,
         version: u64,
@@ -66,7 +76,7 @@ impl Rebalancing {
         let gone = gone.into_values().cloned().collect();
         let mut writes = Vec::new();
         let last = finished.topology.as_ref().unwrap_or(&before);
-        for (key, stale) in StaleReplicas::in_store(&*cluster.store).await? {
+        for (key, stale) in StaleReplicas::in_store(&*cluster.store).await?.iter() {
             // Only who takes writes can be healed.
             let shards =
                 key.parse::<IndexUid>().ok().and_then(|physical| Some(cluster.catalog.by_physical(&physical)?.shards));
@@ -76,14 +86,20 @@ impl Rebalancing {
             };
             let left: OfIndex = stale.value.iter().filter(stays).cloned().collect();
             if left.len() < stale.value.len() {
-                writes.push(record_of(&key, &left, Some(stale.version))?);
+                writes.push(record_of(key, &left, Some(stale.version))?);
             }
         }
+        let mut fences = Vec::new();
         if let Some(topology) = &finished.topology {
+            let Some(grants) = cluster.grants(&lead.fence(), &before, topology).await? else {
+                tokio::time::sleep(LOOK).await;
+                return Ok(Next::to(record.clone()));
+            };
+            fences = grants;
             writes.push(fleet::replace(topology, version)?);
         }
         let ended = Some(Ended { canceled: finished.canceled, gone, seen_off: false });
-        Ok(Next { record: Record { ended, ..record.clone() }, effects: Batch { writes, ..Batch::default() } })
+        Ok(Next { record: Record { ended, ..record.clone() }, effects: Batch { fences, writes, ..Batch::default() } })
     }
 
     /// Requests of a mirror that a replica was given up by may arrive for so long.

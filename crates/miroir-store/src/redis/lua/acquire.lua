@@ -1,4 +1,4 @@
--- ARGV: scope, holder, milliseconds. A lease is kept as "<token> <end> <holder>".
+-- ARGV: scope, holder, milliseconds.
 local scope, holder, ttl = ARGV[2], ARGV[3], tonumber(ARGV[4])
 local time = now()
 local lease = call('HGET', P .. '_leases', scope)
@@ -13,7 +13,13 @@ if lease then
     token = tonumber(kept)
   end
 end
-token = token or call('HINCRBY', P .. '_counters', 'token', 1)
+if not token then
+  -- By the microsecond, so that one that was given and then lost with this Redis's last second is not given again.
+  local instant = call('TIME')
+  local last = tonumber(call('HGET', P .. '_counters', 'token') or 0)
+  token = math.max(last + 1, instant[1] * 1000000 + instant[2])
+  call('HSET', P .. '_counters', 'token', digits(token))
+end
 local ends = digits(time + ttl)
 call('HSET', P .. '_leases', scope, digits(token) .. ' ' .. ends .. ' ' .. holder)
 call('ZADD', P .. '_lease_ends', ends, scope)
@@ -22,4 +28,4 @@ for _, old in ipairs(call('ZRANGEBYSCORE', P .. '_lease_ends', '-inf', digits(ti
   call('HDEL', P .. '_leases', old)
   call('ZREM', P .. '_lease_ends', old)
 end
-return token
+return digits(token)

@@ -19,15 +19,14 @@ local function list(width)
   return items
 end
 
-local fences, renamed, writes = list(2), list(2), list(6)
+local fences, renamed, writes = list(3), list(2), list(6)
 local new_tasks, settled = list(5), list(5)
-local counts, appends = list(2), list(2)
+local counts, appends, forgotten = list(2), list(2), list(1)
 
 local time = now()
 if time > tonumber(ARGV[2]) then return { 'late', time } end
 for i, fence in ipairs(fences) do
-  local lease = call('HGET', P .. '_leases', fence[1])
-  if not lease or string.match(lease, '^%d+') ~= fence[2] then return { 'fenced', time, i } end
+  if not held(fence[1], fence[2], fence[3]) then return { 'fenced', time, i } end
 end
 
 local base = tonumber(call('HGET', P .. '_counters', 'version') or 0)
@@ -53,6 +52,9 @@ for i, write in ipairs(writes) do
 end
 
 local sums = {}
+for _, counter in ipairs(forgotten) do
+  sums[counter[1]] = 0
+end
 for i, count in ipairs(counts) do
   local sum = (sums[count[1]] or tonumber(call('HGET', P .. '_counts', count[1]) or 0)) + tonumber(count[2])
   if sum > 9007199254740991 then return { 'overflow', time, i } end
@@ -106,6 +108,9 @@ end
 save()
 if #new_tasks + #settled + #renamed > 0 then changes[#changes + 1] = { 'tasks' } end
 
+for _, counter in ipairs(forgotten) do
+  call('HDEL', P .. '_counts', counter[1])
+end
 local stands = {}
 for i, count in ipairs(counts) do
   stands[i] = call('HINCRBY', P .. '_counts', count[1], count[2])

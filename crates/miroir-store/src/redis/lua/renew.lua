@@ -1,9 +1,6 @@
--- ARGV: scope, token, milliseconds. Returns whether the lease is still theirs.
-local scope, token, ttl = ARGV[2], ARGV[3], tonumber(ARGV[4])
-local lease = call('HGET', P .. '_leases', scope)
-if not lease then return 0 end
-local kept, _, holder = string.match(lease, '^(%d+) (%d+) (.*)$')
-if kept ~= token then return 0 end
+-- ARGV: scope, token, holder, milliseconds. Returns whether the lease is still theirs.
+local scope, token, holder, ttl = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
+if not held(scope, token, holder) then return 0 end
 local ends = digits(now() + ttl)
 call('HSET', P .. '_leases', scope, token .. ' ' .. ends .. ' ' .. holder)
 call('ZADD', P .. '_lease_ends', ends, scope)

@@ -5,23 +5,35 @@
 //!
 //! Invariant: a record in memory is never replaced by an older one.
 
-use std::collections::BTreeMap;
+mod records;
+mod turns;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use arc_swap::{ArcSwap, Guard};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use self::turns::Turns;
 use crate::{Batch, Committed, Store, StoreError, Typed, TypedTable, Write};
+
+pub use records::Records;
 
 /// Attempts of one change against others of the same records. Each that is lost was won by somebody else.
 const ATTEMPTS: usize = 64;
 
-/// The records of a table, by key.
-pub type Records<T> = BTreeMap<String, Typed<T>>;
+/// Makes of the records what readers need. With it comes what was made before, and the keys of the records that differ.
+type Make<T, V> = Box<dyn Fn(&Records<T>, Option<(&State<T, V>, &BTreeSet<String>)>) -> V + Send + Sync>;
 
-type Make<T, V> = Box<dyn Fn(&Records<T>) -> V + Send + Sync>;
+/// What is made of records one by one, so that a change of one costs the same however many there are. Copies have to be
+/// cheap: one is made for each change.
+pub trait Derived<T>: Clone {
+    /// A record was this, and is that; none: it was not there, or is not there any more.
+    fn note(&mut self, key: &str, before: Option<&T>, after: Option<&T>);
+}
 
 /// A table in memory, and `V`, which is made of its records.
 pub struct View<T, V> {
@@ -29,14 +41,16 @@ pub struct View<T, V> {
     store: Arc<dyn Store>,
     state: ArcSwap<State<T, V>>,
     make: Make<T, V>,
-    /// Held by whoever takes from the store what memory is to have, so that it is taken in order.
-    turn: tokio::sync::Mutex<()>,
+    /// Had by whoever takes from the store what memory is to have of a record.
+    turns: Turns,
+    /// Held while memory is changed, which never waits for anything.
+    applying: Mutex<()>,
 }
 
 /// The records and what is made of them, at one moment.
 #[derive(Debug)]
 pub struct State<T, V> {
-    records: Arc<Records<T>>,
+    records: Records<T>,
     made: V,
 }
 
@@ -86,6 +100,11 @@ impl<T> Edit<T> {
     pub fn with(self, with: Batch) -> Self {
         Self { with, ..self }
     }
+
+    /// The records that it is about.
+    fn keys(&self) -> BTreeSet<String> {
+        self.records.keys().chain(self.relies_on.keys()).cloned().collect()
+    }
 }
 
 impl<T, V> View<T, V>
@@ -93,7 +112,7 @@ where
     T: Clone + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static,
     V: Send + Sync + 'static,
 {
-    /// The table as it is.
+    /// The table as it is. `make` is given all records after each change: for tables of few.
     ///
     /// # Errors
     /// As [`TypedTable::list`].
@@ -102,10 +121,39 @@ where
         table: TypedTable<T>,
         make: impl Fn(&Records<T>) -> V + Send + Sync + 'static,
     ) -> Result<Self, StoreError> {
+        Self::load_with(store, table, Box::new(move |records, _| make(records))).await
+    }
+
+    /// The table as it is, for tables of many records: what is made of them begins as `none` and takes note of each.
+    ///
+    /// # Errors
+    /// As [`TypedTable::list`].
+    pub async fn derive(store: Arc<dyn Store>, table: TypedTable<T>, none: V) -> Result<Self, StoreError>
+    where
+        V: Derived<T>,
+    {
+        let make = move |records: &Records<T>, news: Option<(&State<T, V>, &BTreeSet<String>)>| match news {
+            None => {
+                let mut made = none.clone();
+                records.iter().for_each(|(key, record)| made.note(key, None, Some(&record.value)));
+                made
+            }
+            Some((before, changed)) => {
+                let mut made = before.made.clone();
+                for key in changed {
+                    let (old, new) = (before.records.get(key), records.get(key));
+                    made.note(key, old.map(|old| &old.value), new.map(|new| &new.value));
+                }
+                made
+            }
+        };
+        Self::load_with(store, table, Box::new(make)).await
+    }
+
+    async fn load_with(store: Arc<dyn Store>, table: TypedTable<T>, make: Make<T, V>) -> Result<Self, StoreError> {
         let records: Records<T> = table.list(&*store).await?.into_iter().collect();
-        let state = State { made: make(&records), records: Arc::new(records) };
-        let (state, turn) = (ArcSwap::from_pointee(state), tokio::sync::Mutex::default());
-        Ok(Self { table, store, state, make: Box::new(make), turn })
+        let state = ArcSwap::from_pointee(State { made: make(&records, None), records });
+        Ok(Self { table, store, state, make, turns: Turns::default(), applying: Mutex::default() })
     }
 
     /// As memory has it.
@@ -118,7 +166,8 @@ where
         self.state.load_full()
     }
 
-    /// Change records. `plan` sees them and says what they are to be; it is asked again when somebody else was faster.
+    /// Change records. `plan` sees all of them and says what some are to be; it is asked again when somebody else was faster
+    /// with one of those. Changes of different records do not wait for each other.
     ///
     /// # Errors
     /// What `plan` refuses; [`StoreError::Conflict`] when others were always faster, or when it is about a record of
@@ -128,23 +177,38 @@ where
         &self,
         mut plan: impl FnMut(&Records<T>) -> Result<(Edit<T>, R), E>,
     ) -> Result<(R, Committed), E> {
-        let _in_order = self.turn.lock().await;
         let mut lost = 0;
         loop {
-            let state = self.snapshot();
-            let (edit, result) = plan(&state.records)?;
-            match self.try_change(&state.records, edit).await {
-                Ok(committed) => return Ok((result, committed)),
-                // A conflict about something else of the batch is for whoever wants it.
-                Err((StoreError::Conflict { table, .. }, keys)) if table == self.table.table() && lost < ATTEMPTS => {
-                    lost += 1;
-                    for key in keys {
-                        let found = self.table.get(&*self.store, &key).await?;
-                        self.apply([(key, found)]);
-                    }
-                }
-                Err((error, _)) => return Err(error.into()),
+            let mut state = self.snapshot();
+            let (mut edit, mut result) = plan(&state.records)?;
+            let mut keys = edit.keys();
+            let turn = self.turns.of(&keys).await;
+            let now = self.snapshot();
+            if keys.iter().any(|key| now.records.version(key) != state.records.version(key)) {
+                // Changed while the turn was waited for; in the turn it is not.
+                state = now;
+                (edit, result) = plan(&state.records)?;
+                keys = edit.keys();
             }
+            if turn.covers(&keys) {
+                match self.try_change(&state.records, edit).await {
+                    Ok(committed) => return Ok((result, committed)),
+                    // A conflict about something else of the batch is for whoever wants it.
+                    Err((StoreError::Conflict { table, .. }, keys))
+                        if table == self.table.table() && lost < ATTEMPTS =>
+                    {
+                        for key in keys {
+                            let found = self.table.get(&*self.store, &key).await?;
+                            self.apply([(key, found)]);
+                        }
+                    }
+                    Err((error, _)) => return Err(error.into()),
+                }
+            } else if lost >= ATTEMPTS {
+                let key = keys.pop_first().unwrap_or_default();
+                return Err(StoreError::Conflict { table: self.table.table(), key }.into());
+            }
+            lost += 1;
         }
     }
 
@@ -201,16 +265,18 @@ where
         if written.is_empty() {
             return;
         }
-        let _in_order = self.turn.lock().await;
+        let keys = written.iter().map(|(key, _, _)| key.clone()).collect();
+        let _in_order = self.turns.of(&keys).await;
         let records = self.snapshot().records.clone();
         let news = written.into_iter().filter(|(key, _, version)| {
             // A later one was heard of on the way.
-            records.get(key).is_none_or(|known| known.version < *version)
+            records.version(key).is_none_or(|known| known < *version)
         });
         self.apply(news.map(|(key, value, version)| (key, Some(Typed { version, value, expires_at: None }))));
     }
 
-    /// Read a record again, unless memory has this version of it or a later one.
+    /// Read a record again, unless memory has this version of it or a later one. Of many that ask at once, those that wait
+    /// while one reads are content with what the next one reads.
     ///
     /// # Errors
     /// As [`TypedTable::get`].
@@ -218,13 +284,23 @@ where
         if self.has(key, version) {
             return Ok(());
         }
-        let _in_order = self.turn.lock().await;
+        let asked = Instant::now();
+        let mut turn = self.turns.of(&BTreeSet::from([key.to_owned()])).await;
         if self.has(key, version) {
             return Ok(());
         }
-        let found = self.table.get(&*self.store, key).await?;
-        self.apply([(key.to_owned(), found)]);
-        Ok(())
+        if let Some(Some((begun, found))) = turn.look()
+            && *begun >= asked
+        {
+            return found.clone();
+        }
+        let begun = Instant::now();
+        let found = self.table.get(&*self.store, key).await;
+        let outcome = found.map(|found| self.apply([(key.to_owned(), found)]));
+        if let Some(look) = turn.look() {
+            *look = Some((begun, outcome.clone()));
+        }
+        outcome
     }
 
     /// Read everything again.
@@ -232,26 +308,27 @@ where
     /// # Errors
     /// As [`TypedTable::list`].
     pub async fn reload(&self) -> Result<(), StoreError> {
-        let _in_order = self.turn.lock().await;
+        let _in_order = self.turns.of_all().await;
         let records: Records<T> = self.table.list(&*self.store).await?.into_iter().collect();
-        self.state.store(Arc::new(State { made: (self.make)(&records), records: Arc::new(records) }));
+        let _whole = self.applying.lock().unwrap_or_else(PoisonError::into_inner);
+        self.state.store(Arc::new(State { made: (self.make)(&records, None), records }));
         Ok(())
     }
 
     fn has(&self, key: &str, version: Option<u64>) -> bool {
-        let known = self.now().records.get(key).map(|known| known.version);
-        version.is_some() && known >= version
+        version.is_some() && self.now().records.version(key) >= version
     }
 
-    /// Whoever calls this holds the turn.
+    /// Whoever calls this has the turns of the records.
     fn apply(&self, news: impl IntoIterator<Item = (String, Option<Typed<T>>)>) {
-        let mut records = Records::clone(&self.now().records);
+        let _whole = self.applying.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.snapshot();
+        let (mut records, mut changed) = (before.records.clone(), BTreeSet::new());
         for (key, record) in news {
-            match record {
-                Some(record) => records.insert(key, record),
-                None => records.remove(&key),
-            };
+            changed.insert(key.clone());
+            records.set(key, record);
         }
-        self.state.store(Arc::new(State { made: (self.make)(&records), records: Arc::new(records) }));
+        let made = (self.make)(&records, Some((&before, &changed)));
+        self.state.store(Arc::new(State { made, records }));
     }
 }
