@@ -6,6 +6,7 @@
 pub mod address;
 pub mod anti_entropy;
 pub mod auth;
+pub mod backlog;
 pub mod browse;
 pub mod config;
 pub mod cover;

@@ -25,6 +25,11 @@ impl Selection {
         behind.checked_sub(1).and_then(|at| self.0.get(at)).is_some_and(|(_, last)| uid.0 <= *last)
     }
 
+    /// The set as ranges, ascending.
+    pub fn ranges(&self) -> impl Iterator<Item = (TaskUid, TaskUid)> {
+        self.0.iter().map(|(first, last)| (TaskUid(*first), TaskUid(*last)))
+    }
+
     /// Nothing is in the set.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

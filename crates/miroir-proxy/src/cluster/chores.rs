@@ -5,7 +5,7 @@ use miroir_core::id::TaskUid;
 use miroir_core::task::{Task, TaskKind, TaskQuery, TaskStatus};
 use serde_json::{Map, Value};
 
-use super::settle::{Round, Settler, finish};
+use super::settle::{Settler, finish};
 use super::write::raw;
 use super::{Error, Index};
 
@@ -19,9 +19,10 @@ impl Settler {
     ///
     /// # Errors
     /// [`Error::Store`]; it is tried again.
-    pub(super) async fn do_chore(&self, task: &mut Task, round: &Round) -> Result<(), Error> {
+    pub(super) async fn do_chore(&self, task: &mut Task) -> Result<(), Error> {
         if let Some(unveiling) = &task.effects.unveils {
-            if !unveiling.physical.iter().any(|physical| round.busy.contains_key(physical)) {
+            let busy = |physical| self.backlog.is_busy(physical, task.uid);
+            if self.has_loaded(task.uid) && !unveiling.physical.iter().any(busy) {
                 self.cluster.catalog.unveil(&unveiling.token).await?;
                 finish(task, TaskStatus::Succeeded, None);
             }
@@ -31,13 +32,13 @@ impl Settler {
             return self.cluster.go_on_with_rules(task, &change).await;
         }
         if task.waits_in_queue() {
-            return self.judge_creation(task, round).await;
+            return self.judge_creation(task).await;
         }
         if task.kind == TaskKind::TaskDeletion {
             return self.delete_tasks(task).await;
         }
         if task.kind == TaskKind::TaskCancelation {
-            return self.conclude_cancelation(task, round).await;
+            return self.conclude_cancelation(task).await;
         }
         tracing::error!(task = %task.uid, kind = %task.kind, "a task without anything to do was left open");
         finish(task, TaskStatus::Succeeded, None);
@@ -46,12 +47,12 @@ impl Settler {
 
     /// An index was asked for whose name was taken, be it by an index that was still to come. Now all that was asked for
     /// before has ended.
-    async fn judge_creation(&self, task: &mut Task, round: &Round) -> Result<(), Error> {
+    async fn judge_creation(&self, task: &mut Task) -> Result<(), Error> {
         let Some(physical) = task.physical.clone() else {
             finish(task, TaskStatus::Succeeded, None);
             return Ok(());
         };
-        if round.has_earlier(&physical, task.uid) {
+        if !self.has_loaded(task.uid) || self.backlog.is_busy(&physical, task.uid) {
             return Ok(());
         }
         if task.effects.canceler.is_some() {
@@ -129,9 +130,9 @@ impl Settler {
     }
 
     /// A cancelation is done when all it is about has ended, canceled or otherwise.
-    async fn conclude_cancelation(&self, task: &mut Task, round: &Round) -> Result<(), Error> {
+    async fn conclude_cancelation(&self, task: &mut Task) -> Result<(), Error> {
         let uid: TaskUid = task.uid;
-        if !round.has_seen(uid) || round.unfinished_cancelations.contains(&uid) {
+        if !self.has_loaded(uid) || self.backlog.has_selected(uid, &task.effects.cancels) {
             task.status = TaskStatus::Processing;
             task.started_at = task.started_at.or(Some(time::OffsetDateTime::now_utc()));
             return Ok(());

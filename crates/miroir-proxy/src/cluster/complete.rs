@@ -42,14 +42,17 @@ impl Completing {
 }
 
 impl Settler {
-    /// Indexes that no task creates, and that nothing waits for: a release before this one could leave such behind. `busy`
-    /// are those with tasks. What came into being while these were read is no orphan, so each is seen twice.
-    pub(super) async fn complete_orphans(&mut self, busy: &BTreeMap<IndexUid, TaskUid>) -> Result<(), Error> {
+    /// Indexes that no task creates, and that nothing waits for: a release before this one could leave such behind.
+    /// What came into being while tasks were read is no orphan, so each is seen twice.
+    pub(super) async fn complete_orphans(&mut self) -> Result<(), Error> {
         let cluster = self.cluster.clone();
         let all = cluster.catalog.all();
         let is_orphan = |index: &&Arc<Index>| {
             let physical = &index.physical;
-            !index.ready && !index.changing && !busy.contains_key(physical) && cluster.peers.owns(physical.as_str())
+            !index.ready
+                && !index.changing
+                && !self.backlog.has_tasks_of(physical)
+                && cluster.peers.owns(physical.as_str())
         };
         let found: BTreeSet<IndexUid> = all.iter().filter(is_orphan).map(|index| index.physical.clone()).collect();
         let before = std::mem::replace(&mut self.orphans, found);

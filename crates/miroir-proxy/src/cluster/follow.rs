@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -140,6 +141,7 @@ impl Cluster {
                 view.everything().await?;
             }
         }
+        self.gaps.fetch_add(1, Ordering::AcqRel);
         self.registered.notify_one();
         Ok(())
     }

@@ -166,6 +166,8 @@ pub struct Cluster {
     pub keys: Keys,
     /// Wakes the settler.
     pub registered: Notify,
+    /// How often changes of the store were missed: everything may have changed, and numbers of tasks may mean others.
+    gaps: AtomicU64,
     /// A node that returned was looked at: what is stale on it can be healed.
     pub healable: Notify,
     /// A node has returned and wants to be looked at.
@@ -249,6 +251,7 @@ impl Cluster {
             yielding: Yielding::default(),
             hearing: Hearing::default(),
             registered: Notify::new(),
+            gaps: AtomicU64::new(0),
             healable: Notify::new(),
             returned: Notify::new(),
             marking: tokio::sync::Mutex::default(),

@@ -95,6 +95,11 @@ impl Peers {
         self.living.load().others.clone()
     }
 
+    /// Their names, this instance's among them, ascending.
+    pub fn ids(&self) -> Vec<String> {
+        self.living.load().ids.clone()
+    }
+
     /// How many there are, this instance among them.
     pub fn count(&self) -> usize {
         self.living.load().ids.len()

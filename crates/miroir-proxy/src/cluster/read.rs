@@ -1,6 +1,7 @@
 //! Scatter: one read over a covering set, with other replicas stepping in for nodes that fail.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;

@@ -136,14 +136,24 @@ impl Broadcasting {
 
     /// Whether tasks of the index have not ended that were asked for before this one.
     async fn earlier_open(&self, physical: &IndexUid, uid: TaskUid) -> Result<bool, Error> {
-        let mut after = None;
+        // Tasks are found by the name that the index has for writers now; of an index that is gone none matters.
+        let Some(index) = self.cluster.catalog.by_physical(physical) else { return Ok(false) };
+        let unfinished = TaskQuery {
+            statuses: Some([TaskStatus::Enqueued, TaskStatus::Processing].into()),
+            index_uids: Some([index.uid.clone()].into()),
+            limit: PAGE,
+            reverse: true,
+            ..TaskQuery::default()
+        };
+        let mut from = None;
         loop {
-            let page = self.cluster.store.unsettled_tasks(after, PAGE).await?;
-            if page.iter().any(|task| task.uid < uid && task.physical.as_ref() == Some(physical)) {
+            let page = self.cluster.store.tasks(&TaskQuery { from, ..unfinished.clone() }).await?;
+            let mut earlier = page.tasks.iter().take_while(|task| task.uid < uid);
+            if earlier.any(|task| task.physical.as_ref() == Some(physical)) {
                 return Ok(true);
             }
-            match page.last() {
-                Some(last) if last.uid < uid && page.len() == PAGE => after = Some(last.uid),
+            match page.next {
+                Some(next) if next < uid => from = Some(next),
                 Some(_) | None => return Ok(false),
             }
         }

@@ -1,0 +1,236 @@
+//! Tasks are weighed, and what came of them is recorded: of all of a round together.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use miroir_core::id::{IndexUid, NodeId, ShardId, TaskUid};
+use miroir_core::settle::{Settlement, settle};
+use miroir_core::task::{NodeTask, Task, TaskQuery, TaskStatus};
+use miroir_store::Batch;
+use time::OffsetDateTime;
+
+use super::super::stale::{Miss, Reason, StaleShards};
+use super::super::weigh::shards_of;
+use super::super::{Cluster, Error, Index};
+use super::{BY_THEMSELVES, SHOWN, Settler, WEIGHED, finish};
+
+/// What a round has found out and not recorded yet.
+#[derive(Default)]
+pub(super) struct Found {
+    settled: Vec<Task>,
+    missed: Vec<Miss>,
+    /// What becomes of indexes.
+    ended: BTreeMap<IndexUid, Ended>,
+    /// The stale replicas of indexes, as they will be.
+    stale: BTreeMap<IndexUid, Arc<StaleShards>>,
+}
+
+/// What the ends of an index's tasks change in the catalog.
+#[derive(Clone, Default)]
+struct Ended {
+    is_ready: bool,
+    primary_key: Option<String>,
+}
+
+impl Found {
+    /// Those who are not fresh when the next task of an index is weighed: tasks of one round come one after the other.
+    pub(super) fn stale(&mut self, cluster: &Cluster, physical: &IndexUid) -> &mut Arc<StaleShards> {
+        self.stale.entry(physical.clone()).or_insert_with(|| cluster.stale.of(physical))
+    }
+
+    /// This task, and those that have ended and of which the store is not told yet.
+    fn ended_with(&self, task: TaskUid) -> BTreeSet<TaskUid> {
+        let ended = self.settled.iter().filter(|task| task.status.is_final()).map(|task| task.uid);
+        ended.chain([task]).collect()
+    }
+
+    pub(super) fn miss(&mut self, cluster: &Cluster, missed: Vec<Miss>) {
+        for miss in &missed {
+            Arc::make_mut(self.stale(cluster, &miss.index)).insert((miss.shard, miss.node.clone()));
+        }
+        self.missed.extend(missed);
+    }
+}
+
+impl Settler {
+    /// Weigh the tasks of which there is news. Returns whether any changed.
+    ///
+    /// # Errors
+    /// [`Error::Store`]: nothing of it is forgotten, and it is tried again.
+    pub(super) async fn weigh(&mut self) -> Result<bool, Error> {
+        let mut taken = self.backlog.take_ready(WEIGHED);
+        self.was_full = taken.len() == WEIGHED;
+        taken.extend(self.backlog.take_begun(SHOWN));
+        let uids: BTreeSet<TaskUid> = taken.iter().copied().chain(self.backlog.by_themselves(BY_THEMSELVES)).collect();
+        if uids.is_empty() {
+            return Ok(false);
+        }
+        let weighed = self.weigh_these(&uids).await;
+        if weighed.is_err() {
+            taken.into_iter().for_each(|uid| self.backlog.put_back(uid));
+        }
+        weighed
+    }
+
+    async fn weigh_these(&mut self, uids: &BTreeSet<TaskUid>) -> Result<bool, Error> {
+        let query = TaskQuery { uids: Some(uids.clone()), limit: uids.len(), reverse: true, ..TaskQuery::default() };
+        let tasks = self.cluster.store.tasks(&query).await?.tasks;
+        let there: BTreeSet<TaskUid> =
+            tasks.iter().filter(|task| !task.status.is_final()).map(|task| task.uid).collect();
+        // Others have ended them, or they were pruned since.
+        uids.difference(&there).for_each(|uid| self.backlog.remove(*uid));
+        let mut found = Found::default();
+        for mut task in tasks.into_iter().filter(|task| there.contains(&task.uid)) {
+            let (status, before) = (task.status, (task.node_tasks.clone(), task.effects.canceler));
+            let told = task.details.as_ref().map(|raw| raw.get().to_owned());
+            self.backlog.update(&mut task);
+            self.conclude(&mut task, &mut found).await?;
+            let changed = status != task.status
+                || before != (task.node_tasks.clone(), task.effects.canceler)
+                || task.details.as_ref().map(|raw| raw.get()) != told.as_deref();
+            if changed {
+                if status != task.status {
+                    self.cluster.metrics.task(task.status.name());
+                }
+                found.settled.push(task);
+            }
+        }
+        self.record(found).await
+    }
+
+    async fn record(&mut self, found: Found) -> Result<bool, Error> {
+        let Found { settled, missed, ended, stale: _ } = found;
+        let cluster = &self.cluster;
+        // The catalog first: whoever hears that a task has ended finds what it did.
+        if !ended.is_empty() {
+            let now = OffsetDateTime::now_utc();
+            let change = |index: &mut Index| {
+                let Some(Ended { is_ready, primary_key }) = ended.get(&index.physical) else { return };
+                index.ready |= *is_ready;
+                index.updated_at = now;
+                if let Some(key) = primary_key {
+                    index.primary_key = Some(key.clone());
+                    index.pending_key = None;
+                }
+            };
+            cluster.catalog.update_all(&ended.keys().cloned().collect(), change).await?;
+        }
+        if settled.is_empty() && missed.is_empty() {
+            return Ok(false);
+        }
+        let finals: Vec<Task> = match cluster.has_webhooks() {
+            true => settled.iter().filter(|task| task.status.is_final()).cloned().collect(),
+            false => Vec::new(),
+        };
+        let are_final: Vec<(TaskUid, bool)> = settled.iter().map(|task| (task.uid, task.status.is_final())).collect();
+        cluster.record_missed(&missed, Batch { settled, ..Batch::default() }).await?;
+        cluster.look_at_rules();
+        cluster.announce(&finals);
+        for (uid, is_final) in are_final {
+            if is_final { self.backlog.remove(uid) } else { self.backlog.is_shown(uid) }
+        }
+        Ok(true)
+    }
+
+    async fn conclude(&mut self, task: &mut Task, found: &mut Found) -> Result<(), Error> {
+        if task.node_tasks.is_empty() {
+            return self.do_chore(task).await;
+        }
+        let cluster = self.cluster.clone();
+        let stale = task.physical.as_ref().map(|physical| found.stale(&cluster, physical).clone()).unwrap_or_default();
+        let is_fresh = |shard, node: &NodeId| !stale.contains(&(shard, node.clone())) && cluster.node(node).is_some();
+        match settle(&task.node_tasks, |node| self.backlog.is_down(node), is_fresh) {
+            Settlement::Enqueued => {}
+            Settlement::Processing => {
+                task.status = TaskStatus::Processing;
+                let pending = |part: &NodeTask| !part.status.is_final() && !self.backlog.is_down(&part.node);
+                if !task.node_tasks.iter().any(pending) {
+                    self.backlog.wait(task.uid);
+                }
+            }
+            Settlement::Final { .. } if self.backlog.hold_up(task.uid) => task.status = TaskStatus::Processing,
+            Settlement::Final { status, error, stale } => {
+                if !self.apply_effects(task, status, found).await? {
+                    task.status = TaskStatus::Processing;
+                    self.backlog.put_back(task.uid);
+                    return Ok(());
+                }
+                found.miss(&cluster, self.missed_by(task, stale));
+                if let Some(unveiling) = &task.effects.unveils {
+                    cluster.catalog.unveil(&unveiling.token).await?;
+                }
+                finish(task, status, error);
+            }
+        }
+        Ok(())
+    }
+
+    fn missed_by(&self, task: &Task, by: Vec<(NodeId, BTreeSet<ShardId>)>) -> Vec<Miss> {
+        let index = task.physical.as_ref().and_then(|physical| self.cluster.catalog.by_physical(physical));
+        let Some(index) = index else { return Vec::new() };
+        let topology = self.cluster.topology();
+        let replicas = by.into_iter().flat_map(|(node, shards)| {
+            let all = || shards_of(&topology, index.shards, &node);
+            let shards: Vec<ShardId> = if shards.is_empty() { all() } else { shards.into_iter().collect() };
+            shards.into_iter().map(move |shard| (shard, node.clone()))
+        });
+        // Who has ceased to take the shard's writes since is no replica that could be healed.
+        let replicas = replicas.filter(|(shard, node)| topology.takes_writes(index.shards, *shard, node));
+        let miss = |(shard, node)| Miss {
+            index: index.physical.clone(),
+            shard,
+            node,
+            reason: Reason::FailedTask,
+            arrives_until: None,
+        };
+        replicas.map(miss).collect()
+    }
+
+    /// What the end of a task changes in the catalog. Returns false when it cannot be done yet.
+    async fn apply_effects(&self, task: &Task, status: TaskStatus, found: &mut Found) -> Result<bool, Error> {
+        let cluster = &self.cluster;
+        let index = task.physical.as_ref().and_then(|physical| cluster.catalog.by_physical(physical));
+        let Some(index) = index else { return Ok(true) };
+        // As it will be when what was found out before is recorded.
+        let before = found.ended.get(&index.physical).cloned().unwrap_or_default();
+        let is_ready = index.ready || before.is_ready;
+        let effects = &task.effects;
+        let succeeded = status == TaskStatus::Succeeded && task.error.is_none();
+        if effects.creates_index {
+            let made = |t: &&NodeTask| t.shards.is_empty() && t.status == TaskStatus::Succeeded;
+            if !task.node_tasks.iter().any(|t| made(&t)) {
+                return cluster.give_up_index(&index, &found.ended_with(task.uid)).await;
+            }
+            if !is_ready && !cluster.adopt_settings(&index, &succeeded_nodes(task)).await? {
+                return Ok(false);
+            }
+        } else if !is_ready {
+            // Whoever waits for this task finds the index.
+            let is_created = !self.has_loaded(task.uid) || self.backlog.is_busy(&index.physical, task.uid);
+            if is_created || !cluster.complete(&index.physical).await? {
+                return Ok(false);
+            }
+        }
+        let key = effects.primary_key.clone().filter(|_| succeeded);
+        if key.is_none()
+            && before.primary_key.is_none()
+            && index.pending_key.is_some()
+            && !cluster.give_back_key(&index, &found.ended_with(task.uid)).await?
+        {
+            return Ok(false);
+        }
+        let ended = found.ended.entry(index.physical.clone()).or_default();
+        ended.is_ready |= effects.creates_index;
+        ended.primary_key = key.or_else(|| ended.primary_key.take());
+        Ok(true)
+    }
+}
+
+/// The nodes whose index-wide parts all succeeded.
+fn succeeded_nodes(task: &Task) -> Vec<NodeId> {
+    let index_wide = || task.node_tasks.iter().filter(|t| t.shards.is_empty());
+    let failed: BTreeSet<&NodeId> =
+        index_wide().filter(|t| t.status != TaskStatus::Succeeded).map(|t| &t.node).collect();
+    let nodes: BTreeSet<&NodeId> = index_wide().map(|t| &t.node).collect();
+    nodes.difference(&failed).map(|node| (*node).clone()).collect()
+}

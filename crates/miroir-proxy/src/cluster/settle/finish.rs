@@ -1,0 +1,74 @@
+//! How a task looks when it has ended.
+
+use std::collections::BTreeSet;
+
+use miroir_core::error::ErrorBody;
+use miroir_core::id::ShardId;
+use miroir_core::task::{Task, TaskKind, TaskStatus};
+use serde_json::value::RawValue;
+use time::OffsetDateTime;
+
+/// The task has ended so.
+pub(in crate::cluster) fn finish(task: &mut Task, status: TaskStatus, error: Option<ErrorBody>) {
+    let now = OffsetDateTime::now_utc();
+    // A task that was doomed when it was taken stays so.
+    let doomed = task.error.is_some();
+    task.status = if doomed { TaskStatus::Failed } else { status };
+    task.error = task.error.take().or(error).map(|mut error| {
+        error.message = miroir_core::strip::message(&error.message);
+        if let Some((physical, uid)) = task.physical.as_ref().zip(task.index_uid.as_ref()) {
+            error.message = miroir_core::strip::index_name(&error.message, physical.as_str(), uid.as_str());
+        }
+        error
+    });
+    task.started_at = task.started_at.or(Some(now));
+    task.finished_at = task.finished_at.or(Some(now));
+    if task.status == TaskStatus::Canceled {
+        task.canceled_by = task.effects.canceler;
+    }
+    if task.status == TaskStatus::Succeeded
+        && let Some(details) = task.effects.details.take()
+    {
+        task.details = Some(details);
+    }
+    if task.effects.counts_deletions && (task.kind != TaskKind::DocumentEdition || task.status == TaskStatus::Succeeded)
+    {
+        task.details = with_deletions(task).or_else(|| task.details.take());
+    }
+    if matches!(task.status, TaskStatus::Failed | TaskStatus::Canceled) {
+        task.details = task.details.take().map(uncounted);
+    }
+}
+
+/// The details of a task that did nothing: what was not counted is zero.
+fn uncounted(details: Box<RawValue>) -> Box<RawValue> {
+    const COUNTS: [&str; 3] = ["indexedDocuments", "deletedDocuments", "editedDocuments"];
+    let Ok(mut shown) = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(details.get()) else {
+        return details;
+    };
+    // Of an edition only the edited ones are counted then, as by one server.
+    let counts = if shown.contains_key("editedDocuments") { &COUNTS[2..] } else { &COUNTS[..2] };
+    for count in counts {
+        if let Some(value) = shown.get_mut(*count).filter(|value| value.is_null()) {
+            *value = 0.into();
+        }
+    }
+    serde_json::value::to_raw_value(&shown).unwrap_or(details)
+}
+
+/// Every replica reports what it deleted: a document counts once.
+fn with_deletions(task: &Task) -> Option<Box<RawValue>> {
+    let mut details: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(task.details.as_ref()?.get()).ok()?;
+    let replicas: usize = task.node_tasks.iter().map(|t| t.shards.len()).sum();
+    let shards: BTreeSet<ShardId> = task.node_tasks.iter().flat_map(|t| t.shards.iter().copied()).collect();
+    let told: u64 = task.node_tasks.iter().filter_map(|t| t.deleted_documents).sum();
+    let copies = replicas as f64 / shards.len().max(1) as f64;
+    let deleted = (told as f64 / copies.max(1.0)).round() as u64;
+    if task.kind == TaskKind::DocumentEdition {
+        // Nodes give one number for both.
+        details.insert("editedDocuments".into(), deleted.into());
+    }
+    details.insert("deletedDocuments".into(), deleted.into());
+    serde_json::value::to_raw_value(&details).ok()
+}

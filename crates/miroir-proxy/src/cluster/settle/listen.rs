@@ -1,0 +1,110 @@
+//! What nodes say of their tasks, and what they are told of them.
+
+use futures_util::future::join_all;
+use http::Method;
+use miroir_core::backlog::{Backlog, Told};
+use miroir_core::id::NodeId;
+
+use super::super::Cluster;
+use super::Settler;
+use crate::node::{Call, TASKS_PER_CALL, ToldTask, Untold, comma_separated};
+
+/// Requests for tasks that one node gets in one round, as long as most of those asked for have ended.
+pub(super) const CALLS: usize = 5;
+/// Tasks of one node that are canceled in one round.
+const CANCELED: usize = 1000;
+
+impl Settler {
+    /// Ask each node for the oldest of its tasks. Returns whether there is news.
+    pub(super) async fn listen(&mut self) -> bool {
+        let nodes = self.backlog.nodes();
+        let heard = join_all(nodes.iter().map(|node| self.cluster.news_of(&self.backlog, node))).await;
+        let mut news = false;
+        for (node, told) in nodes.iter().zip(heard) {
+            for (uid, told) in told {
+                news |= self.backlog.hear(node, uid, told);
+            }
+        }
+        news
+    }
+
+    /// Once told, a node need not be told again; one that was not reached is, in the next round.
+    pub(super) async fn cancel_on_nodes(&mut self) {
+        let cluster = self.cluster.clone();
+        let nodes = self.backlog.nodes_with_doomed();
+        let doomed: Vec<(NodeId, Vec<u64>)> =
+            nodes.into_iter().map(|node| (node.clone(), self.backlog.take_doomed(&node, CANCELED))).collect();
+        let chunks = doomed.iter().flat_map(|(node, uids)| uids.chunks(TASKS_PER_CALL).map(move |uids| (node, uids)));
+        let told = chunks.map(async |(node, uids)| (node, uids, cluster.cancel_on_node(node, uids).await));
+        let told = join_all(told).await;
+        let untold: Vec<_> =
+            told.into_iter().filter(|(.., told)| !told).map(|(node, uids, _)| (node.clone(), uids.to_vec())).collect();
+        for (node, uids) in untold {
+            self.backlog.untold(&node, &uids);
+        }
+    }
+}
+
+impl Cluster {
+    async fn news_of(&self, backlog: &Backlog, node: &NodeId) -> Vec<(u64, Told)> {
+        let (mut news, mut after) = (Vec::new(), None);
+        for _ in 0..CALLS {
+            let asked = backlog.oldest_on(node, after, TASKS_PER_CALL);
+            let Some(last) = asked.last() else { break };
+            after = Some(*last);
+            let Some(told) = self.ask_of(node, &asked).await else { break };
+            let ended = told.iter().filter(|(_, told)| told.status.is_final()).count();
+            news.extend(told);
+            // What comes after tasks that have not ended has not, either, or will soon be among the oldest.
+            if asked.len() < TASKS_PER_CALL || ended < asked.len() / 2 {
+                break;
+            }
+        }
+        news
+    }
+
+    async fn ask_of(&self, node: &NodeId, uids: &[u64]) -> Option<Vec<(u64, Told)>> {
+        match self.node(node)?.these_tasks(uids, self.read_timeout()).await {
+            Ok(tasks) => Some(complete(uids, tasks)),
+            Err(Untold::Unanswered(error)) => {
+                tracing::debug!(%node, %error, "a node does not tell of its tasks");
+                None
+            }
+            Err(error) => {
+                tracing::warn!(%node, %error, "a node does not tell of its tasks");
+                None
+            }
+        }
+    }
+
+    async fn cancel_on_node(&self, node: &NodeId, uids: &[u64]) -> bool {
+        let Some(known) = self.node(node) else { return false };
+        let path = format!("/tasks/cancel?uids={}", comma_separated(uids));
+        match known.ask(Call::bare("cancel_tasks", Method::POST, path, self.read_timeout())).await {
+            Ok(_) => true,
+            Err(error) => {
+                tracing::warn!(%node, %error, "a node does not cancel tasks");
+                false
+            }
+        }
+    }
+}
+
+/// A task that a live node does not know is lost: the node came back with another disk.
+fn complete(uids: &[u64], tasks: Vec<ToldTask>) -> Vec<(u64, Told)> {
+    let mut told: std::collections::BTreeMap<u64, Told> =
+        tasks.into_iter().map(|task| (task.uid, Told::from(task))).collect();
+    uids.iter().map(|uid| (*uid, told.remove(uid).unwrap_or_else(Told::lost))).collect()
+}
+
+impl From<ToldTask> for Told {
+    fn from(task: ToldTask) -> Self {
+        Self {
+            status: task.status,
+            error: task.error,
+            deleted_documents: task.details.and_then(|details| details.deleted_documents),
+            started_at: task.started_at,
+            finished_at: task.finished_at,
+        }
+    }
+}

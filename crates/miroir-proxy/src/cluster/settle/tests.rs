@@ -1,0 +1,295 @@
+//! A round of the settler costs the same, whatever the number of unfinished tasks.
+
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http::StatusCode;
+use miroir_core::id::ShardId;
+use miroir_core::task::{NewTask, NodeTask, Task, TaskPage};
+use miroir_store::{
+    Batch, Committed, Entry, HeldLease, Lease, Record, RedisOptions, RedisStore, SqliteStore, Store, StoreError, Table,
+    Watch,
+};
+use serde_json::{Value, json};
+
+use super::super::Index;
+use super::super::testing::{StubNode, instance_of};
+use super::listen::CALLS;
+use super::*;
+
+#[allow(dead_code)] // this needs less of it than its owner
+#[path = "../../../../miroir-store/tests/redis_server/mod.rs"]
+mod redis_server;
+
+/// Unfinished tasks.
+const MANY: u64 = 100_000;
+/// Tasks of one index follow one another.
+const INDEXES: u64 = 10;
+/// Rounds in which as much is settled as one may.
+const ROUNDS: usize = 20;
+
+/// A store that counts what it is asked for.
+struct Counting {
+    store: Arc<dyn Store>,
+    rows: AtomicUsize,
+    commits: AtomicUsize,
+}
+
+impl Counting {
+    fn over(store: Arc<dyn Store>) -> Arc<Self> {
+        Arc::new(Self { store, rows: AtomicUsize::new(0), commits: AtomicUsize::new(0) })
+    }
+
+    fn read<T>(&self, rows: Vec<T>) -> Vec<T> {
+        self.rows.fetch_add(rows.len(), Ordering::Relaxed);
+        rows
+    }
+
+    /// Rows read and commits made since this was asked last.
+    fn cost(&self) -> (usize, usize) {
+        (self.rows.swap(0, Ordering::Relaxed), self.commits.swap(0, Ordering::Relaxed))
+    }
+}
+
+#[async_trait]
+impl Store for Counting {
+    async fn commit(&self, batch: Batch) -> Result<Committed, StoreError> {
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        self.store.commit(batch).await
+    }
+
+    async fn get(&self, table: Table, key: &str) -> Result<Option<Record>, StoreError> {
+        self.rows.fetch_add(1, Ordering::Relaxed);
+        self.store.get(table, key).await
+    }
+
+    async fn list(&self, table: Table) -> Result<Vec<(String, Record)>, StoreError> {
+        self.store.list(table).await.map(|rows| self.read(rows))
+    }
+
+    async fn task(&self, uid: TaskUid) -> Result<Option<Task>, StoreError> {
+        self.rows.fetch_add(1, Ordering::Relaxed);
+        self.store.task(uid).await
+    }
+
+    async fn tasks(&self, query: &TaskQuery) -> Result<TaskPage, StoreError> {
+        let page = self.store.tasks(query).await?;
+        Ok(TaskPage { tasks: self.read(page.tasks), ..page })
+    }
+
+    async fn unsettled_tasks(&self, after: Option<TaskUid>, limit: usize) -> Result<Vec<Task>, StoreError> {
+        self.store.unsettled_tasks(after, limit).await.map(|rows| self.read(rows))
+    }
+
+    async fn unsettled_uids(&self, after: Option<TaskUid>, limit: usize) -> Result<Vec<TaskUid>, StoreError> {
+        self.store.unsettled_uids(after, limit).await.map(|rows| self.read(rows))
+    }
+
+    async fn prune_tasks(&self, finished_before: OffsetDateTime, limit: usize) -> Result<u64, StoreError> {
+        self.store.prune_tasks(finished_before, limit).await
+    }
+
+    async fn delete_tasks(&self, query: &TaskQuery, before: TaskUid, limit: usize) -> Result<u64, StoreError> {
+        self.store.delete_tasks(query, before, limit).await
+    }
+
+    async fn acquire(&self, scope: &str, holder: &str, ttl: Duration) -> Result<Option<Lease>, StoreError> {
+        self.store.acquire(scope, holder, ttl).await
+    }
+
+    async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<bool, StoreError> {
+        self.store.renew(lease, ttl).await
+    }
+
+    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
+        self.store.release(lease).await
+    }
+
+    async fn leases(&self) -> Result<Vec<HeldLease>, StoreError> {
+        self.store.leases().await
+    }
+
+    async fn count(&self, counter: &str) -> Result<u64, StoreError> {
+        self.store.count(counter).await
+    }
+
+    async fn log(&self, log: &str, after: u64, limit: usize) -> Result<Vec<Entry>, StoreError> {
+        self.store.log(log, after, limit).await
+    }
+
+    async fn trim(&self, log: &str, through: u64) -> Result<(), StoreError> {
+        self.store.trim(log, through).await
+    }
+
+    fn watch(&self) -> Watch {
+        self.store.watch()
+    }
+
+    fn is_shared(&self) -> bool {
+        self.store.is_shared()
+    }
+
+    async fn close(&self) {
+        self.store.close().await;
+    }
+}
+
+fn physical(nth: u64) -> IndexUid {
+    format!("films{nth}").parse().expect("a uid")
+}
+
+fn unfinished(uid: u64) -> NewTask {
+    let index = physical(uid % INDEXES);
+    let node_task = NodeTask {
+        node: NodeId::new("a"),
+        uid,
+        shards: vec![ShardId(0)],
+        status: TaskStatus::Enqueued,
+        error: None,
+        deleted_documents: None,
+    };
+    NewTask {
+        index_uid: Some(index.clone()),
+        physical: Some(index),
+        node_tasks: vec![node_task],
+        ..NewTask::new(TaskKind::DocumentAdditionOrUpdate, OffsetDateTime::now_utc())
+    }
+}
+
+/// A node that has ended the first so many of its tasks.
+async fn node(ended: Arc<AtomicU64>) -> StubNode {
+    StubNode::answering(move |_, path| {
+        let ended = ended.load(Ordering::Relaxed);
+        let uids = path.split_once("uids=").map_or("", |(_, uids)| uids);
+        let told = uids.split(',').filter_map(|uid| uid.parse::<u64>().ok()).map(|uid| {
+            let status = if uid < ended { "succeeded" } else { "enqueued" };
+            let finished = (uid < ended).then_some("2026-01-01T00:00:00Z");
+            json!({ "uid": uid, "status": status, "error": null, "startedAt": finished, "finishedAt": finished })
+        });
+        (StatusCode::OK, json!({ "results": told.collect::<Vec<Value>>() }))
+    })
+    .await
+}
+
+/// Rows that a round may read at most.
+const ROWS: usize = LOADED + SWEPT + WEIGHED + SHOWN + BY_THEMSELVES + 100;
+/// Commits that a round may make at most, when no index comes, goes or changes its name.
+const COMMITS: usize = 2;
+
+async fn a_round_is_bounded(store: Arc<dyn Store>) {
+    let ended = Arc::new(AtomicU64::new(0));
+    let node = node(ended.clone()).await;
+    let counting = Counting::over(store.clone());
+    let cluster = instance_of(counting.clone(), &node.address).await;
+    for nth in 0..INDEXES {
+        let mut index = Index::new(physical(nth), physical(nth), None, NonZeroU32::new(2).expect("not zero"));
+        index.ready = true;
+        cluster.catalog.insert(index, Batch::default()).await.expect("written");
+    }
+    for first in (0..MANY).step_by(1000) {
+        let new_tasks = (first..first + 1000).map(unfinished).collect();
+        store.commit(Batch { new_tasks, ..Batch::default() }).await.expect("written");
+    }
+
+    let mut settler = Settler::new(cluster.clone());
+    let mut asked = 0;
+    let mut round = async |settler: &mut Settler| {
+        counting.cost();
+        let moved = settler.round().await.expect("a round");
+        let (rows, commits) = counting.cost();
+        let calls = node.asked().len() - asked;
+        asked += calls;
+        assert!(rows <= ROWS && commits <= COMMITS && calls <= CALLS, "{rows} rows, {commits} commits, {calls} calls");
+        (moved, rows, calls)
+    };
+    // Nothing ends while the backlog is read.
+    let mut rounds = 0;
+    while settler.backlog.len() < MANY as usize {
+        round(&mut settler).await;
+        rounds += 1;
+    }
+    assert!(rounds <= MANY as usize / LOADED + 1, "{rounds}");
+    // Nothing moves: the node is asked for the oldest, and what is known is not read again.
+    round(&mut settler).await;
+    let (moved, rows, calls) = round(&mut settler).await;
+    assert!(!moved && rows <= 1 && calls == 1, "{rows} rows, {calls} calls");
+    // What has ended in the middle is settled at once, however much there is.
+    ended.store(700, Ordering::Relaxed);
+    let (moved, rows, _) = round(&mut settler).await;
+    assert!(moved && rows > 500, "{rows} rows");
+    ended.store(MANY, Ordering::Relaxed);
+    for _ in 0..ROUNDS {
+        let before = settler.backlog.len();
+        assert!(round(&mut settler).await.0);
+        let done = before - settler.backlog.len();
+        assert!((WEIGHED..=WEIGHED + SHOWN).contains(&done), "{done} tasks ended in one round");
+    }
+    let done = MANY as usize - settler.backlog.len();
+    let succeeded = TaskQuery { statuses: Some([TaskStatus::Succeeded].into()), limit: 1, ..TaskQuery::default() };
+    assert_eq!(store.tasks(&succeeded).await.expect("read").total, done as u64);
+    for nth in 0..INDEXES {
+        let index = cluster.catalog.read(&physical(nth)).expect("there");
+        assert!(index.updated_at > index.created_at, "an index does not show that it was changed");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backlog_of_100_000_tasks_costs_a_round_no_more_in_sqlite() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = SqliteStore::open(directory.path().join("miroir.db")).await.expect("a store");
+    a_round_is_bounded(store.clone()).await;
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backlog_of_100_000_tasks_costs_a_round_no_more_in_redis() {
+    let server = redis_server::Server::shared();
+    let store = RedisStore::open_with(&server.url(), RedisOptions::default()).await.expect("a store");
+    a_round_is_bounded(store.clone()).await;
+    store.close().await;
+}
+
+/// Two tasks of one round: after the first only one replica is fresh, and what the second says of that one must not make
+/// it stale, for then nobody would be.
+#[tokio::test]
+async fn of_tasks_weighed_together_the_later_know_who_is_stale_since_the_earlier() {
+    let ended = Arc::new(AtomicU64::new(0));
+    let node = node(ended).await;
+    let store = SqliteStore::open(":memory:").await.expect("a store");
+    let cluster = instance_of(store.clone(), &node.address).await;
+    let mut index = Index::new(physical(0), physical(0), None, NonZeroU32::new(2).expect("not zero"));
+    index.ready = true;
+    cluster.catalog.insert(index, Batch::default()).await.expect("written");
+    let b = NodeId::new("b");
+    let part = |node: &NodeId, status| NodeTask { node: node.clone(), status, ..unfinished(0).node_tasks.remove(0) };
+    let a = NodeId::new("a");
+    let mut found = super::conclude::Found::default();
+    let stale = found.stale(&cluster, &physical(0)).clone();
+    assert!(stale.is_empty());
+    let first = [part(&a, TaskStatus::Succeeded), part(&b, TaskStatus::Failed)];
+    let second = [part(&a, TaskStatus::Failed), part(&b, TaskStatus::Succeeded)];
+    let mut fresh: BTreeSet<NodeId> = [a.clone(), b.clone()].into();
+    for parts in [first, second] {
+        let known = found.stale(&cluster, &physical(0)).clone();
+        let is_fresh = |shard, node: &NodeId| !known.contains(&(shard, node.clone()));
+        let miroir_core::settle::Settlement::Final { stale, .. } =
+            miroir_core::settle::settle(&parts, |_| false, is_fresh)
+        else {
+            panic!("not final")
+        };
+        let missed = stale.into_iter().flat_map(|(node, shards)| {
+            fresh.remove(&node);
+            shards.into_iter().map(move |shard| super::super::stale::Miss {
+                index: physical(0),
+                shard,
+                node: node.clone(),
+                reason: super::super::stale::Reason::FailedTask,
+                arrives_until: None,
+            })
+        });
+        found.miss(&cluster, missed.collect());
+    }
+    assert_eq!(fresh, [a].into(), "nobody is fresh any more");
+}
