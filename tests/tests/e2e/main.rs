@@ -5,6 +5,7 @@
 mod admin_access;
 mod anti_entropy;
 mod background;
+mod backlog;
 mod bad_input;
 mod broadcast;
 mod confinement;

@@ -1,10 +1,11 @@
 //! Measures the orchestrator against what it stands in front of, in one run on one machine, so that ratios mean
 //! something: search latency against the node asked directly, CPU per search against nginx passing through, ingest
-//! throughput against one node, filling a replica against a plain copy, and peak memory.
+//! throughput and small writes against one node, filling a replica against a plain copy, and peak memory.
 //!
 //! ```text
 //! miroir-bench [documents=20000] [searches=3000] [cpu_searches=20000] [ingest_mb=200] [healing_documents=160000]
-//!              [comparing_documents=1000000] [only=latency,cpu,ingest,healing,comparing] [out=docs/benchmarks.md]
+//!              [comparing_documents=1000000] [writes=5000] [only=latency,cpu,ingest,healing,comparing,writes]
+//!              [out=docs/benchmarks.md]
 //! ```
 //!
 //! Nodes are development nodes, or the server that `MEILISEARCH_BIN` names.
@@ -19,6 +20,7 @@ mod nginx;
 mod options;
 mod report;
 mod stub;
+mod writes;
 
 use std::process::ExitCode;
 
@@ -48,6 +50,9 @@ fn main() -> ExitCode {
     }
     if options.runs("comparing") {
         comparing::measure(&options, &mut report);
+    }
+    if options.runs("writes") {
+        writes::measure(&options, &mut report);
     }
     let text = report.markdown();
     println!("{text}");

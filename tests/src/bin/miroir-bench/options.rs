@@ -17,6 +17,8 @@ pub struct Options {
     pub healing_documents: usize,
     /// Documents of replicas that are compared.
     pub comparing_documents: usize,
+    /// Writes of one document per series.
+    pub writes: usize,
     /// Which measurements run; empty: all.
     only: Vec<String>,
     /// The file that the result is written into.
@@ -37,6 +39,7 @@ impl Options {
             ingest_mb: 200,
             healing_documents: 160_000,
             comparing_documents: 1_000_000,
+            writes: 5000,
             only: Vec::new(),
             out,
         };
@@ -52,10 +55,12 @@ impl Options {
                 "ingest_mb" => options.ingest_mb = number()?,
                 "healing_documents" => options.healing_documents = number()?,
                 "comparing_documents" => options.comparing_documents = number()?,
+                "writes" => options.writes = number()?,
                 "only" => options.only = value.split(',').map(str::to_owned).collect(),
                 "out" => options.out = PathBuf::from(value),
                 _ => {
-                    let known = "documents, searches, cpu_searches, ingest_mb, healing_documents, comparing_documents";
+                    let known =
+                        "documents, searches, cpu_searches, ingest_mb, healing_documents, comparing_documents, writes";
                     return Err(format!("{key}: expected {known}, only or out"));
                 }
             }
