@@ -245,6 +245,10 @@ impl Store for Gated {
         self.store.is_shared()
     }
 
+    async fn mark(&self, mark: u64) -> Result<(), StoreError> {
+        self.store.mark(mark).await
+    }
+
     async fn close(&self) {
         self.store.close().await;
     }

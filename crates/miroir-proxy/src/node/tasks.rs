@@ -46,12 +46,6 @@ pub struct ToldTask {
 }
 
 impl ToldTask {
-    /// One that the node knows no more: nobody knows how it ended, or that it will.
-    pub fn lost(uid: u64) -> Self {
-        let status = TaskStatus::Canceled;
-        Self { uid, index_uid: None, status, error: None, details: None, started_at: None, finished_at: None }
-    }
-
     /// Why it did not succeed, in words.
     pub fn failure(&self) -> String {
         self.error.as_ref().map_or_else(|| "canceled".to_owned(), |error| format!("{}: {}", error.code, error.message))

@@ -131,6 +131,10 @@ impl Store for Counting {
         self.store.is_shared()
     }
 
+    async fn mark(&self, mark: u64) -> Result<(), StoreError> {
+        self.store.mark(mark).await
+    }
+
     async fn close(&self) {
         self.store.close().await;
     }
