@@ -65,6 +65,13 @@ impl Preference {
     }
 }
 
+impl Preference {
+    /// The preference of reads whose hits nodes do not rank: only the same replicas return them in the same order.
+    pub fn steady(fingerprint: u64) -> Self {
+        Self { by_cost: false, order: Order::Rendezvous(fingerprint) }
+    }
+}
+
 /// A random number as one of 0 (inclusive) to 1 (exclusive): its upper 53 bits, which are all that a float holds.
 fn share(dice: u64) -> f64 {
     (dice >> 11) as f64 / (1u64 << 53) as f64

@@ -181,6 +181,7 @@ codes! {
     // ours
     MiroirPrimaryKeyRequired = "miroir_primary_key_required", 400, "invalid_request";
     MiroirReservedField = "miroir_reserved_field", 400, "invalid_request";
+    MiroirFilterTooLong = "miroir_filter_too_long", 400, "invalid_request";
     MiroirInvalidHeader = "miroir_invalid_header", 400, "invalid_request";
     MiroirInvalidAuth = "miroir_invalid_auth", 401, "auth";
     MiroirNodeNotFound = "miroir_node_not_found", 404, "invalid_request";

@@ -46,6 +46,19 @@ pub fn fold(text: &str) -> Cow<'_, str> {
     Cow::Owned(trimmed.nfkd().collect::<String>().to_lowercase())
 }
 
+/// Text as Meilisearch keeps facet values, to sort by them and to tell them apart: folded, and cut to what fits.
+pub fn key(text: &str) -> Cow<'_, str> {
+    /// Bytes; a character that would go beyond is left out.
+    const KEPT: usize = 468;
+    match fold(text) {
+        Cow::Borrowed(text) => Cow::Borrowed(text.get(..text.floor_char_boundary(KEPT)).unwrap_or_default()),
+        Cow::Owned(mut text) => {
+            text.truncate(text.floor_char_boundary(KEPT));
+            Cow::Owned(text)
+        }
+    }
+}
+
 /// A facet's values in order, each with its count of hits.
 type Values<'a> = Vec<(Cow<'a, str>, u64)>;
 
@@ -342,8 +355,8 @@ fn by_value(a: &Count<'_>, b: &Count<'_>) -> Ordering {
 /// The folded form with the lifetime of what it was folded from, where that is borrowed.
 fn folded<'a>(label: &Cow<'a, str>) -> Cow<'a, str> {
     match label {
-        Cow::Borrowed(text) => fold(text),
-        Cow::Owned(text) => Cow::Owned(fold(text).into_owned()),
+        Cow::Borrowed(text) => key(text),
+        Cow::Owned(text) => Cow::Owned(key(text).into_owned()),
     }
 }
 

@@ -81,6 +81,26 @@ impl FacetSearchRequest {
         raw.and_then(|raw| serde_json::from_slice(raw).ok()).unwrap_or_default()
     }
 
+    /// The same request with this raw filter.
+    ///
+    /// # Errors
+    /// [`Unreadable`] when it is no filter.
+    pub fn with_filter(&self, filter: &[u8]) -> Result<Self, Unreadable> {
+        let mut body = b"{\"filter\":".to_vec();
+        body.extend_from_slice(filter);
+        for member in &self.others {
+            body.push(b',');
+            body.extend_from_slice(self.text.get(member.clone()).unwrap_or_default());
+        }
+        body.push(b'}');
+        Self::from_body(&body)
+    }
+
+    /// The whole request as a JSON body.
+    pub fn body(&self) -> &[u8] {
+        &self.text
+    }
+
     /// The JSON body for a node.
     pub fn node_body(&self, scope: &Scope<'_>) -> Vec<u8> {
         let mut body = Vec::with_capacity(self.text.len() + 32 + scope.shards.map_or(0, str::len));

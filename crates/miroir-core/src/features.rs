@@ -61,9 +61,10 @@ impl Feature {
         ErrorBody::new(Code::FeatureNotEnabled, message)
     }
 
-    /// Nodes are told of it. They are never part of a network of their own: Miroir is their network.
+    /// Nodes are told of it. They are never part of a network of their own: Miroir is their network. And of another
+    /// index's documents a node knows its own part alone: Miroir joins them.
     pub fn is_for_nodes(self) -> bool {
-        self != Self::Network
+        !matches!(self, Self::Network | Self::ForeignKeys)
     }
 }
 
@@ -116,8 +117,9 @@ impl Features {
 
     /// What nodes are asked to be like.
     pub fn for_nodes(&self) -> Value {
-        let told = Feature::ALL.iter().filter(|feature| feature.is_for_nodes());
-        Value::Object(told.map(|feature| (feature.name().to_owned(), Value::Bool(self.has(*feature)))).collect())
+        let told = Feature::ALL.iter().filter(|feature| **feature != Feature::Network);
+        let wanted = |feature: &Feature| self.has(*feature) && feature.is_for_nodes();
+        Value::Object(told.map(|feature| (feature.name().to_owned(), Value::Bool(wanted(feature)))).collect())
     }
 }
 
@@ -149,6 +151,11 @@ mod tests {
         assert!(!less.has(Feature::Metrics) && less.has(Feature::Network));
         assert_eq!(less.view()["network"], true);
         assert_eq!(less.for_nodes().get("network"), None);
+        let joining = less.patched(&json!({ "foreignKeys": true })).expect("valid");
+        assert_eq!(
+            (&joining.view()["foreignKeys"], &joining.for_nodes()["foreignKeys"]),
+            (&json!(true), &json!(false))
+        );
         let stored = serde_json::to_string(&less).expect("plain");
         assert_eq!(serde_json::from_str::<Features>(&stored).expect("own text"), less);
     }

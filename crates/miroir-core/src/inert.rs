@@ -10,8 +10,6 @@ use crate::id::ShardId;
 pub const SHARD_FIELD: &str = "_miroir_shard";
 /// Holds when each stored document was written, while anti-entropy is enabled.
 pub const UPDATED_AT_FIELD: &str = "_miroir_updated_at";
-/// Holds when a document expires, where the client said so and expiry is enabled.
-pub const EXPIRES_AT_FIELD: &str = "_miroir_expires_at";
 /// What the names of all fields of ours begin with.
 pub const RESERVED_PREFIX: &str = "_miroir_";
 
@@ -75,11 +73,6 @@ fn decode(text: &str, width: usize) -> Option<u64> {
     }
     // Only what `encode` writes: a longer text must have needed its first digit.
     (digits == width || (digits > width && !text.starts_with(DIGITS[0]))).then_some(number)
-}
-
-/// Whether a field of this name may be one of ours.
-pub fn is_reserved(name: &str) -> bool {
-    name == SHARD_FIELD || name == UPDATED_AT_FIELD || name == EXPIRES_AT_FIELD
 }
 
 /// Whether `text` holds a character that inert text is made of. Settings that would make such a character part of words
@@ -175,6 +168,5 @@ mod tests {
     fn inert_characters_are_recognised() {
         assert!(contains_inert("a\u{2058}b"));
         assert!(!contains_inert("a\u{2057}b, ‧"));
-        assert!(is_reserved("_miroir_shard") && is_reserved("_miroir_updated_at") && !is_reserved("_miroir"));
     }
 }

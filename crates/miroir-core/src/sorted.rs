@@ -6,9 +6,9 @@
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
-use crate::facet::fold;
+use crate::facet::key;
 use crate::json::{self, SyntaxError};
 use crate::merge::project;
 use crate::rank;
@@ -73,49 +73,9 @@ impl Sorting {
         })
     }
 
-    /// The page of the whole: `nodes` has each node's raw documents from its first, in its order, and `primary_key` tells
-    /// them apart. Ties are broken by the order of the nodes.
-    ///
-    /// # Errors
-    /// When a document is not a JSON object.
-    pub fn merge<'a>(
-        &self,
-        nodes: &[Vec<&'a [u8]>],
-        primary_key: &str,
-        offset: usize,
-        limit: usize,
-    ) -> Result<Vec<&'a [u8]>, SyntaxError> {
-        let mut placed: Vec<(Vec<Place>, &'a [u8])> = Vec::new();
-        for documents in nodes {
-            let mut seen: HashMap<&'a [u8], usize> = HashMap::new();
-            for document in documents {
-                let id = json::get(document, primary_key)?.unwrap_or(document);
-                let occurrence = seen.entry(id).or_default();
-                placed.push((self.places(document, *occurrence), document));
-                *occurrence += 1;
-            }
-        }
-        // Stable: what compares equal keeps the order of the nodes and theirs.
-        placed.sort_by(|a, b| self.compare(&a.0, &b.0));
-        Ok(placed.into_iter().skip(offset).take(limit).map(|(_, document)| document).collect())
-    }
-
-    /// Where the document stands for the nth time.
-    fn places(&self, document: &[u8], occurrence: usize) -> Vec<Place> {
-        let choices: Vec<Vec<Place>> = self.0.iter().map(|criterion| criterion.places(document)).collect();
-        // The last criterion varies fastest.
-        let mut rest = occurrence;
-        let mut places: Vec<Place> = choices
-            .into_iter()
-            .rev()
-            .map(|mut choice| {
-                let (round, position) = (rest / choice.len(), rest % choice.len());
-                rest = round;
-                choice.swap_remove(position)
-            })
-            .collect();
-        places.reverse();
-        places
+    /// The places of a document by each criterion.
+    fn choices(&self, document: &[u8]) -> Vec<Vec<Place>> {
+        self.0.iter().map(|criterion| criterion.places(document)).collect()
     }
 
     fn compare(&self, a: &[Place], b: &[Place]) -> Ordering {
@@ -148,7 +108,8 @@ impl Criterion {
                 b"true" | b"false" => Some(Cow::Owned(String::from_utf8_lossy(raw).into_owned())),
                 _ => json::unquote(raw),
             };
-            let Some(value) = value.map(|value| fold(&value).into_owned()).filter(|value| !value.is_empty()) else {
+            // An empty text is none; one of spaces alone is the first of all texts.
+            let Some(value) = value.filter(|value| !value.is_empty()).map(|value| key(&value).into_owned()) else {
                 return;
             };
             if text.as_ref().is_none_or(|known| (value < *known) == self.ascending) {
@@ -180,7 +141,7 @@ impl Place {
     }
 }
 
-/// Visits the raw scalars at `path` below a raw object, through arrays. Depth is bounded by the path's.
+/// Visits the raw scalars at `path` below a raw object, through arrays. The scanner has bounded how deep values nest.
 fn visit<'a>(raw: &'a [u8], path: &str, found: &mut impl FnMut(&'a [u8])) {
     match raw.first() {
         Some(b'{') => {
@@ -196,18 +157,21 @@ fn visit<'a>(raw: &'a [u8], path: &str, found: &mut impl FnMut(&'a [u8])) {
         }
         Some(b'[') => {
             for element in json::elements(raw).into_iter().flatten().flatten() {
-                if element.first() == Some(&b'{') {
-                    visit(element, path, found);
-                }
+                visit(element, path, found);
             }
         }
         _ => {}
     }
 }
 
-fn scalars<'a>(raw: &'a [u8], found: &mut impl FnMut(&'a [u8])) {
+/// Also those of lists in lists.
+fn scalars<'a>(raw: &'a [u8], found: &mut dyn FnMut(&'a [u8])) {
     match raw.first() {
-        Some(b'[') => json::elements(raw).into_iter().flatten().flatten().for_each(found),
+        Some(b'[') => {
+            for element in json::elements(raw).into_iter().flatten().flatten() {
+                scalars(element, found);
+            }
+        }
         _ => found(raw),
     }
 }
@@ -223,6 +187,112 @@ fn distance_of(document: &[u8], lat: f64, lng: f64) -> Option<f64> {
     // The haversine of the angle between the two grows with it.
     let half = |a: f64, b: f64| ((a - b).to_radians() / 2.0).sin().powi(2);
     Some(half(other_lat, lat) + lat.to_radians().cos() * other_lat.to_radians().cos() * half(other_lng, lng))
+}
+
+/// The lists of several nodes, taken as one, lazily: of each node no more is held than it has told and nobody has taken.
+#[derive(Debug)]
+pub struct Merger {
+    sorting: Sorting,
+    primary_key: String,
+    lists: Vec<List>,
+}
+
+/// What one node has told.
+#[derive(Debug, Default)]
+struct List {
+    /// In its order, each with its places.
+    told: VecDeque<(Vec<Place>, Vec<u8>)>,
+    /// How often a document that stands at several places has come.
+    seen: HashMap<Vec<u8>, usize>,
+    /// There is no more.
+    ended: bool,
+}
+
+/// What can be taken next.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next {
+    /// This raw document.
+    Document(Vec<u8>),
+    /// Nothing before more is told of these lists.
+    Needs(Vec<usize>),
+    /// Nothing any more.
+    Nothing,
+}
+
+impl Merger {
+    /// Of so many lists. `primary_key` tells documents apart; ties are broken by the order of the lists.
+    pub fn new(sorting: Sorting, primary_key: &str, lists: usize) -> Self {
+        let lists = (0..lists).map(|_| List::default()).collect();
+        Self { sorting, primary_key: primary_key.to_owned(), lists }
+    }
+
+    /// One more list, behind the others.
+    pub fn add_list(&mut self) {
+        self.lists.push(List::default());
+    }
+
+    /// Whether all that there is has been told.
+    pub fn is_told(&self) -> bool {
+        self.lists.iter().all(|list| list.ended)
+    }
+
+    /// The next raw documents of a list; `ended`: they are its last.
+    ///
+    /// # Errors
+    /// When a document is not a JSON object.
+    pub fn tell<'a>(
+        &mut self,
+        list: usize,
+        documents: impl IntoIterator<Item = &'a [u8]>,
+        ended: bool,
+    ) -> Result<(), SyntaxError> {
+        let Some(list) = self.lists.get_mut(list) else { return Ok(()) };
+        list.ended |= ended;
+        for document in documents {
+            let choices = self.sorting.choices(document);
+            let occurrence = if choices.iter().any(|choice| choice.len() > 1) {
+                let id = json::get(document, &self.primary_key)?.unwrap_or(document);
+                let seen = list.seen.entry(id.to_vec()).or_default();
+                *seen += 1;
+                *seen - 1
+            } else {
+                0
+            };
+            list.told.push_back((places(choices, occurrence), document.to_vec()));
+        }
+        Ok(())
+    }
+
+    /// Takes the next document of the whole.
+    pub fn take(&mut self) -> Next {
+        let open = self.lists.iter().enumerate().filter(|(_, list)| list.told.is_empty() && !list.ended);
+        let open: Vec<usize> = open.map(|(position, _)| position).collect();
+        if !open.is_empty() {
+            return Next::Needs(open);
+        }
+        let heads =
+            self.lists.iter().enumerate().filter_map(|(position, list)| Some((position, &list.told.front()?.0)));
+        // The first of equal ones.
+        let best = heads.reduce(|best, head| if self.sorting.compare(head.1, best.1).is_lt() { head } else { best });
+        let taken = best.map(|(position, _)| position).and_then(|best| self.lists.get_mut(best)?.told.pop_front());
+        taken.map_or(Next::Nothing, |(_, document)| Next::Document(document))
+    }
+}
+
+/// Where a document stands for the nth time: the last criterion varies fastest.
+fn places(choices: Vec<Vec<Place>>, occurrence: usize) -> Vec<Place> {
+    let mut rest = occurrence;
+    let mut places: Vec<Place> = choices
+        .into_iter()
+        .rev()
+        .map(|mut choice| {
+            let (round, position) = (rest / choice.len(), rest % choice.len());
+            rest = round;
+            choice.swap_remove(position)
+        })
+        .collect();
+    places.reverse();
+    places
 }
 
 /// The `fields` that nodes are asked for: the client's, and what the merge reads.
@@ -254,18 +324,39 @@ mod tests {
 
     use super::*;
 
-    /// The ids of the page that the nodes' documents, already in order, make.
+    /// The ids of the page that the nodes' documents, already in order, make; told a few at a time.
     fn ids(sort: &[&str], nodes: &[Value], offset: usize, limit: usize) -> Vec<u64> {
-        let expressions: Vec<String> = sort.iter().map(|text| (*text).to_owned()).collect();
-        let sorting = Sorting::parse(&expressions).expect("a sort");
-        let texts: Vec<Vec<String>> =
-            nodes.iter().map(|node| node.as_array().expect("a list").iter().map(Value::to_string).collect()).collect();
-        let nodes: Vec<Vec<&[u8]>> =
-            texts.iter().map(|node| node.iter().map(|text| text.as_bytes()).collect()).collect();
-        let page = sorting.merge(&nodes, "id", offset, limit).expect("objects");
-        page.iter()
-            .map(|raw| rank::number(json::get(raw, "id").expect("an object").expect("an id")).expect("a number") as u64)
-            .collect()
+        let of = |at_a_time: usize| -> Vec<u64> {
+            let expressions: Vec<String> = sort.iter().map(|text| (*text).to_owned()).collect();
+            let sorting = Sorting::parse(&expressions).expect("a sort");
+            let mut texts: Vec<VecDeque<String>> = nodes
+                .iter()
+                .map(|node| node.as_array().expect("a list").iter().map(Value::to_string).collect())
+                .collect();
+            let mut merger = Merger::new(sorting, "id", nodes.len());
+            let mut found = Vec::new();
+            loop {
+                match merger.take() {
+                    Next::Nothing => break,
+                    Next::Document(raw) => found.push(
+                        rank::number(json::get(&raw, "id").expect("an object").expect("an id")).expect("a number")
+                            as u64,
+                    ),
+                    Next::Needs(lists) => {
+                        for list in lists {
+                            let left = &mut texts[list];
+                            let some: Vec<String> = left.drain(..at_a_time.min(left.len())).collect();
+                            let ended = some.len() < at_a_time;
+                            merger.tell(list, some.iter().map(|text| text.as_bytes()), ended).expect("objects");
+                        }
+                    }
+                }
+            }
+            found
+        };
+        let whole = of(100);
+        assert_eq!((&of(1), &of(2)), (&whole, &whole));
+        whole.into_iter().skip(offset).take(limit).collect()
     }
 
     #[test]
@@ -290,6 +381,18 @@ mod tests {
             json!([{"id": 2, "n": [{"x": 1}], "m": "a"}]),
         ];
         assert_eq!(ids(&["n.x:asc", "m:asc"], &nodes, 0, 9), [1, 2, 1, 4]);
+    }
+
+    #[test]
+    fn texts_are_compared_as_far_as_they_are_kept_and_lists_in_lists_count() {
+        let long = |end: &str| format!("{}{end}", "a".repeat(600));
+        let nodes = [
+            json!([{"id": 5, "m": [[], [["0"]]]}, {"id": 1, "m": long("b"), "n": 2}]),
+            json!([{"id": 4, "m": "  "}, {"id": 2, "m": long("a"), "n": 3}, {"id": 3, "m": ""}]),
+        ];
+        assert_eq!(ids(&["m:asc", "n:asc"], &nodes, 0, 9), [4, 5, 1, 2, 3]);
+        assert_eq!(key(&"é".repeat(200)).len(), 468);
+        assert!(key(&"\u{4e2d}".repeat(200)).len() <= 468);
     }
 
     #[test]

@@ -234,6 +234,8 @@ file!(ScatterFile {
     retry_on_timeout: bool = true;
     /// A shard without any usable replica: answer without it, or answer 503.
     unavailable_shard_policy: UnavailableShardPolicy = UnavailableShardPolicy::Partial;
+    /// Values that one filter may compare with, those in lists one by one: nodes take time that grows with their square. More: 400 `miroir_filter_too_long`.
+    max_filter_values: u64 = 5000;
 });
 
 file!(MultiSearchFile {

@@ -309,6 +309,8 @@ pub struct ScatterConfig {
     pub retry_on_timeout: bool,
     /// When no replica of a shard is usable.
     pub unavailable_shard_policy: UnavailableShardPolicy,
+    /// Values that one filter may compare with.
+    pub max_filter_values: NonZeroUsize,
 }
 
 /// Several searches in one request.

@@ -466,6 +466,7 @@ fn scatter(file: &ScatterFile, server: &ServerConfig) -> Result<ScatterConfig, C
         node_timeout: node_timeout("scatter.node_timeout_ms", file.node_timeout_ms, server)?,
         retry_on_timeout: file.retry_on_timeout,
         unavailable_shard_policy: file.unavailable_shard_policy,
+        max_filter_values: size("scatter.max_filter_values", file.max_filter_values, 10_000_000)?,
     })
 }
 

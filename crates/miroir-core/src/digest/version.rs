@@ -5,7 +5,7 @@ use thiserror::Error;
 
 use super::content::{Content, content_of};
 use crate::document;
-use crate::inert::{EXPIRES_AT_FIELD, UPDATED_AT_FIELD, decode_millis};
+use crate::inert::{UPDATED_AT_FIELD, decode_millis};
 use crate::json::{self, SyntaxError};
 
 /// How closely documents are looked at.
@@ -24,7 +24,8 @@ pub enum Depth {
 pub struct Version {
     /// When it was written, in milliseconds; none: it carries no stamp.
     pub stamp: Option<u64>,
-    /// When it expires, in milliseconds; none: never.
+    /// When it expires, in milliseconds; none: never. Nothing that a document holds says so yet: whatever looks like it is a
+    /// client's own.
     pub expires_at: Option<u64>,
     /// What clients wrote; none: not looked at.
     pub content: Option<Content>,
@@ -64,12 +65,12 @@ impl Copied {
     /// [`Unreadable`] when it is no document.
     pub fn read(raw: &[u8], primary_key: &str, depth: Depth) -> Result<Self, Unreadable> {
         let id = document::id_text(raw, primary_key)?.ok_or(Unreadable::NoId)?;
-        let millis = |field| json::get(raw, field).map(|value| value.and_then(inert_millis));
         let content = match depth {
             Depth::Stamps => None,
             Depth::Content => Some(content_of(raw)?),
         };
-        let version = Version { stamp: millis(UPDATED_AT_FIELD)?, expires_at: millis(EXPIRES_AT_FIELD)?, content };
+        let stamp = json::get(raw, UPDATED_AT_FIELD)?.and_then(inert_millis);
+        let version = Version { stamp, expires_at: None, content };
         Ok(Self { id, version })
     }
 }
@@ -84,13 +85,11 @@ mod tests {
     use crate::inert::encode_millis;
 
     #[test]
-    fn a_document_is_read_with_its_times() {
-        let (at, until) = (encode_millis(7), encode_millis(9));
-        let raw = format!(r#"{{"id": 5, "a": 1, "_miroir_updated_at": "{at}", "_miroir_expires_at": "{until}"}}"#);
+    fn a_document_is_read_with_its_stamp() {
+        let raw = format!(r#"{{"id": 5, "a": 1, "_miroir_updated_at": "{}"}}"#, encode_millis(7));
         let read = Copied::read(raw.as_bytes(), "id", Depth::Stamps).expect("a document");
         assert_eq!(read.id, "5");
-        assert_eq!(read.version, Version { stamp: Some(7), expires_at: Some(9), content: None });
-        assert!(read.version.is_expired(9) && !read.version.is_expired(8));
+        assert_eq!(read.version, Version { stamp: Some(7), expires_at: None, content: None });
         assert!(Copied::read(raw.as_bytes(), "id", Depth::Content).expect("a document").version.content.is_some());
     }
 
@@ -99,6 +98,11 @@ mod tests {
         let read =
             Copied::read(br#"{"id":"x","_miroir_updated_at":7,"_miroir_expires_at":"soon"}"#, "id", Depth::Stamps);
         assert_eq!(read.expect("a document").version, Version::default());
+        let past = format!(r#"{{"id":"x","_miroir_expires_at":"{}"}}"#, encode_millis(1));
+        let read = Copied::read(past.as_bytes(), "id", Depth::Content).expect("a document");
+        assert!(!read.version.is_expired(u64::MAX), "no document expires yet, whatever a client has written");
+        let other = Copied::read(br#"{"id":"x"}"#, "id", Depth::Content).expect("a document");
+        assert_ne!(read.version, other.version, "what a client wrote is compared");
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub fn document_id(text: &str) -> Result<&str, DocumentError> {
 /// The text of the id that is written as this valid JSON value: a string's text, or the digits of an integer from -2^63
 /// to 2^64-1. Everything else is no id.
 #[inline]
-pub(super) fn of_value(raw: &[u8]) -> Result<Cow<'_, str>, DocumentError> {
+pub(crate) fn of_value(raw: &[u8]) -> Result<Cow<'_, str>, DocumentError> {
     let text = match raw {
         [b'"', inner @ .., b'"'] if is_valid(inner) => std::str::from_utf8(inner).ok().map(Cow::Borrowed),
         [b'"', ..] => json::unquote(raw).filter(|text| is_valid(text.as_bytes())),

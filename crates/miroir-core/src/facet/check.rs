@@ -56,26 +56,39 @@ impl Rule {
         }
     }
 
-    /// Whether the rule and the facet asked for may have a field in common.
+    /// Whether the rule and the facet asked for may have an attribute in common.
     fn meets(&self, facet: &str) -> bool {
         match self {
-            Self::Attribute(name) => covers(name, facet) || covers(facet, name),
+            Self::Attribute(name) => covers(name, facet) || reaches(facet, name),
             Self::Patterns { attribute_patterns, .. } => {
-                attribute_patterns.iter().any(|pattern| matches(facet, pattern) || matches(pattern, facet))
+                attribute_patterns.iter().any(|pattern| reaches(facet, pattern) || reaches(pattern, facet))
             }
+        }
+    }
+
+    /// Whether the rule is the one that decides about an attribute of the facet's very name.
+    fn decides(&self, facet: &str) -> bool {
+        match self {
+            Self::Attribute(name) => covers(name, facet),
+            Self::Patterns { attribute_patterns, .. } => attribute_patterns.iter().any(|one| matches(one, facet)),
         }
     }
 }
 
-/// Whether `name` is matched by `pattern`, is below what it matches, or above.
+/// Whether `name` is matched by `pattern`, in which asterisks stand at the ends alone.
 fn matches(pattern: &str, name: &str) -> bool {
     match (pattern.strip_prefix('*'), pattern.strip_suffix('*')) {
         (Some(""), _) => true,
         (Some(inner), Some(_)) => inner.strip_suffix('*').is_some_and(|inner| name.contains(inner)),
         (Some(end), None) => name.ends_with(end),
         (None, Some(start)) => name.starts_with(start),
-        (None, None) => covers(pattern, name) || covers(name, pattern),
+        (None, None) => pattern == name,
     }
+}
+
+/// Whether `pattern` matches `name` or, read as a path, something below it.
+fn reaches(pattern: &str, name: &str) -> bool {
+    matches(pattern, name) || covers(name, pattern)
 }
 
 /// The error of one server for facets that only our own rule would allow; `None` when the nodes may judge.
@@ -88,7 +101,29 @@ pub fn refusal(facets: &[String], filterable: Option<&Value>) -> Option<ErrorBod
         return None;
     }
     let rules: Vec<Rule> = filterable.map_or(Ok(Vec::new()), Deserialize::deserialize).ok()?;
-    let refused = facets.iter().find(|facet| !rules.iter().any(|rule| rule.meets(facet)))?;
+    let why = facets.iter().find_map(|facet| objection(facet, &rules))?;
+    let code = "invalid_search_facets";
+    Some(ErrorBody {
+        message: format!("Invalid facet distribution: {why}"),
+        code: code.into(),
+        kind: "invalid_request".into(),
+        link: format!("https://docs.meilisearch.com/errors#{code}"),
+    })
+}
+
+/// What one server has against a facet: the first rule that has to do with it says whether it may be counted.
+fn objection(facet: &str, rules: &[Rule]) -> Option<String> {
+    for (number, rule) in rules.iter().enumerate() {
+        if rule.is_filterable() {
+            if rule.meets(facet) {
+                return None;
+            }
+        } else if rule.decides(facet) {
+            return Some(format!(
+                "Attribute `{facet}` matched rule #{number} in filterableAttributes, but this rule does not enable filtering.\nHint: enable filtering in rule #{number} by modifying the features.filter object\nHint: prepend another rule matching `{facet}` with appropriate filter features before rule #{number}"
+            ));
+        }
+    }
     let available: BTreeSet<&str> =
         rules.iter().filter(|rule| rule.is_filterable()).flat_map(Rule::names).map(String::as_str).collect();
     let available = if available.is_empty() {
@@ -97,11 +132,5 @@ pub fn refusal(facets: &[String], filterable: Option<&Value>) -> Option<ErrorBod
         let names: Vec<&str> = available.into_iter().collect();
         format!("Available filterable attributes patterns are: `{}`.", names.join(", "))
     };
-    let code = "invalid_search_facets";
-    Some(ErrorBody {
-        message: format!("Invalid facet distribution: Pattern `{refused}` is not filterable. {available}"),
-        code: code.into(),
-        kind: "invalid_request".into(),
-        link: format!("https://docs.meilisearch.com/errors#{code}"),
-    })
+    Some(format!("Pattern `{facet}` is not filterable. {available}"))
 }

@@ -104,30 +104,52 @@ fn our_facet_never_shows() {
     assert_eq!(merged(&nodes, &alpha(), 9), r#","facetDistribution":{"a":{"b":1}},"facetStats":{}"#);
 }
 
+fn facets(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
 #[test]
-fn a_pattern_that_only_our_rule_meets_is_refused_as_by_one_server() {
-    let facets = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+fn a_pattern_is_good_as_soon_as_one_filterable_attribute_is_within_it() {
     let plain = json!(["n", "_geo", "a.b"]);
-    let error = refusal(&facets(&["*"]), Some(&plain)).expect("refused");
+    for good in [&["*"][..], &["n*"], &["*n"], &["*eo*"], &["a"], &["a.b.c"], &["a.*"], &["*", "n"]] {
+        assert_eq!(refusal(&facets(good), Some(&plain)), None, "{good:?}");
+    }
+    let error = refusal(&facets(&["n", "x*"]), Some(&plain)).expect("refused");
     assert_eq!(
         (error.code.as_str(), error.message.as_str()),
         (
             "invalid_search_facets",
-            "Invalid facet distribution: Pattern `*` is not filterable. Available filterable attributes patterns are: `_geo, a.b, n`."
+            "Invalid facet distribution: Pattern `x*` is not filterable. Available filterable attributes patterns are: `_geo, a.b, n`."
         )
     );
-    assert!(
-        refusal(&facets(&["*"]), Some(&json!([])))
-            .expect("refused")
-            .message
-            .ends_with("This index does not have configured filterable attributes.")
-    );
-    assert!(refusal(&facets(&["_miroir_shard"]), Some(&plain)).is_some());
-    assert!(refusal(&facets(&["n", "zzz"]), Some(&plain)).is_none(), "the nodes judge");
     let features = json!({"facetSearch": false, "filter": {"equality": true, "comparison": false}});
     let patterns = json!([{"attributePatterns": ["a*"], "features": features}]);
-    assert!(refusal(&facets(&["*"]), Some(&patterns)).is_none());
+    assert_eq!(refusal(&facets(&["*"]), Some(&patterns)), None);
+    assert_eq!(refusal(&facets(&["ab*"]), Some(&patterns)), None);
     assert!(refusal(&facets(&["*b"]), Some(&patterns)).is_some());
+}
+
+#[test]
+fn a_pattern_that_only_our_rule_meets_is_refused_as_by_one_server() {
+    for nothing in [None, Some(&json!([]))] {
+        let message = refusal(&facets(&["*"]), nothing).expect("refused").message;
+        assert!(message.ends_with("This index does not have configured filterable attributes."), "{message}");
+    }
+    let plain = json!(["n"]);
+    for ours in ["_miroir_shard", "_miroir*", "*_shard", "*miroir*", "_*"] {
+        assert!(refusal(&facets(&[ours]), Some(&plain)).is_some(), "{ours}");
+    }
+    assert!(refusal(&facets(&["n", "zzz"]), Some(&plain)).is_none(), "the nodes judge");
+}
+
+#[test]
+fn a_rule_without_filters_refuses_what_it_decides_about() {
+    let off = json!({"facetSearch": true, "filter": {"equality": false, "comparison": false}});
+    let rules = json!([{"attributePatterns": ["*"], "features": off}, "n"]);
+    let error = refusal(&facets(&["n*"]), Some(&rules)).expect("refused");
+    assert!(error.message.starts_with("Invalid facet distribution: Attribute `n*` matched rule #0 in"), "{error:?}");
+    let rules = json!(["n", {"attributePatterns": ["*"], "features": off}]);
+    assert_eq!(refusal(&facets(&["n*"]), Some(&rules)), None);
 }
 
 #[test]

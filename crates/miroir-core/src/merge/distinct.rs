@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::facet::fold;
+use crate::facet::key;
 use crate::json;
 use crate::rank;
 use crate::search::SearchRequest;
@@ -86,7 +86,7 @@ fn descend(raw: &[u8], path: &str, found: &mut Vec<Value>) {
             let Ok(elements) = json::elements(raw) else {
                 return;
             };
-            for element in elements.flatten().filter(|element| element.first() == Some(&b'{')) {
+            for element in elements.flatten() {
                 descend(element, path, found);
             }
         }
@@ -94,11 +94,12 @@ fn descend(raw: &[u8], path: &str, found: &mut Vec<Value>) {
     }
 }
 
-/// Collects a scalar, or the scalars in an array.
+/// Collects a scalar, or the scalars in an array, also those of arrays in arrays. The scanner has bounded how deep values
+/// nest, and with it this recursion.
 fn leaves(raw: &[u8], found: &mut Vec<Value>) {
     if raw.first() == Some(&b'[') {
         if let Ok(elements) = json::elements(raw) {
-            found.extend(elements.flatten().filter_map(leaf));
+            elements.flatten().for_each(|element| leaves(element, found));
         }
     } else {
         found.extend(leaf(raw));
@@ -109,8 +110,10 @@ fn leaf(raw: &[u8]) -> Option<Value> {
     match raw {
         b"true" => Some(Value::Text("true".into())),
         b"false" => Some(Value::Text("false".into())),
+        // An empty text is none; one of spaces alone is a value like others.
         [b'"', ..] => {
-            json::unquote(raw).map(|text| fold(&text).into_owned()).filter(|text| !text.is_empty()).map(Value::Text)
+            let text = json::unquote(raw).filter(|text| !text.is_empty())?;
+            Some(Value::Text(key(&text).into_owned()))
         }
         // Adding zero makes -0 the same as 0.
         _ => rank::number(raw).map(|number| Value::Number((number + 0.0).to_bits())),

@@ -15,6 +15,8 @@ pub struct FederationRequest {
     pub merge_facets: Option<MergeFacets>,
     /// Each value of this attribute is returned once.
     pub distinct: Option<String>,
+    /// Whether the hits are to be reranked for somebody.
+    pub personalizes: bool,
     /// Whether to tell where the time went.
     shows_performance: bool,
     /// `"key":value` of what Miroir does not interpret.
@@ -37,11 +39,13 @@ impl FederationRequest {
             facets_by_index: Vec::new(),
             merge_facets: None,
             distinct: None,
+            personalizes: false,
             shows_performance: false,
             others: Vec::new(),
         };
         for (name, member) in last_members(raw)? {
             let value = member.value;
+            request.personalizes |= name == "personalize" && value != b"null";
             match &*name {
                 "offset" => offset = read(value)?,
                 "limit" => limit = read(value)?,

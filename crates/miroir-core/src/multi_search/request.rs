@@ -1,5 +1,8 @@
 //! Reading a multi-search.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
+
 use crate::id::IndexUid;
 use crate::json;
 use crate::search::{SearchRequest, Unreadable, last_members};
@@ -9,6 +12,8 @@ use super::FederationRequest;
 /// A multi-search as the client sent it.
 #[derive(Clone, Debug)]
 pub struct MultiSearchRequest {
+    /// All of it, as raw JSON.
+    text: Vec<u8>,
     /// In the client's order.
     pub queries: Vec<Query>,
     /// How the hits of all queries are merged; `None` when each query is answered by itself.
@@ -28,6 +33,8 @@ pub struct Query {
     pub weight: f64,
     /// Whether a federation may have reason to refuse the query for members that are not sent to nodes.
     pub is_doubtful: bool,
+    /// Where the filter stands in the request.
+    filter_at: Option<Range<usize>>,
 }
 
 impl MultiSearchRequest {
@@ -54,18 +61,45 @@ impl MultiSearchRequest {
         }
         let queries = json::elements(queries.ok_or(Unreadable)?)
             .map_err(|_| Unreadable)?
-            .map(|query| Query::read(query.map_err(|_| Unreadable)?))
+            .map(|query| Query::read(query.map_err(|_| Unreadable)?, raw))
             .collect::<Result<_, _>>()?;
-        Ok(Self { queries, federation })
+        Ok(Self { text: raw.to_vec(), queries, federation })
+    }
+
+    /// The same request with these raw filters in place of those of the queries of these numbers.
+    ///
+    /// # Errors
+    /// [`Unreadable`] when one of them is no filter.
+    pub fn with_filters(&self, filters: &BTreeMap<usize, Vec<u8>>) -> Result<Self, Unreadable> {
+        let mut text = Vec::with_capacity(self.text.len());
+        let mut done = 0;
+        for (position, query) in self.queries.iter().enumerate() {
+            if let (Some(at), Some(filter)) = (&query.filter_at, filters.get(&position)) {
+                text.extend_from_slice(json::at_most(&self.text, done, at.start));
+                text.extend_from_slice(filter);
+                done = at.end;
+            }
+        }
+        text.extend_from_slice(json::at_most(&self.text, done, self.text.len()));
+        Self::from_body(&text)
+    }
+
+    /// The whole request as a JSON body.
+    pub fn body(&self) -> &[u8] {
+        &self.text
     }
 }
 
 impl Query {
-    fn read(raw: &[u8]) -> Result<Self, Unreadable> {
+    /// `raw` is a part of `whole`.
+    fn read(raw: &[u8], whole: &[u8]) -> Result<Self, Unreadable> {
         let mut search = Vec::with_capacity(raw.len());
         let (mut uid, mut options, mut weight, mut is_doubtful) = (None, None, 1.0, false);
+        let mut filter_at = None;
         for (name, member) in last_members(raw)? {
             let is_null = member.value == b"null";
+            let at = (member.value.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize);
+            let at = at..at + member.value.len();
             match &*name {
                 "indexUid" => {
                     let text = json::unquote(member.value).ok_or(Unreadable)?;
@@ -79,6 +113,7 @@ impl Query {
                     }
                     continue;
                 }
+                "filter" => filter_at = Some(at),
                 // Here, other than in a search by itself, null is as good as absent.
                 "offset" | "limit" | "showPerformanceDetails" if is_null => continue,
                 "offset" | "limit" | "page" | "hitsPerPage" | "showPerformanceDetails" => is_doubtful |= !is_null,
@@ -92,7 +127,7 @@ impl Query {
         }
         search.push(b'}');
         let uid = uid.ok_or(Unreadable)?;
-        Ok(Self { uid, search: SearchRequest::from_body(&search)?, options, weight, is_doubtful })
+        Ok(Self { uid, search: SearchRequest::from_body(&search)?, options, weight, is_doubtful, filter_at })
     }
 }
 

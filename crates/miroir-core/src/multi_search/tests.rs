@@ -84,3 +84,15 @@ fn results_are_taken_apart_and_put_together() {
     assert_eq!(written, br#"{"results":[{"indexUid":"b","hits":[]}]}"#);
     assert_eq!(write_results(std::iter::empty()), br#"{"results":[]}"#);
 }
+
+#[test]
+fn filters_of_queries_are_replaced_where_they_stand() {
+    let raw = br#"{"queries":[{"indexUid":"a","filter":"x = 1","q":"b"},{"indexUid":"b"},{"filter":["y"],"indexUid":"c"}],"federation":{}}"#;
+    let request = MultiSearchRequest::from_body(raw).expect("a request");
+    let filters = [(0, b"[\"z = 1\",\"w\"]".to_vec()), (2, b"\"v\"".to_vec())].into();
+    let replaced = request.with_filters(&filters).expect("a request");
+    let found: Vec<Option<&[u8]>> = replaced.queries.iter().map(|query| query.search.filter()).collect();
+    assert_eq!(found, [Some(&b"[\"z = 1\",\"w\"]"[..]), None, Some(b"\"v\"")]);
+    let names: Vec<&str> = replaced.queries.iter().map(|query| query.uid.as_str()).collect();
+    assert_eq!(names, ["a", "b", "c"]);
+}

@@ -125,6 +125,7 @@ pub struct SearchRequest {
     is_sorted: bool,
     is_semantic: bool,
     use_network: bool,
+    personalizes: bool,
     show_score: bool,
     show_details: bool,
 }
@@ -156,6 +157,11 @@ impl SearchRequest {
     /// Whether the client asks the nodes to distribute the search themselves, which a proxy has to refuse.
     pub fn uses_network(&self) -> bool {
         self.use_network
+    }
+
+    /// Whether hits are to be reranked for somebody, which takes all of them in one place.
+    pub fn personalizes(&self) -> bool {
+        self.personalizes
     }
 
     /// The words searched for; empty without `q`.
@@ -192,6 +198,29 @@ impl SearchRequest {
     /// The attributes that alone are to be searched; empty when there are none, and when nodes have yet to judge what there is.
     pub fn searched_on(&self) -> Vec<String> {
         self.value_of(Name::SearchOn).and_then(|raw| serde_json::from_slice(raw).ok()).unwrap_or_default()
+    }
+
+    /// Puts this raw filter in place of the client's, which there has to be.
+    pub fn replace_filter(&mut self, filter: &[u8]) {
+        let Some(at) = self.members.iter().find(|piece| piece.name == Name::Filter).map(|piece| piece.value.clone())
+        else {
+            return;
+        };
+        self.text.splice(at.clone(), filter.iter().copied());
+        for piece in &mut self.members {
+            for range in [&mut piece.key, &mut piece.value] {
+                if range.start >= at.end {
+                    *range = range.start + filter.len() - at.len()..range.end + filter.len() - at.len();
+                } else if range.start == at.start {
+                    range.end = at.start + filter.len();
+                }
+            }
+        }
+    }
+
+    /// The whole request as a JSON body.
+    pub fn body(&self) -> &[u8] {
+        &self.text
     }
 
     /// The attribute of which each value is returned once, of the request or else of the index.

@@ -298,3 +298,18 @@ proptest! {
         prop_assert!(text.contains(&member));
     }
 }
+
+#[test]
+fn another_filter_takes_the_place_of_the_clients() {
+    let mut request =
+        SearchRequest::from_body(br#"{"q":"a","filter":"x = 1","limit":7,"facets":["f"]}"#).expect("a search");
+    for filter in [&b"[\"a long filter\",\"y = 2\"]"[..], b"\"z\"", b"\"z\""] {
+        request.replace_filter(filter);
+        let text = String::from_utf8(filter.to_vec()).expect("text");
+        let body = format!(r#"{{"q":"a","filter":{text},"limit":7,"facets":["f"]}}"#);
+        assert_eq!((request.filter(), request.body()), (Some(filter), body.as_bytes()));
+        let again = SearchRequest::from_body(body.as_bytes()).expect("a search");
+        assert_eq!(request.fingerprint(), again.fingerprint());
+        assert!(request.is_same(&again));
+    }
+}

@@ -21,6 +21,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::features::Features;
 use crate::search::SortBy;
 
 pub use fingerprint::{Fingerprint, holds};
@@ -53,10 +54,16 @@ impl Settings {
         serde_json::to_string(&self.0).unwrap_or_else(|_| "{}".into())
     }
 
-    /// As [`Settings::to_json`], without these settings.
-    pub fn to_json_without(&self, hidden: &[&str]) -> String {
-        let shown = self.0.iter().filter(|(key, _)| !hidden.contains(&key.as_str()));
-        let shown: Map<String, Value> = shown.map(|(key, value)| (key.clone(), value.clone())).collect();
+    /// As [`Settings::to_json`], with the settings of those features alone that are on.
+    pub fn to_json_with(&self, features: &Features) -> String {
+        let mut shown = self.0.clone();
+        for gated in GATED {
+            if !features.has(gated.feature) {
+                shown.shift_remove(gated.key);
+            } else if !shown.is_empty() && !shown.contains_key(gated.key) {
+                shown.insert(gated.key.to_owned(), unshown(gated.key));
+            }
+        }
         Value::Object(shown).to_string()
     }
 
@@ -101,6 +108,12 @@ impl Settings {
     /// The most values that a facet shows. Nodes hold more.
     pub fn max_values_per_facet(&self) -> usize {
         self.number("faceting", "maxValuesPerFacet", DEFAULT_MAX_VALUES_PER_FACET)
+    }
+
+    /// Whether searches are cut off before the first ranking rule, so that nodes return hits in the order in which they
+    /// happen to hold them.
+    pub fn ranks_nothing(&self) -> bool {
+        self.get("searchCutoffMs").and_then(Value::as_u64) == Some(0)
     }
 
     /// Hits beyond this rank are not returned.

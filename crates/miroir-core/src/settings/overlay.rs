@@ -8,6 +8,9 @@ use serde_json::{Map, Value, json};
 use super::{DEFAULT_MAX_VALUES_PER_FACET, Refused, Settings, embedders, refuse, routes};
 use crate::inert::SHARD_FIELD;
 
+/// The setting that nodes never get.
+const FOREIGN_KEYS: &str = "foreignKeys";
+
 /// What nodes do not hold as the client set it, in normal form.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Kept {
@@ -15,6 +18,9 @@ pub struct Kept {
     displayed: Value,
     /// A number.
     max_values_per_facet: Value,
+    /// A list; none: no foreign keys were ever set.
+    #[serde(default)]
+    foreign_keys: Option<Value>,
 }
 
 /// What a facet's bound becomes on nodes.
@@ -65,7 +71,9 @@ impl Settings {
             };
             (key.clone(), value)
         };
-        Ok(Value::Object(patch.iter().map(member).collect()))
+        // A node would put documents of its own part in place of ids: Miroir does that, of the whole.
+        let is_told = |(key, value): &(&String, &Value)| *key != FOREIGN_KEYS || foreign_keys(value).is_none();
+        Ok(Value::Object(patch.iter().filter(is_told).map(member).collect()))
     }
 
     /// What nodes hold when they hold these settings, all of them; none before any were read back.
@@ -88,7 +96,11 @@ impl Settings {
             Some(_) | None => current,
         };
         let max = max.and_then(Value::as_u64).unwrap_or(DEFAULT_MAX_VALUES_PER_FACET);
-        Kept { displayed: normalised(displayed), max_values_per_facet: max.into() }
+        let foreign = match patch.and_then(|patch| patch.get(FOREIGN_KEYS)) {
+            Some(patched) => foreign_keys(patched),
+            None => self.get(FOREIGN_KEYS).and_then(foreign_keys),
+        };
+        Kept { displayed: normalised(displayed), max_values_per_facet: max.into(), foreign_keys: foreign }
     }
 }
 
@@ -110,6 +122,21 @@ pub fn is_overlaid(read: &Value) -> bool {
 fn is_our_rule(rule: &Value) -> bool {
     let patterns = rule.get("attributePatterns").and_then(Value::as_array);
     patterns.is_some_and(|patterns| patterns.iter().any(|pattern| pattern == SHARD_FIELD))
+}
+
+/// The list of foreign keys as Meilisearch writes it; none when it is not of the form that a node accepts.
+fn foreign_keys(client: &Value) -> Option<Value> {
+    let text = |key: &Value, name| key.get(name).filter(|text| text.is_string()).cloned();
+    let key = |key: &Value| {
+        let members = key.as_object()?;
+        let (index, field) = (text(key, "foreignIndexUid")?, text(key, "fieldName")?);
+        (members.len() == 2).then(|| json!({ "foreignIndexUid": index, "fieldName": field }))
+    };
+    match client {
+        Value::Null => Some(json!([])),
+        Value::Array(keys) => keys.iter().map(key).collect(),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => None,
+    }
 }
 
 fn filterable(client: &Value) -> Value {
@@ -173,6 +200,10 @@ pub fn strip(node: Value, kept: &Kept) -> Settings {
         rules.remove(0);
     }
     settings.insert("displayedAttributes".into(), kept.displayed.clone());
+    match &kept.foreign_keys {
+        Some(keys) => drop(settings.insert(FOREIGN_KEYS.into(), keys.clone())),
+        None => drop(settings.shift_remove(FOREIGN_KEYS)),
+    }
     if let Some(Value::Object(faceting)) = settings.get_mut("faceting") {
         faceting.insert("maxValuesPerFacet".into(), kept.max_values_per_facet.clone());
     }

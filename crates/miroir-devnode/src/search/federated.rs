@@ -10,7 +10,7 @@ use milli_core::score_details::{ScoreDetails, WeightedScoreValue};
 use roaring::RoaringBitmap;
 use serde_json::{Map, Value, json};
 
-use super::query::{DEFAULT_LIMIT, SearchQuery};
+use super::query::{DEFAULT_LIMIT, SearchQuery, refuse_personalized};
 use super::{facets, run, values};
 use crate::engine::Engine;
 use crate::error::{ApiError, ApiResult};
@@ -47,6 +47,7 @@ impl Federation {
     /// The first wrong member's code.
     pub fn read(value: Value) -> ApiResult<Self> {
         let mut fields = Fields::parse(value.to_string().as_bytes())?;
+        refuse_personalized(&mut fields, "personalize")?;
         let merge: Option<Value> = fields.optional("mergeFacets", "invalid_multi_search_merge_facets")?;
         let merge_facets = match merge {
             None => None,

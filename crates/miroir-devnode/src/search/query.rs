@@ -101,6 +101,8 @@ impl SearchQuery {
             Some(hybrid) => Some(Hybrid::read(hybrid)?),
             None => None,
         };
+        refuse_personalized(fields, "personalize")?;
+        refuse_personalized(fields, "personalizeUserContext")?;
         let query = Self {
             q: fields.optional("q", "invalid_search_q")?,
             vector,
@@ -264,6 +266,20 @@ pub enum FromText {
     Filter,
     /// A comma-separated list of `name:order`, where `_geoPoint(1,2):asc` is one item.
     Sort,
+}
+
+/// Reranks nothing, as a server that was not told of a service for it.
+///
+/// # Errors
+/// `feature_not_enabled` where it is asked for by the member `name`.
+pub fn refuse_personalized(fields: &mut Fields, name: &'static str) -> ApiResult<()> {
+    match fields.optional::<Value>(name, "invalid_search_personalize")? {
+        None => Ok(()),
+        Some(_) => Err(ApiError::new(
+            "feature_not_enabled",
+            "Reranking of search results requires enabling the `personalization` experimental feature.",
+        )),
+    }
 }
 
 /// The parameters of `GET .../search` that are not plain text.

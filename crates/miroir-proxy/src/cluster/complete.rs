@@ -156,13 +156,16 @@ impl Cluster {
         if now.pending_key.is_none() || self.is_awaited(&now, ended).await? {
             return Ok(true);
         }
-        let documents = self.count_documents(&now).await.unwrap_or_else(|error| {
-            tracing::warn!(%error, index = %now.uid, "documents cannot be counted: the index keeps the key of a failed task");
-            1
-        });
+        let has_documents = match self.count_documents(&now).await {
+            Ok((documents, degraded)) => documents > 0 || !degraded.shards.is_empty(),
+            Err(error) => {
+                tracing::warn!(%error, index = %now.uid, "documents cannot be counted: the index keeps the key of a failed task");
+                true
+            }
+        };
         let settle = |index: &mut Index| {
             let key = index.pending_key.take();
-            if documents > 0 {
+            if has_documents {
                 index.primary_key = key.or_else(|| index.primary_key.take());
             }
         };

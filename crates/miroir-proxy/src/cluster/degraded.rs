@@ -17,6 +17,8 @@ pub struct Degraded {
     pub shards: BTreeSet<ShardId>,
     /// Shards that a possibly outdated replica answered for.
     pub stale: BTreeSet<ShardId>,
+    /// Indexes of which statistics tell what was last known.
+    pub counts: usize,
     /// The others have counted this instance out, since it could not be heard for so long: shards may have moved, and
     /// what was written to them since may be missing from a read.
     pub unheard: Option<Duration>,
@@ -25,7 +27,7 @@ pub struct Degraded {
 }
 
 impl Degraded {
-    /// `groups=1;shards=3,7;stale=5;unheard=20`, of which only what applies; none when nothing was missing.
+    /// `groups=1;shards=3,7;stale=5;counts=2;unheard=20`, of which only what applies; none when nothing was missing.
     pub fn header(&self) -> Option<String> {
         let mut parts = Vec::new();
         if !self.groups.is_empty() {
@@ -38,6 +40,9 @@ impl Degraded {
         if !self.stale.is_empty() {
             parts.push(format!("stale={}", list(&self.stale)));
         }
+        if self.counts > 0 {
+            parts.push(format!("counts={}", self.counts));
+        }
         if let Some(silent) = self.unheard {
             parts.push(format!("unheard={}", silent.as_secs()));
         }
@@ -49,6 +54,7 @@ impl Degraded {
         self.groups.extend(other.groups);
         self.shards.extend(other.shards);
         self.stale.extend(other.stale);
+        self.counts = self.counts.saturating_add(other.counts);
         self.unheard = self.unheard.max(other.unheard);
         self.settings = self.settings.and(other.settings);
         self
@@ -66,9 +72,10 @@ mod tests {
             groups: [GroupId(1)].into(),
             shards: [ShardId(7), ShardId(3)].into(),
             stale: [ShardId(5)].into(),
+            counts: 2,
             unheard: Some(Duration::from_millis(20_900)),
             ..Degraded::default()
         };
-        assert_eq!(degraded.header().as_deref(), Some("groups=1;shards=3,7;stale=5;unheard=20"));
+        assert_eq!(degraded.header().as_deref(), Some("groups=1;shards=3,7;stale=5;counts=2;unheard=20"));
     }
 }

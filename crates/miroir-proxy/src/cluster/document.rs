@@ -85,6 +85,8 @@ impl Writer {
             Deletion::Filter(body) => Some(self.filter_of(body).await?),
             Deletion::One(_) | Deletion::Batch(_) | Deletion::All => None,
         };
+        // What may be filtered by is for the task to find out.
+        let doomed = self.check_filter_of_change(filter.as_ref().map(|filter| filter.get().as_bytes()))?;
         let turn = self.turn(uid).await?;
         let details = |deleted: Option<u64>| {
             let deleted = json!(deleted);
@@ -108,6 +110,10 @@ impl Writer {
             change.details = details(Some(0));
             return self.conclude_at_once(change.without_index()).await;
         };
+        if let Some(body) = doomed {
+            change.details = details(Some(0));
+            return self.conclude_at_once(Change { doomed: Some(body), ..change }).await;
+        }
         let timeout = self.write_timeout();
         let topology = self.ensure_placement(index.shards).await?;
         match (&ids, deletion) {

@@ -66,6 +66,8 @@ impl Writer {
             let message = format!("The function must not name `{SHARD_FIELD}` or `{UPDATED_AT_FIELD}`.");
             return Err(Error::Invalid(ErrorBody::new(Code::MiroirReservedField, message)));
         }
+        let raw_filter = filter.as_ref().filter(|filter| !filter.is_null()).map(Value::to_string);
+        let doomed = self.check_filter_of_change(raw_filter.as_ref().map(String::as_bytes))?;
         let turn = self.turn(uid).await?;
         let details = |edited: Option<u64>| {
             raw(&json!({
@@ -87,6 +89,10 @@ impl Writer {
             change.details = details(Some(0));
             return self.conclude_at_once(change.without_index()).await;
         };
+        if let Some(body) = doomed {
+            change.details = details(Some(0));
+            return self.conclude_at_once(Change { doomed: Some(body), ..change }).await;
+        }
         let body = json!({
             "function": wrapper(),
             "context": { "function": function, "context": context },

@@ -14,7 +14,7 @@ use miroir_core::strip;
 use super::doubt::Named;
 use super::read::Target;
 use super::refusal::{Original, Read, Unread};
-use super::search::{Facts, all_shards, elapsed_ms, filter_refusal};
+use super::search::{Facts, all_shards, elapsed_ms};
 use super::{Answer, Cluster, Error};
 use crate::node::Call;
 
@@ -32,19 +32,26 @@ impl Cluster {
     ) -> Result<Answer, Error> {
         let start = Instant::now();
         let timeout = self.read_timeout();
-        let original = Original::body(Read::FacetSearch, &body);
+        let mut original = Original::body(Read::FacetSearch, &body);
         let index = self.index_to_read(uid, floor, &original).await?;
         let path = format!("/indexes/{}/facet-search", index.physical);
-        let Ok(request) = FacetSearchRequest::from_body(&body) else {
+        let Ok(mut request) = FacetSearchRequest::from_body(&body) else {
             return Err(self.refuse_unread(Unread::read(&original, uid)).await);
         };
         if let Some(fault) = request.filter_fault() {
             let refusal = Error::Invalid(ErrorBody::new(Code::InvalidSearchFilter, fault));
             return Err(self.reworded(&index, &original, refusal).await);
         }
-        if let Some(refusal) = filter_refusal(request.filter(), Code::InvalidSearchFilter) {
-            return Err(Error::Invalid(refusal));
+        if let Some(filter) = request.filter()
+            && let Some(joined) = self.joined_filter(&index, filter, Code::InvalidSearchFilter).await?
+        {
+            request =
+                request.with_filter(&joined).map_err(|_| Error::Internal("a joined filter is no filter".into()))?;
+            original = Original::body(Read::FacetSearch, &Bytes::copy_from_slice(request.body()));
         }
+        let rule = self.joined_rule(&index, rule).await?;
+        let rule = rule.as_deref();
+        self.check_filter(request.filter(), Code::InvalidSearchFilter)?;
         if strip::is_ours(request.facet_name().as_bytes()) {
             let message = format!("Attribute `{}` is not facet-searchable.", request.facet_name());
             return Err(Error::Invalid(ErrorBody::new(Code::InvalidFacetSearchFacetName, message)));

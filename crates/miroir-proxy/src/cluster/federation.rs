@@ -9,10 +9,11 @@ use miroir_core::merge::{FederatedAnswer, FederatedError, FederatedQuery, merge_
 use miroir_core::multi_search::FederationRequest;
 use miroir_core::scope::Scope;
 
+use super::join::Joining;
 use super::multi_search::{Plan, Planned, Searches, fingerprint, targets};
 use super::read::Share;
 use super::refusal::unreadable;
-use super::search::{Wants, elapsed_ms, metadata, new_uid};
+use super::search::{Wants, elapsed_ms, metadata, new_uid, personalized};
 use super::{Answer, Cluster, Error};
 
 impl Cluster {
@@ -28,7 +29,8 @@ impl Cluster {
         wants: Wants,
         start: Instant,
     ) -> Result<Answer, Error> {
-        if let Some(refusal) = facets_refusal(federation, &plan.queries) {
+        let refusal = facets_refusal(federation, &plan.queries);
+        if let Some(refusal) = refusal.or_else(|| federation.personalizes.then(personalized)) {
             let said = self.refusal_of(original).await.filter(|said| !said.is(&refusal.code));
             return Err(said.unwrap_or(Error::Invalid(refusal)));
         }
@@ -102,7 +104,9 @@ impl Cluster {
                         .map(|(query, uid)| metadata(&query.index, query.search.given_query(), uid));
                     tell_of_queries(told, &mut body);
                 }
-                Ok(Answer { body: body.into(), degraded: joint.degraded })
+                let indexes = plan.queries.iter().map(|query| &*query.index).collect();
+                let (body, joined) = self.hydrated(Joining::Federated(indexes), body).await?;
+                Ok(Answer { body: body.into(), degraded: joint.degraded.and(joined) })
             }
             Err(FederatedError::Answer(error)) => Err(error.into()),
             Err(error @ FederatedError::FacetOrder(_)) => {

@@ -108,7 +108,7 @@ impl Writer {
         if !self.nodes().values().any(|node| node.health.state().is_live()) {
             return Err(Error::NoQuorum { shards: all_shards(&index).into_iter().collect() });
         }
-        let count = self.count_documents(&index).await.unwrap_or(0);
+        let count = self.count_documents(&index).await.map_or(0, |(count, _)| count);
         change.effects.details = raw(&json!({ "deletedDocuments": count }));
         let _in_hand = self.leftovers.take_in_hand(&index.physical);
         self.forget_index(&index, turn.fence()).await?;

@@ -5,7 +5,6 @@
 mod anti_entropy;
 mod broadcast;
 mod browse;
-mod browse_sorted;
 mod cancel;
 mod catalog;
 mod chores;
@@ -27,11 +26,13 @@ mod facet_search;
 mod features;
 mod federation;
 mod fields;
+mod filters;
 mod fleet;
 mod follow;
 mod heal;
 mod hear;
 mod ingest;
+mod join;
 mod keys;
 mod lanes;
 mod leftovers;
@@ -39,6 +40,7 @@ mod lifecycle;
 mod missing;
 mod multi_search;
 mod names;
+mod pages;
 mod parts;
 mod peers;
 mod promote;
@@ -79,6 +81,7 @@ pub use heal::Healing;
 pub use ingest::Ingest;
 pub use keys::Keys;
 pub use multi_search::Rule;
+pub use pages::Pages;
 pub use peers::{Peer, Peers};
 pub use promote::Wanted;
 pub use rename::Swap;
@@ -125,6 +128,7 @@ use readiness::Readiness;
 use rules::RuleRegistry;
 use search::all_shards;
 use stale::{Known, StaleReplicas};
+use stats::LastKnown;
 use webhooks::Webhooks;
 
 /// An answer to a client, and what was missing when it was made.
@@ -181,6 +185,7 @@ pub struct Cluster {
     catalog: Catalog,
     stale: StaleReplicas,
     leftovers: Leftovers,
+    last_known: LastKnown,
     features: FeatureRegistry,
     webhooks: Webhooks,
     rules: RuleRegistry,
@@ -238,6 +243,7 @@ impl Cluster {
             catalog: Catalog::load(store.clone()).await?,
             stale: StaleReplicas::load(store.clone()).await?,
             leftovers: Leftovers::load(store.clone()).await?,
+            last_known: LastKnown::default(),
             features: FeatureRegistry::load(store.clone()).await?,
             webhooks: Webhooks::load(store.clone(), &config).await?,
             lanes: Lanes::new(store.clone(), me.clone(), lanes::patience(&config)),

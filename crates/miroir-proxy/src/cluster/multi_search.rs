@@ -15,9 +15,10 @@ use miroir_core::search::SearchRequest;
 use miroir_core::settings::Floor;
 
 use super::doubt::Named;
+use super::join::Joining;
 use super::read::{JointPart, Share, Target};
 use super::refusal::{Unread, nowhere, unreadable};
-use super::search::{Facts, Wants, all_shards, elapsed_ms, metadata, new_uid, refusal};
+use super::search::{Facts, Wants, all_shards, elapsed_ms, metadata, new_uid};
 use super::versions::Reading;
 use super::{Answer, Cluster, Degraded, Error};
 use crate::node::Call;
@@ -111,11 +112,13 @@ impl Cluster {
             .map(|(position, query)| rule(&query.uid).map_err(|error| inside(position, error)))
             .collect::<Result<_, _>>()?;
         let readings = self.begin_reads(&request, floor).await?;
+        let request = self.joined_queries(request, &readings).await?;
+        let rules = self.joined_rules(rules, &readings).await?;
         let mut plan = self.plan_queries(&request, rules, readings);
         for query in &mut plan.queries {
             query.search.over_fetch(self.over_fetch(wants.over_fetch));
         }
-        let original = Searches { body: &body, rule };
+        let original = Searches { body: request.body(), rule };
         let outcome = match (&request.federation, plan.refused.is_some()) {
             // Which of several faults is told depends on the order in which a server looks at the indexes.
             (Some(_), true) => None,
@@ -190,6 +193,50 @@ impl Cluster {
         Ok(readings)
     }
 
+    /// The same queries with what is found in place of their conditions on other indexes.
+    async fn joined_queries(
+        &self,
+        request: MultiSearchRequest,
+        readings: &[Result<Reading, Error>],
+    ) -> Result<MultiSearchRequest, Error> {
+        let mut filters = BTreeMap::new();
+        for (position, (query, index)) in request.queries.iter().zip(readings).enumerate() {
+            let (Some(filter), Ok(index)) = (query.search.filter(), index) else { continue };
+            match self.joined_filter(index, filter, Code::InvalidSearchFilter).await {
+                Ok(Some(joined)) => drop(filters.insert(position, joined)),
+                Ok(None) => {}
+                // Of another index than the query's own it is said as of one that is named by the path.
+                Err(Error::IndexNotFound(uid)) => {
+                    let body = ErrorBody::new(Code::IndexNotFound, Error::IndexNotFound(uid).to_string());
+                    return Err(inside(position, Error::Refused { status: 404, body }));
+                }
+                Err(error) => return Err(inside(position, error)),
+            }
+        }
+        if filters.is_empty() {
+            return Ok(request);
+        }
+        request.with_filters(&filters).map_err(|_| Error::Internal("a joined filter is no filter".into()))
+    }
+
+    async fn joined_rules(
+        &self,
+        rules: Vec<Option<Bytes>>,
+        readings: &[Result<Reading, Error>],
+    ) -> Result<Vec<Option<Bytes>>, Error> {
+        let mut joined = Vec::with_capacity(rules.len());
+        for (position, (rule, index)) in rules.into_iter().zip(readings).enumerate() {
+            joined.push(match index {
+                Ok(index) => {
+                    let rule = self.joined_rule(index, rule.as_deref()).await;
+                    rule.map_err(|error| inside(position, error))?.map(Bytes::from)
+                }
+                Err(_) => rule,
+            });
+        }
+        Ok(joined)
+    }
+
     fn plan_queries<'a>(
         &self,
         request: &'a MultiSearchRequest,
@@ -227,7 +274,7 @@ impl Cluster {
         if let Some(distinct) = distinct.filter(|_| search.own_distinct().is_none()) {
             search.demand_distinct(distinct);
         }
-        match refusal(&index, &search) {
+        match self.refusal(&index, &search) {
             Some(refusal) => Err(Error::Invalid(refusal)),
             None => Ok(Planned { facts: Facts::with_rules(&index, self.active_rules()), index, query, search, rule }),
         }
@@ -287,17 +334,21 @@ impl Cluster {
         }
         let request_uid = new_uid();
         let mut answers: Vec<Vec<u8>> = Vec::with_capacity(queries.len());
+        let mut degraded = joint.degraded;
         for ((query, same), found) in queries.iter().zip(&same_as).zip(&found) {
             let answer = match answers.get(*same) {
                 Some(known) => known.clone(),
                 None => {
                     let view = query.facts.view(&query.index);
-                    merge(&query.search, &view, found, elapsed_ms(start), Some(&request_uid))?
+                    let merged = merge(&query.search, &view, found, elapsed_ms(start), Some(&request_uid))?;
+                    let (answer, joined) = self.hydrated(Joining::Of(&query.index), merged).await?;
+                    degraded = degraded.and(joined);
+                    answer
                 }
             };
             answers.push(answer);
         }
-        Ok(Batch { answers, degraded: joint.degraded })
+        Ok(Batch { answers, degraded })
     }
 }
 

@@ -201,7 +201,11 @@ impl Cluster {
         let mut hearing = Hearing::default();
         let mut refusals: Vec<(NodeId, Reply)> = Vec::new();
         let mut degraded = Degraded { unheard: self.peers.counted_out(), ..Degraded::default() };
-        let (group, preference) = self.choose(&topology, fingerprint);
+        let (mut group, mut preference) = self.choose(&topology, fingerprint);
+        if targets.iter().any(|target| target.index.settings.ranks_nothing()) {
+            group = topology.shape.groups().first().copied().unwrap_or(group);
+            preference = Preference::steady(fingerprint);
+        }
         while open.iter().any(|shards| !shards.is_empty()) {
             let mut by_node: BTreeMap<NodeId, Vec<Share>> = BTreeMap::new();
             for (position, (view, open)) in views.iter().zip(&mut open).enumerate() {

@@ -79,7 +79,7 @@ impl Writer {
         // The first documents fix the key, also while their task is under way.
         let filling = index.key().is_some()
             && self.is_busy(std::slice::from_ref(&index.uid), Some(TaskKind::DocumentAdditionOrUpdate)).await?;
-        Ok(filling || (index.ready && self.count_documents(index).await? > 0))
+        Ok(filling || (index.ready && self.count_documents(index).await?.0 > 0))
     }
 
     async fn send_primary_key(

@@ -10,15 +10,16 @@ use http::Method;
 use miroir_core::error::{Code, ErrorBody};
 use miroir_core::facet;
 use miroir_core::id::{IndexUid, ShardId};
-use miroir_core::inert::{SHARD_FIELD, UPDATED_AT_FIELD};
 use miroir_core::merge::{QueryMetadata, merge, tell_of_query};
 use miroir_core::rules::{Pins, RuleSet};
 use miroir_core::scope::Scope;
 use miroir_core::search::{IndexView, SearchRequest, SortBy, Unreadable};
 use miroir_core::settings::Floor;
+use miroir_core::strip;
 use time::OffsetDateTime;
 
 use super::doubt::Named;
+use super::join::Joining;
 use super::read::Target;
 use super::refusal::{Original, Read, Unread};
 use super::versions::Reading;
@@ -87,15 +88,25 @@ impl Cluster {
             return Err(self.refuse_unread(Unread::read(original, &index.uid)).await);
         };
         request.over_fetch(self.over_fetch(wants.over_fetch));
-        if let Some(refusal) = refusal(index, &request) {
+        let (path, timeout) = (format!("/indexes/{}/search", index.physical), self.read_timeout());
+        let as_joined;
+        let mut original = original;
+        if let Some(filter) = request.filter()
+            && let Some(joined) = self.joined_filter(index, filter, Code::InvalidSearchFilter).await?
+        {
+            request.replace_filter(&joined);
+            as_joined = Original::body(Read::Search, &Bytes::copy_from_slice(request.body()));
+            original = &as_joined;
+        }
+        let rule = self.joined_rule(index, rule).await?;
+        let rule = rule.as_deref();
+        if let Some(refusal) = self.refusal(index, &request) {
             // What else is wrong with the request is said before.
             let code = refusal.code.clone();
             return Err(self.said_before(index, original, Error::Invalid(refusal), &code).await);
         }
         let facts = Facts::with_rules(index, self.active_rules());
         let view = facts.view(index);
-        let path = format!("/indexes/{}/search", index.physical);
-        let timeout = self.read_timeout();
         let searched_on = || request.searched_on();
         let target = Target { index, shards: all_shards(index), named: Named::SearchedOn(&searched_on) };
         let gathered = self
@@ -114,7 +125,29 @@ impl Cluster {
         if wants.metadata {
             tell_of_query(&metadata(index, request.given_query(), &new_uid()), &mut body);
         }
-        Ok(Answer { body: body.into(), degraded: gathered.degraded })
+        let (body, joined) = self.hydrated(Joining::Of(index), body).await?;
+        Ok(Answer { body: body.into(), degraded: gathered.degraded.and(joined) })
+    }
+
+    /// Nodes know our fields and our filterable rule, and would answer about them; to clients they do not exist. And what
+    /// takes all hits in one place a node would do with its own.
+    pub(super) fn refusal(&self, index: &Index, request: &SearchRequest) -> Option<ErrorBody> {
+        if !request.facets().is_empty()
+            && let Some(refusal) = facet::refusal(request.facets(), index.settings.filterable())
+        {
+            return Some(refusal);
+        }
+        if let Some(fault) = request.filter_fault() {
+            return Some(ErrorBody::new(Code::InvalidSearchFilter, fault));
+        }
+        if let Err(refusal) = self.check_filter(request.filter(), Code::InvalidSearchFilter) {
+            return Some(refusal.body());
+        }
+        if request.personalizes() {
+            return Some(personalized());
+        }
+        let distinct = request.own_distinct().filter(|distinct| strip::is_ours(distinct.as_bytes()))?;
+        Some(ErrorBody::new(Code::InvalidSearchDistinct, format!("Attribute `{distinct}` is not filterable.")))
     }
 
     /// How many times as many hits nodes are asked for where vectors take part.
@@ -187,35 +220,11 @@ pub fn elapsed_ms(start: Instant) -> u64 {
     u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Nodes know our fields and our filterable rule, and would answer about them; to clients they do not exist.
-pub fn refusal(index: &Index, request: &SearchRequest) -> Option<ErrorBody> {
-    if !request.facets().is_empty()
-        && let Some(refusal) = facet::refusal(request.facets(), index.settings.filterable())
-    {
-        return Some(refusal);
-    }
-    if let Some(fault) = request.filter_fault() {
-        return Some(ErrorBody::new(Code::InvalidSearchFilter, fault));
-    }
-    if let Some(refusal) = filter_refusal(request.filter(), Code::InvalidSearchFilter) {
-        return Some(refusal);
-    }
-    let field = request.own_distinct().and_then(|distinct| field_of_ours(distinct.as_bytes()))?;
-    Some(ErrorBody::new(Code::InvalidSearchDistinct, format!("Attribute `{field}` is not filterable.")))
-}
-
-/// The refusal of a filter that names a field of ours.
-pub fn filter_refusal(filter: Option<&[u8]>, code: Code) -> Option<ErrorBody> {
-    let field = filter.and_then(field_of_ours)?;
-    Some(ErrorBody::new(code, format!("Attribute `{field}` is not filterable.")))
-}
-
-fn field_of_ours(text: &[u8]) -> Option<&'static str> {
-    [SHARD_FIELD, UPDATED_AT_FIELD].into_iter().find(|field| contains(text, field.as_bytes()))
-}
-
-fn contains(text: &[u8], part: &[u8]) -> bool {
-    text.windows(part.len()).any(|window| window == part)
+/// The refusal of hits that are to be reranked.
+pub fn personalized() -> ErrorBody {
+    let message =
+        "`personalize` is not supported: a service that reranks hits would be shown those of one node at a time.";
+    ErrorBody::new(Code::MiroirUnsupported, message)
 }
 
 /// Every shard of an index.

@@ -15,7 +15,7 @@ use miroir_core::similar::{SimilarRequest, vector_of};
 use serde_json::{Value, json};
 
 use super::refusal::{Original, Read, Unread};
-use super::search::{Facts, OverFetch, all_shards, elapsed_ms, filter_refusal};
+use super::search::{Facts, OverFetch, all_shards, elapsed_ms};
 use super::versions::Reading;
 use super::{Answer, Cluster, Degraded, Error};
 use crate::node::Call;
@@ -61,15 +61,20 @@ impl Cluster {
             }
             Similar::Body(body) => SimilarRequest::from_body(body),
         };
-        let Ok(request) = request else {
+        let Ok(mut request) = request else {
             return Err(self.refuse_unread(Unread::read(&original, uid)).await);
         };
         if let Some(fault) = request.fault {
             return Err(self.reworded(&index, &original, Error::Invalid(fault)).await);
         }
-        if let Some(refusal) = filter_refusal(request.filter.as_deref(), Code::InvalidSimilarFilter) {
-            return Err(Error::Invalid(refusal));
+        if let Some(filter) = &request.filter
+            && let Some(joined) = self.joined_filter(&index, filter, Code::InvalidSimilarFilter).await?
+        {
+            request.filter = Some(joined);
         }
+        let rule = self.joined_rule(&index, rule).await?;
+        let rule = rule.as_deref();
+        self.check_filter(request.filter.as_deref(), Code::InvalidSimilarFilter)?;
         let has_embedder = index.settings.get("embedders").and_then(|all| all.get(&request.embedder)).is_some();
         let target = if has_embedder { self.target(&index, &request.id, rule).await? } else { None };
         let (Some(target), Some(primary_key)) = (target, index.key()) else {

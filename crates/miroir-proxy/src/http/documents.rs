@@ -1,10 +1,12 @@
 //! `/indexes/{uid}/documents`.
 
 use axum::Extension;
+use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::Response;
+use bytes::Bytes;
 use miroir_core::auth::Grant;
 use miroir_core::document::Format;
 use miroir_core::error::Code;
@@ -14,7 +16,7 @@ use super::error::Failure;
 use super::observe::undertaken;
 use super::versions::AtLeast;
 use super::{Shared, answered, index_uid};
-use crate::cluster::{BrowseRequest, Deletion, Ingest};
+use crate::cluster::{Answer, BrowseRequest, Deletion, Ingest, Pages};
 
 pub async fn replace(
     cluster: State<Shared>,
@@ -158,7 +160,7 @@ pub async fn list(
 ) -> Result<Response, Failure> {
     let uid = index_uid(&uid)?;
     let request = BrowseRequest::from_query(query.as_deref().unwrap_or_default());
-    Ok(answered(StatusCode::OK, cluster.browse(&uid, request, floor?).await?))
+    Ok(page(cluster.browse(&uid, request, floor?).await?))
 }
 
 pub async fn fetch(
@@ -169,7 +171,19 @@ pub async fn fetch(
 ) -> Result<Response, Failure> {
     let uid = index_uid(&uid)?;
     let body = payload.json().await?;
-    Ok(answered(StatusCode::OK, cluster.browse(&uid, BrowseRequest::from_body(&body), floor?).await?))
+    Ok(page(cluster.browse(&uid, BrowseRequest::from_body(&body), floor?).await?))
+}
+
+/// A page of documents, at once or as it comes. Nothing is read any more for a client that has left.
+fn page(pages: Pages) -> Response {
+    match pages {
+        Pages::Whole(answer) => answered(StatusCode::OK, answer),
+        Pages::InPieces { degraded, text } => {
+            let mut response = answered(StatusCode::OK, Answer { body: Bytes::new(), degraded });
+            *response.body_mut() = Body::from_stream(text);
+            response
+        }
+    }
 }
 
 pub async fn delete(

@@ -18,9 +18,7 @@ use crate::cluster::Error;
 
 pub async fn all(State(cluster): State<Shared>, Path(uid): Path<String>) -> Result<Response, Failure> {
     let settings = cluster.settings(&index_uid(&uid)?).await?;
-    let features = cluster.features();
-    let hidden: Vec<&str> = GATED.iter().filter(|gated| !features.has(gated.feature)).map(|gated| gated.key).collect();
-    Ok(json(StatusCode::OK, settings.to_json_without(&hidden)))
+    Ok(json(StatusCode::OK, settings.to_json_with(&cluster.features())))
 }
 
 pub async fn update(

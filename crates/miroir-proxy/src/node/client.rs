@@ -32,8 +32,11 @@ pub struct Call {
     pub body: Chunks,
     /// None: no body.
     pub content_type: Option<&'static str>,
-    /// From the wait for a connection to the last byte received; for one search, where there are several.
+    /// From the wait for a connection to the last byte received; for one search, where there are several. Or for each step
+    /// of the answer alone.
     pub timeout: Duration,
+    /// Whether it is for each step: until the answer begins, and from each piece of it to the next.
+    pub since_last_byte: bool,
     /// Bytes of the answer, where less than the client's own bound is wanted.
     pub max_reply: Option<usize>,
     /// Whether the answer is one for clients, and counts among those in flight.
@@ -70,6 +73,7 @@ impl Call {
             body: Chunks::default(),
             content_type: None,
             timeout,
+            since_last_byte: false,
             max_reply: None,
             is_for_client: false,
             searches: 1,
@@ -87,6 +91,12 @@ impl Call {
     ) -> Self {
         let content_type = Some("application/json");
         Self { body: body.into(), content_type, ..Self::bare(operation, method, path, timeout) }
+    }
+
+    /// The same, where the time-out counts from the last byte of the answer: for answers that are large, and come slowly.
+    #[must_use]
+    pub fn since_last_byte(self) -> Self {
+        Self { since_last_byte: true, ..self }
     }
 
     /// The same, with an answer of so many bytes at most.
@@ -260,6 +270,10 @@ impl NodeClient {
     /// [`NodeError`] when no whole answer came in time.
     pub async fn call(&self, address: &str, call: Call) -> Result<Reply, NodeError> {
         let timeout = call.timeout;
+        // What counts from the last byte has ends of its own, in the exchange.
+        if call.since_last_byte {
+            return self.exchange(address, call).await;
+        }
         tokio::time::timeout(timeout, self.exchange(address, call)).await.unwrap_or(Err(NodeError::Timeout(timeout)))
     }
 
@@ -279,7 +293,10 @@ impl NodeClient {
         if call.body.is_late() {
             return Err(NodeError::Connect(TooLate.to_string()));
         }
-        let response = self.http.request(request.body(call.body)?).await.map_err(|error| {
+        let silence = call.timeout;
+        let response = self.http.request(request.body(call.body)?);
+        let response = tokio::time::timeout(silence, response).await.map_err(|_| NodeError::Timeout(silence))?;
+        let response = response.map_err(|error| {
             let text = chain(&error);
             if error.is_connect() { NodeError::Connect(text) } else { NodeError::Lost(text) }
         })?;
@@ -288,7 +305,11 @@ impl NodeClient {
         let mut body = response.into_body();
         let expected = body.size_hint().exact().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
         let mut joined = Joined::default();
-        while let Some(frame) = body.frame().await {
+        // Of another call the whole exchange has its end outside.
+        let pause = if call.since_last_byte { silence } else { Duration::MAX };
+        loop {
+            let frame = tokio::time::timeout(pause, body.frame()).await.map_err(|_| NodeError::Timeout(silence))?;
+            let Some(frame) = frame else { break };
             let Ok(piece) = frame.map_err(|error| NodeError::Lost(error.to_string()))?.into_data() else { continue };
             if joined.len().saturating_add(piece.len()) > max_reply {
                 return Err(NodeError::TooLarge(max_reply));

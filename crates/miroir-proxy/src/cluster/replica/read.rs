@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::Method;
 use miroir_core::digest::{Copied, Depth};
-use miroir_core::inert::{EXPIRES_AT_FIELD, UPDATED_AT_FIELD, shard_filter};
+use miroir_core::inert::{UPDATED_AT_FIELD, shard_filter};
 use miroir_core::json;
 use miroir_core::mirror::Window;
 use serde_json::{Value, json};
@@ -50,7 +50,7 @@ impl Replica {
         let operation = match depth {
             Depth::Stamps => {
                 let id = Some(primary_key.as_str()).filter(|key| !key.is_empty());
-                body["fields"] = id.into_iter().chain([UPDATED_AT_FIELD, EXPIRES_AT_FIELD]).collect();
+                body["fields"] = id.into_iter().chain([UPDATED_AT_FIELD]).collect();
                 "replica_list"
             }
             Depth::Content => {

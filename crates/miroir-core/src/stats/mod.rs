@@ -1,6 +1,10 @@
-//! What a client wants to see of statistics, and how sizes are written.
+//! What a client wants to see of statistics, how documents are counted, and how sizes are written.
+
+mod counted;
 
 use serde_json::Value;
+
+pub use counted::{Counted, Holders, Remembered, counted};
 
 /// The parameters of `GET /stats` and `GET /indexes/{uid}/stats`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
