@@ -22,6 +22,7 @@ fn mirrored() -> Cluster {
         .set("replica_selection.strategy", json!("round_robin"))
         // Not found out by waiting.
         .set("settings_drift_check.interval_s", json!(3600))
+        .set("anti_entropy.enabled", json!(false))
         .start();
     let client = cluster.client();
     client.create("steady", "id");
@@ -36,20 +37,25 @@ fn overruled(cluster: &Cluster) -> u64 {
     line.and_then(|count| count.trim().parse().ok()).unwrap_or_default()
 }
 
-/// What each kind of read says that needs `n` to be filterable.
-fn filtered(client: &Client) -> Vec<(&'static str, Answer)> {
-    let filter = json!("n < 10");
-    let query = json!({ "indexUid": "steady", "filter": filter });
+type Ask = Box<dyn Fn(&Client) -> Answer>;
+
+/// Each kind of read that needs `n` to be filterable or sortable.
+fn filtered() -> Vec<(&'static str, Ask)> {
+    let filter = || json!("n < 10");
+    let search = |body: Value| -> Ask { Box::new(move |client| client.search("steady", &body)) };
+    let post = |path: &'static str, body: Value| -> Ask { Box::new(move |client| client.post(path, &body)) };
+    let queries = json!([{ "indexUid": "steady", "filter": filter() }]);
+    let fetch = "/indexes/steady/documents/fetch";
     vec![
-        ("search", client.search("steady", &json!({ "filter": filter }))),
-        ("facets", client.search("steady", &json!({ "facets": ["n"] }))),
-        ("distinct", client.search("steady", &json!({ "distinct": "n" }))),
-        ("sort", client.search("steady", &json!({ "sort": ["n:asc"] }))),
-        ("multi-search", client.post("/multi-search", &json!({ "queries": [query] }))),
-        ("federation", client.post("/multi-search", &json!({ "queries": [query], "federation": {} }))),
-        ("facet search", client.post("/indexes/steady/facet-search", &json!({ "facetName": "n", "filter": filter }))),
-        ("fetch", client.post("/indexes/steady/documents/fetch", &json!({ "filter": filter }))),
-        ("sorted fetch", client.post("/indexes/steady/documents/fetch", &json!({ "sort": ["n:desc"] }))),
+        ("search", search(json!({ "filter": filter() }))),
+        ("facets", search(json!({ "facets": ["n"] }))),
+        ("distinct", search(json!({ "distinct": "n" }))),
+        ("sort", search(json!({ "sort": ["n:asc"] }))),
+        ("multi-search", post("/multi-search", json!({ "queries": queries }))),
+        ("federation", post("/multi-search", json!({ "queries": queries, "federation": {} }))),
+        ("facet search", post("/indexes/steady/facet-search", json!({ "facetName": "n", "filter": filter() }))),
+        ("fetch", post(fetch, json!({ "filter": filter() }))),
+        ("sorted fetch", post(fetch, json!({ "sort": ["n:desc"] }))),
     ]
 }
 
@@ -63,7 +69,8 @@ fn a_node_with_other_settings_is_overruled_and_repaired_at_once() {
     node.done(&node.patch(&format!("/indexes/{index}/settings"), &changed));
     let mut asked = 0;
     eventually("the node has its settings back", BOUND, || {
-        for (what, answer) in filtered(&client) {
+        for (what, ask) in filtered() {
+            let answer = ask(&client);
             assert_eq!(answer.status, 200, "{what}: {}", answer.text);
             assert_eq!(answer.header("x-miroir-degraded"), None, "{what}");
             asked += 1;
@@ -100,13 +107,13 @@ fn a_node_that_is_busy_is_neither_a_refusal_nor_asked_twice() {
         for path in ["/search", "/multi-search", "/facet-search", "/documents"] {
             cluster.faults(0).spoil("", path, 100_000, Fault::Answer(status, Value::Null));
         }
-        for round in 0..4 {
+        for (what, ask) in filtered().iter().cycle().take(27) {
             let before = cluster.faults(0).struck();
-            for (what, answer) in filtered(&client) {
-                assert_eq!(answer.status, 200, "{what}, round {round}: {}", answer.text);
-                assert_eq!(answer.header("x-miroir-degraded"), None, "{what}");
-            }
-            assert!(cluster.faults(0).struck() <= before + 9, "asked twice for one request");
+            let answer = ask(&client);
+            assert_eq!(answer.status, 200, "{what}: {}", answer.text);
+            assert_eq!(answer.header("x-miroir-degraded"), None, "{what}");
+            let times = cluster.faults(0).struck() - before;
+            assert!(times <= 1, "{what} was sent {times} times to the busy node");
         }
         assert!(cluster.faults(0).struck() > 0, "the busy node was never asked");
         assert_eq!(overruled(&cluster), 0);
@@ -154,7 +161,7 @@ fn an_attribute_that_one_document_has_is_searched_as_by_one_server() {
     ];
     for list in &lists {
         for q in ["quasar", "course", "physics maths", ""] {
-            let search = json!({ "q": q, "attributesToSearchOn": list, "attributesToHighlight": ["tags.level3"], "facets": ["n"], "limit": 50 });
+            let search = json!({ "q": q, "attributesToSearchOn": list, "facets": ["n"], "limit": 50 });
             twin.same(&format!("{search}"), |client| client.search("tags", &search));
             let query = json!({ "indexUid": "tags", "q": q, "attributesToSearchOn": list });
             let queries = json!([{ "indexUid": "tags", "q": "course", "sort": ["n:asc"], "limit": 2 }, query]);
@@ -198,7 +205,6 @@ fn documents_by_distance_where_few_have_a_place_come_as_from_one_server() {
     twin.load("nowhere", &documents(20));
     let verdicts = twin.clients().map(|client| client.post("/indexes/nowhere/documents/fetch", &nobody).verdict());
     assert_eq!(verdicts[0], verdicts[1]);
-    assert_eq!(verdicts[0].0, 400);
 }
 
 #[test]
