@@ -81,8 +81,11 @@ fn an_index_whose_creation_was_begun_is_completed() {
 fn a_change_begins_when_its_index_is_there_and_ends_in_its_turn() {
     let waiting = line(None, &["q", "r"]);
     assert_eq!(waiting.next(&facts(), &POLICY), LineStep::Begin);
-    let growing = LineFacts { index: Presence::Growing, ..facts() };
+    let growing = LineFacts { index: Presence::Growing, earlier_open: true, ..facts() };
     assert_eq!(waiting.next(&growing, &POLICY), LineStep::Look);
+    // The task that was to create it has come to nothing.
+    let alone = LineFacts { earlier_open: false, ..growing };
+    assert_eq!(waiting.next(&alone, &POLICY), LineStep::Begin);
     let gone = LineFacts { index: Presence::Gone, ..facts() };
     assert_eq!(waiting.next(&gone, &POLICY), LineStep::Conclude(Outcome::Moot));
     let later = LineFacts { earlier_open: true, ..gone };
