@@ -102,12 +102,9 @@ fn shard_number(text: &str) -> u64 {
         .fold(0, |sum, digit| sum * 8 + digit as u64)
 }
 
-/// Every replica of every shard is equal to every other, or known as stale. Nothing is written meanwhile.
-///
-/// # Panics
-/// When two replicas differ that are taken for fresh; the message says in what.
-#[track_caller]
-pub fn assert_alike_or_stale(cluster: &Cluster, instance: usize, index: &str) {
+/// Whether every replica of every shard is equal to every other, or known as stale to an instance; nothing is written
+/// meanwhile. If not: in what two differ that are taken for fresh.
+pub fn unknown_difference(cluster: &Cluster, instance: usize, index: &str) -> Option<String> {
     let shards = cluster.instance(instance).admin().get("/_miroir/shards").expect(200);
     // Known before anything is looked at: what is healed meanwhile is equal from then on.
     let stale: BTreeSet<(u64, String)> = shards.body["stale"]
@@ -134,11 +131,12 @@ pub fn assert_alike_or_stale(cluster: &Cluster, instance: usize, index: &str) {
                 let found = of_shard(number(other), shard);
                 if let Some(id) = expected.keys().chain(found.keys()).find(|id| expected.get(*id) != found.get(*id)) {
                     let (a, b) = (expected.get(id), found.get(id));
-                    panic!("{index}, shard {shard}, {id}: fresh {first} has {a:?}, fresh {other} has {b:?}");
+                    return Some(format!("{index}, shard {shard}, {id}: {first} has {a:?}, {other} has {b:?}"));
                 }
             }
         }
     }
+    None
 }
 
 /// Replicas are alike, and the documents together are these, by id, but for those of which nobody knows. Returns how

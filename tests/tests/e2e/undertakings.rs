@@ -98,7 +98,10 @@ fn every_kind_of_change_outlives_its_client() {
             continue;
         }
         let before = newest();
-        cluster.faults(1).spoil(method, "", 1, Fault::Delay(Duration::from_millis(900)));
+        // Whatever the node is told with.
+        for told in ["POST", "PUT", "PATCH", "DELETE"] {
+            cluster.faults(1).spoil(told, "/indexes", 1, Fault::Delay(Duration::from_millis(900)));
+        }
         hang_up(&client, method, &path, &body, Duration::from_millis(400));
         eventually(&format!("{method} {path} has a task"), BOUND, || (newest() != before).then_some(()));
         let uid = newest().as_u64().unwrap_or_default();
@@ -187,7 +190,7 @@ fn what_stands_before_a_node_may_have_passed_on_what_it_says_was_not_done() {
     for status in [408, 429, 500, 502, 503, 504, 404, 301] {
         let index = format!("things-{status}");
         client.load(&index, &document(0));
-        cluster.faults(1).spoil("POST", &index, 1, Fault::Mask(status));
+        cluster.faults(1).spoil("POST", &format!("/{index}/documents?"), 1, Fault::Mask(status));
         let answer = client.add(&index, &document(1)).expect(202);
         assert!(answer.header("x-miroir-degraded").is_some(), "{status}: {answer:?}");
         let told = cluster.admin().get("/_miroir/stale").expect(200);

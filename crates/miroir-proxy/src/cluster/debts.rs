@@ -2,20 +2,26 @@
 //!
 //! Invariant: nobody is told that a change of an index is accepted while there are debts of that index.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use miroir_core::id::{IndexUid, ShardId};
+use miroir_core::id::{IndexUid, NodeId, ShardId};
+use miroir_core::task::TaskQuery;
 use miroir_core::topology::Topology;
 use miroir_store::{Batch, Fence, StoreError};
 use miroir_work::Backoff;
+use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::parts::Outcome;
 use super::weigh::Weighed;
 use super::{Cluster, Error, Index};
+
+/// Tasks of an index looked at together, and how often: more than others can have given while a turn was lost.
+const PAGE: usize = 1000;
+const PAGES: usize = 20;
 
 /// Between two attempts.
 const AGAIN: Backoff = Backoff { from: Duration::from_millis(50), to: Duration::from_secs(1) };
@@ -27,6 +33,8 @@ pub(super) struct Unrecorded {
     pub touched: Vec<ShardId>,
     /// The turns that it was sent in.
     pub fences: Vec<Fence>,
+    /// Before any node had seen it.
+    pub at: OffsetDateTime,
     /// What is known of each node's part.
     pub parts: Vec<Outcome>,
 }
@@ -88,9 +96,10 @@ impl Cluster {
     /// Write down what a change has left behind. Returns until when its turns are to be kept, as in [`Weighed`].
     ///
     /// # Errors
+    /// [`Error::TurnLost`] when somebody else has had a turn since: then the caller has to have the turn again to settle it.
     /// [`Error::Store`] when that cannot be.
     pub(super) async fn record_unrecorded(&self, sent: &Unrecorded) -> Result<Option<Instant>, Error> {
-        let Unrecorded { index, topology, touched, fences, parts } = sent;
+        let Unrecorded { index, topology, touched, fences, parts, .. } = sent;
         if self.catalog.by_physical(&index.physical).is_none() {
             // It came to nothing, or is gone since.
             return Ok(None);
@@ -103,13 +112,46 @@ impl Cluster {
             false => self.record_missed(&missed, with).await,
         };
         match recorded {
-            Err(StoreError::Fenced { .. }) => {
-                let replicas = self.record_doubt(index, touched, parts).await?;
-                tracing::warn!(index = %index.uid, replicas, "the turn was lost under a change: replicas may differ");
-                Ok(None)
-            }
+            Err(StoreError::Fenced { .. }) => Err(Error::TurnLost),
             recorded => Ok(recorded.map(|_| lingers_until)?),
         }
+    }
+
+    /// Write down what a change has left behind, also when its turn was lost. The caller has the turn: whatever others have
+    /// sent of the index is recorded, or will never be.
+    async fn settle_debt(&self, sent: &Unrecorded) -> Result<(), Error> {
+        match self.record_unrecorded(sent).await {
+            Err(Error::TurnLost) => {
+                let Unrecorded { index, touched, parts, .. } = sent;
+                let overtaken = self.overtaken(sent).await?;
+                let replicas = self.record_doubt(index, touched, parts, &overtaken).await?;
+                tracing::warn!(index = %index.uid, replicas, "the turn was lost under a change: replicas may differ");
+                Ok(())
+            }
+            recorded => recorded.map(drop),
+        }
+    }
+
+    /// The nodes that have numbered a part of it after what was asked for later, through another instance: they do it last.
+    async fn overtaken(&self, sent: &Unrecorded) -> Result<BTreeSet<NodeId>, Error> {
+        let mut overtaken = BTreeSet::new();
+        let Some(index) = self.catalog.by_physical(&sent.index.physical) else { return Ok(overtaken) };
+        let mut query = TaskQuery { index_uids: Some([index.uid.clone()].into()), limit: PAGE, ..TaskQuery::default() };
+        for _ in 0..PAGES {
+            let page = self.store.tasks(&query).await?;
+            let later = || page.tasks.iter().filter(|task| task.enqueued_at > sent.at);
+            for theirs in later().flat_map(|task| &task.node_tasks) {
+                let ours = sent.parts.iter().filter(|part| part.node == theirs.node);
+                if ours.flat_map(|part| &part.tasks).any(|ours| ours.uid > theirs.uid) {
+                    overtaken.insert(theirs.node.clone());
+                }
+            }
+            if later().count() < page.tasks.len() || page.next.is_none() {
+                break;
+            }
+            query.from = page.next;
+        }
+        Ok(overtaken)
     }
 
     /// Write down what is owed of an index, before anything new is sent to it. The caller has its turn.
@@ -118,10 +160,18 @@ impl Cluster {
     /// [`Error::Store`] when that cannot be.
     pub(super) async fn pay_debts(&self, index: &IndexUid) -> Result<(), Error> {
         for debt in self.debts.of(index) {
-            self.record_unrecorded(&debt).await?;
+            self.settle_debt(&debt).await?;
             self.debts.paid(&debt);
         }
         Ok(())
+    }
+
+    async fn settle_in_turn(&self, debt: &Unrecorded) -> Result<(), Error> {
+        match self.turn_of(&debt.index.physical).await? {
+            Some(_turn) => self.settle_debt(debt).await,
+            // The index is gone.
+            None => Ok(()),
+        }
     }
 
     /// Write down what is owed, as soon as the store takes it, for ever.
@@ -131,8 +181,8 @@ impl Cluster {
         while owed.wait_for(|count| *count > 0).await.is_ok() {
             let mut failed = false;
             for debt in self.debts.all() {
-                match self.record_unrecorded(&debt).await {
-                    Ok(_) => self.debts.paid(&debt),
+                match self.settle_in_turn(&debt).await {
+                    Ok(()) => self.debts.paid(&debt),
                     Err(error) => {
                         tracing::warn!(%error, index = %debt.index.uid, "what replicas may have missed cannot be written down yet");
                         failed = true;

@@ -40,26 +40,24 @@ pub struct Outcome {
     pub refusal: Option<Reply>,
     /// Something may have arrived.
     pub reached: bool,
-    /// It was answered while nobody else could have had the turn.
-    pub in_turn: bool,
 }
 
 impl Outcome {
     /// Of a part that may be there.
     pub fn unknown(node: NodeId) -> Self {
-        Self { answer: ReplicaAnswer::Ambiguous, reached: true, in_turn: false, ..Self::nothing_yet(node) }
+        Self { answer: ReplicaAnswer::Ambiguous, reached: true, ..Self::nothing_yet(node) }
     }
 
     fn nothing_yet(node: NodeId) -> Self {
         let (answer, steps, tasks) = (ReplicaAnswer::Accepted, Vec::new(), Vec::new());
-        Self { node, answer, steps, tasks, refusal: None, reached: false, in_turn: true }
+        Self { node, answer, steps, tasks, refusal: None, reached: false }
     }
 
     /// What it says of replicas.
     pub fn kept(&self) -> Self {
-        let Self { node, answer, steps, reached, in_turn, .. } = self;
-        let (answer, steps, reached, in_turn) = (*answer, steps.clone(), *reached, *in_turn);
-        Self { answer, steps, reached, in_turn, ..Self::nothing_yet(node.clone()) }
+        let Self { node, answer, steps, tasks, reached, .. } = self;
+        let (answer, steps, tasks) = (*answer, steps.clone(), tasks.clone());
+        Self { answer, steps, tasks, reached: *reached, ..Self::nothing_yet(node.clone()) }
     }
 
     /// What it amounts to for a shard: as the steps went that change it, or the index as a whole.
@@ -90,7 +88,6 @@ impl Cluster {
                 break;
             }
         }
-        outcome.in_turn = turns.iter().all(Turn::lasts);
         // Nothing of them has left.
         outcome.steps.extend(steps.map(|step| (step.shards.clone(), ReplicaAnswer::Missed)));
         outcome

@@ -12,6 +12,7 @@ use futures_util::FutureExt;
 use miroir_core::id::{IndexUid, ShardId};
 use miroir_core::topology::Topology;
 use miroir_store::Fence;
+use time::OffsetDateTime;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::Instrument;
@@ -91,7 +92,8 @@ impl Writer {
         let (index, topology) = (index.clone(), topology.clone());
         let (touched, fences) = (touched.to_vec(), fences.to_vec());
         let parts = parts.iter().map(|part| Outcome::unknown(part.node.clone())).collect();
-        self.hand().sent = Some(Unrecorded { index, topology, touched, fences, parts });
+        let at = OffsetDateTime::now_utc();
+        self.hand().sent = Some(Unrecorded { index, topology, touched, fences, at, parts });
         Ok(())
     }
 

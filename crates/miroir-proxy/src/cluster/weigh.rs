@@ -1,6 +1,6 @@
 //! What the answers of nodes to a change amount to, and what is recorded of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 
 use miroir_core::id::{NodeId, ShardId};
@@ -66,20 +66,22 @@ impl Cluster {
     }
 
     /// Nobody can say what a change was mixed with: of each shard one fresh replica is kept, of those that there are now: who
-    /// was filled from one of them since may be no better. Returns how many are stale by this.
+    /// was filled from one of them since may be no better. `overtaken`: nodes that do it after what was asked for later.
+    /// Returns how many are stale by this.
     pub(super) async fn record_doubt(
         &self,
         index: &Index,
         touched: &[ShardId],
         outcomes: &[Outcome],
+        overtaken: &BTreeSet<NodeId>,
     ) -> Result<usize, Error> {
         let topology = self.topology();
         let placements = placements(&topology, index)?;
         let outcomes: BTreeMap<&NodeId, &Outcome> = outcomes.iter().map(|outcome| (&outcome.node, outcome)).collect();
         let answer = |shard: ShardId, node: &NodeId| match outcomes.get(node) {
             None => ReplicaAnswer::Missed,
-            Some(outcome) if outcome.in_turn => outcome.answer_for(shard),
-            Some(_) => ReplicaAnswer::Ambiguous,
+            Some(_) if overtaken.contains(node) => ReplicaAnswer::Ambiguous,
+            Some(outcome) => outcome.answer_for(shard),
         };
         let also = |shard| topology.also_writes(index.shards, shard).cloned().collect();
         let doubt = |replicas: &mut OfIndex| {
