@@ -13,14 +13,20 @@ pub async fn told(request: Request, next: Next) -> Response {
     let template = request.extensions().get::<MatchedPath>().cloned();
     let path = request.uri().path().to_owned();
     let mut response = next.run(request).await;
-    if response.status() == StatusCode::NOT_FOUND {
-        // Said by the router of a path under which there is nothing.
-        response.headers_mut().remove(ALLOW);
-    } else if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
         let methods = allowed(template.as_ref().map_or("", MatchedPath::as_str), &path);
         if let Some(value) = HeaderValue::try_from(methods.join(", ")).ok().filter(|_| !methods.is_empty()) {
             response.headers_mut().insert(ALLOW, value);
         }
+    }
+    response
+}
+
+/// Takes back what the router says of a path under which there is nothing. Stands around the router: a layer within a route
+/// is passed before the router adds the header.
+pub async fn not_told_of_nothing(mut response: Response) -> Response {
+    if response.status() == StatusCode::NOT_FOUND {
+        response.headers_mut().remove(ALLOW);
     }
     response
 }

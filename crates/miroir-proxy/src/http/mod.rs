@@ -44,7 +44,7 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
 use miroir_core::id::IndexUid;
@@ -236,6 +236,7 @@ pub fn admin_endpoint(cluster: Shared) -> Router {
 fn before_routing(routes: Router, cluster: Shared) -> Router {
     Router::new()
         .fallback_service(routes)
+        .layer(map_response(allow::not_told_of_nothing))
         .layer(from_fn(observe::named))
         .layer(from_fn(cors::shared_with_pages))
         .layer(from_fn_with_state(cluster, compression::compressed))
