@@ -229,7 +229,8 @@ fn answers_in_flight_are_bounded_and_who_does_not_read_is_cut() {
     let text = "x".repeat(MEGABYTE);
     client.load("large", &(0..20).map(|id| json!({ "id": id, "text": text })).collect());
     client.load("large", &(20..40).map(|id| json!({ "id": id, "text": text })).collect());
-    let page = "/indexes/large/documents?limit=20";
+    // Pages of documents are streamed; hits are held until they are merged.
+    let page = "/indexes/large/search?limit=20";
     assert!(client.get(page).expect(200).text.len() > 20 * MEGABYTE);
     // One answer of a node alone is too large.
     let whole = client.search("large", &json!({ "limit": 40 }));

@@ -171,14 +171,15 @@ fn is_refusal(reply: &Reply) -> bool {
     about_the_request && serde_json::from_slice::<Worded>(&reply.body).is_ok()
 }
 
-/// Every node that was reached refused, with the same code, and none took any part.
-pub fn unanimous_refusal(outcomes: &[Outcome]) -> Option<&Reply> {
+/// Every node that was reached refused, with the same code, and none took any part. `is_swept`: what nodes took before they
+/// refused is of an index that does not come into being, and is deleted with it.
+pub fn unanimous_refusal(outcomes: &[Outcome], is_swept: bool) -> Option<&Reply> {
     let code = |reply: &Reply| serde_json::from_slice::<ErrorBody>(&reply.body).map(|body| body.code).ok();
     let mut refusals = outcomes.iter().filter_map(|outcome| outcome.refusal.as_ref());
     let first = refusals.next()?;
     let first_code = code(first);
     let alike = refusals.all(|reply| reply.status == first.status && code(reply) == first_code);
-    let nobody_else = outcomes.iter().all(|o| o.tasks.is_empty() && o.answer == ReplicaAnswer::Missed);
+    let nobody_else = outcomes.iter().all(|o| (is_swept || o.tasks.is_empty()) && o.answer == ReplicaAnswer::Missed);
     let refused_for_good = !matches!(first_code.as_deref(), Some("invalid_api_key" | "missing_authorization_header"));
     (alike && nobody_else && refused_for_good).then_some(first)
 }

@@ -196,7 +196,7 @@ impl Writer {
         let turns = self.turns_taken();
         let outcomes = join_all(change.parts.iter().map(|part| self.carry_out(&turns, part))).await;
         self.heard(&outcomes);
-        if let Some(refusal) = unanimous_refusal(&outcomes) {
+        if let Some(refusal) = unanimous_refusal(&outcomes, change.birth.is_some()) {
             self.abandon(change.birth.as_ref(), &outcomes).await;
             self.recorded();
             return Err(refused(refusal).naming(index));

@@ -145,7 +145,7 @@ impl Writer {
         let parts = self.parts_of(&change.record, call);
         let turns = self.turns_taken();
         let outcomes = join_all(parts.iter().map(|part| self.carry_out(&turns, part))).await;
-        if let Some(refusal) = unanimous_refusal(&outcomes) {
+        if let Some(refusal) = unanimous_refusal(&outcomes, false) {
             self.withdraw(turn, &reservation).await?;
             return Err(refused(refusal).naming(&reservation.index));
         }
