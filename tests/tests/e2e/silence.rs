@@ -78,8 +78,8 @@ fn a_node_that_was_silent_is_not_waited_for_again_by_the_same_request() {
         .rf(2)
         .faults()
         .set("scatter.node_timeout_ms", json!(1500))
-        .set("server.request_timeout_ms", json!(3500))
-        .set("write.node_timeout_ms", json!(3000))
+        .set("server.request_timeout_ms", json!(4500))
+        .set("write.node_timeout_ms", json!(1500))
         .set("replica_selection.strategy", json!("round_robin"))
         .start();
     let client = cluster.client();
@@ -102,9 +102,9 @@ fn a_request_whose_nodes_are_all_silent_says_so_in_time() {
     let cluster = Cluster::builder()
         .nodes(2)
         .rf(2)
-        .set("scatter.node_timeout_ms", json!(2500))
+        .set("scatter.node_timeout_ms", json!(1000))
         .set("server.request_timeout_ms", json!(3000))
-        .set("write.node_timeout_ms", json!(2500))
+        .set("write.node_timeout_ms", json!(1000))
         .set("health.unhealthy_threshold", json!(1000))
         .start();
     let client = cluster.client();
@@ -124,6 +124,7 @@ fn the_loss_of_one_node_is_noticed_while_clients_wait_for_another() {
         .set("connection_pool_per_node.max_total", json!(4))
         .set("connection_pool_per_node.max_idle", json!(4))
         .set("scatter.node_timeout_ms", json!(20_000))
+        .set("server.request_timeout_ms", json!(60_000))
         .set("replica_selection.strategy", json!("round_robin"))
         .start();
     let client = cluster.client();
