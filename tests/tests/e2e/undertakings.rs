@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use miroir_tests::replicas::{all_held, assert_alike};
-use miroir_tests::{Answer, Client, Cluster, Fault, eventually};
+use miroir_tests::{Answer, Client, Cluster, Fault, binaries, eventually};
 
 const BOUND: Duration = Duration::from_secs(60);
 const INDEX: &str = "things";
@@ -73,7 +73,7 @@ fn every_kind_of_change_outlives_its_client() {
     let client = cluster.client();
     client.configure(INDEX, &json!({ "filterableAttributes": ["version"] }));
     client.load(INDEX, &json!([{ "id": "one", "version": 1 }, { "id": "two", "version": 2 }]));
-    // Development nodes edit nothing.
+    // Development nodes edit and compact nothing.
     let edits = client.patch("/experimental-features", &json!({ "editDocumentsByFunction": true })).status == 200;
     let changes = [
         ("POST", DOCUMENTS.to_owned(), document(1)),
@@ -94,7 +94,7 @@ fn every_kind_of_change_outlives_its_client() {
     ];
     let newest = || client.get("/tasks?limit=1").expect(200).body["results"][0]["uid"].clone();
     for (method, path, body) in changes {
-        if path.ends_with("/edit") && !edits {
+        if (path.ends_with("/edit") && !edits) || (path.ends_with("/compact") && binaries::meilisearch().is_none()) {
             continue;
         }
         let before = newest();

@@ -193,7 +193,9 @@ fn shards_that_only_nodes_behind_could_answer_for_are_missing() {
     let node = cluster.node_client(0);
     node.healthy(BOUND);
     node.done(&node.delete("/indexes/films"));
-    cluster.restart_proxy();
+    // Not everything is answered for, so it is not ready.
+    cluster.instance_mut(0).start();
+    client.healthy(BOUND);
     let missing = client.search("films", &json!({ "q": "rocket" }));
     assert_eq!(missing.verdict(), (503, "miroir_shard_unavailable".to_owned()), "{}", missing.text);
     let missing = client.with_header(FLOOR, "1").search("films", &json!({ "q": "rocket" }));

@@ -46,6 +46,11 @@ fn view(engine: &Engine, uid: &str) -> ApiResult<Value> {
     }))
 }
 
+/// `POST /indexes/{uid}/compact`, which a development node does not do.
+pub async fn compact() -> Answer {
+    Err(ApiError::new("feature_not_enabled", "Compacting an index is nothing that a development node does."))
+}
+
 /// `POST /indexes/{uid}/fields`
 pub async fn fields(State(app): Shared, Path(uid): Path<String>, request: Request) -> Answer {
     check_uid(&uid)?;

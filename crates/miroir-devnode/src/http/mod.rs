@@ -168,6 +168,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/indexes/{uid}/facet-search", post(search::facets))
         .route("/indexes/{uid}/similar", post(search::similar_by_body).get(search::similar_by_query))
         .route("/indexes/{uid}/fields", post(indexes::fields))
+        .route("/indexes/{uid}/compact", post(indexes::compact))
         .route("/multi-search", post(search::multi))
         .route("/experimental-features", get(features::all).patch(features::change))
         .route("/dynamic-search-rules", post(rules::list).delete(rules::clear))

@@ -1,5 +1,7 @@
 //! What each node has to do of a change, and how it takes it.
 
+use std::time::Duration;
+
 use miroir_core::error::ErrorBody;
 use miroir_core::id::{NodeId, ShardId};
 use miroir_core::quorum::Answer as ReplicaAnswer;
@@ -8,6 +10,10 @@ use miroir_core::task::{NodeTask, TaskStatus};
 use super::Cluster;
 use super::lanes::{Turn, any_lost};
 use crate::node::{Call, NodeError, Reply};
+
+/// A turn that was lost while this process slept is noticed together with the answers that came meanwhile. They are heard: they
+/// tell which nodes do what was sent after what others have sent since.
+const ANSWERED: Duration = Duration::from_millis(100);
 
 /// What one node has to do, in order.
 pub struct NodePart {
@@ -95,11 +101,15 @@ impl Cluster {
 
     async fn take_step(&self, turns: &[Turn], node: &NodeId, step: &Step, outcome: &mut Outcome) -> ReplicaAnswer {
         let before = self.node(node).and_then(|node| node.newest_task());
-        // Nothing more of it leaves when the turn is lost.
+        // Soon nothing more of it leaves when the turn is lost.
+        let lost = async {
+            any_lost(turns).await;
+            tokio::time::sleep(ANSWERED).await;
+        };
         let sent = tokio::select! {
             biased;
             sent = self.send_write(node, step.call.clone()) => sent,
-            () = any_lost(turns) => Err(NodeError::Lost("the turn of the index was lost".into())),
+            () = lost => Err(NodeError::Lost("the turn of the index was lost".into())),
         };
         let reply = match sent {
             Ok(reply) => reply,

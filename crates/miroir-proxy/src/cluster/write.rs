@@ -204,8 +204,9 @@ impl Writer {
         let Weighed { verdict, missed, lingers_until } = self.weigh(topology, index, &change.touched, &outcomes)?;
         self.lingers(lingers_until);
         let lost_turn = |error| {
-            let fenced = matches!(error, Error::Store(StoreError::Fenced { .. }));
-            if fenced { Error::TurnLost } else { error }
+            // Nodes have it by now: it cannot be said that it was not taken.
+            let is_lost = matches!(error, Error::Store(StoreError::Fenced { .. }) | Error::Isolated { .. });
+            if is_lost { Error::TurnLost } else { error }
         };
         match self.judge(verdict) {
             Ok(degraded) => {

@@ -264,12 +264,13 @@ async fn whatever_changes_something_is_the_instances_own_undertaking() {
     let key = format!("/keys/{}", key["uid"].as_str().expect("its uid"));
     // From now on there are no undertakings any more.
     cluster.everything_recorded().await;
-    let operators = OPERATORS_CHANGES.iter().map(|(method, path, body)| (*method, *path, *body));
-    for (method, path, body) in CHANGES.iter().map(|(method, _, path, body)| (*method, *path, *body)).chain(operators) {
+    let clients = CHANGES.iter().map(|(method, _, path, body)| (MASTER_KEY, *method, *path, *body));
+    let operators = OPERATORS_CHANGES.iter().map(|(method, path, body)| (ADMIN_KEY, *method, *path, *body));
+    for (with, method, path, body) in clients.chain(operators) {
         let parsed = method.parse().expect("a method");
         // A key that is not there is said to be missing before anything is begun.
         let path = if path == "/keys/a" { key.as_str() } else { path };
-        let (status, answer) = send_body(&cluster, &parsed, path, Some(MASTER_KEY), Body::from(body)).await;
+        let (status, answer) = send_body(&cluster, &parsed, path, Some(with), Body::from(body)).await;
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{method} {path}: {answer}");
         assert!(answer.contains("this instance is stopping"), "{method} {path}: {answer}");
     }
