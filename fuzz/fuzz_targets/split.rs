@@ -9,6 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use miroir_core::document::{
     DocumentError, Format, Method, ReservedFields, Split, SplitError, SplitRequest, infer_primary_key, route_ids, split,
 };
+use miroir_core::settings::{Checks, Embedder};
 use miroir_core::{hash, inert};
 
 #[path = "../../crates/miroir-core/src/document/tests/invariants.rs"]
@@ -24,16 +25,19 @@ fuzz_target!(|data: &[u8]| {
         1 => Format::Ndjson,
         _ => Format::Csv { delimiter: if choice & 16 == 0 { b',' } else { choice & 0x7f } },
     };
+    let none = Checks::default();
+    let embedders = vec![Embedder { name: "e".into(), dimensions: Some(2), is_user_provided: true }];
+    let all = Checks { geo: true, geojson: true, embedders };
     let request = SplitRequest {
         shards: NonZeroU32::new(u32::from(choice >> 3) + 1).unwrap_or(NonZeroU32::MIN),
         primary_key: "id",
         stamp: (choice & 4 != 0).then_some(1_700_000_000_000),
-        check_geo: false,
+        checks: &none,
         reserved: ReservedFields { updated_at: true },
         method: Method::Replace,
     };
     invariants::check(payload, format, &request);
-    let _ = split(payload, format, &SplitRequest { primary_key: "a.b.c", check_geo: true, ..request });
+    let _ = split(payload, format, &SplitRequest { primary_key: "a.b.c", checks: &all, ..request });
     let _ = infer_primary_key(payload, format);
     let _ = route_ids(payload);
 });

@@ -7,6 +7,7 @@ use std::num::NonZeroU32;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use miroir_core::document::{Format, Method, ReservedFields, SplitRequest, split};
 use miroir_core::hash::shard_of;
+use miroir_core::settings::Checks;
 
 const BATCH: usize = 10_000_000;
 
@@ -71,12 +72,14 @@ fn csv() -> String {
     out
 }
 
+static NO_CHECKS: Checks = Checks { geo: false, geojson: false, embedders: Vec::new() };
+
 fn request(primary_key: &str) -> SplitRequest<'_> {
     SplitRequest {
         shards: NonZeroU32::new(16).unwrap_or(NonZeroU32::MIN),
         primary_key,
         stamp: None,
-        check_geo: false,
+        checks: &NO_CHECKS,
         reserved: ReservedFields { updated_at: true },
         method: Method::Replace,
     }

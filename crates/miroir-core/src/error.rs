@@ -124,6 +124,9 @@ codes! {
     MissingDocumentId = "missing_document_id", 400, "invalid_request";
     InvalidDocumentId = "invalid_document_id", 400, "invalid_request";
     InvalidDocumentGeoField = "invalid_document_geo_field", 400, "invalid_request";
+    InvalidVectorsType = "invalid_vectors_type", 400, "invalid_request";
+    InvalidVectorDimensions = "invalid_vector_dimensions", 400, "invalid_request";
+    VectorEmbeddingError = "vector_embedding_error", 400, "invalid_request";
     InvalidDocumentOffset = "invalid_document_offset", 400, "invalid_request";
     InvalidDocumentLimit = "invalid_document_limit", 400, "invalid_request";
     InvalidDocumentFields = "invalid_document_fields", 400, "invalid_request";

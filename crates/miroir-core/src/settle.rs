@@ -29,6 +29,9 @@ pub enum Settlement {
         status: TaskStatus,
         /// The node's reason, when it failed.
         error: Option<ErrorBody>,
+        /// The shards that did their part of a task that has not succeeded as a whole: what it says of others does not hold
+        /// of them.
+        done: BTreeSet<ShardId>,
         /// Replicas that did not do what others did. A node without shards here did an index-wide part wrong.
         stale: Vec<(NodeId, BTreeSet<ShardId>)>,
     },
@@ -88,6 +91,7 @@ fn conclude(
 ) -> Settlement {
     let mut stale: BTreeMap<NodeId, BTreeSet<ShardId>> = BTreeMap::new();
     let mut failed = false;
+    let mut done = BTreeSet::new();
     for (shard, parts) in by_shard {
         let fresh = |node: &NodeId| shard.is_none_or(|shard| is_fresh(shard, node));
         let nobody_fresh = !parts.keys().any(|node| fresh(node));
@@ -99,12 +103,16 @@ fn conclude(
             return Settlement::Processing;
         }
         failed |= !succeeded;
+        done.extend(shard.filter(|_| succeeded));
         for (node, _) in parts.iter().filter(|(_, part)| (**part == Part::Succeeded) != succeeded) {
             stale.entry((*node).clone()).or_default().extend(*shard);
         }
     }
     let (status, error) = if failed { failure(node_tasks) } else { (TaskStatus::Succeeded, None) };
-    Settlement::Final { status, error, stale: stale.into_iter().collect() }
+    if !failed {
+        done.clear();
+    }
+    Settlement::Final { status, error, done, stale: stale.into_iter().collect() }
 }
 
 fn failure(node_tasks: &[NodeTask]) -> (TaskStatus, Option<ErrorBody>) {
@@ -153,7 +161,10 @@ mod tests {
         let tasks = [node_task("a", &[0, 1], TaskStatus::Succeeded), node_task("b", &[0], TaskStatus::Enqueued)];
         let settled = settle(&tasks, |node| node.as_str() == "b", all);
         let stale = vec![(NodeId::new("b"), BTreeSet::from([ShardId(0)]))];
-        assert_eq!(settled, Settlement::Final { status: TaskStatus::Succeeded, error: None, stale });
+        assert_eq!(
+            settled,
+            Settlement::Final { status: TaskStatus::Succeeded, error: None, done: BTreeSet::new(), stale }
+        );
     }
 
     #[test]
@@ -165,9 +176,18 @@ mod tests {
     #[test]
     fn failing_everywhere_fails_the_task_and_leaves_nothing_stale() {
         let tasks = [node_task("a", &[0], TaskStatus::Failed), node_task("b", &[0], TaskStatus::Failed)];
-        let Settlement::Final { status, error, stale } = settle(&tasks, nobody, all) else { panic!("not final") };
+        let Settlement::Final { status, error, stale, .. } = settle(&tasks, nobody, all) else { panic!("not final") };
         assert_eq!((status, stale), (TaskStatus::Failed, vec![]));
         assert_eq!(error.map(|e| e.message).as_deref(), Some("broken"));
+    }
+
+    #[test]
+    fn what_shards_did_of_a_task_that_failed_is_told() {
+        let tasks = [node_task("a", &[0], TaskStatus::Failed), node_task("b", &[1, 2], TaskStatus::Succeeded)];
+        let Settlement::Final { status, done, .. } = settle(&tasks, nobody, all) else { panic!("not final") };
+        assert_eq!((status, done), (TaskStatus::Failed, BTreeSet::from([ShardId(1), ShardId(2)])));
+        let Settlement::Final { done, .. } = settle(&tasks[1..], nobody, all) else { panic!("not final") };
+        assert!(done.is_empty(), "a task that succeeded did all of it");
     }
 
     #[test]

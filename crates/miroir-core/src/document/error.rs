@@ -132,6 +132,49 @@ pub enum DocumentError {
     /// `_geo` is not a point.
     #[error("{0}")]
     InvalidGeo(String),
+    /// `_geojson` is not a geometry.
+    #[error("{0}")]
+    InvalidGeojson(String),
+    /// `_vectors` is not an object.
+    #[error("{0}")]
+    InvalidVectorsMap(String),
+    /// What `_vectors` has for an embedder is not vectors.
+    #[error("Bad embedder configuration in the document with id: `{id}`. {reason}")]
+    InvalidVectors {
+        /// Of the document.
+        id: String,
+        /// What is wrong and where.
+        reason: String,
+    },
+    /// A vector is of another length than the embedder's.
+    #[error(
+        "Invalid vector dimensions in document with id `{id}` in `._vectors.{embedder}`.\n  - note: embedding #{embedding} has dimensions {found}\n  - note: embedder `{embedder}` requires {expected}"
+    )]
+    InvalidVectorDimensions {
+        /// Of the document.
+        id: String,
+        /// The embedder.
+        embedder: String,
+        /// Which of its vectors.
+        embedding: usize,
+        /// How many numbers it should have.
+        expected: usize,
+        /// How many it has.
+        found: usize,
+    },
+    /// Vectors that only the client can provide are not there.
+    #[error(
+        "While embedding documents for embedder `{embedder}`: no vectors provided for document `{id}`{}\n- Note: `{embedder}` has `source: userProvided`, so documents must provide embeddings as an array in `_vectors.{embedder}`.\n- Hint: opt-out for a document with `_vectors.{embedder}: null`",
+        and_others(*.others)
+    )]
+    NoVectors {
+        /// Of the first such document.
+        id: String,
+        /// The embedder.
+        embedder: String,
+        /// How many other documents there are.
+        others: usize,
+    },
     /// A value is within the grammar but cannot be read: a lone surrogate, a number no float holds, too much nesting.
     #[error("internal: {0}.")]
     Unreadable(String),
@@ -182,9 +225,13 @@ impl DocumentError {
     /// As it stands in the failed task of this index: errors found late in indexing name it.
     pub fn task_body(&self, index_uid: &str) -> ErrorBody {
         match self {
-            Self::InvalidGeo(_) | Self::Unreadable(_) => {
-                ErrorBody::new(self.code(), format!("Index `{index_uid}`: {self}"))
-            }
+            Self::InvalidGeo(_)
+            | Self::InvalidGeojson(_)
+            | Self::InvalidVectorsMap(_)
+            | Self::InvalidVectors { .. }
+            | Self::InvalidVectorDimensions { .. }
+            | Self::NoVectors { .. }
+            | Self::Unreadable(_) => ErrorBody::new(self.code(), format!("Index `{index_uid}`: {self}")),
             Self::MissingId { .. }
             | Self::SeveralIds { .. }
             | Self::InvalidId { .. }
@@ -197,12 +244,19 @@ impl DocumentError {
         match self {
             Self::MissingId { .. } => Code::MissingDocumentId,
             Self::SeveralIds { .. } | Self::InvalidId { .. } => Code::InvalidDocumentId,
-            Self::InvalidGeo(_) => Code::InvalidDocumentGeoField,
-            Self::Unreadable(_) => Code::Internal,
+            Self::InvalidGeo(_) | Self::InvalidGeojson(_) => Code::InvalidDocumentGeoField,
+            Self::InvalidVectors { .. } => Code::InvalidVectorsType,
+            Self::InvalidVectorDimensions { .. } => Code::InvalidVectorDimensions,
+            Self::NoVectors { .. } => Code::VectorEmbeddingError,
+            Self::InvalidVectorsMap(_) | Self::Unreadable(_) => Code::Internal,
             Self::NoPrimaryKeyCandidate => Code::IndexPrimaryKeyNoCandidateFound,
             Self::SeveralPrimaryKeyCandidates { .. } => Code::IndexPrimaryKeyMultipleCandidatesFound,
         }
     }
+}
+
+fn and_others(others: usize) -> String {
+    if others == 0 { String::new() } else { format!(" and at least {others} other document(s)") }
 }
 
 /// Raw JSON as it stands in messages: compact, escapes resolved where they can be, of bounded length.

@@ -6,16 +6,21 @@
 mod count;
 mod csv;
 mod error;
+mod faults;
 mod geo;
+mod geojson;
 pub mod id;
+mod lacking;
 mod malformed;
 mod primary_key;
 mod split;
 mod stored;
+mod vectors;
 
 pub use count::count;
 pub use error::{DocumentError, PayloadError, SplitError};
 pub use id::{document_id, route_ids};
+pub use lacking::{Lacking, no_vectors};
 pub use primary_key::infer_primary_key;
 pub use split::{Format, Method, ReservedFields, Split, SplitRequest, split};
 pub use stored::id_text;

@@ -7,19 +7,21 @@ use std::ops::Range;
 
 use super::csv;
 use super::error::{DocumentError, PayloadError, SplitError};
-use super::geo;
+use super::faults::Faults;
+use super::lacking::{Lack, Lacking};
 use super::malformed;
 use super::primary_key::{NoId, PrimaryKey, follow};
+use super::vectors::{self, Rank};
+use super::{geo, geojson};
 use crate::hash;
 use crate::inert;
 use crate::json::{self, Member, Members, Scanner, at_most};
+use crate::settings::Checks;
 
 /// How deep a document of a list may nest: deeper ones fail on a node.
 const DEPTH_IN_LIST: usize = 128;
 /// How deep a document may nest that is the whole payload, which a node reads in another way.
 const DEPTH_ALONE: usize = 127;
-/// More documents than these with a bad `_geo` are not remembered in the hope that later documents replace them.
-const BAD_GEO_LIMIT: usize = 1000;
 
 /// How the documents of a payload are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,8 +79,8 @@ pub struct SplitRequest<'a> {
     pub primary_key: &'a str,
     /// The write's stamp in milliseconds, when documents are to carry one.
     pub stamp: Option<u64>,
-    /// Whether `_geo` must be a point: when the field is filterable or sortable.
-    pub check_geo: bool,
+    /// What nodes check while they index.
+    pub checks: &'a Checks,
     /// Which fields of ours are refused.
     pub reserved: ReservedFields,
     /// What the documents do to stored ones.
@@ -96,6 +98,10 @@ pub struct Split {
     pub received: u64,
     /// Documents of different ids in the batch.
     pub unique: u64,
+    /// Of these, how many go to each shard.
+    pub by_shard: Vec<u64>,
+    /// Documents that nodes take only if they are stored already.
+    pub lacking: Vec<Lacking>,
 }
 
 /// Splits a whole payload. On an error nothing of it is to be sent.
@@ -162,8 +168,23 @@ struct Splitter<'r> {
     hashes: Vec<u64>,
     /// Values in the document at hand that may hold its id, each with its level of the primary key.
     candidates: Vec<(usize, Range<usize>)>,
-    /// By hash of the id: documents that are at fault unless a later one takes their place.
-    bad_geo: HashMap<u64, (u64, DocumentError)>,
+    bad_geo: Faults,
+    bad_geojson: Faults,
+    /// `_vectors` that cannot be stored.
+    bad_vectors: Faults,
+    /// `_vectors` that do not fit an embedder.
+    unfit_vectors: Faults,
+    lack: Lack,
+    /// Some embedder is for vectors that clients provide.
+    wants_vectors: bool,
+}
+
+/// Fields of a document that nodes check.
+#[derive(Clone, Copy, Default)]
+struct Checked<'t> {
+    geo: Option<&'t [u8]>,
+    geojson: Option<&'t [u8]>,
+    vectors: Option<&'t [u8]>,
 }
 
 impl<'r> Splitter<'r> {
@@ -178,12 +199,17 @@ impl<'r> Splitter<'r> {
             format,
             primary_key: PrimaryKey::new(request.primary_key),
             payload_length,
-            split: Split { shards: vec![Vec::new(); shards], received: 0, unique: 0 },
+            split: Split { shards: vec![Vec::new(); shards], ..Split::default() },
             tails: vec![Vec::new(); shards],
             stamp,
             hashes: Vec::new(),
             candidates: Vec::new(),
-            bad_geo: HashMap::new(),
+            bad_geo: Faults::default(),
+            bad_geojson: Faults::default(),
+            bad_vectors: Faults::default(),
+            unfit_vectors: Faults::default(),
+            lack: Lack::default(),
+            wants_vectors: request.checks.embedders.iter().any(|embedder| embedder.is_user_provided),
         }
     }
 
@@ -239,15 +265,19 @@ impl<'r> Splitter<'r> {
     fn document(&mut self, text: &[u8], start: usize, depth: usize) -> Result<usize, Stop> {
         let syntax = |_| Stop::Syntax { start };
         let mut members = Members::at(text, start, depth).map_err(syntax)?;
-        let mut geo = None;
+        let mut checked = Checked::default();
         self.candidates.clear();
         while let Some((member, escaped)) = members.step().map_err(syntax)? {
             if escaped || member.key.first() == Some(&b'_') {
                 if let Some(field) = self.request.reserved.refused(&member) {
                     return Err(Stop::Refused(SplitError::Reserved { field }));
                 }
-                if self.request.check_geo && member.key_is(geo::FIELD) {
-                    geo = Some(member.value);
+                if member.key_is(geo::FIELD) {
+                    checked.geo = Some(member.value);
+                } else if member.key_is(vectors::FIELD) {
+                    checked.vectors = Some(member.value);
+                } else if member.key_is(geojson::FIELD) {
+                    checked.geojson = Some(member.value);
                 }
             }
             for (level, (name, _)) in self.primary_key.levels.iter().enumerate() {
@@ -263,7 +293,7 @@ impl<'r> Splitter<'r> {
             self.document(&document, 0, depth)?;
             return Ok(end);
         }
-        let hash = self.id_hash(text, document, geo)?;
+        let hash = self.id_hash(text, document, checked)?;
         self.copy(hash, at_most(text, start, end - 1));
         Ok(end)
     }
@@ -278,7 +308,7 @@ impl<'r> Splitter<'r> {
     }
 
     /// The hash of the id of the document at hand, whose other rules are checked on the way.
-    fn id_hash(&mut self, text: &[u8], document: &[u8], geo: Option<&[u8]>) -> Result<u64, DocumentError> {
+    fn id_hash(&mut self, text: &[u8], document: &[u8], checked: Checked<'_>) -> Result<u64, DocumentError> {
         let name = self.primary_key.name;
         let mut id = None;
         for (level, value) in &self.candidates {
@@ -290,20 +320,31 @@ impl<'r> Splitter<'r> {
         }
         let id = id.ok_or_else(|| DocumentError::missing_id(name, document))?;
         let hash = hash::of_id(id.as_bytes());
-        if self.request.check_geo {
-            self.check_geo(&id, hash, geo)?;
-        }
+        self.check(&id, hash, checked)?;
         Ok(hash)
     }
 
-    /// Notes a bad point, or that a later document of the same id makes up for one.
-    fn check_geo(&mut self, id: &str, hash: u64, geo: Option<&[u8]>) -> Result<(), DocumentError> {
-        match geo.map(|geo| geo::check(id, geo)) {
-            Some(Err(error)) if self.bad_geo.len() >= BAD_GEO_LIMIT => return Err(error),
-            Some(Err(error)) => _ = self.bad_geo.insert(hash, (self.split.received, error)),
-            Some(Ok(())) => _ = self.bad_geo.remove(&hash),
-            None if self.request.method == Method::Replace => _ = self.bad_geo.remove(&hash),
-            None => {}
+    /// Notes what is wrong with the fields that nodes check, or that a later document of the same id makes up for it.
+    fn check(&mut self, id: &str, hash: u64, checked: Checked<'_>) -> Result<(), DocumentError> {
+        let (checks, order) = (self.request.checks, self.split.received);
+        let replaces = self.request.method == Method::Replace;
+        if checks.geo {
+            self.bad_geo.note(hash, order, checked.geo.map(|raw| geo::check(id, raw)), replaces)?;
+        }
+        if checks.geojson {
+            self.bad_geojson.note(hash, order, checked.geojson.map(geojson::check), replaces)?;
+        }
+        let found = checked.vectors.map(|raw| vectors::check(id, raw, &checks.embedders));
+        let said = |rank: Rank| {
+            let fault = found.as_ref().map(|found| found.fault.as_ref().filter(|fault| fault.0 == rank));
+            fault.map(|fault| fault.map_or(Ok(()), |(_, error)| Err(error.clone())))
+        };
+        self.bad_vectors.note(hash, order, said(Rank::Shape), replaces)?;
+        if !checks.embedders.is_empty() {
+            self.unfit_vectors.note(hash, order, said(Rank::Embedding), replaces)?;
+        }
+        if self.wants_vectors {
+            self.lack.note((hash, order, id), found.as_ref(), replaces, &checks.embedders);
         }
         Ok(())
     }
@@ -338,12 +379,22 @@ impl<'r> Splitter<'r> {
     }
 
     fn finish(mut self) -> Result<Split, SplitError> {
-        if let Some((_, error)) = self.bad_geo.into_values().min_by_key(|(order, _)| *order) {
-            return Err(error.into());
-        }
+        // In the order in which a node comes upon them.
+        self.bad_vectors.first()?;
+        self.unfit_vectors.first()?;
+        self.split.lacking = self.lack.finish()?;
+        self.bad_geo.first()?;
+        self.bad_geojson.first()?;
         self.hashes.sort_unstable();
         self.hashes.dedup();
         self.split.unique = self.hashes.len() as u64;
+        self.split.by_shard = vec![0; self.request.shards.get() as usize];
+        for hash in &self.hashes {
+            let shard = hash::shard_of_hash(*hash, self.request.shards);
+            if let Some(count) = self.split.by_shard.get_mut(shard.0 as usize) {
+                *count += 1;
+            }
+        }
         Ok(self.split)
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod broadcast;
 mod canonical;
+mod checks;
 pub mod drift;
 mod embedders;
 mod fingerprint;
@@ -24,6 +25,7 @@ use serde_json::{Map, Value};
 use crate::features::Features;
 use crate::search::SortBy;
 
+pub use checks::{Checks, Embedder};
 pub use fingerprint::{Fingerprint, holds};
 pub use floor::{Floor, InvalidFloor, MIN_SETTINGS_VERSION, TooStale};
 pub use overlay::{Kept, initial, is_overlaid, overlay, reset, strip};
@@ -124,12 +126,6 @@ impl Settings {
     /// Whether a ranking rule sorts by an attribute, as `price:asc` does.
     pub fn ranks_by_attribute(&self) -> bool {
         self.strings("rankingRules").any(|rule| rule.contains(':'))
-    }
-
-    /// Whether `_geo` is checked in documents: when it is filterable or sortable by its plain name. Patterns that match
-    /// it (`*`, `_geo*`, `attributePatterns`) do not count, as in Meilisearch.
-    pub fn geo_enabled(&self) -> bool {
-        self.strings("filterableAttributes").chain(self.strings("sortableAttributes")).any(|name| name == "_geo")
     }
 
     fn strings(&self, key: &str) -> impl Iterator<Item = &str> {

@@ -236,7 +236,7 @@ fn reads_find_what_they_need() {
         (none.displayed(), none.distinct(), none.max_values_per_facet(), none.max_total_hits()),
         (None, None, 100, 1000)
     );
-    assert!(!none.geo_enabled() && !none.ranks_by_attribute() && none.sort_facet_values_by().is_empty());
+    assert!(!none.checks(None).geo && !none.ranks_by_attribute() && none.sort_facet_values_by().is_empty());
     let some = settings(json!({
         "displayedAttributes": ["a"], "distinctAttribute": "d", "pagination": {"maxTotalHits": 7},
         "faceting": {"maxValuesPerFacet": 3, "sortFacetValuesBy": {"*": "alpha", "x": "count"}},
@@ -251,7 +251,7 @@ fn reads_find_what_they_need() {
 
 #[test]
 fn geo_is_enabled_by_its_plain_name_alone() {
-    let geo = |key: &str, rule: Value| settings(json!({ key: [rule] })).geo_enabled();
+    let geo = |key: &str, rule: Value| settings(json!({ key: [rule] })).checks(None).geo;
     assert!(geo("filterableAttributes", json!("_geo")) && geo("sortableAttributes", json!("_geo")));
     for rule in [json!("*"), json!("_geo*"), json!({"attributePatterns": ["_geo"]}), json!("_geojson")] {
         assert!(!geo("filterableAttributes", rule.clone()), "{rule}");

@@ -56,6 +56,9 @@ pub struct Effects {
     /// What `details` becomes on success, as the JSON text of one object.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub details: Option<Box<RawValue>>,
+    /// How many documents go to each shard, if they go to several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub by_shard: Vec<(ShardId, u64)>,
     /// `details.deletedDocuments` is counted from what the nodes say.
     pub counts_deletions: bool,
     /// The cancelation that was asked for: it ended the task if the task ends canceled.
@@ -101,6 +104,7 @@ impl Effects {
             broadcast,
             primary_key,
             details,
+            by_shard,
             counts_deletions,
             canceler,
             cancels,
@@ -112,6 +116,7 @@ impl Effects {
         nothing_kept
             && !creates_index
             && !counts_deletions
+            && by_shard.is_empty()
             && canceler.is_none()
             && cancels.is_empty()
             && deletes_within.is_none()

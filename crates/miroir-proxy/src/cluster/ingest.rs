@@ -1,17 +1,21 @@
 //! Ingestion: take a body of documents, check all of it, split it by shard, send each node what it holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
 use miroir_core::document::{
-    Format, Method as Addition, ReservedFields, Split, SplitError, SplitRequest, count, infer_primary_key, split,
+    DocumentError, Format, Lacking, Method as Addition, ReservedFields, Split, SplitError, SplitRequest, count,
+    infer_primary_key, no_vectors, split,
 };
 use miroir_core::error::{Code, ErrorBody};
 use miroir_core::id::{IndexUid, NodeId, ShardId};
+use miroir_core::settings::Checks;
 use miroir_core::task::TaskKind;
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::lanes::Turn;
 use super::parts::{NodePart, Step};
@@ -22,6 +26,9 @@ use crate::node::{Call, Chunks};
 
 /// Bytes of one request to a node: below Meilisearch's default bound of 100,000,000, since our fields make documents longer.
 const MAX_NODE_BODY_BYTES: u64 = 90_000_000;
+/// How long a batch waits for documents under way that it needs to be stored before it.
+const PATIENCE: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// A client's documents.
 pub struct Ingest {
@@ -50,8 +57,20 @@ struct Prepared {
     primary_key: Option<String>,
     /// The client named it.
     is_named: bool,
+    /// From `?skipCreation=`.
+    skips_creation: bool,
     received: u64,
     outcome: Result<Split, ErrorBody>,
+}
+
+/// What became of looking for stored documents.
+enum Found {
+    /// They are there.
+    All,
+    /// Some are not, and the batch cannot be indexed.
+    None(DocumentError),
+    /// Some are not, but may come with what is under way.
+    Later,
 }
 
 /// What preparing needs to know of the index. What was prepared for another one is prepared anew.
@@ -59,7 +78,7 @@ struct Prepared {
 struct Target {
     shards: NonZeroU32,
     primary_key: Option<String>,
-    check_geo: bool,
+    checks: Checks,
 }
 
 impl Writer {
@@ -74,11 +93,24 @@ impl Writer {
         let custom_metadata = ingest.custom_metadata.clone();
         let (decoded, ingest) = settled(ingest)?;
         let mut prepared = self.prepare(uid, &decoded, &ingest).await?;
-        let turn = self.turn(uid).await?;
-        // Whoever had the turn before may have given the index its primary key, or other settings.
-        if prepared.target != self.target_of(uid).await? {
-            prepared = self.prepare(uid, &decoded, &ingest).await?;
-        }
+        let begun = Instant::now();
+        let turn = loop {
+            let turn = self.turn(uid).await?;
+            // Whoever had the turn before may have given the index its primary key, or other settings.
+            if prepared.target != self.target_of(uid).await? {
+                prepared = self.prepare(uid, &decoded, &ingest).await?;
+            }
+            match self.find_lacking(uid, &prepared).await? {
+                Found::All => break turn,
+                Found::None(error) => {
+                    prepared.outcome = Err(error.task_body(uid.as_str()));
+                    break turn;
+                }
+                Found::Later if begun.elapsed() > PATIENCE => break turn,
+                Found::Later => drop(turn),
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        };
         drop(decoded);
         let answer = if may_create || self.catalog.get(uid).is_some() {
             self.send_documents(&turn, uid, prepared, method, skip_creation, custom_metadata).await
@@ -95,7 +127,36 @@ impl Writer {
         let stamp = self.stamp();
         let addition = if ingest.method == Method::PUT { Addition::Update } else { Addition::Replace };
         let uid = uid.clone();
-        off_thread(move || prepare(&uid, &body, addition, format, wanted, target, stamp)).await?
+        let skips_creation = ingest.skip_creation;
+        let prepared = off_thread(move || prepare(&uid, &body, addition, format, wanted, target, stamp)).await??;
+        Ok(Prepared { skips_creation, ..prepared })
+    }
+
+    /// Whether documents that nodes take only if they are stored already are. What is of one shard alone is done or failed
+    /// by a node as a whole, which needs no help.
+    async fn find_lacking(&self, uid: &IndexUid, prepared: &Prepared) -> Result<Found, Error> {
+        let Ok(split) = &prepared.outcome else { return Ok(Found::All) };
+        let shards = split.shards.iter().filter(|documents| !documents.is_empty()).count();
+        // Documents that are not stored are not created then.
+        if split.lacking.is_empty() || shards < 2 || prepared.skips_creation {
+            return Ok(Found::All);
+        }
+        let missing = match self.catalog.get(uid) {
+            None => split.lacking.clone(),
+            Some(index) if !index.ready => return Ok(Found::Later),
+            Some(index) => {
+                // Before they are looked for: what is not there when nothing is under way does not come.
+                let is_awaited = self.is_awaited(&index, &BTreeSet::new()).await?;
+                let stored = self.stored(&index, split.lacking.iter().map(|lacking| lacking.id.as_str())).await?;
+                let missing = split.lacking.iter().filter(|lacking| !stored.contains(&lacking.id));
+                let missing: Vec<Lacking> = missing.cloned().collect();
+                if is_awaited && !missing.is_empty() {
+                    return Ok(Found::Later);
+                }
+                missing
+            }
+        };
+        Ok(no_vectors(&missing).map_or(Found::All, Found::None))
     }
 
     async fn target_of(&self, uid: &IndexUid) -> Result<Target, Error> {
@@ -103,7 +164,10 @@ impl Writer {
         Ok(Target {
             shards: index.as_ref().map_or(self.config.shards, |index| index.shards),
             primary_key: index.as_ref().and_then(|index| index.key().cloned()),
-            check_geo: index.as_ref().is_some_and(|index| index.settings.geo_enabled()),
+            checks: match &index {
+                Some(index) => self.checks_of(index).await?,
+                None => Checks::default(),
+            },
         })
     }
 
@@ -141,6 +205,7 @@ impl Writer {
                 let (received, unique) = (split.received, split.unique);
                 change.details = raw(&json!({ "receivedDocuments": received, "indexedDocuments": null }));
                 change.effects.details = raw(&json!({ "receivedDocuments": received, "indexedDocuments": unique }));
+                change.effects.by_shard = shares(&split.by_shard);
                 let path = documents_path(&index, change.effects.primary_key.as_ref().or(index.key()), skip_creation);
                 let call = |body| Call {
                     body,
@@ -195,6 +260,13 @@ fn documents_path(index: &Index, key: Option<&String>, skip_creation: bool) -> S
     format!("/indexes/{}/documents?{}", index.physical, query.finish())
 }
 
+/// How many documents go to each shard, if they go to several.
+fn shares(by_shard: &[u64]) -> Vec<(ShardId, u64)> {
+    let shares = by_shard.iter().enumerate().filter(|(_, count)| **count > 0);
+    let shares: Vec<(ShardId, u64)> = shares.map(|(shard, count)| (ShardId(shard as u32), *count)).collect();
+    if shares.len() > 1 { shares } else { Vec::new() }
+}
+
 fn non_empty(buffers: &[Bytes]) -> Vec<ShardId> {
     let filled = buffers.iter().enumerate().filter(|(_, buffer)| !buffer.is_empty());
     filled.map(|(shard, _)| ShardId(shard as u32)).collect()
@@ -237,14 +309,15 @@ struct Settled {
     method: Method,
     format: Format,
     primary_key: Option<String>,
+    skip_creation: bool,
     _reserved: Reserved,
 }
 
 fn settled(ingest: Ingest) -> Result<(Bytes, Settled), Error> {
-    let Ingest { method, body, format, primary_key, mut reserved, .. } = ingest;
+    let Ingest { method, body, format, primary_key, skip_creation, mut reserved, .. } = ingest;
     // The split holds about as much again.
     reserved.grow(body.len() as u64)?;
-    Ok((body, Settled { method, format, primary_key, _reserved: reserved }))
+    Ok((body, Settled { method, format, primary_key, skip_creation, _reserved: reserved }))
 }
 
 /// Find the primary key, check every document, split by shard.
@@ -266,7 +339,7 @@ fn prepare(
         // Without documents there is no key to be found, nor needed.
         primary_key: primary_key.as_deref().unwrap_or("id"),
         stamp,
-        check_geo: target.check_geo,
+        checks: &target.checks,
         reserved: ReservedFields { updated_at: stamp.is_some() },
         method: addition,
     };
@@ -284,7 +357,7 @@ fn prepare(
         (Err(error), _) => return Err(error.into()),
     };
     let received = outcome.as_ref().map_or_else(|_| count(body, format), |split| split.received);
-    Ok(Prepared { target, primary_key, is_named: wanted.is_some(), received, outcome })
+    Ok(Prepared { target, primary_key, is_named: wanted.is_some(), skips_creation: false, received, outcome })
 }
 
 fn inferred(uid: &IndexUid, body: &[u8], format: Format) -> Result<Option<String>, Error> {

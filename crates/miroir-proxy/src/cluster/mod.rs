@@ -58,6 +58,7 @@ mod settle;
 mod similar;
 mod stale;
 mod stats;
+mod stored;
 #[cfg(test)]
 pub mod testing;
 mod transition;

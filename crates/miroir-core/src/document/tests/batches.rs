@@ -154,7 +154,8 @@ fn big_integers_in_csv_become_floats() {
 
 #[test]
 fn a_bad_point_counts_unless_a_later_document_takes_its_place() {
-    let replace = SplitRequest { check_geo: true, ..request("id") };
+    let checks = Checks { geo: true, ..Checks::default() };
+    let replace = SplitRequest { checks: &checks, ..request("id") };
     let update = SplitRequest { method: Method::Update, ..replace };
     let bad = |payload: &str, request: &SplitRequest<'_>| match split(payload.as_bytes(), Format::Json, request) {
         Ok(_) => false,

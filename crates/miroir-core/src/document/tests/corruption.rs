@@ -92,7 +92,8 @@ proptest! {
     fn any_bytes_do_no_harm(payload in prop::collection::vec(any::<u8>(), 0..80), key in "[a.]{0,4}") {
         for format in [Format::Json, Format::Ndjson, CSV] {
             invariants::check(&payload, format, &request("id"));
-            let _ = split(&payload, format, &SplitRequest { check_geo: true, ..request(&key) });
+            let checks = all_checks();
+            let _ = split(&payload, format, &SplitRequest { checks: &checks, ..request(&key) });
             let _ = infer_primary_key(&payload, format);
         }
     }

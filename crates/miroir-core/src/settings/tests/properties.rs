@@ -123,7 +123,7 @@ proptest! {
         if let Ok(node) = overlay(&patch, n(16), n(4)) {
             let kept = Settings::default().kept(Some(&patch));
             let shown = strip(node, &kept);
-            let _ = (shown.displayed(), shown.sort_facet_values_by(), shown.geo_enabled(), shown.kept(Some(&patch)));
+            let _ = (shown.displayed(), shown.sort_facet_values_by(), shown.checks(Some(&patch)), shown.kept(Some(&patch)));
         }
         details(&patch);
     }

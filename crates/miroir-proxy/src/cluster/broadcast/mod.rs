@@ -16,8 +16,10 @@ mod trace;
 
 pub use machine::Broadcasting;
 
-use miroir_core::settings::broadcast::{Policy, Proposal, Sent, Strategy, Wish};
+use miroir_core::settings::Checks;
+use miroir_core::settings::broadcast::{Phase, Policy, Proposal, Sent, Strategy, Wish};
 use miroir_store::{StoreError, Table};
+use miroir_work::led;
 
 use super::{Cluster, Error, Index};
 use crate::node::{Call, NodeError, Reply};
@@ -48,6 +50,21 @@ impl Cluster {
             base_version: index.settings_version,
             secrets: index.secrets.clone(),
         })
+    }
+
+    /// What nodes check of documents that they get now: by the settings that were committed, and by a change of them that
+    /// they were told already.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub(super) async fn checks_of(&self, index: &Index) -> Result<Checks, Error> {
+        let line = match index.changing {
+            true => led::stored::<Broadcasting>(&*self.store, Some(index.physical.as_str())).await?,
+            false => None,
+        };
+        let told = line.and_then(|line| line.value.record.current);
+        let told = told.filter(|change| change.record.phase() != Phase::GoingBack);
+        Ok(index.settings.checks(told.as_ref().map(|change| &change.record.proposal.patch)))
     }
 
     /// The request that tells a node.

@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 use super::super::stale::{Miss, Reason, StaleShards};
 use super::super::weigh::shards_of;
 use super::super::{Cluster, Error, Index};
+use super::finish::tell_what_was_done;
 use super::{BY_THEMSELVES, SHOWN, Settler, WEIGHED, finish};
 
 /// What a round has found out and not recorded yet.
@@ -149,7 +150,7 @@ impl Settler {
                 }
             }
             Settlement::Final { .. } if self.backlog.hold_up(task.uid) => task.status = TaskStatus::Processing,
-            Settlement::Final { status, error, stale } => {
+            Settlement::Final { status, error, done, stale } => {
                 if !self.apply_effects(task, status, found).await? {
                     task.status = TaskStatus::Processing;
                     self.backlog.put_back(task.uid);
@@ -160,6 +161,7 @@ impl Settler {
                     cluster.catalog.unveil(&unveiling.token).await?;
                 }
                 finish(task, status, error);
+                tell_what_was_done(task, &done);
             }
         }
         Ok(())

@@ -8,6 +8,8 @@ use miroir_core::task::{Task, TaskKind, TaskStatus};
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
+use super::super::error::list;
+
 /// The task has ended so.
 pub(in crate::cluster) fn finish(task: &mut Task, status: TaskStatus, error: Option<ErrorBody>) {
     let now = OffsetDateTime::now_utc();
@@ -37,6 +39,31 @@ pub(in crate::cluster) fn finish(task: &mut Task, status: TaskStatus, error: Opt
     }
     if matches!(task.status, TaskStatus::Failed | TaskStatus::Canceled) {
         task.details = task.details.take().map(uncounted);
+    }
+}
+
+/// A task that failed as a whole says which shards did their part all the same, and what they hold of it.
+pub(super) fn tell_what_was_done(task: &mut Task, done: &BTreeSet<ShardId>) {
+    if done.is_empty() || task.status == TaskStatus::Succeeded {
+        return;
+    }
+    let not_done: BTreeSet<ShardId> =
+        task.node_tasks.iter().flat_map(|t| &t.shards).copied().filter(|shard| !done.contains(shard)).collect();
+    if let Some(error) = &mut task.error {
+        let (done, not_done) = (list(done), list(&not_done));
+        error.message =
+            format!("{} Shards {not_done} did nothing of the task, shards {done} all of it.", error.message);
+    }
+    let indexed: u64 = task.effects.by_shard.iter().filter(|(shard, _)| done.contains(shard)).map(|(_, n)| n).sum();
+    let details = task.details.as_ref().and_then(|raw| serde_json::from_str(raw.get()).ok());
+    let details = details.map(|mut shown: serde_json::Map<String, serde_json::Value>| {
+        if let Some(value) = shown.get_mut("indexedDocuments") {
+            *value = indexed.into();
+        }
+        shown
+    });
+    if let Some(details) = details.and_then(|shown| serde_json::value::to_raw_value(&shown).ok()) {
+        task.details = Some(details);
     }
 }
 
