@@ -108,7 +108,7 @@ impl<'a> Entry<'a> {
             Kind::Bool => wrong("boolean", &text()),
             Kind::Number if is_integer(raw) => wrong("integer", &text()),
             Kind::Number => wrong("number", &quoted(raw)),
-            Kind::String => wrong("string", &json::unquote(raw).unwrap_or_else(|| text())),
+            Kind::String => wrong("string", &json::unquote(raw).unwrap_or_else(text)),
         }
     }
 
@@ -199,7 +199,9 @@ fn lengths(raw: &[u8]) -> Result<Vec<usize>, Wrong<'_>> {
             .enumerate()
             .map(|(place, vector)| match kind(vector) {
                 Kind::Array => count_numbers(vector, &format!("[{place}]")),
-                _ => Err(Wrong { at: format!("[{place}]"), expected: "an array", value: vector }),
+                Kind::Null | Kind::Bool | Kind::Number | Kind::String | Kind::Object => {
+                    Err(Wrong { at: format!("[{place}]"), expected: "an array", value: vector })
+                }
             })
             .collect(),
         Some((_, first)) => Err(Wrong { at: "[0]".into(), expected: "a number or an array", value: first }),
