@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 /// The right to act alone in a scope. It ends when it is not renewed in time.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Lease {
     /// What it is about, as in `settings_broadcast:movies`.
     pub scope: String,
@@ -15,7 +15,19 @@ pub struct Lease {
     pub holder: String,
     /// Higher than any token given before it.
     pub token: u64,
+    /// How long ago the one before it ended that nobody gave back: whoever held it may have ended in the midst of its work.
+    /// None: that was given back, or there was none.
+    pub lapsed: Option<Duration>,
 }
+
+/// How it was come by does not tell one from another.
+impl PartialEq for Lease {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.scope, &self.holder, self.token) == (&other.scope, &other.holder, other.token)
+    }
+}
+
+impl Eq for Lease {}
 
 impl Lease {
     /// What writes have to show, so that they are refused once somebody else has taken over.

@@ -122,6 +122,12 @@ pub trait Store: Send + Sync + 'static {
     /// Why the store cannot be read.
     async fn leases(&self) -> Result<Vec<HeldLease>, StoreError>;
 
+    /// The leases that ended within the last day, that nobody gave back and nobody has taken since, by scope.
+    ///
+    /// # Errors
+    /// Why the store cannot be read.
+    async fn lapsed_leases(&self) -> Result<Vec<Lease>, StoreError>;
+
     /// Where a counter stands.
     ///
     /// # Errors

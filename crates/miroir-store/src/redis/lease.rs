@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use redis::Value;
+
 use super::commit::millis;
 use super::failure::Failure;
 use super::pool::Pool;
@@ -24,8 +26,11 @@ pub(super) async fn acquire(
     if is_nil(&answer) {
         return Ok(None);
     }
-    let token = number(Some(answer)).ok_or_else(|| unexpected(pool))?;
-    Ok(Some(Lease { scope: scope.to_owned(), holder: holder.to_owned(), token }))
+    let mut parts = list(Some(answer)).ok_or_else(|| unexpected(pool))?.into_iter();
+    let token = number(parts.next()).ok_or_else(|| unexpected(pool))?;
+    // None is told as less than none.
+    let lapsed = number(parts.next()).map(Duration::from_millis);
+    Ok(Some(Lease { scope: scope.to_owned(), holder: holder.to_owned(), token, lapsed }))
 }
 
 pub(super) async fn renew(pool: &Pool, prefix: &str, lease: &Lease, ttl: Duration) -> Result<bool, StoreError> {
@@ -39,7 +44,15 @@ pub(super) async fn release(pool: &Pool, prefix: &str, lease: &Lease) -> Result<
 }
 
 pub(super) async fn all(pool: &Pool, prefix: &str) -> Result<Vec<HeldLease>, StoreError> {
-    let answer = LEASES.call(prefix).read(pool).await?;
+    told(pool, LEASES.call(prefix).arg(0).read(pool).await?)
+}
+
+pub(super) async fn lapsed(pool: &Pool, prefix: &str) -> Result<Vec<Lease>, StoreError> {
+    let ended = told(pool, LEASES.call(prefix).arg(1).read(pool).await?)?;
+    Ok(ended.into_iter().map(|ended| ended.lease).collect())
+}
+
+fn told(pool: &Pool, answer: Value) -> Result<Vec<HeldLease>, StoreError> {
     let mut parts = list(Some(answer)).ok_or_else(|| unexpected(pool))?.into_iter();
     let mut held = Vec::new();
     while let Some(scope) = parts.next() {
@@ -47,7 +60,10 @@ pub(super) async fn all(pool: &Pool, prefix: &str) -> Result<Vec<HeldLease>, Sto
         let holder = text(parts.next()).ok_or_else(|| unexpected(pool))?;
         let token = number(parts.next()).ok_or_else(|| unexpected(pool))?;
         let left = number(parts.next()).ok_or_else(|| unexpected(pool))?;
-        held.push(HeldLease { lease: Lease { scope, holder, token }, ends_in: Duration::from_millis(left) });
+        held.push(HeldLease {
+            lease: Lease { scope, holder, token, lapsed: None },
+            ends_in: Duration::from_millis(left),
+        });
     }
     held.sort_by(|a, b| a.lease.scope.cmp(&b.lease.scope));
     Ok(held)

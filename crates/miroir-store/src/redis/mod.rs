@@ -203,6 +203,10 @@ impl Store for RedisStore {
         lease::all(&self.pool, &self.prefix).await
     }
 
+    async fn lapsed_leases(&self) -> Result<Vec<Lease>, StoreError> {
+        lease::lapsed(&self.pool, &self.prefix).await
+    }
+
     async fn count(&self, counter: &str) -> Result<u64, StoreError> {
         record::count(&self.pool, &self.prefix, counter).await
     }

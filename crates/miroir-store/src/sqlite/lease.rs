@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 
 use super::clock::steady as now;
 use super::failure::failure;
 use super::write::advance;
 use crate::{Fence, HeldLease, Lease, StoreError};
 
-/// For how long a lease that ended is remembered, for nothing but a lost holder's late renewal.
+/// For how long a lease that ended is remembered: for a lost holder's late renewal, and for who takes over.
 const FORGOTTEN_AFTER: Duration = Duration::from_hours(24);
 
 /// The instant that is `ttl` after `now`, as the file has it: nanoseconds.
@@ -41,14 +41,15 @@ pub(super) fn acquire(
 ) -> Result<Option<Lease>, StoreError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failure)?;
     let now = now();
-    let sql = "SELECT holder, token FROM leases WHERE scope = ?1 AND ends_at > ?2";
-    let held: Option<(String, u64)> = transaction
+    let sql = "SELECT holder, token, ends_at FROM leases WHERE scope = ?1";
+    let before: Option<(String, u64, i64)> = transaction
         .prepare_cached(sql)
-        .and_then(|mut s| s.query_row(params![scope, now], |row| Ok((row.get(0)?, row.get(1)?))).optional())
+        .and_then(|mut s| s.query_row([&scope], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional())
         .map_err(failure)?;
-    let token = match held {
-        Some((other, _)) if other != holder => return Ok(None),
-        Some((_, token)) => token,
+    let lapsed = before.as_ref().map(|(_, _, ends_at)| Duration::from_nanos(u64::try_from(now - ends_at).unwrap_or(0)));
+    let token = match before.filter(|(_, _, ends_at)| *ends_at > now) {
+        Some((other, ..)) if other != holder => return Ok(None),
+        Some((_, token, _)) => token,
         None => advance(&transaction, "token", 1)? + 1,
     };
     let sql = "INSERT INTO leases (scope, holder, token, ends_at) VALUES (?1, ?2, ?3, ?4)
@@ -60,7 +61,7 @@ pub(super) fn acquire(
         .and_then(|_| transaction.prepare_cached(forget)?.execute([now - end(0, FORGOTTEN_AFTER)]))
         .map_err(failure)?;
     transaction.commit().map_err(failure)?;
-    Ok(Some(Lease { scope, holder, token }))
+    Ok(Some(Lease { scope, holder, token, lapsed }))
 }
 
 pub(super) fn renew(connection: &mut Connection, lease: &Lease, ttl: Duration) -> Result<bool, StoreError> {
@@ -88,8 +89,19 @@ pub(super) fn list(connection: &Connection) -> Result<Vec<HeldLease>, StoreError
     let mut statement = connection.prepare_cached(sql).map_err(failure)?;
     let rows = statement.query_map([now], |row| {
         let left = u64::try_from(row.get::<_, i64>(3)? - now).unwrap_or(0);
-        let lease = Lease { scope: row.get(0)?, holder: row.get(1)?, token: row.get(2)? };
-        Ok(HeldLease { lease, ends_in: Duration::from_nanos(left) })
+        Ok(HeldLease { lease: read(row)?, ends_in: Duration::from_nanos(left) })
     });
     rows.map_err(failure)?.collect::<Result<_, _>>().map_err(failure)
+}
+
+pub(super) fn lapsed(connection: &Connection) -> Result<Vec<Lease>, StoreError> {
+    let sql = "SELECT scope, holder, token FROM leases WHERE ends_at <= ?1 ORDER BY scope";
+    let mut statement = connection.prepare_cached(sql).map_err(failure)?;
+    let rows = statement.query_map([now()], read).map_err(failure)?;
+    rows.collect::<Result<_, _>>().map_err(failure)
+}
+
+/// The first three columns; how it was come by is not remembered.
+fn read(row: &Row<'_>) -> rusqlite::Result<Lease> {
+    Ok(Lease { scope: row.get(0)?, holder: row.get(1)?, token: row.get(2)?, lapsed: None })
 }

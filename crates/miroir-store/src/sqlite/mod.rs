@@ -253,6 +253,10 @@ impl Store for SqliteStore {
         self.read(lease::list).await
     }
 
+    async fn lapsed_leases(&self) -> Result<Vec<Lease>, StoreError> {
+        self.read(lease::lapsed).await
+    }
+
     async fn count(&self, counter: &str) -> Result<u64, StoreError> {
         let counter = counter.to_owned();
         self.read(move |connection| log::count(connection, &counter)).await

@@ -63,6 +63,30 @@ pub async fn a_lease_that_is_not_renewed_ends(store: Arc<dyn Store>) {
     assert!(leases[0].ends_in <= LONG && leases[0].ends_in > LONG / 2, "{:?}", leases[0].ends_in);
 }
 
+pub async fn who_takes_over_a_lease_is_told_that_nobody_gave_it_back(store: Arc<dyn Store>) {
+    let first = taken(&*store, "a", "me", LONG).await;
+    assert_eq!(first.lapsed, None, "there was none before");
+    store.release(&first).await.expect("released");
+    let second = taken(&*store, "a", "me", SHORT).await;
+    assert_eq!(second.lapsed, None, "it was given back");
+    assert_eq!(store.lapsed_leases().await.expect("read"), []);
+    let begun = Instant::now();
+    while store.lapsed_leases().await.expect("read") != [second.clone()] {
+        assert!(begun.elapsed() < Duration::from_secs(20), "the lease never ended");
+        sleep(Duration::from_millis(5)).await;
+    }
+    let third = taken(&*store, "a", "you", LONG).await;
+    let lapsed = third.lapsed.expect("nobody gave it back");
+    assert!(lapsed <= begun.elapsed(), "{lapsed:?}");
+    assert_eq!(store.lapsed_leases().await.expect("read"), [], "somebody has it");
+    let again = taken(&*store, "a", "you", LONG).await;
+    assert_eq!(
+        (&again, again.lapsed),
+        (&third, Some(Duration::ZERO)),
+        "what became of what was done before is not known"
+    );
+}
+
 pub async fn a_renewed_lease_stays(store: Arc<dyn Store>) {
     let lease = taken(&*store, "a", "me", SHORT).await;
     assert!(store.renew(&lease, LONG).await.expect("asked"));

@@ -54,6 +54,7 @@ macro_rules! suite {
                 a_released_lease_is_free,
                 a_lease_that_is_not_renewed_ends,
                 a_renewed_lease_stays,
+                who_takes_over_a_lease_is_told_that_nobody_gave_it_back,
                 a_stale_token_writes_nothing,
                 a_token_is_its_holders_alone,
                 one_of_many_wins_a_lease,

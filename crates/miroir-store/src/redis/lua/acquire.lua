@@ -1,10 +1,13 @@
--- ARGV: scope, holder, milliseconds.
+-- ARGV: scope, holder, milliseconds. Returns the token, and the milliseconds since a lease ended that nobody gave back, or
+-- less than none.
 local scope, holder, ttl = ARGV[2], ARGV[3], tonumber(ARGV[4])
 local time = now()
 local lease = call('HGET', P .. '_leases', scope)
 local token
+local lapsed = -1
 if lease then
   local kept, ends, by = string.match(lease, '^(%d+) (%d+) (.*)$')
+  lapsed = math.max(time - tonumber(ends), 0)
   if tonumber(ends) > time then
     if by ~= holder then
       call('PUBLISH', P .. '_changes', cjson.encode({ { 'wanted', scope } }))
@@ -23,9 +26,9 @@ end
 local ends = digits(time + ttl)
 call('HSET', P .. '_leases', scope, digits(token) .. ' ' .. ends .. ' ' .. holder)
 call('ZADD', P .. '_lease_ends', ends, scope)
--- One that ended is remembered for a day, for nothing but a lost holder's late renewal.
+-- One that ended is remembered for a day: for a lost holder's late renewal, and for who takes over.
 for _, old in ipairs(call('ZRANGEBYSCORE', P .. '_lease_ends', '-inf', digits(time - 86400000), 'LIMIT', 0, 64)) do
   call('HDEL', P .. '_leases', old)
   call('ZREM', P .. '_lease_ends', old)
 end
-return digits(token)
+return { digits(token), lapsed }
