@@ -85,7 +85,7 @@ fn refuses(stage: &Stage) -> bool {
 }
 
 fn never_complied(nodes: &BTreeSet<NodeId>) -> ErrorBody {
-    let names: Vec<&str> = nodes.iter().map(NodeId::as_str).collect();
-    let message = format!("The settings could not be brought to hold on: {}.", names.join(", "));
+    // Which ones is the operators' business.
+    let message = format!("The settings could not be brought to hold on {} of the nodes.", nodes.len());
     ErrorBody::new(Code::Internal, message)
 }
