@@ -10,7 +10,7 @@ use super::write::advance;
 use crate::{Fence, HeldLease, Lease, StoreError};
 
 /// For how long a lease that ended is remembered: for a lost holder's late renewal, and for who takes over.
-const FORGOTTEN_AFTER: Duration = Duration::from_hours(24);
+const FORGOTTEN_AFTER: Duration = Duration::from_hours(24 * 7);
 
 /// The instant that is `ttl` after `now`, as the file has it: nanoseconds.
 pub(super) fn end(now: i64, ttl: Duration) -> i64 {
@@ -19,8 +19,9 @@ pub(super) fn end(now: i64, ttl: Duration) -> i64 {
 
 /// Whoever held leases when the file was opened has ended: their leases end within this time, whatever their clock was.
 pub(super) fn inherit(connection: &Connection, within: Duration) -> Result<(), StoreError> {
-    let sql = "UPDATE leases SET ends_at = ?1 WHERE ends_at > ?1";
-    connection.execute(sql, [end(now(), within)]).map(drop).map_err(failure)
+    // Those that had ended end now, so that they are not forgotten for the time in which nobody had the file.
+    let sql = "UPDATE leases SET ends_at = MIN(MAX(ends_at, ?1), ?2)";
+    connection.execute(sql, [now(), end(now(), within)]).map(drop).map_err(failure)
 }
 
 /// Refuse unless this holder has the scope by this token.
