@@ -33,6 +33,7 @@ fuzz_target!(|data: &[u8]| {
         primary_key: "id",
         stamp: (choice & 4 != 0).then_some(1_700_000_000_000),
         checks: &none,
+        skips_creation: false,
         reserved: ReservedFields { updated_at: true },
         method: Method::Replace,
     };

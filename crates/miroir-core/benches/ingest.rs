@@ -80,6 +80,7 @@ fn request(primary_key: &str) -> SplitRequest<'_> {
         primary_key,
         stamp: None,
         checks: &NO_CHECKS,
+        skips_creation: false,
         reserved: ReservedFields { updated_at: true },
         method: Method::Replace,
     }

@@ -18,7 +18,7 @@ pub struct Lacking {
 
 /// What the batch says of each document, by the hash of its id; none: nothing is lacking.
 #[derive(Debug, Default)]
-pub(super) struct Lack(HashMap<u64, Option<(u64, Lacking, bool)>>);
+pub(super) struct Lack(HashMap<u64, Option<(u64, Lacking)>>);
 
 impl Lack {
     /// A document of the batch, and what was found in its vectors, if it has the field. `replaces`: it takes the place of
@@ -34,25 +34,18 @@ impl Lack {
             return;
         }
         let none = Vectors::default();
-        let lacking = vectors.unwrap_or(&none).lacking(embedders).map(|(embedder, may_be_stored)| {
-            (order, Lacking { id: id.to_owned(), embedder: embedder.name.clone() }, may_be_stored)
-        });
+        let lacking = vectors
+            .unwrap_or(&none)
+            .lacking(embedders)
+            .map(|embedder| (order, Lacking { id: id.to_owned(), embedder: embedder.name.clone() }));
         self.0.insert(hash, lacking);
     }
 
     /// Those that have to be stored already, in the order of the batch.
-    ///
-    /// # Errors
-    /// For those that fail even then.
-    pub fn finish(self) -> Result<Vec<Lacking>, DocumentError> {
-        let mut lacking: Vec<(u64, Lacking, bool)> = self.0.into_values().flatten().collect();
-        lacking.sort_unstable_by_key(|(order, ..)| *order);
-        let (stored, lost): (Vec<_>, Vec<_>) = lacking.into_iter().partition(|(.., may_be_stored)| *may_be_stored);
-        let lost: Vec<Lacking> = lost.into_iter().map(|(_, lacking, _)| lacking).collect();
-        match no_vectors(&lost) {
-            Some(error) => Err(error),
-            None => Ok(stored.into_iter().map(|(_, lacking, _)| lacking).collect()),
-        }
+    pub fn finish(self) -> Vec<Lacking> {
+        let mut lacking: Vec<(u64, Lacking)> = self.0.into_values().flatten().collect();
+        lacking.sort_unstable_by_key(|(order, _)| *order);
+        lacking.into_iter().map(|(_, lacking)| lacking).collect()
     }
 }
 

@@ -81,6 +81,8 @@ pub struct SplitRequest<'a> {
     pub stamp: Option<u64>,
     /// What nodes check while they index.
     pub checks: &'a Checks,
+    /// Documents that are not stored are left out before nodes look at what is in them: nothing of that is checked.
+    pub skips_creation: bool,
     /// Which fields of ours are refused.
     pub reserved: ReservedFields,
     /// What the documents do to stored ones.
@@ -326,6 +328,9 @@ impl<'r> Splitter<'r> {
 
     /// Notes what is wrong with the fields that nodes check, or that a later document of the same id makes up for it.
     fn check(&mut self, id: &str, hash: u64, checked: Checked<'_>) -> Result<(), DocumentError> {
+        if self.request.skips_creation {
+            return Ok(());
+        }
         let (checks, order) = (self.request.checks, self.split.received);
         let replaces = self.request.method == Method::Replace;
         if checks.geo {
@@ -382,7 +387,7 @@ impl<'r> Splitter<'r> {
         // In the order in which a node comes upon them.
         self.bad_vectors.first()?;
         self.unfit_vectors.first()?;
-        self.split.lacking = self.lack.finish()?;
+        self.split.lacking = self.lack.finish();
         self.bad_geo.first()?;
         self.bad_geojson.first()?;
         self.hashes.sort_unstable();

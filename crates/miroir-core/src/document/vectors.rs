@@ -31,20 +31,15 @@ pub(super) struct Vectors {
     pub fault: Option<(Rank, DocumentError)>,
     /// A bit for each embedder, in their order, whose vectors are provided, or that the document has opted out of.
     provided: u64,
-    /// A bit for each embedder that is to make its vectors anew.
-    anew: u64,
 }
 
 impl Vectors {
-    /// The first embedder whose vectors have to be provided, and are not. They are known still when the document is stored
-    /// with them already, unless they are to be made anew.
-    pub fn lacking<'e>(&self, embedders: &'e [Embedder]) -> Option<(&'e Embedder, bool)> {
+    /// The first embedder whose vectors have to be provided, and are not. They may be known still when the document is
+    /// stored with them already.
+    pub fn lacking<'e>(&self, embedders: &'e [Embedder]) -> Option<&'e Embedder> {
         let mut wanted =
             embedders.iter().take(MAX_EMBEDDERS).enumerate().filter(|(_, embedder)| embedder.is_user_provided);
-        let bit = |place: usize| 1_u64 << place;
-        let anew = wanted.clone().find(|(place, _)| self.anew & bit(*place) != 0);
-        let found = anew.or_else(|| wanted.find(|(place, _)| self.provided & bit(*place) == 0));
-        found.map(|(place, embedder)| (embedder, self.anew & bit(place) == 0))
+        wanted.find(|(place, _)| self.provided & (1_u64 << place) == 0).map(|(_, embedder)| embedder)
     }
 }
 
@@ -70,9 +65,9 @@ pub(super) fn check(id: &str, raw: &[u8], embedders: &[Embedder]) -> Vectors {
         };
         let Some((place, embedder)) = place.and_then(|place| Some((place, embedders.get(place)?))) else { continue };
         let bit = 1_u64 << place;
-        (vectors.provided, vectors.anew) = (vectors.provided & !bit, vectors.anew & !bit);
+        // To be made anew, they are not provided; a node minds that only when the document has changed.
         match &entry {
-            Entry { embeddings: None, regenerate: true, .. } => vectors.anew |= bit,
+            Entry { embeddings: None, regenerate: true, .. } => vectors.provided &= !bit,
             Entry { .. } => vectors.provided |= bit,
         }
         if vectors.fault.is_none()

@@ -31,6 +31,7 @@ fn request(primary_key: &str) -> SplitRequest<'_> {
         primary_key,
         stamp: None,
         checks: no_checks(),
+        skips_creation: false,
         reserved: ReservedFields::default(),
         method: Method::Replace,
     }

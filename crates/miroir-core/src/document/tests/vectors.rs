@@ -138,10 +138,18 @@ fn documents_without_vectors_have_to_be_stored_already() {
     assert_eq!(lacking(twice, Method::Replace, &provided), Ok(vec!["1".into()]));
     assert_eq!(lacking(twice, Method::Update, &provided), Ok(vec![]));
     let anew = r#"[{"id":1,"_vectors":{"e":{"regenerate":true}}}]"#;
-    assert_eq!(lacking(anew, Method::Update, &provided), Err("vector_embedding_error".into()));
+    assert_eq!(lacking(anew, Method::Update, &provided), Ok(vec!["1".into()]));
     assert_eq!(lacking(anew, Method::Update, &made), Ok(vec![]));
     let late = r#"[{"id":1,"_vectors":{"e":[1,2]}},{"id":1,"_vectors":{"e":[1]}}]"#;
     assert_eq!(lacking(late, Method::Replace, &provided), Ok(vec![]), "a later document takes its place");
+}
+
+#[test]
+fn where_documents_are_not_created_what_is_in_them_is_left_to_nodes() {
+    let checks = checks(&[("e", 1, true)]);
+    let payload = br#"[{"id":1,"_vectors":[1]},{"id":2}]"#;
+    let split = split(payload, Format::Json, &SplitRequest { checks: &checks, skips_creation: true, ..request("id") });
+    assert_eq!(split.map(|split| (split.received, split.lacking)), Ok((2, vec![])));
 }
 
 #[test]
