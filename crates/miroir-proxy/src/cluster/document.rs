@@ -87,7 +87,10 @@ impl Writer {
         };
         // What may be filtered by is for the task to find out.
         let doomed = self.check_filter_of_change(filter.as_ref().map(|filter| filter.get().as_bytes()))?;
-        let turn = self.turn(uid).await?;
+        let turn = match &filter {
+            Some(_) => self.turn_behind_settings(uid).await?,
+            None => self.turn(uid).await?,
+        };
         let details = |deleted: Option<u64>| {
             let deleted = json!(deleted);
             raw(&match (&ids, &filter) {

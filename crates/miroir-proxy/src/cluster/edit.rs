@@ -68,7 +68,10 @@ impl Writer {
         }
         let raw_filter = filter.as_ref().filter(|filter| !filter.is_null()).map(Value::to_string);
         let doomed = self.check_filter_of_change(raw_filter.as_ref().map(String::as_bytes))?;
-        let turn = self.turn(uid).await?;
+        let turn = match &raw_filter {
+            Some(_) => self.turn_behind_settings(uid).await?,
+            None => self.turn(uid).await?,
+        };
         let details = |edited: Option<u64>| {
             raw(&json!({
                 "editedDocuments": edited,

@@ -15,7 +15,7 @@ use miroir_core::id::{IndexUid, NodeId, ShardId};
 use miroir_core::settings::Checks;
 use miroir_core::task::TaskKind;
 use serde_json::json;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::lanes::Turn;
 use super::parts::{NodePart, Step};
@@ -28,7 +28,6 @@ use crate::node::{Call, Chunks};
 const MAX_NODE_BODY_BYTES: u64 = 90_000_000;
 /// How long a batch waits for documents under way that it needs to be stored before it.
 const PATIENCE: Duration = Duration::from_secs(5);
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// A client's documents.
 pub struct Ingest {
@@ -57,8 +56,6 @@ struct Prepared {
     primary_key: Option<String>,
     /// The client named it.
     is_named: bool,
-    /// From `?skipCreation=`.
-    skips_creation: bool,
     received: u64,
     outcome: Result<Split, ErrorBody>,
 }
@@ -100,16 +97,17 @@ impl Writer {
             if prepared.target != self.target_of(uid).await? {
                 prepared = self.prepare(uid, &decoded, &ingest).await?;
             }
-            match self.find_lacking(uid, &prepared).await? {
-                Found::All => break turn,
-                Found::None(error) => {
+            let left = PATIENCE.saturating_sub(begun.elapsed());
+            match timeout(left, self.find_lacking(uid, &prepared)).await {
+                Ok(Ok(Found::None(error))) => {
                     prepared.outcome = Err(error.task_body(uid.as_str()));
                     break turn;
                 }
-                Found::Later if begun.elapsed() > PATIENCE => break turn,
-                Found::Later => drop(turn),
+                Ok(Ok(Found::Later)) => self.stand_back(turn).await,
+                Ok(Err(error @ Error::Store(_))) => return Err(error),
+                // Nodes judge what cannot be looked up, each its own part.
+                Ok(Ok(Found::All) | Err(_)) | Err(_) => break turn,
             }
-            tokio::time::sleep(LOOK_AGAIN).await;
         };
         drop(decoded);
         let answer = if may_create || self.catalog.get(uid).is_some() {
@@ -123,13 +121,15 @@ impl Writer {
 
     async fn prepare(&self, uid: &IndexUid, body: &Bytes, ingest: &Settled) -> Result<Prepared, Error> {
         let target = self.target_of(uid).await?;
-        let (body, format, wanted) = (body.clone(), ingest.format, ingest.primary_key.clone());
-        let stamp = self.stamp();
-        let addition = if ingest.method == Method::PUT { Addition::Update } else { Addition::Replace };
-        let uid = uid.clone();
-        let skips_creation = ingest.skip_creation;
-        let prepared = off_thread(move || prepare(&uid, &body, addition, format, wanted, target, stamp)).await??;
-        Ok(Prepared { skips_creation, ..prepared })
+        let how = How {
+            format: ingest.format,
+            wanted: ingest.primary_key.clone(),
+            stamp: self.stamp(),
+            addition: if ingest.method == Method::PUT { Addition::Update } else { Addition::Replace },
+            skips_creation: ingest.skip_creation,
+        };
+        let (uid, body) = (uid.clone(), body.clone());
+        off_thread(move || prepare(&uid, &body, how, target)).await?
     }
 
     /// Whether documents that nodes take only if they are stored already are. What is of one shard alone is done or failed
@@ -137,8 +137,7 @@ impl Writer {
     async fn find_lacking(&self, uid: &IndexUid, prepared: &Prepared) -> Result<Found, Error> {
         let Ok(split) = &prepared.outcome else { return Ok(Found::All) };
         let shards = split.shards.iter().filter(|documents| !documents.is_empty()).count();
-        // Documents that are not stored are not created then.
-        if split.lacking.is_empty() || shards < 2 || prepared.skips_creation {
+        if split.lacking.is_empty() || shards < 2 {
             return Ok(Found::All);
         }
         let missing = match self.catalog.get(uid) {
@@ -320,16 +319,19 @@ fn settled(ingest: Ingest) -> Result<(Bytes, Settled), Error> {
     Ok((body, Settled { method, format, primary_key, skip_creation, _reserved: reserved }))
 }
 
-/// Find the primary key, check every document, split by shard.
-fn prepare(
-    uid: &IndexUid,
-    body: &[u8],
-    addition: Addition,
+/// How documents are to be taken.
+struct How {
     format: Format,
+    /// The primary key that the client names.
     wanted: Option<String>,
-    target: Target,
     stamp: Option<u64>,
-) -> Result<Prepared, Error> {
+    addition: Addition,
+    skips_creation: bool,
+}
+
+/// Find the primary key, check every document, split by shard.
+fn prepare(uid: &IndexUid, body: &[u8], how: How, target: Target) -> Result<Prepared, Error> {
+    let How { format, wanted, stamp, addition, skips_creation } = how;
     let primary_key = match target.primary_key.clone().or_else(|| wanted.clone()) {
         Some(key) => Some(key),
         None => inferred(uid, body, format)?,
@@ -340,6 +342,7 @@ fn prepare(
         primary_key: primary_key.as_deref().unwrap_or("id"),
         stamp,
         checks: &target.checks,
+        skips_creation,
         reserved: ReservedFields { updated_at: stamp.is_some() },
         method: addition,
     };
@@ -357,7 +360,7 @@ fn prepare(
         (Err(error), _) => return Err(error.into()),
     };
     let received = outcome.as_ref().map_or_else(|_| count(body, format), |split| split.received);
-    Ok(Prepared { target, primary_key, is_named: wanted.is_some(), skips_creation: false, received, outcome })
+    Ok(Prepared { target, primary_key, is_named: wanted.is_some(), received, outcome })
 }
 
 fn inferred(uid: &IndexUid, body: &[u8], format: Format) -> Result<Option<String>, Error> {

@@ -7,6 +7,7 @@
 use std::ops::Deref;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use miroir_core::id::{IndexUid, ShardId};
@@ -22,6 +23,9 @@ use super::lanes::{Turn, any_lost};
 use super::parts::{NodePart, Outcome};
 use super::{Cluster, Error, Index};
 use crate::telemetry::RequestId;
+
+/// Until who has stood back looks again.
+const STAND_BACK: Duration = Duration::from_millis(50);
 
 /// The cluster, for whoever makes the change that a client asked for.
 pub struct Writer {
@@ -69,6 +73,14 @@ impl Writer {
         let turns = self.cluster.turns(uids).await?;
         self.hand().turns.extend(turns.iter().cloned());
         Ok(turns)
+    }
+
+    /// Let others have the turns for a moment, before anything was sent in them.
+    pub(super) async fn stand_back(&self, turn: Turn) {
+        debug_assert!(self.hand().sent.is_none(), "what was sent is recorded in its turn");
+        drop(turn);
+        self.hand().turns.clear();
+        tokio::time::sleep(STAND_BACK).await;
     }
 
     /// The turns that it has taken.
@@ -184,7 +196,6 @@ impl Cluster {
 mod tests {
     use std::num::NonZeroU32;
     use std::sync::atomic::{AtomicBool, Ordering};
-    use std::time::Duration;
 
     use miroir_core::id::NodeId;
     use miroir_store::Batch;

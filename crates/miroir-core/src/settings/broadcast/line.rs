@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::decide::{Committed, Facts, Failed, Policy, Step, decide};
-use super::record::{Phase, Record};
+use super::record::{Part, Phase, Record, Stage};
 use crate::id::NodeId;
 use crate::settings::{Settings, reset};
 
@@ -188,6 +188,22 @@ pub enum LineStep {
 }
 
 impl Line {
+    /// A change of what may be filtered by was asked for that nodes have still to be told, or to be told again.
+    pub fn filters_later(&self) -> bool {
+        let concerns = |patch: &Value| patch.get("filterableAttributes").is_some();
+        let waits = |pending: &Pending| match &pending.wish {
+            Wish::Patch(patch) => concerns(patch),
+            Wish::Reset => true,
+        };
+        let is_untold = |change: &Change| {
+            let goes_back = change.record.phase() == Phase::GoingBack;
+            // Nodes that were told nothing are not told to go back.
+            let untold = |part: &Part| matches!(part.stage, Stage::Due { .. }) && (part.touched || !goes_back);
+            concerns(&change.record.proposal.patch) && change.record.parts().values().any(untold)
+        };
+        self.queue.iter().any(waits) || self.current.as_ref().is_some_and(is_untold)
+    }
+
     /// The change whose turn it is.
     pub fn head(&self) -> Option<Head<'_>> {
         match &self.current {

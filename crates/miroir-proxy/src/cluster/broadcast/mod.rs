@@ -16,12 +16,15 @@ mod trace;
 
 pub use machine::Broadcasting;
 
+use miroir_core::id::IndexUid;
 use miroir_core::settings::Checks;
-use miroir_core::settings::broadcast::{Phase, Policy, Proposal, Sent, Strategy, Wish};
+use miroir_core::settings::broadcast::{Line, Phase, Policy, Proposal, Sent, Strategy, Wish};
 use miroir_store::{StoreError, Table};
 use miroir_work::led;
+use tokio::time::Instant;
 
-use super::{Cluster, Error, Index};
+use super::lanes::{Turn, patience};
+use super::{Cluster, Error, Index, Writer};
 use crate::node::{Call, NodeError, Reply};
 
 impl Cluster {
@@ -58,19 +61,43 @@ impl Cluster {
     /// # Errors
     /// When the store cannot be read.
     pub(super) async fn checks_of(&self, index: &Index) -> Result<Checks, Error> {
-        let line = match index.changing {
-            true => led::stored::<Broadcasting>(&*self.store, Some(index.physical.as_str())).await?,
-            false => None,
-        };
-        let told = line.and_then(|line| line.value.record.current);
+        let line = if index.changing { self.line_of(index).await? } else { None };
+        let told = line.and_then(|line| line.current);
         let told = told.filter(|change| change.record.phase() != Phase::GoingBack);
         Ok(index.settings.checks(told.as_ref().map(|change| &change.record.proposal.patch)))
+    }
+
+    async fn line_of(&self, index: &Index) -> Result<Option<Line>, Error> {
+        let stored = led::stored::<Broadcasting>(&*self.store, Some(index.physical.as_str())).await?;
+        Ok(stored.map(|line| line.value.record))
     }
 
     /// The request that tells a node.
     pub(super) fn settings_call(&self, index: &Index, patch: &serde_json::Value) -> Call {
         let path = format!("/indexes/{}/settings", index.physical);
         Call::json("settings", http::Method::PATCH, path, patch.to_string().into_bytes(), self.write_timeout())
+    }
+}
+
+impl Writer {
+    /// The turn of an index, when nodes have been told all changes of what may be filtered by that were asked for before.
+    ///
+    /// # Errors
+    /// As [`Cluster::turn`]; [`Error::Overloaded`] when it takes longer than a client waits.
+    pub(super) async fn turn_behind_settings(&self, uid: &IndexUid) -> Result<Turn, Error> {
+        let begun = Instant::now();
+        loop {
+            let turn = self.turn(uid).await?;
+            let Some(index) = self.catalog.get(uid) else { return Ok(turn) };
+            match self.line_of(&index).await? {
+                Some(line) if line.filters_later() => {}
+                Some(_) | None => return Ok(turn),
+            }
+            if begun.elapsed() > patience(&self.config) {
+                return Err(Error::Overloaded("changes of the settings of this index that were asked for before"));
+            }
+            self.stand_back(turn).await;
+        }
     }
 }
 

@@ -338,7 +338,7 @@ fn a_node_that_never_complies_fails_the_task_and_freezes_the_index() {
         led.reads(name, base());
     }
     let failed = led.fails();
-    assert!(failed.error.is_some_and(|error| error.message.ends_with("on: b.")));
+    assert!(failed.error.is_some_and(|error| error.message.ends_with("on 1 of the nodes.")));
     assert_eq!((names(&failed.frozen), names(&failed.restored)), (vec!["b"], vec!["a", "b"]));
     led.policy.freeze_writes_on_unrepairable = false;
     let failed = led.fails();
