@@ -99,3 +99,60 @@ fn with_deletions(task: &Task) -> Option<Box<RawValue>> {
     details.insert("deletedDocuments".into(), deleted.into());
     serde_json::value::to_raw_value(&details).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use miroir_core::error::Code;
+    use miroir_core::id::{NodeId, TaskUid};
+    use miroir_core::task::{Effects, NewTask, NodeTask};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn raw(value: &Value) -> Option<Box<RawValue>> {
+        serde_json::value::to_raw_value(value).ok()
+    }
+
+    fn part(node: &str, shards: &[u32], status: TaskStatus) -> NodeTask {
+        let shards = shards.iter().copied().map(ShardId).collect();
+        NodeTask { node: NodeId::new(node), uid: 1, shards, status, error: None, deleted_documents: None }
+    }
+
+    fn failed(done: &[u32]) -> Task {
+        let task = NewTask {
+            details: raw(&json!({ "receivedDocuments": 9, "indexedDocuments": null })),
+            node_tasks: vec![part("a", &[0, 1], TaskStatus::Succeeded), part("b", &[2], TaskStatus::Failed)],
+            effects: Effects {
+                by_shard: vec![(ShardId(0), 4), (ShardId(1), 3), (ShardId(2), 2)],
+                details: raw(&json!({ "receivedDocuments": 9, "indexedDocuments": 9 })),
+                ..Effects::default()
+            },
+            ..NewTask::new(TaskKind::DocumentAdditionOrUpdate, OffsetDateTime::now_utc())
+        };
+        let mut task = task.numbered(TaskUid(1));
+        let error = ErrorBody::new(Code::VectorEmbeddingError, "the service does not answer.");
+        finish(&mut task, TaskStatus::Failed, Some(error));
+        tell_what_was_done(&mut task, &done.iter().copied().map(ShardId).collect());
+        task
+    }
+
+    fn told(task: &Task) -> (Value, String) {
+        let details = task.details.as_ref().and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
+        (details, task.error.as_ref().map(|error| error.message.clone()).unwrap_or_default())
+    }
+
+    #[test]
+    fn a_task_that_failed_on_some_shards_tells_what_the_others_hold_of_it() {
+        let (details, message) = told(&failed(&[0, 1]));
+        assert_eq!(details, json!({ "receivedDocuments": 9, "indexedDocuments": 7 }));
+        let told = "the service does not answer. Shards 2 did nothing of the task, shards 0,1 all of it.";
+        assert_eq!(message, told);
+    }
+
+    #[test]
+    fn a_task_that_failed_on_all_shards_did_nothing() {
+        let (details, message) = told(&failed(&[]));
+        assert_eq!(details, json!({ "receivedDocuments": 9, "indexedDocuments": 0 }));
+        assert_eq!(message, "the service does not answer.");
+    }
+}

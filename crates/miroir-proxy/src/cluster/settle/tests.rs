@@ -111,6 +111,10 @@ impl Store for Counting {
         self.store.leases().await
     }
 
+    async fn lapsed_leases(&self) -> Result<Vec<Lease>, StoreError> {
+        self.store.lapsed_leases().await
+    }
+
     async fn count(&self, counter: &str) -> Result<u64, StoreError> {
         self.store.count(counter).await
     }
