@@ -158,6 +158,19 @@ fn a_swap_that_cannot_be_made_fails_as_a_whole() {
 }
 
 #[test]
+fn at_most_500_swaps_are_made_together() {
+    let client = client();
+    let pairs = |n: usize| -> Value {
+        (0..n).map(|n| json!({ "indexes": [format!("many-{n}"), format!("others-{n}")] })).collect()
+    };
+    let refused = swap(&client, &pairs(501));
+    assert_eq!(refused.status, 400, "{}", refused.text);
+    assert!(refused.text.contains("At most 500 swaps"), "{}", refused.text);
+    let taken = client.ended(&swap(&client, &pairs(500)));
+    assert_eq!(taken["error"]["code"], "index_not_found", "{taken}");
+}
+
+#[test]
 fn swaps_that_cannot_be_read_are_refused_in_meilisearchs_words() {
     let client = client();
     let cases = [
