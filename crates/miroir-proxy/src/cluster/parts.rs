@@ -54,6 +54,11 @@ impl Outcome {
         Self { answer: ReplicaAnswer::Ambiguous, reached: true, ..Self::nothing_yet(node) }
     }
 
+    /// Of a part that the node has done as well as any.
+    pub fn preferred(node: NodeId) -> Self {
+        Self::nothing_yet(node)
+    }
+
     fn nothing_yet(node: NodeId) -> Self {
         let (answer, steps, tasks) = (ReplicaAnswer::Accepted, Vec::new(), Vec::new());
         Self { node, answer, steps, tasks, refusal: None, reached: false }

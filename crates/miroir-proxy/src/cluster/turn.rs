@@ -18,6 +18,7 @@ use super::lanes::Turn;
 use super::parts::Outcome;
 use super::search::all_shards;
 use super::{Cluster, Error, Index};
+use crate::node::NodeState;
 
 /// Between two looks for lanes that were left.
 const LOOK: Duration = Duration::from_secs(1);
@@ -63,11 +64,16 @@ impl Cluster {
     async fn doubt_what_was_under_way(&self, index: &Index, quiet_for: Duration) -> Result<(), Error> {
         tokio::time::sleep(self.write_timeout().saturating_sub(quiet_for)).await;
         self.ensure_placement(index.shards).await?;
-        // Of nodes that live one is kept, if there is any: all may have missed something.
+        // All may have missed something. One on a node that lives is kept, if there is any; at last one on a node that is back
+        // and may have lost what it had.
         let nodes = self.nodes();
-        let away = nodes.keys().filter(|node| !self.is_live(node));
-        let away: Vec<Outcome> = away.map(|node| Outcome::unknown(node.clone())).collect();
-        let replicas = self.record_doubt(index, &all_shards(index), &away, &BTreeSet::new()).await?;
+        let known = nodes.iter().filter_map(|(id, node)| match node.health.state() {
+            NodeState::Healthy | NodeState::Degraded | NodeState::Recovering => Some(Outcome::preferred(id.clone())),
+            NodeState::Failed => None,
+            NodeState::Returning => Some(Outcome::unknown(id.clone())),
+        });
+        let known: Vec<Outcome> = known.collect();
+        let replicas = self.record_doubt(index, &all_shards(index), &known, &BTreeSet::new()).await?;
         tracing::warn!(
             index = %index.uid,
             replicas,
