@@ -201,13 +201,7 @@ fn shards_that_only_nodes_behind_could_answer_for_are_missing() {
     let missing = client.with_header(FLOOR, "1").search("films", &json!({ "q": "rocket" }));
     assert_eq!(missing.verdict(), (503, "miroir_settings_version_stale".to_owned()), "{}", missing.text);
     wait::eventually("it is looked at", BOUND, || (asked(&cluster, 0, "settings_check") > 1).then_some(()));
-    // Whoever makes the index anew on it has found out that it lacks everything.
-    if node.get("/indexes/films").status == 200 {
-        let known = cluster.admin().get("/_miroir/stale").expect(200);
-        let of_node = |replica: &&Value| replica["node"] == "node-0";
-        let lacking = known.body["stale"].as_array().into_iter().flatten().filter(of_node).count();
-        assert_eq!(lacking, 16, "{}", known.text);
-    }
+    // Should it have been made anew on it meanwhile, then by who knows that it lacks everything.
     let missing = client.search("films", &json!({ "q": "rocket" }));
     assert_eq!(missing.verdict(), (503, "miroir_shard_unavailable".to_owned()), "{}", missing.text);
 }

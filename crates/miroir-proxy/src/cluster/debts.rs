@@ -40,7 +40,7 @@ pub(super) struct Unrecorded {
 }
 
 /// By the index. While an index has debts nothing new is sent to it, so that they are no more than what was under way.
-pub struct Debts {
+pub(super) struct Debts {
     owed: Mutex<BTreeMap<IndexUid, Vec<Arc<Unrecorded>>>>,
     /// How many there are.
     count: watch::Sender<usize>,
@@ -72,11 +72,6 @@ impl Debts {
 
     fn of(&self, index: &IndexUid) -> Vec<Arc<Unrecorded>> {
         self.owed().get(index).cloned().unwrap_or_default()
-    }
-
-    /// Some are of the index that clients call so.
-    pub fn owe(&self, index: &IndexUid) -> bool {
-        self.owed().values().flatten().any(|owed| owed.index.uid == *index)
     }
 
     fn all(&self) -> Vec<Arc<Unrecorded>> {

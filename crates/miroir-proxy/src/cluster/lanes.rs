@@ -1,11 +1,10 @@
 //! Write lanes: the changes of one index reach all its replicas in one order.
 //!
 //! Two writes that are sent at the same time would otherwise reach two replicas in different orders and leave them
-//! different for ever. A lane is a queue, held only while a change is handed to the nodes' own task queues. The lane of an
-//! index is a lease, too: it stays with the instance that used it last until another one wants it, so that an instance that
-//! writes alone asks the store for nothing. What is recorded of a change carries the lease's fence: an instance that slept
-//! while another took over is refused. A lease that was not given back says that whoever had it ended in the midst of
-//! changes, perhaps: who takes it over has that in doubt.
+//! different for ever. A lane is a queue, held only while a change is handed to the nodes' own task queues. Between
+//! instances, the lane of an index is a lease: it stays with the instance that used it last until another one wants it,
+//! so that an instance that writes alone asks the store for nothing. What is recorded of a change carries the lease's
+//! fence: an instance that slept while another took over is refused.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,24 +15,18 @@ use futures_util::future::{join_all, select_all};
 use futures_util::stream::FuturesUnordered;
 use miroir_core::config::Config;
 use miroir_core::id::IndexUid;
-use miroir_store::{Fence, Lease, Store, StoreError};
+use miroir_store::{Fence, Lease, Store};
 use tokio::sync::{Notify, OwnedMutexGuard, mpsc};
 use tokio::time::Instant;
 
 use super::Error;
-use super::debts::Debts;
-use super::parts::ANSWERED;
 
 /// How long the writes of an index wait for an instance that died.
 const TTL: Duration = Duration::from_secs(3);
 /// Between two renewals.
 const RENEW: Duration = Duration::from_secs(1);
 /// A lane that nobody used for so long is given back.
-const IDLE: Duration = Duration::from_secs(2);
-/// Between two renewals where no other instance can have the lane. The store forgets what ended long ago.
-const RENEW_ALONE: Duration = Duration::from_hours(1);
-/// For so long a lane is held without being renewed where no other instance can have it.
-const FOR_GOOD: Duration = Duration::from_hours(24 * 365);
+const IDLE: Duration = Duration::from_secs(4);
 /// Between two attempts to take a lane, should the word that it is free be lost.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 /// For the instance that waits, before this one asks for the lane again.
@@ -54,8 +47,6 @@ pub struct Lanes {
     /// The longest that a change waits for those before it.
     patience: Duration,
     wish: mpsc::Sender<IndexUid>,
-    since: Instant,
-    debts: Arc<Debts>,
     /// Taken by the keeper.
     wishes: Mutex<Option<mpsc::Receiver<IndexUid>>>,
 }
@@ -74,51 +65,35 @@ struct Held {
     /// By then another instance may have it.
     until: Instant,
     used: Instant,
-    renewed: Instant,
-    /// What others may have left has not been looked at.
-    is_new: bool,
 }
 
 /// The right to change an index; the next in the lane proceeds when it and its clones are dropped.
 #[derive(Clone)]
 pub struct Turn {
     _place: Arc<OwnedMutexGuard<()>>,
-    lane: Arc<Lane>,
-    lease: Lease,
-    /// For how long at least nothing was sent by who had the lane and did not give it back.
-    quiet_for: Option<Duration>,
-    /// Another instance may have changed the index since this one had the lane last, until [`Turn::is_known`] says otherwise.
+    /// None: no other instance can have the turn.
+    leased: Option<(Arc<Lane>, Lease)>,
+    /// Another instance may have changed the index since this one had the lane last.
     pub taken_over: bool,
 }
 
 impl Turn {
     /// What is to be recorded under this turn is recorded only while it lasts.
-    pub fn fence(&self) -> Fence {
-        self.lease.fence()
-    }
-
-    /// For how long at least nothing more was sent by somebody who may have been in the midst of a change when it lost the
-    /// lane. None: nobody was.
-    pub fn quiet_for(&self) -> Option<Duration> {
-        self.quiet_for.filter(|_| self.taken_over)
-    }
-
-    /// What others have left was looked at.
-    pub fn is_known(&mut self) {
-        self.taken_over = false;
-        if let Some(held) = self.lane.held().as_mut().filter(|held| held.lease == self.lease) {
-            held.is_new = false;
-        }
+    pub fn fence(&self) -> Option<Fence> {
+        self.leased.as_ref().map(|(_, lease)| lease.fence())
     }
 
     /// Returns when another instance may have the turn.
     pub async fn lost(&self) {
-        self.lane.lost(&self.lease).await;
+        match &self.leased {
+            None => std::future::pending().await,
+            Some((lane, lease)) => lane.lost(lease).await,
+        }
     }
 
     /// Whether no other instance can have the turn by now.
     pub fn lasts(&self) -> bool {
-        self.lane.lasts(&self.lease)
+        self.leased.as_ref().is_none_or(|(lane, lease)| lane.lasts(lease))
     }
 }
 
@@ -138,11 +113,6 @@ pub async fn any_lost(turns: &[Turn]) {
 
 fn scope_of(index: &IndexUid) -> String {
     format!("lane:{index}")
-}
-
-/// The index whose lane this scope is, if it is one.
-fn index_of(scope: &str) -> Option<IndexUid> {
-    scope.strip_prefix("lane:")?.parse().ok()
 }
 
 impl Lane {
@@ -168,30 +138,22 @@ impl Lane {
         held.as_ref().filter(|held| held.lease == *lease && held.until > Instant::now()).map(|held| held.until)
     }
 
-    /// The lease is good until then, if it is still the one.
-    fn renewed(&self, lease: &Lease, at: Instant, until: Instant) {
-        if let Some(held) = self.held().as_mut().filter(|held| held.lease == *lease) {
-            (held.until, held.renewed) = (until, at);
-        }
-    }
-
-    /// The lease that is good for a while yet, and whether what others may have left is still to be looked at.
-    fn use_lease(&self) -> Option<(Lease, bool)> {
+    /// The lease that is good for a while yet.
+    fn use_lease(&self) -> Option<Lease> {
         let now = Instant::now();
         let mut held = self.held();
         let held = held.as_mut().filter(|held| held.until > now)?;
         held.used = now;
-        Some((held.lease.clone(), held.is_new))
+        Some(held.lease.clone())
     }
 }
 
 impl Lanes {
     /// No lanes yet. `holder` is this instance's own name among those that share the store; nobody waits for a turn longer
     /// than `patience`.
-    pub fn new(store: Arc<dyn Store>, holder: String, patience: Duration, debts: Arc<Debts>) -> Self {
+    pub fn new(store: Arc<dyn Store>, holder: String, patience: Duration) -> Self {
         let (wish, wishes) = mpsc::channel(WISHES);
-        let since = Instant::now();
-        Self { lanes: Mutex::default(), store, holder, patience, wish, since, debts, wishes: Mutex::new(Some(wishes)) }
+        Self { lanes: Mutex::default(), store, holder, patience, wish, wishes: Mutex::new(Some(wishes)) }
     }
 
     fn lanes(&self) -> MutexGuard<'_, HashMap<IndexUid, Arc<Lane>>> {
@@ -208,7 +170,7 @@ impl Lanes {
     }
 
     fn known(&self, scope: &str) -> Option<(IndexUid, Arc<Lane>)> {
-        let index = index_of(scope)?;
+        let index: IndexUid = scope.strip_prefix("lane:")?.parse().ok()?;
         let lane = self.lanes().get(&index).cloned()?;
         Some((index, lane))
     }
@@ -222,49 +184,14 @@ impl Lanes {
         let lane = self.lane(index);
         let place = tokio::time::timeout(self.patience, lane.queue.clone().lock_owned());
         let place = Arc::new(place.await.map_err(|_| Error::Overloaded(BEFORE))?);
-        let used = match lane.use_lease() {
-            Some(used) => Some(used),
-            None => self.hold_on(&lane).await?,
-        };
-        let (lease, taken_over) = match used {
-            Some(used) => used,
-            None => (self.acquire(&lane, &scope_of(index), begun).await?, true),
-        };
-        let quiet_for = lease.lapsed.map(|lapsed| match self.store.is_shared() {
-            // Whoever had it sent nothing new after its end, and broke off what was under way a moment later.
-            true => lapsed.saturating_sub(ANSWERED),
-            // It was not, but who had it was not there beside this instance.
-            false => lapsed.min(self.since.elapsed()),
-        });
-        Ok(Turn { _place: place, lane, lease, quiet_for, taken_over })
-    }
-
-    /// The indexes whose lanes somebody has lost who may have been in the midst of a change.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub async fn lapsed(&self) -> Result<Vec<IndexUid>, StoreError> {
-        let lapsed = self.store.lapsed_leases().await?;
-        // Also this instance's own that it does not hold any more: it was left so on purpose.
-        let is_held = |lease: &Lease| lease.holder == self.holder && self.holds(&lease.scope);
-        let left = lapsed.iter().filter(|lease| !is_held(lease));
-        Ok(left.filter_map(|lease| index_of(&lease.scope)).collect())
-    }
-
-    fn holds(&self, scope: &str) -> bool {
-        self.known(scope).is_some_and(|(_, lane)| lane.held().is_some())
-    }
-
-    /// A lease that has ended because the store was away, and that nobody else has taken since, goes on.
-    async fn hold_on(&self, lane: &Lane) -> Result<Option<(Lease, bool)>, Error> {
-        let ended = lane.held().as_ref().filter(|held| !held.is_new).map(|held| held.lease.clone());
-        let Some(lease) = ended else { return Ok(None) };
-        let asked = Instant::now();
-        if !self.store.renew(&lease, TTL).await? {
-            return Ok(None);
+        if !self.store.is_shared() {
+            return Ok(Turn { _place: place, leased: None, taken_over: false });
         }
-        lane.renewed(&lease, asked, asked + self.lasts());
-        Ok(lane.use_lease())
+        if let Some(lease) = lane.use_lease() {
+            return Ok(Turn { _place: place, leased: Some((lane, lease)), taken_over: false });
+        }
+        let lease = self.acquire(&lane, &scope_of(index), begun).await?;
+        Ok(Turn { _place: place, leased: Some((lane, lease)), taken_over: true })
     }
 
     async fn acquire(&self, lane: &Lane, scope: &str, begun: Instant) -> Result<Lease, Error> {
@@ -272,9 +199,7 @@ impl Lanes {
             let asked = Instant::now();
             let free = lane.free.notified();
             if let Some(lease) = self.store.acquire(scope, &self.holder, TTL).await? {
-                let (used, renewed) = (Instant::now(), asked);
-                *lane.held() =
-                    Some(Held { lease: lease.clone(), until: asked + self.lasts(), used, renewed, is_new: true });
+                *lane.held() = Some(Held { lease: lease.clone(), until: asked + TTL, used: Instant::now() });
                 return Ok(lease);
             }
             if begun.elapsed() > self.patience {
@@ -285,11 +210,6 @@ impl Lanes {
                 () = tokio::time::sleep(ASK_AGAIN) => {}
             }
         }
-    }
-
-    /// For how long a lane is held that nobody keeps up.
-    fn lasts(&self) -> Duration {
-        if self.store.is_shared() { TTL } else { FOR_GOOD }
     }
 
     /// Another instance wants the lane of this scope, if it is one.
@@ -332,20 +252,20 @@ impl Lanes {
     async fn renew_one(&self, lane: &Lane) {
         let Some(held) = lane.held().clone() else { return };
         if held.used.elapsed() > IDLE
-            && !self.owes(&held)
             && let Ok(_place) = lane.queue.try_lock()
         {
             self.release(lane).await;
             return;
         }
-        if !self.store.is_shared() && held.renewed.elapsed() < RENEW_ALONE {
-            return;
-        }
         let asked = Instant::now();
         match self.store.renew(&held.lease, TTL).await {
-            Ok(true) => lane.renewed(&held.lease, asked, asked + self.lasts()),
+            Ok(true) => {
+                if let Some(held) = lane.held().as_mut() {
+                    held.until = asked + TTL;
+                }
+            }
             // Whoever has the turn now is refused by the fence.
-            Ok(false) => _ = lane.held().take_if(|now| now.lease == held.lease),
+            Ok(false) => *lane.held() = None,
             Err(error) => tracing::debug!(%error, scope = held.lease.scope, "a lane could not be renewed"),
         }
     }
@@ -354,37 +274,25 @@ impl Lanes {
     async fn hand_over(&self, index: IndexUid) {
         let lane = self.lane(&index);
         let _place = lane.queue.lock().await;
-        let held = lane.held().clone();
-        if held.is_some_and(|held| !self.owes(&held)) {
+        if lane.held().is_some() {
             self.release(&lane).await;
             tokio::time::sleep(HEAD_START).await;
         }
     }
 
-    /// Something of the index is still to be written down.
-    fn owes(&self, held: &Held) -> bool {
-        index_of(&held.lease.scope).is_some_and(|index| self.debts.owe(&index))
-    }
-
-    /// Give a lane back; what is in doubt in it is left to whoever takes it over when it has ended. The caller has the turn.
+    /// Whoever calls this has the turn.
     async fn release(&self, lane: &Lane) {
-        let Some(held) = lane.held().take() else { return };
-        if (held.is_new && held.lease.lapsed.is_some()) || self.owes(&held) {
-            return;
-        }
-        if let Err(error) = self.store.release(&held.lease).await {
+        let held = lane.held().take();
+        if let Some(held) = held
+            && let Err(error) = self.store.release(&held.lease).await
+        {
             tracing::debug!(%error, scope = held.lease.scope, "a lane could not be given back; it ends by itself");
         }
     }
 
-    /// Give back every lane that nobody uses: the instance stops. What is still under way in others is in doubt.
+    /// Give back every lane: the instance stops.
     pub async fn close(&self) {
         let lanes: Vec<Arc<Lane>> = self.lanes().values().cloned().collect();
-        let unused = lanes.iter().map(|lane| async move {
-            if let Ok(_place) = lane.queue.try_lock() {
-                self.release(lane).await;
-            }
-        });
-        join_all(unused).await;
+        join_all(lanes.iter().map(|lane| self.release(lane))).await;
     }
 }

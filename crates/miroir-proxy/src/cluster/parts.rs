@@ -13,7 +13,7 @@ use crate::node::{Call, NodeError, Reply};
 
 /// A turn that was lost while this process slept is noticed together with the answers that came meanwhile. They are heard: they
 /// tell which nodes do what was sent after what others have sent since.
-pub const ANSWERED: Duration = Duration::from_millis(100);
+const ANSWERED: Duration = Duration::from_millis(100);
 
 /// What one node has to do, in order.
 pub struct NodePart {
@@ -52,11 +52,6 @@ impl Outcome {
     /// Of a part that may be there.
     pub fn unknown(node: NodeId) -> Self {
         Self { answer: ReplicaAnswer::Ambiguous, reached: true, ..Self::nothing_yet(node) }
-    }
-
-    /// Of a part that the node has done as well as any.
-    pub fn preferred(node: NodeId) -> Self {
-        Self::nothing_yet(node)
     }
 
     fn nothing_yet(node: NodeId) -> Self {

@@ -67,7 +67,7 @@ pub struct Change {
 impl Change {
     /// A change of one index in its turn, without anything to do yet.
     pub fn new(turn: &Turn, uid: &IndexUid, kind: TaskKind) -> Self {
-        Self { uid: Some(uid.clone()), fences: vec![turn.fence()], ..Self::of_no_index(kind) }
+        Self { uid: Some(uid.clone()), fences: turn.fence().into_iter().collect(), ..Self::of_no_index(kind) }
     }
 
     /// A change that is not one index's.

@@ -314,13 +314,13 @@ impl Runner {
         let mut fences = vec![self.lead.clone()];
         let turn = match &self.held {
             Some(held) => {
-                fences.push(held.fence());
+                fences.extend(held.fence());
                 None
             }
             None => self.cluster.turn_of(&index.physical).await?,
         };
         if let Some((turn, _)) = &turn {
-            fences.push(turn.fence());
+            fences.extend(turn.fence());
         }
         let Known::Stale(_, facts) = self.cluster.mirror_facts(&self.subject).await? else { return Ok(false) };
         if (facts.misses, facts.conditional) != (done.misses, done.conditional) {
