@@ -268,30 +268,6 @@ fn replicas(cluster: &Cluster, index: &str) -> Vec<BTreeMap<String, Value>> {
 }
 
 #[test]
-fn features_that_are_changed_through_different_instances_at_once_are_all_kept() {
-    let cluster = three();
-    let clients = clients(&cluster);
-    let features = ["containsFilter", "editDocumentsByFunction", "multimodal"];
-    let taken = |on: bool| {
-        std::thread::scope(|scope| {
-            let changes = clients.iter().zip(features);
-            let changes: Vec<_> = changes
-                .map(|(client, name)| scope.spawn(move || client.patch("/experimental-features", &json!({ name: on }))))
-                .collect();
-            changes.into_iter().map(|change| change.join().expect("no panic").status).collect::<Vec<_>>()
-        })
-    };
-    for on in [true, false, true, false, true] {
-        let statuses = taken(on);
-        let shown = clients[0].get("/experimental-features").expect(200).body;
-        // Development nodes do not know all of them.
-        for (name, status) in features.iter().zip(statuses) {
-            assert_eq!(shown[*name] == json!(on), status == 200 || !on, "{name}: {status}, {shown}");
-        }
-    }
-}
-
-#[test]
 fn concurrent_writes_of_the_same_documents_leave_all_replicas_equal() {
     let cluster = three();
     let clients = clients(&cluster);
