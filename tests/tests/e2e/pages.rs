@@ -113,7 +113,9 @@ fn a_page_that_comes_slowly_is_waited_for_and_one_that_breaks_off_is_no_page() {
 
 #[test]
 fn nothing_is_read_any_more_for_a_client_that_has_left() {
-    let cluster = Cluster::builder().faults().set("scatter.node_timeout_ms", json!(10_000)).start();
+    // Nobody else reads documents meanwhile.
+    let quiet = Cluster::builder().faults().set("anti_entropy.enabled", json!(false));
+    let cluster = quiet.set("scatter.node_timeout_ms", json!(10_000)).start();
     let client = cluster.client();
     prepare(&client);
     let path = "/indexes/large/documents?limit=20000&retrieveVectors=true";

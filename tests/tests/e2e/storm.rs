@@ -179,7 +179,11 @@ fn after_a_storm_replicas_are_equal_or_known_as_stale_and_the_last_acknowledged_
     assert!(acknowledged > 20, "only {acknowledged} of {asked} writes were acknowledged");
 
     (0..NODES).for_each(|node| cluster.faults(node).mend());
-    cluster.wait_ready();
+    // Replicas that were in doubt are compared, one after the other, before all is covered again.
+    eventually("everything is covered", Duration::from_secs(180), || {
+        let answer = clients[0].try_send("GET", "/_miroir/ready?cluster=true", None, &[]);
+        answer.is_ok_and(|answer| answer.status == 200).then_some(())
+    });
     eventually("every node is there", BOUND, || {
         (0..NODES).all(|node| matches!(cluster.node_state(node).as_str(), "healthy" | "recovering")).then_some(())
     });
