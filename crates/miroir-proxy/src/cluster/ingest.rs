@@ -146,7 +146,8 @@ impl Writer {
             Some(index) => {
                 // Before they are looked for: what is not there when nothing is under way does not come.
                 let is_awaited = self.is_awaited(&index, &BTreeSet::new()).await?;
-                let stored = self.stored(&index, split.lacking.iter().map(|lacking| lacking.id.as_str())).await?;
+                let ids: Vec<&str> = split.lacking.iter().map(|lacking| lacking.id.as_str()).collect();
+                let stored = self.stored(index, &ids).await?;
                 let missing = split.lacking.iter().filter(|lacking| !stored.contains(&lacking.id));
                 let missing: Vec<Lacking> = missing.cloned().collect();
                 if is_awaited && !missing.is_empty() {

@@ -14,7 +14,7 @@ use miroir_core::error::{Code, ErrorBody};
 use miroir_core::features::Feature;
 use miroir_core::filter::{Malformed, joins, seen, with_ids};
 use miroir_core::hash::shard_of;
-use miroir_core::id::{IndexUid, ShardId};
+use miroir_core::id::IndexUid;
 use miroir_core::inert::shard_filter;
 use miroir_core::join::{ForeignKey, Stands, foreign_keys, hits, hydrate, ids_in, with_hits};
 use miroir_core::sorted::selected;
@@ -23,6 +23,7 @@ use serde_json::json;
 
 use super::read::Gathered;
 use super::search::all_shards;
+use super::stored::{documents_of, ids_of};
 use super::versions::Reading;
 use super::{Cluster, Degraded, Error, Index};
 use crate::node::Call;
@@ -122,16 +123,7 @@ impl Cluster {
             })
             .await
             .map_err(|error| as_a_filter_of(uid, error))?;
-        if !gathered.degraded.shards.is_empty() {
-            return Err(Error::ShardUnavailable { shards: gathered.degraded.shards });
-        }
-        let mut ids = Vec::new();
-        for part in &gathered.parts {
-            for raw in documents_of(part.assignment.node.as_str(), &part.reply.body)? {
-                ids.extend(id_text(raw, &primary_key).ok().flatten());
-            }
-        }
-        Ok(ids)
+        ids_of(&gathered, &primary_key)
     }
 
     async fn foreign_index(&self, uid: &str) -> Result<Arc<Index>, Error> {
@@ -201,7 +193,7 @@ impl Cluster {
         }
         for (uid, ids) in wanted {
             let index = Reading::of(self.foreign_index(uid).await?);
-            let ids: Vec<&String> = ids.iter().collect();
+            let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
             for some in ids.chunks(AT_A_TIME) {
                 self.add_documents(&index, some, &mut documents).await?;
             }
@@ -209,24 +201,10 @@ impl Cluster {
         Ok(documents)
     }
 
-    async fn add_documents(&self, index: &Reading, ids: &[&String], documents: &mut Documents) -> Result<(), Error> {
+    async fn add_documents(&self, index: &Reading, ids: &[&str], documents: &mut Documents) -> Result<(), Error> {
         let Some(primary_key) = index.key().map(String::as_str) else { return Ok(()) };
-        let mut by_shard: BTreeMap<ShardId, Vec<&String>> = BTreeMap::new();
-        for id in ids {
-            by_shard.entry(shard_of(id.as_bytes(), index.shards)).or_default().push(id);
-        }
-        let shards: Vec<ShardId> = by_shard.keys().copied().collect();
-        let (path, timeout) = (format!("/indexes/{}/documents/fetch", index.physical), self.read_timeout());
-        let gathered = self
-            .gather(index, &shards, 0, |assignment, _| {
-                let ids: Vec<&&String> =
-                    assignment.shards.iter().filter_map(|shard| by_shard.get(shard)).flatten().collect();
-                let body = json!({ "limit": ids.len(), "ids": ids, "filter": [shard_filter(&assignment.shards)] });
-                Call::json("documents", Method::POST, path.clone(), body.to_string().into_bytes(), timeout)
-            })
-            .await;
         let partial = self.config.scatter.unavailable_shard_policy == UnavailableShardPolicy::Partial;
-        let gathered = match gathered {
+        let gathered = match self.gather_by_id(index, ids, None).await {
             Ok(gathered) => gathered,
             Err(Error::ShardUnavailable { shards }) if partial => {
                 Gathered { parts: Vec::new(), degraded: Degraded { shards, ..Degraded::default() } }
@@ -254,8 +232,9 @@ impl Cluster {
                 }
             }
         }
-        for id in gathered.degraded.shards.iter().filter_map(|shard| by_shard.get(shard)).flatten() {
-            documents.unknown.insert((index.uid.to_string(), (*id).clone()));
+        let is_unknown = |id: &&&str| gathered.degraded.shards.contains(&shard_of(id.as_bytes(), index.shards));
+        for id in ids.iter().filter(is_unknown) {
+            documents.unknown.insert((index.uid.to_string(), (*id).to_owned()));
         }
         documents.degraded = std::mem::take(&mut documents.degraded).and(gathered.degraded);
         Ok(())
@@ -276,11 +255,4 @@ fn as_a_filter_of(uid: &str, error: Error) -> Error {
     let Error::Refused { body, .. } = error else { return error };
     let message = format!("Index `{uid}`: {}", body.message);
     Error::Invalid(ErrorBody::new(Code::InvalidDocumentFilter, message))
-}
-
-/// The raw documents of a node's page.
-fn documents_of<'a>(node: &str, body: &'a [u8]) -> Result<Vec<&'a [u8]>, Error> {
-    let malformed = || Error::Answer { node: node.into(), why: "not a page of documents".into() };
-    let results = json::get(body, "results").ok().flatten().ok_or_else(malformed)?;
-    json::elements(results).map_err(|_| malformed())?.collect::<Result<_, _>>().map_err(|_| malformed())
 }

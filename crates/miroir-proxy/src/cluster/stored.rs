@@ -1,85 +1,90 @@
-//! Which documents are stored.
+//! Documents that are stored, by their ids: our own work asks for them so, and not by a filter of many values.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use futures_util::future::join_all;
 use http::Method;
 use miroir_core::document::id_text;
 use miroir_core::hash::shard_of;
-use miroir_core::id::{NodeId, ShardId};
-use serde::Deserialize;
+use miroir_core::id::ShardId;
+use miroir_core::inert::shard_filter;
+use miroir_core::json;
 use serde_json::json;
-use serde_json::value::RawValue;
 
+use super::read::Gathered;
+use super::versions::Reading;
 use super::{Cluster, Error, Index};
 use crate::node::Call;
 
-/// Ids in one request.
+/// Ids asked for in one request.
 const AT_ONCE: usize = 1000;
-
-#[derive(Deserialize)]
-struct Page<'a> {
-    #[serde(borrow)]
-    results: Vec<&'a RawValue>,
-}
 
 impl Cluster {
     /// Those of these documents that the index holds.
     ///
     /// # Errors
     /// [`Error::ShardUnavailable`] when no fresh replica of a shard answers.
-    pub(super) async fn stored(
-        &self,
-        index: &Index,
-        ids: impl Iterator<Item = &str>,
-    ) -> Result<BTreeSet<String>, Error> {
+    pub(super) async fn stored(&self, index: Arc<Index>, ids: &[&str]) -> Result<BTreeSet<String>, Error> {
+        let index = Reading::of(index);
         let Some(key) = index.key() else { return Ok(BTreeSet::new()) };
-        let mut open: BTreeMap<ShardId, Vec<&str>> = BTreeMap::new();
-        for id in ids {
-            open.entry(shard_of(id.as_bytes(), index.shards)).or_default().push(id);
-        }
         let mut found = BTreeSet::new();
-        let mut silent: BTreeSet<NodeId> = BTreeSet::new();
-        while !open.is_empty() {
-            let mut by_node: BTreeMap<NodeId, Vec<ShardId>> = BTreeMap::new();
-            for shard in open.keys() {
-                let node = self.fresh_nodes(index, *shard).into_iter().find(|node| !silent.contains(node));
-                let node = node.ok_or_else(|| Error::ShardUnavailable { shards: [*shard].into() })?;
-                by_node.entry(node).or_default().push(*shard);
-            }
-            let asked = join_all(by_node.into_iter().map(|(node, shards)| {
-                let ids: Vec<&str> = shards.iter().filter_map(|shard| open.get(shard)).flatten().copied().collect();
-                async move { (self.stored_on(&node, index, key, &ids).await, node, shards) }
-            }));
-            for (held, node, shards) in asked.await {
-                match held {
-                    Ok(held) => {
-                        found.extend(held);
-                        open.retain(|shard, _| !shards.contains(shard));
-                    }
-                    Err(error) => {
-                        tracing::debug!(%node, %error, "a node does not tell of documents");
-                        silent.insert(node);
-                    }
-                }
-            }
+        for ids in ids.chunks(AT_ONCE) {
+            found.extend(ids_of(&self.gather_by_id(&index, ids, Some(key)).await?, key)?);
         }
         Ok(found)
     }
 
-    async fn stored_on(&self, node: &NodeId, index: &Index, key: &str, ids: &[&str]) -> Result<Vec<String>, Error> {
-        let unknown = || Error::Answer { node: node.to_string(), why: "it is not a member".into() };
-        let known = self.node(node).ok_or_else(unknown)?;
-        let mut found = Vec::new();
-        for ids in ids.chunks(AT_ONCE) {
-            let body = json!({ "ids": ids, "fields": [key], "limit": ids.len() }).to_string().into_bytes();
-            let path = format!("/indexes/{}/documents/fetch", index.physical);
-            let call = Call::json("documents", Method::POST, path, body, self.read_timeout());
-            let unreadable = |why: String| Error::Answer { node: node.to_string(), why };
-            let reply = known.ask(call).await.map_err(|error| unreadable(error.to_string()))?;
-            let page: Page<'_> = serde_json::from_slice(&reply.body).map_err(|error| unreadable(error.to_string()))?;
-            found.extend(page.results.iter().filter_map(|raw| id_text(raw.get().as_bytes(), key).ok().flatten()));
+    /// The documents of these ids, whole or this field of them.
+    ///
+    /// # Errors
+    /// As [`Cluster::gather`].
+    pub(super) async fn gather_by_id(
+        &self,
+        index: &Reading,
+        ids: &[&str],
+        field: Option<&str>,
+    ) -> Result<Gathered, Error> {
+        let mut by_shard: BTreeMap<ShardId, Vec<&str>> = BTreeMap::new();
+        for id in ids {
+            by_shard.entry(shard_of(id.as_bytes(), index.shards)).or_default().push(id);
         }
-        Ok(found)
+        let shards: Vec<ShardId> = by_shard.keys().copied().collect();
+        let (path, timeout) = (format!("/indexes/{}/documents/fetch", index.physical), self.read_timeout());
+        let call = |shards: &[ShardId]| {
+            let ids: Vec<&&str> = shards.iter().filter_map(|shard| by_shard.get(shard)).flatten().collect();
+            let mut body = json!({ "limit": ids.len(), "ids": ids, "filter": [shard_filter(shards)] });
+            if let Some((field, body)) = field.zip(body.as_object_mut()) {
+                body.insert("fields".into(), json!([field]));
+            }
+            Call::json("documents", Method::POST, path.clone(), body.to_string().into_bytes(), timeout)
+        };
+        self.gather(index, &shards, 0, |assignment, _| call(&assignment.shards)).await
     }
+}
+
+/// The ids of the documents in these answers, if no shard is missing.
+///
+/// # Errors
+/// [`Error::ShardUnavailable`]; [`Error::Answer`] when an answer is no page of documents.
+pub(super) fn ids_of(gathered: &Gathered, key: &str) -> Result<Vec<String>, Error> {
+    if !gathered.degraded.shards.is_empty() {
+        return Err(Error::ShardUnavailable { shards: gathered.degraded.shards.clone() });
+    }
+    let mut ids = Vec::new();
+    for part in &gathered.parts {
+        for raw in documents_of(part.assignment.node.as_str(), &part.reply.body)? {
+            ids.extend(id_text(raw, key).ok().flatten());
+        }
+    }
+    Ok(ids)
+}
+
+/// The raw documents of a node's page.
+///
+/// # Errors
+/// [`Error::Answer`] when it is none.
+pub(super) fn documents_of<'a>(node: &str, body: &'a [u8]) -> Result<Vec<&'a [u8]>, Error> {
+    let malformed = || Error::Answer { node: node.into(), why: "not a page of documents".into() };
+    let results = json::get(body, "results").ok().flatten().ok_or_else(malformed)?;
+    json::elements(results).map_err(|_| malformed())?.collect::<Result<_, _>>().map_err(|_| malformed())
 }
