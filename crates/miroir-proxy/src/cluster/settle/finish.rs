@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use miroir_core::error::ErrorBody;
 use miroir_core::id::ShardId;
 use miroir_core::task::{Task, TaskKind, TaskStatus};
-use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
 use super::super::error::list;
@@ -35,10 +35,10 @@ pub(in crate::cluster) fn finish(task: &mut Task, status: TaskStatus, error: Opt
     }
     if task.effects.counts_deletions && (task.kind != TaskKind::DocumentEdition || task.status == TaskStatus::Succeeded)
     {
-        task.details = with_deletions(task).or_else(|| task.details.take());
+        count_deletions(task);
     }
     if matches!(task.status, TaskStatus::Failed | TaskStatus::Canceled) {
-        task.details = task.details.take().map(uncounted);
+        change_details(task, count_nothing);
     }
 }
 
@@ -55,49 +55,49 @@ pub(super) fn tell_what_was_done(task: &mut Task, done: &BTreeSet<ShardId>) {
             format!("{} Shards {not_done} did nothing of the task, shards {done} all of it.", error.message);
     }
     let indexed: u64 = task.effects.by_shard.iter().filter(|(shard, _)| done.contains(shard)).map(|(_, n)| n).sum();
-    let details = task.details.as_ref().and_then(|raw| serde_json::from_str(raw.get()).ok());
-    let details = details.map(|mut shown: serde_json::Map<String, serde_json::Value>| {
-        if let Some(value) = shown.get_mut("indexedDocuments") {
+    change_details(task, |details| {
+        if let Some(value) = details.get_mut("indexedDocuments") {
             *value = indexed.into();
         }
-        shown
     });
-    if let Some(details) = details.and_then(|shown| serde_json::value::to_raw_value(&shown).ok()) {
-        task.details = Some(details);
+}
+
+/// Change the details of a task that has any.
+fn change_details(task: &mut Task, change: impl FnOnce(&mut Map<String, Value>)) {
+    let Some(Ok(mut details)) = task.details.as_ref().map(|raw| serde_json::from_str(raw.get())) else { return };
+    change(&mut details);
+    if let Ok(changed) = serde_json::value::to_raw_value(&details) {
+        task.details = Some(changed);
     }
 }
 
-/// The details of a task that did nothing: what was not counted is zero.
-fn uncounted(details: Box<RawValue>) -> Box<RawValue> {
+/// In the details of a task that did nothing what was not counted is zero.
+fn count_nothing(details: &mut Map<String, Value>) {
     const COUNTS: [&str; 3] = ["indexedDocuments", "deletedDocuments", "editedDocuments"];
-    let Ok(mut shown) = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(details.get()) else {
-        return details;
-    };
     // Of an edition only the edited ones are counted then, as by one server.
-    let counts = if shown.contains_key("editedDocuments") { &COUNTS[2..] } else { &COUNTS[..2] };
+    let counts = if details.contains_key("editedDocuments") { &COUNTS[2..] } else { &COUNTS[..2] };
     for count in counts {
-        if let Some(value) = shown.get_mut(*count).filter(|value| value.is_null()) {
+        if let Some(value) = details.get_mut(*count).filter(|value| value.is_null()) {
             *value = 0.into();
         }
     }
-    serde_json::value::to_raw_value(&shown).unwrap_or(details)
 }
 
 /// Every replica reports what it deleted: a document counts once.
-fn with_deletions(task: &Task) -> Option<Box<RawValue>> {
-    let mut details: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_str(task.details.as_ref()?.get()).ok()?;
+fn count_deletions(task: &mut Task) {
     let replicas: usize = task.node_tasks.iter().map(|t| t.shards.len()).sum();
     let shards: BTreeSet<ShardId> = task.node_tasks.iter().flat_map(|t| t.shards.iter().copied()).collect();
     let told: u64 = task.node_tasks.iter().filter_map(|t| t.deleted_documents).sum();
     let copies = replicas as f64 / shards.len().max(1) as f64;
     let deleted = (told as f64 / copies.max(1.0)).round() as u64;
-    if task.kind == TaskKind::DocumentEdition {
-        // Nodes give one number for both.
-        details.insert("editedDocuments".into(), deleted.into());
-    }
-    details.insert("deletedDocuments".into(), deleted.into());
-    serde_json::value::to_raw_value(&details).ok()
+    let edits = task.kind == TaskKind::DocumentEdition;
+    change_details(task, |details| {
+        if edits {
+            // Nodes give one number for both.
+            details.insert("editedDocuments".into(), deleted.into());
+        }
+        details.insert("deletedDocuments".into(), deleted.into());
+    });
 }
 
 #[cfg(test)]
@@ -105,7 +105,8 @@ mod tests {
     use miroir_core::error::Code;
     use miroir_core::id::{NodeId, TaskUid};
     use miroir_core::task::{Effects, NewTask, NodeTask};
-    use serde_json::{Value, json};
+    use serde_json::json;
+    use serde_json::value::RawValue;
 
     use super::*;
 
