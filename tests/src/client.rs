@@ -219,6 +219,18 @@ impl Client {
         })
     }
 
+    /// Waits until every task has ended.
+    ///
+    /// # Panics
+    /// When they do not within `bound`.
+    #[track_caller]
+    pub fn all_ended(&self, bound: Duration) {
+        wait::eventually("all tasks end", bound, || {
+            let open = self.get("/tasks?statuses=enqueued,processing&limit=1").expect(200);
+            (open.body["total"] == 0).then_some(())
+        });
+    }
+
     /// Waits until the task has succeeded.
     ///
     /// # Panics

@@ -1,5 +1,6 @@
 //! A cluster: nodes, and one orchestrator in front of them, or several that share a Redis.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -318,6 +319,25 @@ impl Cluster {
     /// Starts the orchestrator again, on its port and store, and waits until it is ready.
     pub fn restart_proxy(&mut self) {
         self.instances[0].restart();
+    }
+
+    /// The replicas that an instance knows as stale.
+    ///
+    /// # Panics
+    /// When it does not tell.
+    #[track_caller]
+    pub fn stale(&self, instance: usize) -> Vec<Value> {
+        let told = self.instance(instance).admin().get("/_miroir/stale").expect(200);
+        told.body["stale"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// The nodes of these.
+    ///
+    /// # Panics
+    /// When the instance does not tell.
+    #[track_caller]
+    pub fn stale_nodes(&self, instance: usize) -> BTreeSet<String> {
+        self.stale(instance).iter().map(|replica| replica["node"].as_str().unwrap_or("?").to_owned()).collect()
     }
 
     /// Whether the topology counts the node as usable, from the orchestrator's point of view.

@@ -194,10 +194,7 @@ impl Ledger {
     /// When a task has failed.
     #[track_caller]
     pub fn settle(&self, client: &Client) -> (BTreeMap<String, Value>, BTreeSet<String>) {
-        wait::eventually("all tasks end", BOUND, || {
-            let open = client.get("/tasks?statuses=enqueued,processing&limit=1").expect(200);
-            (open.body["total"] == 0).then_some(())
-        });
+        client.all_ended(BOUND);
         let failed = client.get("/tasks?statuses=failed,canceled").expect(200);
         assert_eq!(failed.body["total"], 0, "{}", failed.text);
         let entries = self.entries();

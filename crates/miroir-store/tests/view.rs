@@ -3,13 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use miroir_core::id::TaskUid;
-use miroir_core::task::{Task, TaskPage, TaskQuery};
-use miroir_store::{
-    Batch, Change, Committed, Derived, Edit, Entry, HeldLease, Lease, Record, SqliteStore, Store, StoreError, Table,
-    TypedTable, View, Watch,
-};
-use time::OffsetDateTime;
+use miroir_store::{Batch, Change, Derived, Edit, SqliteStore, Store, StoreError, Table, TypedTable, View};
+
+mod observed;
+
+use observed::{Observed, Observer};
 
 const TABLE: TypedTable<u64> = TypedTable::new(Table::Meta);
 
@@ -161,106 +159,25 @@ async fn a_plan_that_relies_on_a_record_is_made_again_when_that_has_changed() {
     assert!(put_meanwhile.is_ok(), "what was relied on to be absent is there, and is changed as any record");
 }
 
-/// A store whose commits of one record wait until the test lets them.
-struct Gated {
-    store: Arc<dyn Store>,
+/// Commits of one record wait until the test lets them.
+struct Gate {
     key: &'static str,
-    gate: tokio::sync::Semaphore,
+    open: tokio::sync::Semaphore,
 }
 
 #[async_trait::async_trait]
-impl Store for Gated {
-    async fn commit(&self, batch: Batch) -> Result<Committed, StoreError> {
+impl Observer for Gate {
+    async fn commits(&self, batch: &Batch) {
         if batch.writes.iter().any(|write| write.target().1 == self.key) {
-            self.gate.acquire().await.expect("never closed").forget();
+            self.open.acquire().await.expect("never closed").forget();
         }
-        self.store.commit(batch).await
-    }
-
-    async fn get(&self, table: Table, key: &str) -> Result<Option<Record>, StoreError> {
-        self.store.get(table, key).await
-    }
-
-    async fn list(&self, table: Table) -> Result<Vec<(String, Record)>, StoreError> {
-        self.store.list(table).await
-    }
-
-    async fn task(&self, uid: TaskUid) -> Result<Option<Task>, StoreError> {
-        self.store.task(uid).await
-    }
-
-    async fn tasks(&self, query: &TaskQuery) -> Result<TaskPage, StoreError> {
-        self.store.tasks(query).await
-    }
-
-    async fn unsettled_tasks(&self, after: Option<TaskUid>, limit: usize) -> Result<Vec<Task>, StoreError> {
-        self.store.unsettled_tasks(after, limit).await
-    }
-
-    async fn unsettled_uids(&self, after: Option<TaskUid>, limit: usize) -> Result<Vec<TaskUid>, StoreError> {
-        self.store.unsettled_uids(after, limit).await
-    }
-
-    async fn prune_tasks(&self, finished_before: OffsetDateTime, limit: usize) -> Result<u64, StoreError> {
-        self.store.prune_tasks(finished_before, limit).await
-    }
-
-    async fn delete_tasks(&self, query: &TaskQuery, before: TaskUid, limit: usize) -> Result<u64, StoreError> {
-        self.store.delete_tasks(query, before, limit).await
-    }
-
-    async fn acquire(&self, scope: &str, holder: &str, ttl: Duration) -> Result<Option<Lease>, StoreError> {
-        self.store.acquire(scope, holder, ttl).await
-    }
-
-    async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<bool, StoreError> {
-        self.store.renew(lease, ttl).await
-    }
-
-    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
-        self.store.release(lease).await
-    }
-
-    async fn leases(&self) -> Result<Vec<HeldLease>, StoreError> {
-        self.store.leases().await
-    }
-
-    async fn lapsed_leases(&self) -> Result<Vec<Lease>, StoreError> {
-        self.store.lapsed_leases().await
-    }
-
-    async fn count(&self, counter: &str) -> Result<u64, StoreError> {
-        self.store.count(counter).await
-    }
-
-    async fn log(&self, log: &str, after: u64, limit: usize) -> Result<Vec<Entry>, StoreError> {
-        self.store.log(log, after, limit).await
-    }
-
-    async fn trim(&self, log: &str, through: u64) -> Result<(), StoreError> {
-        self.store.trim(log, through).await
-    }
-
-    fn watch(&self) -> Watch {
-        self.store.watch()
-    }
-
-    fn is_shared(&self) -> bool {
-        self.store.is_shared()
-    }
-
-    async fn mark(&self, mark: u64) -> Result<(), StoreError> {
-        self.store.mark(mark).await
-    }
-
-    async fn close(&self) {
-        self.store.close().await;
     }
 }
 
 #[tokio::test]
 async fn a_change_waits_for_those_of_its_own_record_alone() {
-    let gated = Arc::new(Gated { store: store().await, key: "slow", gate: tokio::sync::Semaphore::new(0) });
+    let gate = Gate { key: "slow", open: tokio::sync::Semaphore::new(0) };
+    let gated = Arc::new(Observed { store: store().await, observer: gate });
     let view: Arc<Sum> = Arc::new(view(&(gated.clone() as Arc<dyn Store>)).await);
     let slow: Vec<_> = (0..3)
         .map(|_| {
@@ -276,7 +193,7 @@ async fn a_change_waits_for_those_of_its_own_record_alone() {
     }
     tokio::time::timeout(within, view.refresh("quick 1", None)).await.expect("reading waits").expect("read");
     assert_eq!(sum(&view), 2000);
-    gated.gate.add_permits(3);
+    gated.observer.open.add_permits(3);
     for one in slow {
         one.await.expect("no panic");
     }

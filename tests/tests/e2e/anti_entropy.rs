@@ -230,10 +230,7 @@ fn what_is_only_on_its_way_is_no_difference() {
     }
     assert_eq!(found[2]["shards"], 16, "each instance takes its own: {}", found[2]);
     client.done(&client.add("films", &json!([{ "id": 0, "title": "last", "_vectors": { "own": null } }])));
-    wait::eventually("all writes are done", BOUND, || {
-        let open = client.get("/tasks?statuses=enqueued,processing&limit=1").expect(200).body["total"].clone();
-        (open == 0).then_some(())
-    });
+    client.all_ended(BOUND);
     assert_alike(&cluster, 2);
 }
 

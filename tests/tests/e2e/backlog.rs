@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use miroir_tests::replicas::assert_alike;
 use miroir_tests::{Client, Cluster, eventually};
@@ -42,10 +42,7 @@ fn write_side_by_side(client: &Client, version: usize) -> (BTreeSet<u64>, usize)
 /// Every task has ended, and none otherwise than well.
 fn all_succeed(client: &Client, tasks: &BTreeSet<u64>) {
     assert_eq!(tasks.len(), INDEXES * WRITES, "a number was given twice");
-    eventually("all tasks have ended", BOUND, || {
-        let open = client.get("/tasks?statuses=enqueued,processing&limit=1").expect(200).body;
-        (open["total"] == 0).then_some(())
-    });
+    client.all_ended(BOUND);
     let failed = client.get("/tasks?statuses=failed,canceled&limit=5").expect(200).body;
     assert_eq!(failed["total"], 0, "{failed}");
 }
@@ -58,14 +55,10 @@ fn holds(client: &Client, version: usize) {
     }
 }
 
-fn stale(admin: &Client) -> Vec<Value> {
-    admin.get("/_miroir/stale").expect(200).body["stale"].as_array().cloned().unwrap_or_default()
-}
-
 #[test]
 fn degraded_writes_of_many_indexes_are_all_known_and_all_mended() {
     let mut cluster = Cluster::builder().nodes(2).rf(2).shards(4).start();
-    let (client, admin) = (cluster.client(), cluster.admin());
+    let client = cluster.client();
     for nth in 0..INDEXES {
         client.create(&index(nth), "id");
     }
@@ -81,12 +74,12 @@ fn degraded_writes_of_many_indexes_are_all_known_and_all_mended() {
     all_succeed(&client, &tasks);
     holds(&client, 2);
     let stale_indexes: BTreeSet<String> =
-        stale(&admin).iter().filter_map(|replica| replica["index"].as_str().map(str::to_owned)).collect();
+        cluster.stale(0).iter().filter_map(|replica| replica["index"].as_str().map(str::to_owned)).collect();
     assert_eq!(stale_indexes.len(), INDEXES, "{stale_indexes:?}");
 
     cluster.restart_node(1);
     eventually("all is mended", BOUND, || {
-        (cluster.node_state(1) == "healthy" && stale(&admin).is_empty()).then_some(())
+        (cluster.node_state(1) == "healthy" && cluster.stale(0).is_empty()).then_some(())
     });
     holds(&client, 2);
     for nth in 0..INDEXES {

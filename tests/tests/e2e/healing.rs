@@ -173,14 +173,6 @@ fn in_traffic<T>(clients: &[Client], documents: usize, work: impl FnOnce(&Traffi
     })
 }
 
-/// Everything that was written has been done.
-fn settled(client: &Client) {
-    eventually("all tasks are done", BOUND, || {
-        let open = client.get("/tasks?statuses=enqueued,processing&limit=1").expect(200);
-        (open.body["total"] == 0).then_some(())
-    });
-}
-
 fn wait_for_state(cluster: &Cluster, node: usize, states: &[&str]) {
     eventually(&format!("node {node} is one of {states:?}"), BOUND, || {
         states.contains(&cluster.node_state(node).as_str()).then_some(())
@@ -205,7 +197,7 @@ fn a_node_that_was_away_is_healed_while_clients_read_and_write() {
         healed(cluster_ref, 0);
         assert!(traffic.past(3));
     });
-    settled(&client);
+    client.all_ended(BOUND);
     healed(&cluster, 0);
     let all = assert_equal_replicas(&cluster, 2);
     assert_eq!(client.count(INDEX), all.len() as u64);

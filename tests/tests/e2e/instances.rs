@@ -226,10 +226,7 @@ fn assert_nothing_lost(client: &Client, told: &Told) {
     let tasks = told.tasks.lock().expect("no panic");
     let numbers: BTreeSet<u64> = tasks.iter().map(|(uid, _)| *uid).collect();
     assert_eq!(numbers.len(), tasks.len(), "a task number was given twice");
-    wait::eventually("all tasks end", BOUND, || {
-        let open = client.get("/tasks?statuses=enqueued,processing&limit=1").expect(200);
-        (open.body["total"] == 0).then_some(())
-    });
+    client.all_ended(BOUND);
     let failed = client.get("/tasks?statuses=failed,canceled").expect(200);
     assert_eq!(failed.body["total"], 0, "{}", failed.text);
     let listed: Vec<String> =
@@ -284,10 +281,7 @@ fn concurrent_writes_of_the_same_documents_leave_all_replicas_equal() {
             });
         }
     });
-    wait::eventually("all tasks end", BOUND, || {
-        let open = clients[0].get("/tasks?statuses=enqueued,processing&limit=1").expect(200);
-        (open.body["total"] == 0).then_some(())
-    });
+    clients[0].all_ended(BOUND);
     let nodes = replicas(&cluster, "contested");
     let mut copies: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
     for (id, document) in nodes.iter().flatten() {

@@ -28,20 +28,6 @@ fn versions(cluster: &Cluster) -> Vec<Value> {
     all_held(cluster, INDEX).iter().map(|held| held["one"]["version"].clone()).collect()
 }
 
-fn stale(cluster: &Cluster, instance: usize) -> BTreeSet<String> {
-    let told = cluster.instance(instance).admin().get("/_miroir/stale").expect(200);
-    let stale = told.body["stale"].as_array().cloned().unwrap_or_default();
-    stale.iter().map(|replica| replica["node"].as_str().unwrap_or("?").to_owned()).collect()
-}
-
-#[track_caller]
-fn nothing_is_open(client: &Client) {
-    eventually("all tasks end", BOUND, || {
-        let open = client.get("/tasks?statuses=enqueued,processing&limit=1").expect(200);
-        (open.body["total"] == 0).then_some(())
-    });
-}
-
 #[test]
 fn an_instance_that_is_asked_to_stop_serves_on_for_a_while_and_says_that_it_is_not_ready() {
     let mut cluster = Cluster::builder().nodes(2).rf(2).set("server.stop_delay_ms", json!(2500)).start();
@@ -62,7 +48,7 @@ fn an_instance_that_is_asked_to_stop_serves_on_for_a_while_and_says_that_it_is_n
         watched.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     });
     cluster.restart_proxy();
-    nothing_is_open(&client);
+    client.all_ended(BOUND);
     assert_eq!(versions(&cluster), [json!(2), json!(2)]);
 }
 
@@ -85,9 +71,9 @@ fn a_write_under_way_in_an_instance_that_stops_keeps_its_lock_until_it_is_record
         first.join().expect("no panic").expect(202);
         assert!(stopped.join().expect("no panic").is_some_and(|status| status.success()));
     });
-    nothing_is_open(&other);
+    other.all_ended(BOUND);
     assert_eq!(versions(&cluster), [json!(2), json!(2)]);
-    assert_eq!(stale(&cluster, 1), BTreeSet::new());
+    assert_eq!(cluster.stale_nodes(1), BTreeSet::new());
 }
 
 #[test]
@@ -113,10 +99,10 @@ fn an_instance_that_sleeps_under_a_write_finds_out_and_what_is_in_doubt_is_compa
     });
     assert_eq!(first.verdict(), (503, "miroir_store_unavailable".to_owned()), "{}", first.text);
     assert!(first.text.contains("may have been made, or not"), "{}", first.text);
-    nothing_is_open(&other);
+    other.all_ended(BOUND);
     let late = BTreeSet::from(["node-1".to_owned()]);
-    eventually("it is known who may differ", BOUND, || (stale(&cluster, 1) == late).then_some(()));
-    eventually("all is equal", BOUND, || stale(&cluster, 1).is_empty().then_some(()));
+    eventually("it is known who may differ", BOUND, || (cluster.stale_nodes(1) == late).then_some(()));
+    eventually("all is equal", BOUND, || cluster.stale_nodes(1).is_empty().then_some(()));
     assert_alike(&cluster, &[0, 1], INDEX, 2);
     assert_eq!(versions(&cluster), [json!(2), json!(2)], "what was acknowledged last is there");
 }

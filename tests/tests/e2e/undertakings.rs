@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use miroir_tests::replicas::{all_held, assert_alike};
-use miroir_tests::{Answer, Client, Cluster, Fault, binaries, eventually};
+use miroir_tests::{Client, Cluster, Fault, binaries, eventually};
 
 const BOUND: Duration = Duration::from_secs(60);
 const INDEX: &str = "things";
@@ -33,24 +33,6 @@ fn hang_up(client: &Client, method: &str, path: &str, body: &Value, after: Durat
     assert!(answer.is_err(), "it was answered: {}", answer.map(|answer| answer.text).unwrap_or_default());
 }
 
-/// The nodes that are known to be stale.
-fn stale(cluster: &Cluster) -> BTreeSet<String> {
-    stale_in(&cluster.admin().get("/_miroir/stale").expect(200)).collect()
-}
-
-fn stale_in(answer: &Answer) -> impl Iterator<Item = String> {
-    let stale = answer.body["stale"].as_array().cloned().unwrap_or_default();
-    stale.into_iter().map(|replica| replica["node"].as_str().unwrap_or("?").to_owned())
-}
-
-#[track_caller]
-fn nothing_is_open(client: &Client) {
-    eventually("all tasks end", BOUND, || {
-        let open = client.get("/tasks?statuses=enqueued,processing&limit=1").expect(200);
-        (open.body["total"] == 0).then_some(())
-    });
-}
-
 #[test]
 fn a_write_outlives_its_client_and_does_not_come_after_the_next_one() {
     let cluster = mirrored();
@@ -59,10 +41,10 @@ fn a_write_outlives_its_client_and_does_not_come_after_the_next_one() {
     cluster.faults(1).spoil("POST", "/documents", 1, Fault::Delay(Duration::from_secs(3)));
     hang_up(&client, "POST", DOCUMENTS, &document(1), Duration::from_millis(700));
     client.done(&client.add(INDEX, &document(2)));
-    nothing_is_open(&client);
+    client.all_ended(BOUND);
     let versions: Vec<Value> = all_held(&cluster, INDEX).iter().map(|held| held["one"]["version"].clone()).collect();
     assert_eq!(versions, [json!(2), json!(2)]);
-    assert_eq!(stale(&cluster), BTreeSet::new());
+    assert_eq!(cluster.stale_nodes(0), BTreeSet::new());
     let tasks = client.get("/tasks?types=documentAdditionOrUpdate").expect(200);
     assert_eq!(tasks.body["total"], 3, "the write whose client was gone has a task: {}", tasks.text);
 }
@@ -109,7 +91,7 @@ fn every_kind_of_change_outlives_its_client() {
         assert_eq!(task["status"], "succeeded", "{method} {path}: {task}");
         cluster.faults(1).mend();
     }
-    assert_eq!(stale(&cluster), BTreeSet::new());
+    assert_eq!(cluster.stale_nodes(0), BTreeSet::new());
 }
 
 #[test]
@@ -142,7 +124,7 @@ fn by_default_writes_to_a_silent_node_are_accepted_degraded_and_those_behind_the
     let first = client.add(INDEX, &document(1)).expect(202);
     assert!(first.header("x-miroir-degraded").is_some_and(|degraded| degraded.contains("shards=")), "{first:?}");
     assert!(begun.elapsed() < Duration::from_secs(12), "one silent node cost {:?}", begun.elapsed());
-    assert_eq!(stale(&cluster), BTreeSet::from(["node-1".to_owned()]));
+    assert_eq!(cluster.stale_nodes(0), BTreeSet::from(["node-1".to_owned()]));
 }
 
 #[test]
@@ -161,11 +143,11 @@ fn writes_that_queue_behind_a_silent_node_all_end_well_by_default() {
             });
         }
     });
-    assert_eq!(stale(&cluster), BTreeSet::from(["node-1".to_owned()]));
+    assert_eq!(cluster.stale_nodes(0), BTreeSet::from(["node-1".to_owned()]));
     // What it was sent, and no more than that, it may do when it goes on; then it is made equal.
     cluster.resume_node(1);
-    eventually("the node is made equal", BOUND, || stale(&cluster).is_empty().then_some(()));
-    nothing_is_open(&client);
+    eventually("the node is made equal", BOUND, || cluster.stale_nodes(0).is_empty().then_some(()));
+    client.all_ended(BOUND);
     assert_alike(&cluster, &[0, 1], INDEX, 2);
 }
 
@@ -180,7 +162,7 @@ fn a_node_that_is_found_failed_ends_the_calls_to_it() {
     let answer = client.add(INDEX, &document(1)).expect(202);
     assert!(answer.header("x-miroir-degraded").is_some(), "{answer:?}");
     assert!(begun.elapsed() < Duration::from_secs(5), "it took {:?}", begun.elapsed());
-    assert_eq!(stale(&cluster), BTreeSet::from(["node-1".to_owned()]));
+    assert_eq!(cluster.stale_nodes(0), BTreeSet::from(["node-1".to_owned()]));
 }
 
 #[test]

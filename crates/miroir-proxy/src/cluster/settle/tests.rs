@@ -2,16 +2,12 @@
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use http::StatusCode;
 use miroir_core::id::ShardId;
-use miroir_core::task::{NewTask, NodeTask, Task, TaskPage};
-use miroir_store::{
-    Batch, Committed, Entry, HeldLease, Lease, Record, RedisOptions, RedisStore, SqliteStore, Store, StoreError, Table,
-    Watch,
-};
+use miroir_core::task::{NewTask, NodeTask};
+use miroir_store::{Batch, RedisOptions, RedisStore, SqliteStore, Store};
 use serde_json::{Value, json};
 
 use super::super::Index;
@@ -23,6 +19,11 @@ use super::*;
 #[path = "../../../../miroir-store/tests/redis_server/mod.rs"]
 mod redis_server;
 
+#[path = "../../../../miroir-store/tests/observed/mod.rs"]
+mod observed;
+
+use observed::{Observed, Observer};
+
 /// Unfinished tasks.
 const MANY: u64 = 100_000;
 /// Tasks of one index follow one another.
@@ -30,117 +31,28 @@ const INDEXES: u64 = 10;
 /// Rounds in which as much is settled as one may.
 const ROUNDS: usize = 20;
 
-/// A store that counts what it is asked for.
-struct Counting {
-    store: Arc<dyn Store>,
+/// Counts what a store is asked for.
+#[derive(Default)]
+struct Cost {
     rows: AtomicUsize,
     commits: AtomicUsize,
 }
 
-impl Counting {
-    fn over(store: Arc<dyn Store>) -> Arc<Self> {
-        Arc::new(Self { store, rows: AtomicUsize::new(0), commits: AtomicUsize::new(0) })
-    }
-
-    fn read<T>(&self, rows: Vec<T>) -> Vec<T> {
-        self.rows.fetch_add(rows.len(), Ordering::Relaxed);
-        rows
-    }
-
+impl Cost {
     /// Rows read and commits made since this was asked last.
-    fn cost(&self) -> (usize, usize) {
+    fn take(&self) -> (usize, usize) {
         (self.rows.swap(0, Ordering::Relaxed), self.commits.swap(0, Ordering::Relaxed))
     }
 }
 
 #[async_trait]
-impl Store for Counting {
-    async fn commit(&self, batch: Batch) -> Result<Committed, StoreError> {
+impl Observer for Cost {
+    async fn commits(&self, _: &Batch) {
         self.commits.fetch_add(1, Ordering::Relaxed);
-        self.store.commit(batch).await
     }
 
-    async fn get(&self, table: Table, key: &str) -> Result<Option<Record>, StoreError> {
-        self.rows.fetch_add(1, Ordering::Relaxed);
-        self.store.get(table, key).await
-    }
-
-    async fn list(&self, table: Table) -> Result<Vec<(String, Record)>, StoreError> {
-        self.store.list(table).await.map(|rows| self.read(rows))
-    }
-
-    async fn task(&self, uid: TaskUid) -> Result<Option<Task>, StoreError> {
-        self.rows.fetch_add(1, Ordering::Relaxed);
-        self.store.task(uid).await
-    }
-
-    async fn tasks(&self, query: &TaskQuery) -> Result<TaskPage, StoreError> {
-        let page = self.store.tasks(query).await?;
-        Ok(TaskPage { tasks: self.read(page.tasks), ..page })
-    }
-
-    async fn unsettled_tasks(&self, after: Option<TaskUid>, limit: usize) -> Result<Vec<Task>, StoreError> {
-        self.store.unsettled_tasks(after, limit).await.map(|rows| self.read(rows))
-    }
-
-    async fn unsettled_uids(&self, after: Option<TaskUid>, limit: usize) -> Result<Vec<TaskUid>, StoreError> {
-        self.store.unsettled_uids(after, limit).await.map(|rows| self.read(rows))
-    }
-
-    async fn prune_tasks(&self, finished_before: OffsetDateTime, limit: usize) -> Result<u64, StoreError> {
-        self.store.prune_tasks(finished_before, limit).await
-    }
-
-    async fn delete_tasks(&self, query: &TaskQuery, before: TaskUid, limit: usize) -> Result<u64, StoreError> {
-        self.store.delete_tasks(query, before, limit).await
-    }
-
-    async fn acquire(&self, scope: &str, holder: &str, ttl: Duration) -> Result<Option<Lease>, StoreError> {
-        self.store.acquire(scope, holder, ttl).await
-    }
-
-    async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<bool, StoreError> {
-        self.store.renew(lease, ttl).await
-    }
-
-    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
-        self.store.release(lease).await
-    }
-
-    async fn leases(&self) -> Result<Vec<HeldLease>, StoreError> {
-        self.store.leases().await
-    }
-
-    async fn lapsed_leases(&self) -> Result<Vec<Lease>, StoreError> {
-        self.store.lapsed_leases().await
-    }
-
-    async fn count(&self, counter: &str) -> Result<u64, StoreError> {
-        self.store.count(counter).await
-    }
-
-    async fn log(&self, log: &str, after: u64, limit: usize) -> Result<Vec<Entry>, StoreError> {
-        self.store.log(log, after, limit).await
-    }
-
-    async fn trim(&self, log: &str, through: u64) -> Result<(), StoreError> {
-        self.store.trim(log, through).await
-    }
-
-    fn watch(&self) -> Watch {
-        self.store.watch()
-    }
-
-    fn is_shared(&self) -> bool {
-        self.store.is_shared()
-    }
-
-    async fn mark(&self, mark: u64) -> Result<(), StoreError> {
-        self.store.mark(mark).await
-    }
-
-    async fn close(&self) {
-        self.store.close().await;
+    fn reads(&self, rows: usize) {
+        self.rows.fetch_add(rows, Ordering::Relaxed);
     }
 }
 
@@ -189,7 +101,7 @@ const COMMITS: usize = 2;
 async fn a_round_is_bounded(store: Arc<dyn Store>) {
     let ended = Arc::new(AtomicU64::new(0));
     let node = node(ended.clone()).await;
-    let counting = Counting::over(store.clone());
+    let counting = Arc::new(Observed { store: store.clone(), observer: Cost::default() });
     let cluster = instance_of(counting.clone(), &node.address).await;
     for nth in 0..INDEXES {
         let mut index = Index::new(physical(nth), physical(nth), None, NonZeroU32::new(2).expect("not zero"));
@@ -204,9 +116,9 @@ async fn a_round_is_bounded(store: Arc<dyn Store>) {
     let mut settler = Settler::new(cluster.clone());
     let mut asked = 0;
     let mut round = async |settler: &mut Settler| {
-        counting.cost();
+        counting.observer.take();
         let moved = settler.round().await.expect("a round");
-        let (rows, commits) = counting.cost();
+        let (rows, commits) = counting.observer.take();
         let calls = node.asked().len() - asked;
         asked += calls;
         assert!(rows <= ROWS && commits <= COMMITS && calls <= CALLS, "{rows} rows, {commits} commits, {calls} calls");
