@@ -42,6 +42,8 @@ struct Acts {
     seen: Arc<Mutex<Vec<Option<String>>>>,
     /// How often it was told to lead no more.
     left: Arc<AtomicUsize>,
+    /// How often what its first act has begun beside was polled, if it is to begin anything.
+    beside: Option<Arc<AtomicUsize>>,
 }
 
 struct Counts(Arc<AtomicUsize>);
@@ -85,6 +87,16 @@ impl Machine for Acts {
                 sleep(Duration::from_millis(2)).await;
             }
             std::mem::forget(counts);
+        }
+        if let Some(beats) = self.beside.clone().filter(|_| at == 0) {
+            let counts = Counts(self.dropped.clone());
+            lead.beside(async move {
+                let _dropped = counts;
+                loop {
+                    beats.fetch_add(1, Ordering::SeqCst);
+                    sleep(Duration::from_millis(2)).await;
+                }
+            });
         }
         assert_eq!(lead.scope(), "walk:north");
         let effects = entry(at.to_string());
@@ -230,6 +242,24 @@ async fn who_takes_over_from_a_crashed_leader_goes_on_where_it_saved_last() {
     assert!(taken > TTL / 2 && taken < TTL + Duration::from_secs(2), "{taken:?}");
     assert_eq!(entries(&store).await, ["0", "1", "2", "3", "4", "5", "over"]);
     next.stop().await;
+}
+
+#[tokio::test]
+async fn what_goes_on_beside_is_never_left_alone_and_ends_with_the_lease() {
+    let store = store().await;
+    begin(&store, 5).await.expect("none is under way");
+    let beats = Arc::new(AtomicUsize::new(0));
+    let acts = Acts { beside: Some(beats.clone()), ..stuck(1) };
+    let instance = Instance::start(&store, "a", acts, TTL * 10);
+    is_stuck(&instance).await;
+    // Nothing is done for a long time.
+    assert!(ask::<Acts>(&*store, Some("north"), Intent::Pause).await.expect("asked"));
+    eventually("the act is dropped", async || instance.acts.dropped.load(Ordering::SeqCst) == 1).await;
+    let before = beats.load(Ordering::SeqCst);
+    eventually("it goes on", async || beats.load(Ordering::SeqCst) > before + 5).await;
+    steal(&store).await;
+    eventually("it is dropped", async || instance.acts.dropped.load(Ordering::SeqCst) == 2).await;
+    instance.stop().await;
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use miroir_store::{Batch, Change, Lease, StoreError, Table, Typed, Watch};
+use miroir_store::{Batch, Change, StoreError, Table, Typed, Watch};
 use thiserror::Error;
 use time::OffsetDateTime;
 use tokio::time::sleep;
@@ -46,13 +46,12 @@ type Loaded<M> = Typed<Operation<<M as Machine>::Record>>;
 
 impl<M: Machine> Driver<M> {
     /// Ends when the operation does; dropped when the lease is lost.
-    pub(super) async fn drive(&self, lease: &Lease, changes: &mut Watch) -> End {
-        let lead = Leadership(lease.clone());
+    pub(super) async fn drive(&self, lead: &Leadership, changes: &mut Watch) -> End {
         let mut failures = Failures::default();
         loop {
             // What was told so far is seen by what is read next.
             while changes.next().now_or_never().flatten().is_some() {}
-            let wait = match self.round(&lead, changes, &failures).await {
+            let wait = match self.round(lead, changes, &failures).await {
                 Ok(Round::Saved) => {
                     failures = Failures::default();
                     continue;
@@ -83,6 +82,9 @@ impl<M: Machine> Driver<M> {
         };
         let operation = &loaded.value;
         let intent = operation::wanted(&*self.store, &self.scope, &operation.id).await?;
+        if intent != Intent::Run {
+            self.machine.stand_still(&self.scope);
+        }
         let facts = Facts {
             intent,
             failures: failures.count,

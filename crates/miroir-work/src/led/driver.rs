@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::leaders::{LeadOptions, Led};
-use super::machine::Machine;
+use super::machine::{Leadership, Machine};
 use crate::hold::hold;
 use crate::stop;
 
@@ -53,15 +53,17 @@ impl<M: Machine> Driver<M> {
         let (scope, token) = (&self.scope, lease.token);
         tracing::info!(%scope, token, "leading");
         let leading = self.led.begin(M::KIND);
+        let (lead, mut beside) = Leadership::new(lease.clone());
         // Whether the lease is still held is asked first, each time: a process that was stopped in between must not go
         // on with what it was about to do.
         let end = tokio::select! {
             biased;
             () = hold(&*self.store, lease, self.options.ttl, self.options.renew_every, since) => End::Lost,
             () = stop::asked(stopped) => End::Stopped,
-            end = self.drive(lease, changes) => end,
+            end = self.drive(&lead, changes) => end,
+            () = beside.go_on() => End::Lost,
         };
-        drop(leading);
+        drop((leading, beside));
         self.machine.left(scope);
         match end {
             End::Lost => tracing::warn!(%scope, token, "leading no more: the lease was lost"),

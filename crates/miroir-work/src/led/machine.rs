@@ -3,11 +3,15 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
 use miroir_store::{Batch, Change, Fence, Lease};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use time::OffsetDateTime;
+use tokio::sync::mpsc;
 
 /// A kind of led work: a state machine over a record.
 #[async_trait]
@@ -32,7 +36,7 @@ pub trait Machine: Send + Sync + 'static {
 
     /// Do it. May take long: it is dropped wherever it waits when the lease is lost, when the instance stops, and when
     /// the operator wants something else. It must bear being begun again, here or elsewhere, must not leave tasks of
-    /// its own behind, and must not compute for long without waiting, for the lease is renewed only while it waits. What is to be there exactly once belongs into the effects.
+    /// its own behind (what is to outlast it goes on [beside](Leadership::beside)), and must not compute for long without waiting, for the lease is renewed only while it waits. What is to be there exactly once belongs into the effects.
     ///
     /// # Errors
     /// Why it was not done; decided upon anew after a while.
@@ -53,6 +57,10 @@ pub trait Machine: Send + Sync + 'static {
     ) -> Option<Next<Self::Record>> {
         None
     }
+
+    /// The operator wants something else than that it goes on: what goes on beside the rounds is to end. Said before each
+    /// decision.
+    fn stand_still(&self, _scope: &str) {}
 
     /// This instance leads the scope no more, however that came about: what it remembers of it besides the record is of no
     /// use any more.
@@ -130,21 +138,57 @@ pub struct NotActed(pub String);
 
 /// The right to act for a scope, as long as it lasts.
 #[derive(Clone, Debug)]
-pub struct Leadership(pub(super) Lease);
+pub struct Leadership {
+    lease: Lease,
+    beside: mpsc::UnboundedSender<BoxFuture<'static, ()>>,
+}
 
 impl Leadership {
+    /// As long as this lease lasts, with whoever polls what is to go on beside.
+    pub(super) fn new(lease: Lease) -> (Self, Beside) {
+        let (beside, works) = mpsc::unbounded_channel();
+        (Self { lease, beside }, Beside { works, running: FuturesUnordered::new() })
+    }
+
+    /// Have this go on beside the rounds, also while nothing is done and between two acts: what waits for a turn, or has one,
+    /// must not be left alone by whoever is to poll it. It is polled only while the lease is held, which is asked first each
+    /// time, and dropped with the lease.
+    pub fn beside(&self, work: impl Future<Output = ()> + Send + 'static) {
+        // Without anybody who polls it, the lease is lost.
+        drop(self.beside.send(Box::pin(work)));
+    }
+
     /// What is led.
     pub fn scope(&self) -> &str {
-        &self.0.scope
+        &self.lease.scope
     }
 
     /// What every write of an act has to show. What is saved of the operation shows it already.
     pub fn fence(&self) -> Fence {
-        self.0.fence()
+        self.lease.fence()
     }
 
     /// Higher than that of every leader before.
     pub fn token(&self) -> u64 {
-        self.0.token
+        self.lease.token
+    }
+}
+
+/// What goes on beside the rounds of a leader.
+pub(super) struct Beside {
+    works: mpsc::UnboundedReceiver<BoxFuture<'static, ()>>,
+    running: FuturesUnordered<BoxFuture<'static, ()>>,
+}
+
+impl Beside {
+    /// Poll it, for ever.
+    pub(super) async fn go_on(&mut self) {
+        loop {
+            tokio::select! {
+                Some(work) = self.works.recv() => self.running.push(work),
+                Some(()) = self.running.next(), if !self.running.is_empty() => {}
+                else => std::future::pending().await,
+            }
+        }
     }
 }

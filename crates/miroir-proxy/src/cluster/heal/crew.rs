@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use futures_util::StreamExt;
-use futures_util::future::BoxFuture;
-use futures_util::stream::FuturesUnordered;
 use miroir_core::mirror::{Record, Subject};
-use miroir_store::Fence;
+use miroir_work::led::Leadership;
+use tokio::sync::mpsc;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::super::Cluster;
 use super::mirror::{Ended, Runner, Watched};
@@ -19,12 +18,13 @@ pub(super) fn place(subject: &Subject) -> Place {
     (subject.index.to_string(), subject.shard.0)
 }
 
-/// They go on only while they are waited for.
-#[derive(Default)]
+/// They go on beside the rounds of whoever leads, and end when this is dropped.
 pub(super) struct Crew {
     /// Of the lease under which they were begun.
     token: u64,
-    running: FuturesUnordered<BoxFuture<'static, (Subject, Ended)>>,
+    end: mpsc::UnboundedSender<(Subject, Ended)>,
+    ended: mpsc::UnboundedReceiver<(Subject, Ended)>,
+    alive: DropGuard,
     watched: BTreeMap<Place, Watched>,
     /// Mirrors whose records were saved under this lease and which nobody ever ran.
     untouched: BTreeSet<Place>,
@@ -33,7 +33,9 @@ pub(super) struct Crew {
 impl Crew {
     /// Nobody yet.
     pub fn under(token: u64) -> Self {
-        Self { token, ..Self::default() }
+        let (end, ended) = mpsc::unbounded_channel();
+        let (alive, watched, untouched) = (CancellationToken::new().drop_guard(), BTreeMap::new(), BTreeSet::new());
+        Self { token, end, ended, alive, watched, untouched }
     }
 
     /// Whether they were begun under this lease.
@@ -62,18 +64,28 @@ impl Crew {
     }
 
     /// One more goes to work. Its record was saved.
-    pub fn begin(&mut self, cluster: &Arc<Cluster>, record: Record, lead: Fence) {
+    pub fn begin(&mut self, cluster: &Arc<Cluster>, record: Record, lead: &Leadership) {
         let subject = record.subject.clone();
         let watched = Watched::new(record);
         self.watched.insert(place(&subject), watched.clone());
         let untouched = self.untouched.remove(&place(&subject));
-        let runner = Runner::new(cluster.clone(), watched, lead, untouched);
-        self.running.push(Box::pin(async move { (subject, runner.run().await) }));
+        let runner = Runner::new(cluster.clone(), watched, lead.fence(), untouched);
+        let (end, is_over) = (self.end.clone(), self.alive.token().clone());
+        lead.beside(async move {
+            if let Some(ended) = is_over.run_until_cancelled(runner.run()).await {
+                // Nobody may want to know any more.
+                drop(end.send((subject, ended)));
+            }
+        });
     }
 
     /// The next one that ends, and how far it has come; none: nobody is at work.
     pub async fn ended(&mut self) -> Option<(Record, Ended)> {
-        let (subject, ended) = self.running.next().await?;
+        if self.watched.is_empty() {
+            return None;
+        }
+        // This holds a sender.
+        let (subject, ended) = self.ended.recv().await?;
         let watched = self.watched.remove(&place(&subject))?;
         Some((watched.record(), ended))
     }

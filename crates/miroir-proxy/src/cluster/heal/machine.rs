@@ -237,7 +237,7 @@ impl Machine for Healing {
                 && let Some(subject) = waiting.next()
             {
                 let Some(saved) = record.of(&subject) else { continue };
-                crew.begin(cluster, saved.mirror.clone(), lead.fence());
+                crew.begin(cluster, saved.mirror.clone(), lead);
             }
             tokio::select! {
                 () = tokio::time::sleep_until(end) => break,
@@ -258,6 +258,14 @@ impl Machine for Healing {
             self.crews().insert(lead.scope().to_owned(), crew);
         }
         Ok(Next::to(record))
+    }
+
+    fn stand_still(&self, scope: &str) {
+        self.crews().remove(scope);
+    }
+
+    fn left(&self, scope: &str) {
+        self.crews().remove(scope);
     }
 
     fn concerns(&self, _scope: &str, change: &Change) -> bool {
