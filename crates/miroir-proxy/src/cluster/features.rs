@@ -128,12 +128,24 @@ impl Cluster {
         self.features.wanted().unwrap_or_default()
     }
 
+    /// The features that clients want, whoever was asked for them last; while the store is away, as memory has it.
+    pub async fn fresh_features(&self) -> Features {
+        self.hear().await;
+        self.features()
+    }
+
+    /// Whether clients want a feature, also when another instance was asked for it a moment ago.
+    pub(super) async fn has_feature(&self, feature: Feature) -> bool {
+        self.features().has(feature) || (self.hear().await && self.features().has(feature))
+    }
+
     /// Refuse an action whose feature is off, in Meilisearch's words.
     ///
     /// # Errors
     /// [`Error::Invalid`].
-    pub fn require(&self, feature: Feature, action: &str) -> Result<(), Error> {
-        if self.features().has(feature) { Ok(()) } else { Err(Error::Invalid(feature.required_for(action))) }
+    pub async fn require(&self, feature: Feature, action: &str) -> Result<(), Error> {
+        let is_on = self.has_feature(feature).await;
+        if is_on { Ok(()) } else { Err(Error::Invalid(feature.required_for(action))) }
     }
 
     /// Tell a node what is wanted. A node that is not reached is told later.

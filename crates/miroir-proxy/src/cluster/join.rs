@@ -67,9 +67,8 @@ impl Cluster {
         filter: &[u8],
         code: Code,
     ) -> Result<Option<Vec<u8>>, Error> {
-        let is_wanted = self.features().has(Feature::ForeignKeys);
         // Where the feature is off, a node refuses it in its own words.
-        if !is_wanted || !seen(filter).joins {
+        if !seen(filter).joins || !self.has_feature(Feature::ForeignKeys).await {
             return Ok(None);
         }
         self.check_filter(Some(filter), code)?;

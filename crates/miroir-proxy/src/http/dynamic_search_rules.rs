@@ -19,7 +19,8 @@ const WRITES: &str = "Using the `/dynamic-search-rules` routes";
 
 pub async fn list(State(cluster): State<Shared>, mut payload: Payload) -> Result<Response, Failure> {
     let listing = RuleListing::read(&value(&mut payload).await?).map_err(Error::Invalid)?;
-    require(&cluster, "Calling the `POST /dynamic-search-rules` route")?;
+    require(&cluster, "Calling the `POST /dynamic-search-rules` route").await?;
+    cluster.hear().await;
     Ok(json(StatusCode::OK, cluster.list_rules(&listing).await?.to_string()))
 }
 
@@ -28,7 +29,8 @@ pub async fn get(State(cluster): State<Shared>, Path(uid): Path<String>) -> Resu
         Ok(uid) => uid,
         Err(refusal) => return Ok(*refusal),
     };
-    require(&cluster, "Calling the `GET /dynamic-search-rules/{:ruleUid}` route")?;
+    require(&cluster, "Calling the `GET /dynamic-search-rules/{:ruleUid}` route").await?;
+    cluster.hear().await;
     Ok(json(StatusCode::OK, cluster.rule(&uid)?.to_string()))
 }
 
@@ -44,7 +46,7 @@ pub async fn update(
     };
     let note = only_custom_metadata(query.as_deref().unwrap_or_default())?;
     let patch = RulePatch::read(&value(&mut payload).await?).map_err(Error::Invalid)?;
-    require(&cluster, WRITES)?;
+    require(&cluster, WRITES).await?;
     Ok(answered(
         StatusCode::ACCEPTED,
         undertaken(&cluster, move |writer| async move { writer.change_rule(uid, patch, note).await }).await?,
@@ -61,7 +63,7 @@ pub async fn delete(
         Err(refusal) => return Ok(*refusal),
     };
     let note = only_custom_metadata(query.as_deref().unwrap_or_default())?;
-    require(&cluster, WRITES)?;
+    require(&cluster, WRITES).await?;
     Ok(answered(
         StatusCode::ACCEPTED,
         undertaken(&cluster, move |writer| async move { writer.delete_rule(uid, note).await }).await?,
@@ -70,15 +72,15 @@ pub async fn delete(
 
 pub async fn clear(State(cluster): State<Shared>, RawQuery(query): RawQuery) -> Result<Response, Failure> {
     let note = only_custom_metadata(query.as_deref().unwrap_or_default())?;
-    require(&cluster, WRITES)?;
+    require(&cluster, WRITES).await?;
     Ok(answered(
         StatusCode::ACCEPTED,
         undertaken(&cluster, move |writer| async move { writer.clear_rules(note).await }).await?,
     ))
 }
 
-fn require(cluster: &Shared, action: &str) -> Result<(), Failure> {
-    Ok(cluster.require(Feature::DynamicSearchRules, action)?)
+async fn require(cluster: &Shared, action: &str) -> Result<(), Failure> {
+    Ok(cluster.require(Feature::DynamicSearchRules, action).await?)
 }
 
 async fn value(payload: &mut Payload) -> Result<Value, Failure> {

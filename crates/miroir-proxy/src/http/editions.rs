@@ -26,7 +26,7 @@ pub async fn edit(
     let body = payload.json().await?;
     let mut object = members(&body, &["filter", "context", "function"])?;
     let function = function(&object)?;
-    cluster.require(Feature::EditDocumentsByFunction, "Using the documents edit route")?;
+    cluster.require(Feature::EditDocumentsByFunction, "Using the documents edit route").await?;
     let uid = index_uid(&uid)?;
     let context = match object.remove("context") {
         None | Some(Value::Null) => None,

@@ -11,7 +11,7 @@ use super::observe::undertaken;
 use super::{Shared, json};
 
 pub async fn get(State(cluster): State<Shared>) -> Response {
-    json(StatusCode::OK, cluster.features().view().to_string())
+    json(StatusCode::OK, cluster.fresh_features().await.view().to_string())
 }
 
 pub async fn update(State(cluster): State<Shared>, mut payload: Payload) -> Result<Response, Failure> {

@@ -20,7 +20,7 @@ pub async fn render(State(cluster): State<Shared>, mut payload: Payload) -> Resu
     if value.get("template").is_none() {
         return Err(Failure::new(Code::BadRequest, "Missing field `template`"));
     }
-    cluster.require(Feature::RenderRoute, "calling the /render-template route")?;
+    cluster.require(Feature::RenderRoute, "calling the /render-template route").await?;
     if names_an_index(&value) {
         return Err(Failure::new(Code::MiroirUnsupported, OF_AN_INDEX));
     }

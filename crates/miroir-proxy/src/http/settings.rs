@@ -33,7 +33,7 @@ pub async fn update(
         let message = "Invalid value type: expected an object of settings";
         return Err(Failure::new(Code::BadRequest, message));
     }
-    check_features(&cluster, &patch)?;
+    check_features(&cluster, &patch).await?;
     let may_create = grant.may_create(uid.as_str());
     let updated =
         undertaken(&cluster, move |writer| async move { writer.update_settings(&uid, patch, may_create).await });
@@ -87,7 +87,7 @@ async fn change_one(
     }
     let uid = index_uid(&uid)?;
     let patch = only(&setting, read_json(&mut payload).await?);
-    check_features(&cluster, &patch)?;
+    check_features(&cluster, &patch).await?;
     let may_create = grant.may_create(uid.as_str());
     let updated =
         undertaken(&cluster, move |writer| async move { writer.update_settings(&uid, patch, may_create).await });
@@ -123,10 +123,10 @@ pub async fn reset_one(
 }
 
 /// A setting behind a feature is set only while that is on; it may be reset at any time.
-fn check_features(cluster: &Shared, patch: &Value) -> Result<(), Failure> {
+async fn check_features(cluster: &Shared, patch: &Value) -> Result<(), Failure> {
     for gated in GATED {
         if patch.get(gated.key).is_some_and(|value| !value.is_null()) {
-            cluster.require(gated.feature, gated.action)?;
+            cluster.require(gated.feature, gated.action).await?;
         }
     }
     Ok(())

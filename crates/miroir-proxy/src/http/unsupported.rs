@@ -21,8 +21,8 @@ fn because(reason: &str) -> Refusal {
     Err(Failure::new(Code::MiroirUnsupported, reason))
 }
 
-fn gated(cluster: &Shared, feature: Feature, action: &str, reason: &str) -> Refusal {
-    cluster.require(feature, action)?;
+async fn gated(cluster: &Shared, feature: Feature, action: &str, reason: &str) -> Refusal {
+    cluster.require(feature, action).await?;
     because(reason)
 }
 
@@ -51,7 +51,7 @@ pub async fn export(mut payload: Payload) -> Refusal {
 
 pub async fn metrics(State(cluster): State<Shared>) -> Refusal {
     let reason = "The metrics of one server say nothing about a cluster: Miroir's own are at `/_miroir/metrics` and on the metrics port.";
-    gated(&cluster, Feature::Metrics, "Getting metrics", reason)
+    gated(&cluster, Feature::Metrics, "Getting metrics", reason).await
 }
 
 const LOGS: &str = "Modifying logs through the `/logs/*` routes";
@@ -60,61 +60,61 @@ const LOGS_REASON: &str =
 
 pub async fn change_logs(State(cluster): State<Shared>, mut payload: Payload) -> Refusal {
     json_body(&mut payload).await?;
-    gated(&cluster, Feature::LogsRoute, LOGS, LOGS_REASON)
+    gated(&cluster, Feature::LogsRoute, LOGS, LOGS_REASON).await
 }
 
 pub async fn stop_logs(State(cluster): State<Shared>) -> Refusal {
-    gated(&cluster, Feature::LogsRoute, LOGS, LOGS_REASON)
+    gated(&cluster, Feature::LogsRoute, LOGS, LOGS_REASON).await
 }
 
 const NETWORK_REASON: &str =
     "Miroir is the network of its nodes: their topology is at `/_miroir/topology` and cannot be changed here.";
 
 pub async fn network(State(cluster): State<Shared>) -> Refusal {
-    gated(&cluster, Feature::Network, "Using the /network route", NETWORK_REASON)
+    gated(&cluster, Feature::Network, "Using the /network route", NETWORK_REASON).await
 }
 
 pub async fn change_network(State(cluster): State<Shared>, mut payload: Payload) -> Refusal {
     json_body(&mut payload).await?;
-    gated(&cluster, Feature::Network, "Using the /network route", NETWORK_REASON)
+    gated(&cluster, Feature::Network, "Using the /network route", NETWORK_REASON).await
 }
 
 pub async fn control_network(State(cluster): State<Shared>, mut payload: Payload) -> Refusal {
     json_body(&mut payload).await?;
-    gated(&cluster, Feature::Network, "Using the /network/control route", NETWORK_REASON)
+    gated(&cluster, Feature::Network, "Using the /network/control route", NETWORK_REASON).await
 }
 
 const CHATS_REASON: &str = "A chat searches within one node and would see a part of the documents only.";
 
 pub async fn list_chats(State(cluster): State<Shared>) -> Refusal {
-    gated(&cluster, Feature::ChatCompletions, "listing the chats", CHATS_REASON)
+    gated(&cluster, Feature::ChatCompletions, "listing the chats", CHATS_REASON).await
 }
 
 pub async fn show_chat(State(cluster): State<Shared>) -> Refusal {
-    gated(&cluster, Feature::ChatCompletions, "displaying a chat", CHATS_REASON)
+    gated(&cluster, Feature::ChatCompletions, "displaying a chat", CHATS_REASON).await
 }
 
 pub async fn delete_chat(State(cluster): State<Shared>) -> Refusal {
-    gated(&cluster, Feature::ChatCompletions, "deleting a chat", CHATS_REASON)
+    gated(&cluster, Feature::ChatCompletions, "deleting a chat", CHATS_REASON).await
 }
 
 pub async fn chat_settings(State(cluster): State<Shared>) -> Refusal {
-    gated(&cluster, Feature::ChatCompletions, "using the /chats/settings route", CHATS_REASON)
+    gated(&cluster, Feature::ChatCompletions, "using the /chats/settings route", CHATS_REASON).await
 }
 
 pub async fn change_chat_settings(State(cluster): State<Shared>, mut payload: Payload) -> Refusal {
     json_body(&mut payload).await?;
-    gated(&cluster, Feature::ChatCompletions, "using the /chats/settings route", CHATS_REASON)
+    gated(&cluster, Feature::ChatCompletions, "using the /chats/settings route", CHATS_REASON).await
 }
 
 pub async fn complete_chat(State(cluster): State<Shared>, mut payload: Payload) -> Refusal {
     json_body(&mut payload).await?;
-    gated(&cluster, Feature::ChatCompletions, "using the /chats chat completions route", CHATS_REASON)
+    gated(&cluster, Feature::ChatCompletions, "using the /chats chat completions route", CHATS_REASON).await
 }
 
 pub async fn compact_tasks(State(cluster): State<Shared>) -> Refusal {
     let reason = "Miroir's tasks are in its store and those of nodes are the nodes' own, which have to be restarted after a compaction: ask each node directly.";
-    gated(&cluster, Feature::TaskQueueCompactionRoute, "Using the /tasks/compact route", reason)
+    gated(&cluster, Feature::TaskQueueCompactionRoute, "Using the /tasks/compact route", reason).await
 }
 
 /// The documents of a task that has not ended were sent to the nodes and not kept.
@@ -123,7 +123,7 @@ pub async fn task_documents(
     Extension(grant): Extension<Grant>,
     Path(uid): Path<String>,
 ) -> Refusal {
-    cluster.require(Feature::GetTaskDocumentsRoute, "Getting the documents of an enqueued task")?;
+    cluster.require(Feature::GetTaskDocumentsRoute, "Getting the documents of an enqueued task").await?;
     let uid: TaskUid = tasks::number("Task", &uid, Code::InvalidTaskUids)?;
     let task = tasks::find(&cluster, &grant, uid).await?;
     let waits = matches!(task.status, TaskStatus::Enqueued | TaskStatus::Processing);

@@ -14,11 +14,14 @@ use super::{Shared, json};
 use crate::cluster::Error;
 
 pub async fn list(State(cluster): State<Shared>) -> Response {
+    cluster.hear().await;
     json(StatusCode::OK, cluster.webhooks().to_string())
 }
 
 pub async fn get(State(cluster): State<Shared>, Path(id): Path<String>) -> Result<Response, Failure> {
-    Ok(json(StatusCode::OK, cluster.webhook(uuid(&id)?)?.to_string()))
+    let id = uuid(&id)?;
+    cluster.hear().await;
+    Ok(json(StatusCode::OK, cluster.webhook(id)?.to_string()))
 }
 
 pub async fn create(State(cluster): State<Shared>, mut payload: Payload) -> Result<Response, Failure> {
