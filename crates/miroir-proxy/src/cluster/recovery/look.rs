@@ -9,6 +9,7 @@ use miroir_core::recovery::{Expected, ExpectedIndex, Found, FoundIndex, Measure,
 use miroir_core::settings::drift::Drift;
 use miroir_core::task::TaskQuery;
 
+use super::super::replica::Failed;
 use super::super::weigh::shards_of;
 use super::super::{Cluster, Error, Index};
 use crate::node::Node;
@@ -88,10 +89,15 @@ impl Cluster {
         let drifted = matches!(self.look(index, id, &read), Drift::Repair | Drift::Report | Drift::CatchUp);
         let on_node = self.on_node(index, id).map_err(|error| Error::answer(&node.member.id, error))?;
         // Without the settings by which shards are told apart nothing can be counted, and everything may be different.
-        let counts = on_node.counts().await.unwrap_or_else(|error| {
-            tracing::warn!(node = %id, index = %index.uid, %error, "documents cannot be counted");
-            BTreeMap::new()
-        });
+        let counts = match on_node.counts().await {
+            Ok(counts) => counts,
+            Err(Failed::Refused(error)) => {
+                tracing::warn!(node = %id, index = %index.uid, %error, "documents cannot be counted");
+                BTreeMap::new()
+            }
+            // It has no time, perhaps: that says nothing about what it holds.
+            Err(error) => return Err(Error::answer(id, error)),
+        };
         Ok(FoundIndex {
             // As long as the cluster does not know it, any will do.
             primary_key: key.clone().filter(|_| index.key().is_some()),

@@ -1,5 +1,6 @@
 //! What is known as stale from then on, and what is not.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use miroir_core::id::{NodeId, ShardId};
@@ -90,7 +91,7 @@ impl Cluster {
             let equal = timeout_at(until, self.equal_shards(node, &index, &doubtful)).await;
             drop(turn);
             // Without a comparison in that time, only what it seems to have lost counts.
-            let equal = equal.unwrap_or_else(|_| doubtful.iter().copied().filter(holds).collect());
+            let equal = equal.ok().flatten().unwrap_or_else(|| doubtful.iter().copied().filter(holds).collect());
             of_index.mirror.retain(|shard, _| !equal.contains(shard));
         }
     }
@@ -106,24 +107,26 @@ impl Cluster {
         }
     }
 
-    /// Those of the shards that have as many documents on the node as elsewhere, once all have done what they accepted.
-    async fn equal_shards(&self, node: &Arc<Node>, index: &Arc<Index>, shards: &[ShardId]) -> Vec<ShardId> {
+    /// Those of the shards that have as many documents on the node as elsewhere, once all have done what they accepted. None:
+    /// somebody does not tell.
+    async fn equal_shards(&self, node: &Arc<Node>, index: &Arc<Index>, shards: &[ShardId]) -> Option<Vec<ShardId>> {
         let id = &node.member.id;
         let mut others: Vec<NodeId> = shards.iter().flat_map(|shard| self.fresh_elsewhere(index, *shard, id)).collect();
         others.push(id.clone());
         others.sort();
         others.dedup();
         for other in &others {
-            let Some(other) = self.node(other) else { return Vec::new() };
-            if other.drain(self.read_timeout()).await.is_err() {
-                return Vec::new();
-            }
+            self.node(other)?.drain(self.read_timeout()).await.ok()?;
         }
-        let Ok(on_node) = self.on_node(index, id) else { return Vec::new() };
-        let Ok(held) = on_node.counts().await else { return Vec::new() };
+        let held = match self.on_node(index, id).ok()?.counts().await {
+            Ok(counts) => counts,
+            // It has not got what it is to be counted by.
+            Err(Failed::Refused(_)) => BTreeMap::new(),
+            Err(_) => return None,
+        };
         let fresh = self.fresh_counts(index, id, shards).await;
         let same = |shard: &ShardId| fresh.get(shard).is_none_or(|n| *n == held.get(shard).copied().unwrap_or(0));
-        shards.iter().copied().filter(same).collect()
+        Some(shards.iter().copied().filter(same).collect())
     }
 
     /// Replicas that are not what they should be are known as stale from now on.

@@ -65,13 +65,18 @@ impl OnNode {
     /// How many documents of each shard the node holds, by one request. A shard that is not named has none.
     ///
     /// # Errors
-    /// [`Failed`]: also where the index is not there, or lacks the settings by which shards are told apart.
+    /// [`Failed::Refused`] where the index is not there, or lacks the settings by which shards are told apart; else
+    /// [`Failed`], and nothing is known.
     pub async fn counts(&self) -> Result<BTreeMap<ShardId, u64>, Failed> {
         // Without a filter and without hits: a distinct attribute takes no document out of the counts then.
         let body = json!({ "limit": 0, "facets": [SHARD_FIELD] });
         let call =
             Call::json("replica_count", Method::POST, self.path("/search"), body.to_string().into_bytes(), self.short);
-        let told: Distribution = self.node.read(call).await?;
+        let told: Distribution = match self.node.read(call).await {
+            Ok(told) => told,
+            Err(untold) if untold.is_refusal() => return Err(Failed::Refused(untold.to_string())),
+            Err(untold) => return Err(untold.into()),
+        };
         let of_shards = told.facet_distribution.into_iter().filter(|(facet, _)| facet == SHARD_FIELD);
         Ok(of_shards.flat_map(|(_, values)| values).filter_map(|(text, n)| Some((decode_shard(&text)?, n))).collect())
     }
