@@ -157,20 +157,89 @@ pub fn in_doubt(
 ) -> Vec<(ShardId, NodeId)> {
     let mut stale = Vec::new();
     for shard in touched {
-        let replicas: Vec<&NodeId> = placements.values().flat_map(|p| p.replicas(shard)).collect();
-        let besides: Vec<NodeId> = also(shard).into_iter().filter(|node| !replicas.contains(&node)).collect();
-        let everyone = || replicas.iter().copied().chain(&besides);
+        let takers = Takers::of(placements, &also, shard, &fresh);
         let doubt = |node: &NodeId| match answer(shard, node) {
             Answer::Accepted => 0,
             Answer::Missed => 1,
             Answer::Ambiguous => 2,
         };
-        let placed = replicas.iter().any(|node| fresh(shard, node));
-        let is_trusted = |node: &&NodeId| fresh(shard, node) && (!placed || replicas.contains(node));
-        let kept = everyone().filter(is_trusted).min_by_key(|node| doubt(node));
-        stale.extend(everyone().filter(|node| Some(*node) != kept).map(|node| (shard, node.clone())));
+        let kept = takers.trusted.iter().min_by_key(|node| doubt(node));
+        stale.extend(takers.all_but(kept));
     }
     stale
+}
+
+/// What is to be known of replicas that somebody was writing who ended in the midst of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LeftBehind {
+    /// Those to be known as stale.
+    pub stale: Vec<(ShardId, NodeId)>,
+    /// Shards of which there is no replica to keep now, and more than one to choose from: nothing is to be written to them.
+    pub undecided: BTreeSet<ShardId>,
+}
+
+/// Find who is to be known as stale when somebody was writing an index who ended in the midst of it: nobody knows of which
+/// shards, and who has it. `may_keep`: a node that is known to hold all that it had accepted.
+///
+/// One of the fresh replicas of each shard is kept, and all others are to be compared with it. Whichever that is: what the
+/// others may hold besides was never acknowledged. But it has to hold what was.
+///
+/// Invariant: a shard that had a fresh replica has one; one of several is kept only on a node that may.
+pub fn left_behind(
+    placements: &GroupPlacements,
+    also: impl Fn(ShardId) -> Vec<NodeId>,
+    shards: impl IntoIterator<Item = ShardId>,
+    fresh: impl Fn(ShardId, &NodeId) -> bool,
+    may_keep: impl Fn(&NodeId) -> bool,
+) -> LeftBehind {
+    let mut left = LeftBehind::default();
+    for shard in shards {
+        let takers = Takers::of(placements, &also, shard, &fresh);
+        let kept = match &*takers.trusted {
+            [] => None,
+            [only] => Some(only),
+            several => match several.iter().find(|node| may_keep(node)) {
+                Some(kept) => Some(kept),
+                None => {
+                    left.undecided.insert(shard);
+                    continue;
+                }
+            },
+        };
+        left.stale.extend(takers.all_but(kept));
+    }
+    left
+}
+
+/// The nodes that take the writes of a shard.
+struct Takers {
+    shard: ShardId,
+    everyone: Vec<NodeId>,
+    /// Those that others may be compared with.
+    trusted: Vec<NodeId>,
+}
+
+impl Takers {
+    fn of(
+        placements: &GroupPlacements,
+        also: impl Fn(ShardId) -> Vec<NodeId>,
+        shard: ShardId,
+        fresh: impl Fn(ShardId, &NodeId) -> bool,
+    ) -> Self {
+        let mut everyone: Vec<NodeId> = placements.values().flat_map(|p| p.replicas(shard)).cloned().collect();
+        let besides: Vec<NodeId> = also(shard).into_iter().filter(|node| !everyone.contains(node)).collect();
+        let fresh_among =
+            |nodes: &[NodeId]| -> Vec<NodeId> { nodes.iter().filter(|node| fresh(shard, node)).cloned().collect() };
+        // Without a fresh replica those that take its writes besides are all that is left to compare with.
+        let placed = fresh_among(&everyone);
+        let trusted = if placed.is_empty() { fresh_among(&besides) } else { placed };
+        everyone.extend(besides);
+        Self { shard, everyone, trusted }
+    }
+
+    fn all_but(&self, kept: Option<&NodeId>) -> impl Iterator<Item = (ShardId, NodeId)> {
+        self.everyone.iter().filter(move |node| Some(*node) != kept).map(|node| (self.shard, node.clone()))
+    }
 }
 
 #[cfg(test)]
@@ -314,6 +383,26 @@ mod tests {
             let stale = in_doubt(&placements, |_| vec![], [ShardId(0)], |_, n| of(n).0, |_, n| of(n).1);
             let still = |node: &&NodeId| of(node).1 && !stale.contains(&(ShardId(0), (*node).clone()));
             prop_assert_eq!(nodes.iter().filter(still).count(), usize::from(nodes.iter().any(|node| of(node).1)));
+        }
+
+        #[test]
+        fn of_what_was_left_behind_one_fresh_replica_stays_that_may_be_kept_or_nothing_is_decided(
+            nodes_are in proptest::collection::vec((any::<bool>(), any::<bool>()), 5),
+        ) {
+            let placements = groups(&[3, 2], 3);
+            let nodes: Vec<NodeId> = placements.values().flat_map(|p| p.replicas(ShardId(0))).cloned().collect();
+            let of = |node: &NodeId| nodes_are[nodes.iter().position(|n| n == node).expect("placed")];
+            let left = left_behind(&placements, |_| vec![], [ShardId(0)], |_, n| of(n).0, |n| of(n).1);
+            let fresh: Vec<&NodeId> = nodes.iter().filter(|node| of(node).0).collect();
+            let kept: Vec<&NodeId> =
+                nodes.iter().filter(|node| !left.stale.contains(&(ShardId(0), (*node).clone()))).collect();
+            if fresh.len() > 1 && !fresh.iter().any(|node| of(node).1) {
+                prop_assert_eq!((left.undecided.len(), left.stale.len()), (1, 0));
+            } else {
+                prop_assert!(left.undecided.is_empty());
+                prop_assert_eq!(kept.len(), usize::from(!fresh.is_empty()));
+                prop_assert!(kept.iter().all(|node| of(node).0 && (of(node).1 || fresh.len() == 1)));
+            }
         }
 
         #[test]

@@ -81,6 +81,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let to_peers = client(&config, config.admin.key(), &replies)?;
     background.spawn(until(stopped.clone(), cluster.clone().keep_in_touch(discovery, to_peers)));
     background.spawn(until(stopped.clone(), cluster.clone().keep_lanes()));
+    background.spawn(until(leaving.clone(), cluster.clone().take_over_lanes()));
     background.spawn(until(stopped.clone(), cluster.clone().pay_all_debts()));
     background.spawn(until(stopped.clone(), cluster.clone().tell_webhooks()));
     background.spawn(until(stopped.clone(), cluster.clone().tell_rules()));
@@ -120,6 +121,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             }
         }
     }
+    // As long as they are kept up: who finds one that has ended has it in doubt.
+    cluster.give_back_lanes().await;
     let _ = stop.send(true);
     while background.join_next().await.is_some() {}
     cluster.leave().await;

@@ -72,13 +72,15 @@ fn stale_replicas_are_healed_while_clients_write() {
         total.happened.late += seen.happened.late;
         total.happened.lingered += seen.happened.lingered;
         total.happened.lost_turn += seen.happened.lost_turn;
+        total.happened.killed += seen.happened.killed;
+        total.happened.undecided += seen.happened.undecided;
     });
     println!("{total:?}");
     if std::env::var("MIROIR_MODEL_SEED").is_err() {
         // A checker that comes across nothing checks nothing.
-        let Happened { left, late, lingered, lost_turn } = total.happened;
+        let Happened { left, late, lingered, lost_turn, killed, undecided } = total.happened;
         let all = [total.fenced, total.trusted, total.crashed, total.outrun, total.repaired];
-        let all = [all.as_slice(), &[left, late, lingered, lost_turn]].concat();
+        let all = [all.as_slice(), &[left, late, lingered, lost_turn, killed, undecided]].concat();
         assert!(total.healed > 100 && all.iter().all(|count| *count > 0), "{total:?}");
     }
 }

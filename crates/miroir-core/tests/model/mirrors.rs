@@ -67,10 +67,6 @@ impl Running {
     fn facts(&self, world: &World) -> Facts {
         let Subject { shard, target, .. } = &self.saved.subject;
         let sources = world.fresh(*shard).into_iter().filter(|node| node != target && world.is_up(node)).collect();
-        // One that is under way is not known yet.
-        let known = |op: &Op| world.writing.as_ref().is_none_or(|writing| writing.op != *op);
-        let fresh = world.fresh(*shard);
-        let of_fresh = || world.nodes.iter().filter(|(id, _)| fresh.contains(id)).map(|(_, node)| node);
         Facts {
             now: world.now,
             sources,
@@ -79,7 +75,7 @@ impl Running {
             quiet_at: world.quiet_at.get(target).copied().unwrap_or_default(),
             conditional: world.conditional,
             edits: world.edits,
-            edits_unfinished: of_fresh().any(|node| node.has_open(|op| op.is_edit() && known(op))),
+            edits_unfinished: world.has_unfinished_edits(*shard),
             clients: world.writes.is_multiple_of(3),
         }
     }

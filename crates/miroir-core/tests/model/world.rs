@@ -7,7 +7,7 @@ use miroir_core::cover::{Freshness, Preference, Replicas, Wanted, plan};
 use miroir_core::hash::shard_of;
 use miroir_core::id::{GroupId, NodeId, ShardId};
 use miroir_core::placement::PlacementKind;
-use miroir_core::quorum::{Answer, Verdict, conclude, in_doubt};
+use miroir_core::quorum::{Answer, Verdict, conclude, in_doubt, left_behind};
 use miroir_core::topology::{Member, Shape, Topology};
 
 use crate::node::{Doc, Node, Op};
@@ -49,6 +49,19 @@ pub struct Happened {
     pub lingered: u64,
     /// The turn was lost under it.
     pub lost_turn: u64,
+    /// Whoever made it died.
+    pub killed: u64,
+    /// It could not be said for a while which replica was to be kept.
+    pub undecided: u64,
+}
+
+/// What whoever died in the midst of a write has left.
+#[derive(Clone, Debug)]
+struct Left {
+    /// Nothing more arrives from then on.
+    quiet_at: u64,
+    /// Those that nobody has settled.
+    shards: BTreeSet<ShardId>,
 }
 
 #[derive(Clone, Debug)]
@@ -86,12 +99,13 @@ pub struct World {
     pub conditional: u64,
     /// How many of them were edits.
     pub edits: u64,
+    /// The edits that have tasks.
+    registered: Vec<Op>,
     /// Whether anything still goes wrong, and whether clients still write.
     pub faults: bool,
     pub clients: bool,
     pub stamp: u64,
-    /// A write may have reached some replicas and not others, without anybody knowing.
-    pub died_within_a_write: bool,
+    left: Option<Left>,
     mortal: bool,
     /// Disks as they were.
     backups: BTreeMap<NodeId, Node>,
@@ -136,10 +150,11 @@ impl World {
             fence: None,
             conditional: 0,
             edits: 0,
+            registered: Vec::new(),
             faults: true,
             clients,
             stamp: 0,
-            died_within_a_write: false,
+            left: None,
             mortal,
             backups: BTreeMap::new(),
             ids,
@@ -204,6 +219,7 @@ impl World {
     pub fn tick(&mut self) {
         self.now += 1 + self.rng.below(40);
         self.find_out();
+        self.take_over();
         if self.turn_is_free() && self.rng.one_in(100) {
             // Nobody does anything for a while.
             self.now += 2 * IN_FLIGHT;
@@ -290,12 +306,11 @@ impl World {
     pub fn write(&mut self) {
         match self.writing.take() {
             None if self.fence.is_none() && self.clients && self.turn_is_free() => {
-                self.writing = Some(self.begin_write());
+                self.writing = self.begin_write();
             }
             None => {}
             Some(mut writing) => match writing.pending.pop() {
-                // The instance dies: nothing is recorded, and nobody is answered.
-                Some(_) if self.mortal && self.fate(60) => self.died_within_a_write = true,
+                Some(_) if self.mortal && self.fate(60) => self.die_under(writing),
                 // The store stalls, or the instance sleeps: another one may have the turn by now.
                 Some(node) if self.fate(40) => {
                     writing.pending.push(node);
@@ -310,14 +325,47 @@ impl World {
         }
     }
 
-    /// Whether a write may begin.
+    /// Whether a write may begin, or a mirror may end.
     pub fn turn_is_free(&self) -> bool {
-        self.writing.is_none() && self.now >= self.turn_kept_until
+        let is_taken_over = self.left.as_ref().is_none_or(|left| self.now >= left.quiet_at);
+        self.writing.is_none() && self.now >= self.turn_kept_until && is_taken_over
     }
 
     /// Nothing of a write is under way, and nobody has anything to find out.
     pub fn is_calm(&self) -> bool {
-        self.turn_is_free() && self.doubts.is_empty()
+        self.turn_is_free() && self.doubts.is_empty() && self.left.is_none()
+    }
+
+    /// The instance dies: nothing is recorded, and nobody is answered. What it has sent may arrive yet.
+    fn die_under(&mut self, writing: Writing) {
+        self.happened.killed += 1;
+        crate::trace(|| format!("{} {:?}: dies, {:?}", self.now, writing.op, writing.answers));
+        for node in writing.under_way {
+            let due = self.now + self.rng.below(LINGER);
+            self.flying.push((due, node, writing.op.clone()));
+        }
+        self.left = Some(Left { quiet_at: self.now + LINGER, shards: self.all_shards().into_iter().collect() });
+    }
+
+    /// Somebody takes over what a dead instance has left, when nothing of it can arrive any more.
+    fn take_over(&mut self) {
+        let Some(left) = self.left.take_if(|left| self.now >= left.quiet_at) else { return };
+        let Some(placements) = self.topology.placements(self.shards) else { return };
+        let also = |shard| self.topology.also_writes(self.shards, shard).cloned().collect();
+        let fresh = |shard, node: &NodeId| self.is_fresh(shard, node);
+        let shards = left.shards.iter().copied();
+        let found = left_behind(placements, also, shards, fresh, |node| self.is_up(node));
+        crate::trace(|| format!("{} what was left is taken over: {found:?}", self.now));
+        // It may have been any change.
+        self.conditional += 1;
+        self.edits += 1;
+        for (shard, node) in found.stale {
+            self.mark_stale(shard, node);
+        }
+        if !found.undecided.is_empty() {
+            self.happened.undecided += 1;
+            self.left = Some(Left { shards: found.undecided, ..left });
+        }
     }
 
     /// Nothing more of the write is sent, and whoever has the turn next waits for what may arrive of it.
@@ -354,16 +402,25 @@ impl World {
         }
     }
 
-    /// Whether nobody knows yet that replicas of a shard may differ.
+    /// Whether nobody knows yet that replicas of a shard may differ, and a late write may come after a later one.
     pub fn is_in_doubt(&self, shard: ShardId) -> bool {
         self.doubts.iter().any(|(_, writing)| writing.shard == shard)
     }
 
-    fn begin_write(&mut self) -> Writing {
-        self.writes += 1;
+    /// Whether it is not known which replicas of a shard differ by what a dead instance has left.
+    fn is_left(&self, shard: ShardId) -> bool {
+        self.left.as_ref().is_some_and(|left| left.shards.contains(&shard))
+    }
+
+    /// None: it is refused.
+    fn begin_write(&mut self) -> Option<Writing> {
         let view = self.rng.pick(&self.views).cloned().unwrap_or_else(|| self.topology.clone());
         let id = format!("d{}", self.rng.below(self.ids));
         let shard = self.shard_of(&id);
+        if self.is_left(shard) {
+            return None;
+        }
+        self.writes += 1;
         self.stamp = self.now.max(self.stamp + 1);
         let op = match self.rng.below(20) {
             0..4 => Op::Delete { id: id.clone() },
@@ -392,7 +449,7 @@ impl World {
         for at in (1..pending.len()).rev() {
             pending.swap(at, self.rng.below(at as u64 + 1) as usize);
         }
-        Writing { op, shard, pending, answers: BTreeMap::new(), under_way: Vec::new(), entries, view }
+        Some(Writing { op, shard, pending, answers: BTreeMap::new(), under_way: Vec::new(), entries, view })
     }
 
     /// A change of a shard that depends on what a replica holds.
@@ -502,6 +559,9 @@ impl World {
             let due = self.now + self.rng.below(LINGER);
             self.flying.push((due, node, op.clone()));
         }
+        if op.is_edit() && !matches!(outcome.verdict, Verdict::Lost { .. }) {
+            self.registered.push(op.clone());
+        }
         // The request may be gone; the write is the instance's.
         let left = self.fate(10);
         self.happened.left += u64::from(left);
@@ -511,6 +571,26 @@ impl World {
                     *acknowledged = true;
                 }
             }
+        }
+    }
+
+    /// Whether a fresh replica of a shard has not done an edit yet that has a task.
+    pub fn has_unfinished_edits(&self, shard: ShardId) -> bool {
+        let fresh = self.fresh(shard);
+        let nodes = self.nodes.iter().filter(|(id, _)| fresh.contains(id));
+        nodes.map(|(_, node)| node).any(|node| node.has_open(|op| self.registered.contains(op)))
+    }
+
+    /// Somebody changes a document of one replica, past everybody.
+    pub fn meddle(&mut self) {
+        let ids: Vec<NodeId> = self.nodes.keys().cloned().collect();
+        let (removes, value) = (self.rng.one_in(2), self.rng.below(200) as u8);
+        let Some(id) = self.rng.pick(&ids).cloned() else { return };
+        let all: Vec<String> = self.nodes[&id].all().map(|(id, _)| id.clone()).collect();
+        let Some(document) = self.rng.pick(&all).cloned() else { return };
+        let doc = Doc { fields: BTreeMap::from([(9, value)]), stamp: self.stamp };
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.accept(if removes { Op::Remove(vec![document]) } else { Op::Insert(vec![(document, doc)]) });
         }
     }
 

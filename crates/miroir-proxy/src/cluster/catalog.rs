@@ -229,7 +229,7 @@ impl Catalog {
         physical: &IndexUid,
         node: &NodeId,
         version: u64,
-        fence: Option<Fence>,
+        fence: Fence,
     ) -> Result<bool, StoreError> {
         let change = |index: &mut Index| {
             index.behind.remove(node);
@@ -248,7 +248,7 @@ impl Catalog {
         physical: &IndexUid,
         node: &NodeId,
         version: u64,
-        fence: Option<Fence>,
+        fence: Fence,
     ) -> Result<bool, StoreError> {
         let change = |index: &mut Index| {
             index.behind.insert(node.clone(), 0);
@@ -261,10 +261,10 @@ impl Catalog {
         &self,
         physical: &IndexUid,
         version: u64,
-        fence: Option<Fence>,
+        fence: Fence,
         change: impl Fn(&mut Index) + Send,
     ) -> Result<bool, StoreError> {
-        let with = Batch { fences: fence.into_iter().collect(), ..Batch::default() };
+        let with = Batch { fences: vec![fence], ..Batch::default() };
         let plan = |records: &Records<Arc<Index>>| {
             let current = self.among(records, physical);
             let Some(current) = current.filter(|index| index.settings_version == version && !index.changing) else {

@@ -1,6 +1,7 @@
 //! Changes whose effect depends on what a replica holds: deletions by filter, and edits.
 //!
-//! Each is counted in the step that registers its task, so that whoever compares replicas knows of it.
+//! Each is counted in the step that registers its task, or in which it is written down who may have it without one, so that
+//! whoever compares replicas knows of it.
 
 use miroir_core::task::{TaskKind, TaskQuery, TaskStatus};
 use miroir_store::StoreError;
@@ -18,7 +19,12 @@ pub(super) struct Conditional {
     pub edits_unfinished: bool,
 }
 
-/// What the counters of the index move forward by when such a change is registered.
+/// What the counters of the index move forward by when a change is recorded of which nobody knows what it was.
+pub(super) fn counts_of_unknown(index: &Index) -> Vec<(String, u64)> {
+    counts(index, TaskKind::DocumentEdition)
+}
+
+/// What the counters of the index move forward by when such a change is recorded.
 pub(super) fn counts(index: &Index, kind: TaskKind) -> Vec<(String, u64)> {
     let edits = (kind == TaskKind::DocumentEdition).then(|| (edit_counter(index), 1));
     [(counter(index), 1)].into_iter().chain(edits).collect()

@@ -9,7 +9,7 @@ use std::time::Duration;
 use miroir_core::id::{IndexUid, NodeId, ShardId};
 use miroir_core::task::TaskQuery;
 use miroir_core::topology::Topology;
-use miroir_store::{Batch, Fence, StoreError};
+use miroir_store::{Batch, StoreError};
 use miroir_work::Backoff;
 use time::OffsetDateTime;
 use tokio::sync::watch;
@@ -31,16 +31,16 @@ pub(super) struct Unrecorded {
     pub index: Index,
     pub topology: Arc<Topology>,
     pub touched: Vec<ShardId>,
-    /// The turns that it was sent in.
-    pub fences: Vec<Fence>,
     /// Before any node had seen it.
     pub at: OffsetDateTime,
     /// What is known of each node's part.
     pub parts: Vec<Outcome>,
+    /// The fences of the turns that it was sent in, and what is counted with it.
+    pub recorded_with: Batch,
 }
 
 /// By the index. While an index has debts nothing new is sent to it, so that they are no more than what was under way.
-pub(super) struct Debts {
+pub struct Debts {
     owed: Mutex<BTreeMap<IndexUid, Vec<Arc<Unrecorded>>>>,
     /// How many there are.
     count: watch::Sender<usize>,
@@ -74,6 +74,11 @@ impl Debts {
         self.owed().get(index).cloned().unwrap_or_default()
     }
 
+    /// Some are of the index that clients call so.
+    pub fn owe(&self, index: &IndexUid) -> bool {
+        self.owed().values().flatten().any(|owed| owed.index.uid == *index)
+    }
+
     fn all(&self) -> Vec<Arc<Unrecorded>> {
         self.owed().values().flatten().cloned().collect()
     }
@@ -99,13 +104,13 @@ impl Cluster {
     /// [`Error::TurnLost`] when somebody else has had a turn since: then the caller has to have the turn again to settle it.
     /// [`Error::Store`] when that cannot be.
     pub(super) async fn record_unrecorded(&self, sent: &Unrecorded) -> Result<Option<Instant>, Error> {
-        let Unrecorded { index, topology, touched, fences, parts, .. } = sent;
+        let Unrecorded { index, topology, touched, parts, recorded_with, .. } = sent;
         if self.catalog.by_physical(&index.physical).is_none() {
             // It came to nothing, or is gone since.
             return Ok(None);
         }
         let Weighed { missed, lingers_until, .. } = self.weigh(topology, index, touched, parts)?;
-        let with = Batch { fences: fences.clone(), ..Batch::default() };
+        let with = recorded_with.clone();
         let recorded = match missed.is_empty() {
             // Whether the turn lasts has to be known all the same.
             true => self.store.commit(with).await,
@@ -122,9 +127,10 @@ impl Cluster {
     async fn settle_debt(&self, sent: &Unrecorded) -> Result<(), Error> {
         match self.record_unrecorded(sent).await {
             Err(Error::TurnLost) => {
-                let Unrecorded { index, touched, parts, .. } = sent;
+                let Unrecorded { index, touched, parts, recorded_with, .. } = sent;
                 let overtaken = self.overtaken(sent).await?;
-                let replicas = self.record_doubt(index, touched, parts, &overtaken).await?;
+                let replicas =
+                    self.record_doubt(index, touched, parts, &overtaken, recorded_with.counts.clone()).await?;
                 tracing::warn!(index = %index.uid, replicas, "the turn was lost under a change: replicas may differ");
                 Ok(())
             }

@@ -1,12 +1,13 @@
 //! Write lanes: the changes of one index reach all its replicas in one order.
 //!
 //! Two writes that are sent at the same time would otherwise reach two replicas in different orders and leave them
-//! different for ever. A lane is a queue, held only while a change is handed to the nodes' own task queues. Between
-//! instances, the lane of an index is a lease: it stays with the instance that used it last until another one wants it,
-//! so that an instance that writes alone asks the store for nothing. What is recorded of a change carries the lease's
-//! fence: an instance that slept while another took over is refused.
+//! different for ever. A lane is a queue, held only while a change is handed to the nodes' own task queues. The lane of an
+//! index is a lease, too: it stays with the instance that used it last until another one wants it, so that an instance that
+//! writes alone asks the store for nothing. What is recorded of a change carries the lease's fence: an instance that slept
+//! while another took over is refused. A lease that was not given back says that whoever had it ended in the midst of
+//! changes, perhaps: who takes it over has that in doubt.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,23 +15,31 @@ use futures_util::StreamExt;
 use futures_util::future::{join_all, select_all};
 use futures_util::stream::FuturesUnordered;
 use miroir_core::config::Config;
-use miroir_core::id::IndexUid;
-use miroir_store::{Fence, Lease, Store};
+use miroir_core::id::{IndexUid, ShardId};
+use miroir_store::{Fence, Lease, Store, StoreError};
 use tokio::sync::{Notify, OwnedMutexGuard, mpsc};
 use tokio::time::Instant;
 
 use super::Error;
+use super::debts::Debts;
+use super::parts::ANSWERED;
 
 /// How long the writes of an index wait for an instance that died.
 const TTL: Duration = Duration::from_secs(3);
 /// Between two renewals.
 const RENEW: Duration = Duration::from_secs(1);
 /// A lane that nobody used for so long is given back.
-const IDLE: Duration = Duration::from_secs(4);
+const IDLE: Duration = Duration::from_secs(2);
+/// Between two renewals where no other instance can have the lane. The store forgets what ended long ago.
+const RENEW_ALONE: Duration = Duration::from_hours(1);
+/// For so long a lane is held without being renewed where no other instance can have it.
+const FOR_GOOD: Duration = Duration::from_hours(24 * 365);
 /// Between two attempts to take a lane, should the word that it is free be lost.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 /// For the instance that waits, before this one asks for the lane again.
 const HEAD_START: Duration = Duration::from_millis(5);
+/// By then whoever had a turn when the instance stopped has given it up.
+const SOON: Duration = Duration::from_secs(2);
 /// Lanes remembered before those that nobody uses are forgotten.
 const REMEMBERED: usize = 1000;
 /// Wishes of other instances that may wait to be granted. They are told again.
@@ -47,6 +56,8 @@ pub struct Lanes {
     /// The longest that a change waits for those before it.
     patience: Duration,
     wish: mpsc::Sender<IndexUid>,
+    since: Instant,
+    debts: Arc<Debts>,
     /// Taken by the keeper.
     wishes: Mutex<Option<mpsc::Receiver<IndexUid>>>,
 }
@@ -65,35 +76,80 @@ struct Held {
     /// By then another instance may have it.
     until: Instant,
     used: Instant,
+    renewed: Instant,
+    left: Left,
+    /// Since when this instance has it.
+    since: Instant,
+}
+
+/// What others may have left of an index before this instance had its lane, as far as that is not settled.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Left {
+    /// Nobody has looked.
+    Unseen,
+    /// Replicas of these shards may differ, and it cannot be said which one is to be kept.
+    InDoubt(Arc<BTreeSet<ShardId>>),
+}
+
+impl Left {
+    /// Nothing.
+    pub fn is_settled(&self) -> bool {
+        matches!(self, Self::InDoubt(shards) if shards.is_empty())
+    }
+
+    /// Whether this shard's replicas may differ.
+    pub fn is_in_doubt(&self, shard: ShardId) -> bool {
+        match self {
+            Self::Unseen => true,
+            Self::InDoubt(shards) => shards.contains(&shard),
+        }
+    }
 }
 
 /// The right to change an index; the next in the lane proceeds when it and its clones are dropped.
 #[derive(Clone)]
 pub struct Turn {
     _place: Arc<OwnedMutexGuard<()>>,
-    /// None: no other instance can have the turn.
-    leased: Option<(Arc<Lane>, Lease)>,
-    /// Another instance may have changed the index since this one had the lane last.
-    pub taken_over: bool,
+    index: IndexUid,
+    lane: Arc<Lane>,
+    lease: Lease,
+    /// For how long at least nothing was sent by who had the lane and did not give it back. None: it was given back.
+    pub quiet_for: Option<Duration>,
+    left: Left,
 }
 
 impl Turn {
     /// What is to be recorded under this turn is recorded only while it lasts.
-    pub fn fence(&self) -> Option<Fence> {
-        self.leased.as_ref().map(|(_, lease)| lease.fence())
+    pub fn fence(&self) -> Fence {
+        self.lease.fence()
+    }
+
+    /// Which index.
+    pub fn index(&self) -> &IndexUid {
+        &self.index
+    }
+
+    /// What others may have left of the index.
+    pub fn left(&self) -> &Left {
+        &self.left
+    }
+
+    /// That was looked at: these shards are in doubt still.
+    pub fn settle(&mut self, in_doubt: BTreeSet<ShardId>) {
+        self.left = Left::InDoubt(Arc::new(in_doubt));
+        if let Some(held) = self.lane.held().as_mut().filter(|held| held.lease == self.lease) {
+            held.left = self.left.clone();
+        }
     }
 
     /// Returns when another instance may have the turn.
     pub async fn lost(&self) {
-        match &self.leased {
-            None => std::future::pending().await,
-            Some((lane, lease)) => lane.lost(lease).await,
-        }
+        self.lane.lost(&self.lease).await;
     }
 
     /// Whether no other instance can have the turn by now.
     pub fn lasts(&self) -> bool {
-        self.leased.as_ref().is_none_or(|(lane, lease)| lane.lasts(lease))
+        self.lane.lasts(&self.lease)
     }
 }
 
@@ -113,6 +169,18 @@ pub async fn any_lost(turns: &[Turn]) {
 
 fn scope_of(index: &IndexUid) -> String {
     format!("lane:{index}")
+}
+
+/// The index whose lane this scope is, if it is one.
+fn index_of(scope: &str) -> Option<IndexUid> {
+    scope.strip_prefix("lane:")?.parse().ok()
+}
+
+impl Held {
+    /// Replicas may differ, and nobody knows but who takes this over should it not be given back.
+    fn is_in_doubt(&self) -> bool {
+        self.lease.lapsed.is_some() && !self.left.is_settled()
+    }
 }
 
 impl Lane {
@@ -138,22 +206,30 @@ impl Lane {
         held.as_ref().filter(|held| held.lease == *lease && held.until > Instant::now()).map(|held| held.until)
     }
 
-    /// The lease that is good for a while yet.
-    fn use_lease(&self) -> Option<Lease> {
+    /// The lease is good until then, if it is still the one.
+    fn renewed(&self, lease: &Lease, at: Instant, until: Instant) {
+        if let Some(held) = self.held().as_mut().filter(|held| held.lease == *lease) {
+            (held.until, held.renewed) = (until, at);
+        }
+    }
+
+    /// The lane, if its lease is good for a while yet.
+    fn in_use(&self) -> Option<Held> {
         let now = Instant::now();
         let mut held = self.held();
         let held = held.as_mut().filter(|held| held.until > now)?;
         held.used = now;
-        Some(held.lease.clone())
+        Some(held.clone())
     }
 }
 
 impl Lanes {
     /// No lanes yet. `holder` is this instance's own name among those that share the store; nobody waits for a turn longer
     /// than `patience`.
-    pub fn new(store: Arc<dyn Store>, holder: String, patience: Duration) -> Self {
+    pub fn new(store: Arc<dyn Store>, holder: String, patience: Duration, debts: Arc<Debts>) -> Self {
         let (wish, wishes) = mpsc::channel(WISHES);
-        Self { lanes: Mutex::default(), store, holder, patience, wish, wishes: Mutex::new(Some(wishes)) }
+        let since = Instant::now();
+        Self { lanes: Mutex::default(), store, holder, patience, wish, since, debts, wishes: Mutex::new(Some(wishes)) }
     }
 
     fn lanes(&self) -> MutexGuard<'_, HashMap<IndexUid, Arc<Lane>>> {
@@ -170,7 +246,7 @@ impl Lanes {
     }
 
     fn known(&self, scope: &str) -> Option<(IndexUid, Arc<Lane>)> {
-        let index: IndexUid = scope.strip_prefix("lane:")?.parse().ok()?;
+        let index = index_of(scope)?;
         let lane = self.lanes().get(&index).cloned()?;
         Some((index, lane))
     }
@@ -184,23 +260,67 @@ impl Lanes {
         let lane = self.lane(index);
         let place = tokio::time::timeout(self.patience, lane.queue.clone().lock_owned());
         let place = Arc::new(place.await.map_err(|_| Error::Overloaded(BEFORE))?);
-        if !self.store.is_shared() {
-            return Ok(Turn { _place: place, leased: None, taken_over: false });
-        }
-        if let Some(lease) = lane.use_lease() {
-            return Ok(Turn { _place: place, leased: Some((lane, lease)), taken_over: false });
-        }
-        let lease = self.acquire(&lane, &scope_of(index), begun).await?;
-        Ok(Turn { _place: place, leased: Some((lane, lease)), taken_over: true })
+        let in_use = match lane.in_use() {
+            Some(held) => Some(held),
+            None => self.hold_on(&lane).await?,
+        };
+        let Held { lease, left, since, .. } = match in_use {
+            Some(held) => held,
+            None => self.acquire(&lane, &scope_of(index), begun).await?,
+        };
+        let quiet_for = lease.lapsed.map(|lapsed| match self.store.is_shared() {
+            // Whoever had it sent nothing new after its end, and broke off what was under way a moment later.
+            true => (lapsed + since.elapsed()).saturating_sub(ANSWERED),
+            // It was not, but who had it was not there beside this instance.
+            false => (lapsed + since.elapsed()).min(self.since.elapsed()),
+        });
+        Ok(Turn { _place: place, index: index.clone(), lane, lease, quiet_for, left })
     }
 
-    async fn acquire(&self, lane: &Lane, scope: &str, begun: Instant) -> Result<Lease, Error> {
+    /// The indexes whose lanes somebody has lost who may have been in the midst of a change.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn lapsed(&self) -> Result<Vec<IndexUid>, StoreError> {
+        let lapsed = self.store.lapsed_leases().await?;
+        // Also this instance's own that it does not hold any more: it was left so on purpose.
+        let is_held = |lease: &Lease| lease.holder == self.holder && self.holds(&lease.scope);
+        let left = lapsed.iter().filter(|lease| !is_held(lease));
+        Ok(left.filter_map(|lease| index_of(&lease.scope)).collect())
+    }
+
+    /// Those of which this instance has taken over the lane so, and something is in doubt still.
+    pub fn in_doubt(&self) -> Vec<IndexUid> {
+        let lanes = self.lanes();
+        let in_doubt = lanes.iter().filter(|(_, lane)| lane.held().as_ref().is_some_and(Held::is_in_doubt));
+        in_doubt.map(|(index, _)| index.clone()).collect()
+    }
+
+    fn holds(&self, scope: &str) -> bool {
+        self.known(scope).is_some_and(|(_, lane)| lane.held().is_some())
+    }
+
+    /// A lease that has ended because the store was away, and that nobody else has taken since, goes on.
+    async fn hold_on(&self, lane: &Lane) -> Result<Option<Held>, Error> {
+        let ended = lane.held().as_ref().filter(|held| held.left != Left::Unseen).map(|held| held.lease.clone());
+        let Some(lease) = ended else { return Ok(None) };
+        let asked = Instant::now();
+        if !self.store.renew(&lease, TTL).await? {
+            return Ok(None);
+        }
+        lane.renewed(&lease, asked, asked + self.lasts());
+        Ok(lane.in_use())
+    }
+
+    async fn acquire(&self, lane: &Lane, scope: &str, begun: Instant) -> Result<Held, Error> {
         loop {
             let asked = Instant::now();
             let free = lane.free.notified();
             if let Some(lease) = self.store.acquire(scope, &self.holder, TTL).await? {
-                *lane.held() = Some(Held { lease: lease.clone(), until: asked + TTL, used: Instant::now() });
-                return Ok(lease);
+                let (now, until) = (Instant::now(), asked + self.lasts());
+                let held = Held { lease, until, used: now, renewed: asked, left: Left::Unseen, since: now };
+                *lane.held() = Some(held.clone());
+                return Ok(held);
             }
             if begun.elapsed() > self.patience {
                 return Err(Error::Overloaded(BEFORE));
@@ -210,6 +330,11 @@ impl Lanes {
                 () = tokio::time::sleep(ASK_AGAIN) => {}
             }
         }
+    }
+
+    /// For how long a lane is held that nobody keeps up.
+    fn lasts(&self) -> Duration {
+        if self.store.is_shared() { TTL } else { FOR_GOOD }
     }
 
     /// Another instance wants the lane of this scope, if it is one.
@@ -252,20 +377,21 @@ impl Lanes {
     async fn renew_one(&self, lane: &Lane) {
         let Some(held) = lane.held().clone() else { return };
         if held.used.elapsed() > IDLE
+            && !self.owes(&held)
+            && !held.is_in_doubt()
             && let Ok(_place) = lane.queue.try_lock()
         {
             self.release(lane).await;
             return;
         }
+        if !self.store.is_shared() && held.renewed.elapsed() < RENEW_ALONE {
+            return;
+        }
         let asked = Instant::now();
         match self.store.renew(&held.lease, TTL).await {
-            Ok(true) => {
-                if let Some(held) = lane.held().as_mut() {
-                    held.until = asked + TTL;
-                }
-            }
+            Ok(true) => lane.renewed(&held.lease, asked, asked + self.lasts()),
             // Whoever has the turn now is refused by the fence.
-            Ok(false) => *lane.held() = None,
+            Ok(false) => _ = lane.held().take_if(|now| now.lease == held.lease),
             Err(error) => tracing::debug!(%error, scope = held.lease.scope, "a lane could not be renewed"),
         }
     }
@@ -274,25 +400,39 @@ impl Lanes {
     async fn hand_over(&self, index: IndexUid) {
         let lane = self.lane(&index);
         let _place = lane.queue.lock().await;
-        if lane.held().is_some() {
+        let held = lane.held().clone();
+        if held.is_some_and(|held| !self.owes(&held)) {
             self.release(&lane).await;
             tokio::time::sleep(HEAD_START).await;
         }
     }
 
-    /// Whoever calls this has the turn.
+    /// Something of the index is still to be written down.
+    fn owes(&self, held: &Held) -> bool {
+        index_of(&held.lease.scope).is_some_and(|index| self.debts.owe(&index))
+    }
+
+    /// Give a lane back; what is in doubt in it is left to whoever takes it over when it has ended. The caller has the turn.
     async fn release(&self, lane: &Lane) {
-        let held = lane.held().take();
-        if let Some(held) = held
-            && let Err(error) = self.store.release(&held.lease).await
-        {
+        let Some(held) = lane.held().take() else { return };
+        if held.is_in_doubt() || self.owes(&held) {
+            return;
+        }
+        if let Err(error) = self.store.release(&held.lease).await {
             tracing::debug!(%error, scope = held.lease.scope, "a lane could not be given back; it ends by itself");
         }
     }
 
-    /// Give back every lane: the instance stops.
+    /// Give back every lane: the instance stops, and whoever has a turn gives it up soon. What is under way for longer than
+    /// that is in doubt.
     pub async fn close(&self) {
         let lanes: Vec<Arc<Lane>> = self.lanes().values().cloned().collect();
-        join_all(lanes.iter().map(|lane| self.release(lane))).await;
+        let releases = lanes.iter().map(|lane| async move {
+            // Also one that is just being handed over.
+            if let Ok(_place) = tokio::time::timeout(SOON, lane.queue.lock()).await {
+                self.release(lane).await;
+            }
+        });
+        join_all(releases).await;
     }
 }

@@ -83,7 +83,7 @@ impl Writer {
         for _ in 0..ATTEMPTS {
             let nodes: BTreeSet<NodeId> = self.nodes().keys().cloned().collect();
             let until = OffsetDateTime::now_utc() + self.write_timeout() * CLAIMED_FOR;
-            if let Some(claim) = self.leftovers.claim(&index.physical, nodes, until, turn.fence()).await? {
+            if let Some(claim) = self.leftovers.claim(&index.physical, nodes, until, Some(turn.fence())).await? {
                 return Ok(Birth { index: Arc::new(index), claim });
             }
             index.physical = self.free_physical(uid);
@@ -164,8 +164,8 @@ impl Cluster {
 
     /// Take an index out of the catalog, and what is known of its replicas with it, in one step. From then on it is a
     /// leftover, until every node was told to delete it.
-    pub(super) async fn forget_index(&self, index: &Index, fence: Option<Fence>) -> Result<(), Error> {
-        self.forget_index_with(index, Batch { fences: fence.into_iter().collect(), ..Batch::default() }).await
+    pub(super) async fn forget_index(&self, index: &Index, fence: Fence) -> Result<(), Error> {
+        self.forget_index_with(index, Batch { fences: vec![fence], ..Batch::default() }).await
     }
 
     /// As [`Cluster::forget_index`], together with the rest of the batch.

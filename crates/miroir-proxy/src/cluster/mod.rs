@@ -62,6 +62,7 @@ mod stored;
 #[cfg(test)]
 pub mod testing;
 mod transition;
+mod turn;
 mod undertake;
 mod versions;
 mod webhooks;
@@ -123,7 +124,7 @@ use features::FeatureRegistry;
 use fleet::{Fleet, Nodes};
 use heal::Yielding;
 use hear::Hearing;
-use lanes::{Lanes, Turn};
+use lanes::Lanes;
 use leftovers::Leftovers;
 use readiness::Readiness;
 use rules::RuleRegistry;
@@ -197,7 +198,7 @@ pub struct Cluster {
     lanes: Lanes,
     /// What clients asked to be changed, until it is recorded.
     undertakings: TaskTracker,
-    debts: Debts,
+    debts: Arc<Debts>,
     hearing: Hearing,
     rotation: AtomicUsize,
     /// Randomly keyed: what it makes of the rotation is as good as random.
@@ -218,7 +219,7 @@ impl Cluster {
         client: NodeClient,
         metrics: Metrics,
     ) -> Result<Self, StoreError> {
-        let me = instance_id();
+        let (me, debts) = (instance_id(), Arc::<Debts>::default());
         let replies = client.replies().clone();
         let make_node: MakeNode = {
             let (config, metrics) = (config.clone(), metrics.clone());
@@ -247,7 +248,7 @@ impl Cluster {
             last_known: LastKnown::default(),
             features: FeatureRegistry::load(store.clone()).await?,
             webhooks: Webhooks::load(store.clone(), &config).await?,
-            lanes: Lanes::new(store.clone(), me.clone(), lanes::patience(&config)),
+            lanes: Lanes::new(store.clone(), me.clone(), lanes::patience(&config), debts.clone()),
             peers: Peers::load(store.clone(), me, &config.peer_discovery).await?,
             fleet,
             make_node,
@@ -265,7 +266,7 @@ impl Cluster {
             requests: Arc::new(Semaphore::new(config.server.max_concurrent_requests.get())),
             admin_requests: Arc::new(Semaphore::new(config.admin.max_concurrent_requests.get())),
             undertakings: TaskTracker::new(),
-            debts: Debts::default(),
+            debts: debts.clone(),
             rotation: AtomicUsize::new(0),
             dice: RandomState::new(),
             stopping: AtomicBool::new(false),
@@ -341,36 +342,6 @@ impl Cluster {
         }
     }
 
-    /// Wait for the right to change an index.
-    ///
-    /// # Errors
-    /// As [`Lanes::turn`].
-    async fn turn(&self, uid: &IndexUid) -> Result<Turn, Error> {
-        let turn = self.lanes.turn(uid).await?;
-        if turn.taken_over {
-            self.catalog.refresh(uid).await?;
-            self.leftovers.refresh(uid).await?;
-            if let Some(index) = self.catalog.get(uid) {
-                self.stale.refresh(&index.physical).await?;
-            }
-        }
-        Ok(turn)
-    }
-
-    /// Wait for the right to change several indexes together.
-    ///
-    /// # Errors
-    /// As [`Lanes::turn`].
-    async fn turns<'a>(&self, uids: impl IntoIterator<Item = &'a IndexUid>) -> Result<Vec<Turn>, Error> {
-        let uids: BTreeSet<&IndexUid> = uids.into_iter().collect();
-        let mut turns = Vec::with_capacity(uids.len());
-        // Everybody takes them in one order, so that nobody waits for ever.
-        for uid in uids {
-            turns.push(self.turn(uid).await?);
-        }
-        Ok(turns)
-    }
-
     /// Returns when no change is under way that a client has asked for. None may be asked for any more.
     pub async fn everything_recorded(&self) {
         self.undertakings.close();
@@ -378,9 +349,14 @@ impl Cluster {
         self.debts.none().await;
     }
 
+    /// Give back the lanes that nobody uses.
+    pub async fn give_back_lanes(&self) {
+        self.lanes.close().await;
+    }
+
     /// Give back what only an instance that runs may hold.
     pub async fn leave(&self) {
-        self.lanes.close().await;
+        self.give_back_lanes().await;
         self.peers.leave().await;
     }
 

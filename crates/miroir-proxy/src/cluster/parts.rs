@@ -13,7 +13,7 @@ use crate::node::{Call, NodeError, Reply};
 
 /// A turn that was lost while this process slept is noticed together with the answers that came meanwhile. They are heard: they
 /// tell which nodes do what was sent after what others have sent since.
-const ANSWERED: Duration = Duration::from_millis(100);
+pub const ANSWERED: Duration = Duration::from_millis(100);
 
 /// What one node has to do, in order.
 pub struct NodePart {

@@ -95,7 +95,7 @@ impl Cluster {
 
     async fn promote_of(&self, turn: &Turn, index: &Index, wanted: &Wanted, all: &mut Promotion) -> Result<(), Error> {
         let node = &wanted.node;
-        let with = Batch { fences: turn.fence().into_iter().collect(), ..Batch::default() };
+        let with = Batch { fences: vec![turn.fence()], ..Batch::default() };
         let change = |replicas: &mut OfIndex| self.decide(index, wanted, replicas);
         let decided = self.stale.change(&index.physical, with, change).await?;
         for (shard, decision) in decided {

@@ -182,7 +182,7 @@ impl Cluster {
 }
 
 fn fences(turns: &[Turn]) -> Vec<Fence> {
-    turns.iter().filter_map(Turn::fence).collect()
+    turns.iter().map(Turn::fence).collect()
 }
 
 fn token() -> String {

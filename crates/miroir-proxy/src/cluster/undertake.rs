@@ -4,6 +4,7 @@
 //! its request has, or of the code that makes the change. The turns that it was made in are given up after that. Only a
 //! [`Writer`] tells nodes what a client wants changed, and only [`Cluster::undertake`] makes one.
 
+use std::collections::BTreeSet;
 use std::ops::Deref;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,7 +13,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use miroir_core::id::{IndexUid, ShardId};
 use miroir_core::topology::Topology;
-use miroir_store::Fence;
+use miroir_store::Batch;
 use time::OffsetDateTime;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -88,24 +89,30 @@ impl Writer {
         self.hand().turns.clone()
     }
 
-    /// From now on nodes may have these parts.
+    /// From now on nodes may have these parts. What is known of them is recorded in one step with the batch, which holds the
+    /// fences of the turns.
     ///
     /// # Errors
-    /// [`Error::Store`] when it cannot be written down what an earlier change has left behind: then nothing is sent.
+    /// [`Error::Store`] when it cannot be written down what an earlier change has left behind, and [`Error::NoQuorum`] when it
+    /// cannot be said which replicas of a shard differ from which by that: then nothing is sent.
     pub(super) async fn sends(
         &self,
         index: &Index,
         topology: &Arc<Topology>,
         touched: &[ShardId],
-        fences: &[Fence],
         parts: &[NodePart],
+        recorded_with: Batch,
     ) -> Result<(), Error> {
         self.pay_debts(&index.physical).await?;
+        let shards = in_doubt(&self.turns_taken(), &index.uid, touched);
+        if !shards.is_empty() {
+            return Err(Error::NoQuorum { shards });
+        }
         let (index, topology) = (index.clone(), topology.clone());
-        let (touched, fences) = (touched.to_vec(), fences.to_vec());
+        let touched = touched.to_vec();
         let parts = parts.iter().map(|part| Outcome::unknown(part.node.clone())).collect();
         let at = OffsetDateTime::now_utc();
-        self.hand().sent = Some(Unrecorded { index, topology, touched, fences, at, parts });
+        self.hand().sent = Some(Unrecorded { index, topology, touched, at, parts, recorded_with });
         Ok(())
     }
 
@@ -192,13 +199,19 @@ impl Cluster {
     }
 }
 
+/// Those of the shards of which it cannot be said what others have left.
+fn in_doubt(turns: &[Turn], index: &IndexUid, touched: &[ShardId]) -> BTreeSet<ShardId> {
+    let of_index = turns.iter().filter(|turn| turn.index() == index);
+    let in_doubt = |shard: &&ShardId| of_index.clone().any(|turn| turn.left().is_in_doubt(**shard));
+    touched.iter().filter(in_doubt).copied().collect()
+}
+
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroU32;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use miroir_core::id::NodeId;
-    use miroir_store::Batch;
     use tokio::sync::{Notify, Semaphore};
 
     use super::super::testing::mirrored;
@@ -216,7 +229,7 @@ mod tests {
         let topology = writer.ensure_placement(index.shards).await.expect("placed");
         let parts = ["a", "b"].map(|node| NodePart { node: NodeId::new(node), steps: Vec::new() });
         let touched = [ShardId(0), ShardId(1)];
-        writer.sends(index, &topology, &touched, &[], &parts).await.expect("nothing is owed");
+        writer.sends(index, &topology, &touched, &parts, Batch::default()).await.expect("nothing is owed");
     }
 
     #[tokio::test]

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::parts::{NodePart, Outcome, Step};
 use super::stale::{Miss, OfIndex, Reason};
-use super::{Cluster, Error, Index};
+use super::{Cluster, Error, Index, conditional};
 
 /// What the answers amount to.
 pub struct Weighed {
@@ -74,6 +74,7 @@ impl Cluster {
         touched: &[ShardId],
         outcomes: &[Outcome],
         overtaken: &BTreeSet<NodeId>,
+        counts: Vec<(String, u64)>,
     ) -> Result<usize, Error> {
         let topology = self.topology();
         let placements = placements(&topology, index)?;
@@ -84,18 +85,34 @@ impl Cluster {
             Some(outcome) => outcome.answer_for(shard),
         };
         let also = |shard| topology.also_writes(index.shards, shard).cloned().collect();
+        let arrives_until = Some(OffsetDateTime::now_utc() + self.write_timeout());
         let doubt = |replicas: &mut OfIndex| {
-            let fresh = |shard, node: &NodeId| !replicas.iter().any(|it| it.shard == shard && it.node == *node);
-            let stale = quorum::in_doubt(placements, also, touched.iter().copied(), answer, fresh);
-            let arrives_until = Some(OffsetDateTime::now_utc() + self.write_timeout());
-            let (found, physical) = (stale.len(), &index.physical);
-            for (shard, node) in stale {
-                let (index, reason) = (physical.clone(), Reason::Differs);
-                Miss { index, shard, node, reason, arrives_until }.add_to(replicas);
-            }
-            found
+            let stale = quorum::in_doubt(placements, also, touched.iter().copied(), answer, fresh_among(replicas));
+            add_different(replicas, index, stale, arrives_until)
         };
-        Ok(self.stale.change(&index.physical, Batch::default(), doubt).await?)
+        Ok(self.stale.change(&index.physical, Batch { counts, ..Batch::default() }, doubt).await?)
+    }
+
+    /// Somebody was writing the index who ended in the midst of it, and nothing of that can arrive any more: of each of these
+    /// shards one fresh replica is kept. `may_keep`: the nodes that are known to hold all that they had accepted. Returns how
+    /// many replicas are stale by this, and the shards of which there is none to keep now.
+    pub(super) async fn record_left_behind(
+        &self,
+        index: &Index,
+        shards: &[ShardId],
+        may_keep: &BTreeSet<NodeId>,
+    ) -> Result<(usize, BTreeSet<ShardId>), Error> {
+        let topology = self.topology();
+        let placements = placements(&topology, index)?;
+        let also = |shard| topology.also_writes(index.shards, shard).cloned().collect();
+        let may_keep = |node: &NodeId| may_keep.contains(node);
+        let doubt = |replicas: &mut OfIndex| {
+            let fresh = fresh_among(replicas);
+            let left = quorum::left_behind(placements, also, shards.iter().copied(), fresh, may_keep);
+            (add_different(replicas, index, left.stale, None), left.undecided)
+        };
+        let counts = conditional::counts_of_unknown(index);
+        Ok(self.stale.change(&index.physical, Batch { counts, ..Batch::default() }, doubt).await?)
     }
 
     /// Persist what replicas missed in one step with the rest of the batch.
@@ -116,6 +133,26 @@ impl Cluster {
     pub(super) fn write_timeout(&self) -> std::time::Duration {
         self.config.write.node_timeout
     }
+}
+
+fn fresh_among(stale: &OfIndex) -> impl Fn(ShardId, &NodeId) -> bool + use<> {
+    let stale: BTreeSet<(ShardId, NodeId)> = stale.iter().map(|it| (it.shard, it.node.clone())).collect();
+    move |shard, node| !stale.contains(&(shard, node.clone()))
+}
+
+/// These replicas may be different from the fresh ones. Returns how many they are.
+fn add_different(
+    replicas: &mut OfIndex,
+    index: &Index,
+    different: Vec<(ShardId, NodeId)>,
+    arrives_until: Option<OffsetDateTime>,
+) -> usize {
+    let found = different.len();
+    for (shard, node) in different {
+        let (index, reason) = (index.physical.clone(), Reason::Differs);
+        Miss { index, shard, node, reason, arrives_until }.add_to(replicas);
+    }
+    found
 }
 
 fn placements<'a>(topology: &'a Topology, index: &Index) -> Result<&'a GroupPlacements, Error> {

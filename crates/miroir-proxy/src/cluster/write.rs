@@ -25,7 +25,7 @@ use super::read::refused;
 use super::search::all_shards;
 use super::stale::Miss;
 use super::weigh::Weighed;
-use super::{Answer, Degraded, Error, Index, Writer};
+use super::{Answer, Degraded, Error, Index, Writer, conditional};
 
 /// A write that was taken: the summarised task, and what was missing.
 pub type Accepted = Answer;
@@ -67,7 +67,7 @@ pub struct Change {
 impl Change {
     /// A change of one index in its turn, without anything to do yet.
     pub fn new(turn: &Turn, uid: &IndexUid, kind: TaskKind) -> Self {
-        Self { uid: Some(uid.clone()), fences: turn.fence().into_iter().collect(), ..Self::of_no_index(kind) }
+        Self { uid: Some(uid.clone()), fences: vec![turn.fence()], ..Self::of_no_index(kind) }
     }
 
     /// A change that is not one index's.
@@ -102,6 +102,12 @@ impl Change {
     pub fn take_key(&mut self, index: &Index, key: String) {
         self.effects.primary_key = Some(key.clone());
         self.key = Some(TakenKey { physical: index.physical.clone(), born: index.created_at, key });
+    }
+
+    /// What is counted when it is recorded.
+    fn counts(&self, index: Option<&Index>) -> Vec<(String, u64)> {
+        let counts = index.filter(|_| self.conditional).map(|index| conditional::counts(index, self.kind));
+        counts.unwrap_or_default()
     }
 
     /// The change as a task that fails with this, and does nothing.
@@ -192,7 +198,9 @@ impl Writer {
         self.yielding.client_is_there();
         // Before any node has seen it: nothing starts before it was enqueued.
         let at = OffsetDateTime::now_utc();
-        self.sends(index, topology, &change.touched, &change.fences, &change.parts).await?;
+        let recorded_with =
+            Batch { fences: change.fences.clone(), counts: change.counts(Some(index)), ..Batch::default() };
+        self.sends(index, topology, &change.touched, &change.parts, recorded_with.clone()).await?;
         let turns = self.turns_taken();
         let outcomes = join_all(change.parts.iter().map(|part| self.carry_out(&turns, part))).await;
         self.heard(&outcomes);
@@ -228,8 +236,7 @@ impl Writer {
                     // Nobody misses anything of an index that there is not.
                     Some(birth) => self.abandon(Some(birth), &outcomes).await,
                     None => {
-                        let with = Batch { fences: change.fences, ..Batch::default() };
-                        self.record_missed(&missed, with).await.map_err(Error::from).map_err(lost_turn)?;
+                        self.record_missed(&missed, recorded_with).await.map_err(Error::from).map_err(lost_turn)?;
                     }
                 }
                 self.recorded();
@@ -276,8 +283,7 @@ impl Writer {
         let (renamings, fences) = (std::mem::take(&mut change.renamings), std::mem::take(&mut change.fences));
         let writes = std::mem::take(&mut change.writes);
         let (birth, key) = (change.birth.take(), change.key.take());
-        let counts = index.filter(|_| change.conditional).map(|index| super::conditional::counts(index, change.kind));
-        let counts = counts.unwrap_or_default();
+        let counts = change.counts(index);
         let task = new_task(change, index, &sent, status);
         let batch = Batch { fences, writes, counts, new_tasks: vec![task.clone()], ..Batch::default() };
         let committed = match (birth, key, renamings.as_slice()) {

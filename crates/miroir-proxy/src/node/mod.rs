@@ -37,6 +37,7 @@ pub struct Node {
     in_flight: AtomicUsize,
     /// It has returned, and serves before it was looked at.
     serves_unseen: AtomicBool,
+    was_seen: AtomicBool,
     /// One more than the number of the newest task that it is known to have; 0: none.
     tasks: AtomicU64,
     connections: Semaphore,
@@ -78,6 +79,7 @@ impl Node {
             load: Load::new(half_life),
             in_flight: AtomicUsize::new(0),
             serves_unseen: AtomicBool::new(false),
+            was_seen: AtomicBool::new(false),
             tasks: AtomicU64::new(0),
             connections: Semaphore::new(max_connections),
             checks: Semaphore::new(CHECKS),
@@ -201,6 +203,12 @@ impl Node {
     /// It is about to serve before it was looked at, or it was looked at.
     pub fn set_serves_unseen(&self, unseen: bool) {
         self.serves_unseen.store(unseen, Ordering::Release);
+        self.was_seen.store(true, Ordering::Release);
+    }
+
+    /// Since this instance has started it was looked at, be it at a glance: what it lacks is known.
+    pub fn was_seen(&self) -> bool {
+        self.was_seen.load(Ordering::Acquire)
     }
 
     /// The expected cost of asking this node; lower is better.

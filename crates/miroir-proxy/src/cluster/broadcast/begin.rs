@@ -91,7 +91,7 @@ impl Writer {
         let record = Record::new(proposal, strategy, self.nodes().keys().cloned());
         let operation = Operation::new(self.reserved(&index, record, false));
         let with = Batch {
-            fences: turn.fence().into_iter().collect(),
+            fences: vec![turn.fence()],
             writes: vec![led::start_with::<Broadcasting>(Some(index.physical.as_str()), &operation)?],
             ..Batch::default()
         };
@@ -112,7 +112,7 @@ impl Writer {
         let record = Record::new(proposal, Strategy::TwoPhase, self.nodes().keys().cloned());
         let operation = Operation::new(self.reserved(&index, record, true));
         let with = Batch {
-            fences: turn.fence().into_iter().collect(),
+            fences: vec![turn.fence()],
             writes: vec![led::start_with::<Broadcasting>(Some(index.physical.as_str()), &operation)?],
             ..Batch::default()
         };
@@ -230,7 +230,7 @@ impl Writer {
     async fn withdraw(&self, turn: &Turn, reservation: &Reservation) -> Result<(), Error> {
         let Reservation { operation, version, index } = reservation;
         let writes = led::withdraw::<Broadcasting>(Some(index.physical.as_str()), *version).into();
-        let with = Batch { fences: turn.fence().into_iter().collect(), writes, ..Batch::default() };
+        let with = Batch { fences: vec![turn.fence()], writes, ..Batch::default() };
         let creates_index = operation.record.current.as_ref().is_some_and(|change| change.creates_index);
         if creates_index {
             return self.forget_index_with(index, with).await;
@@ -247,7 +247,7 @@ impl Writer {
         let current = operation.record.current.take();
         operation.record.current = current.map(|change| change.taken_over(OffsetDateTime::now_utc()));
         let writes = vec![led::replace::<Broadcasting>(Some(physical), &operation, reservation.version)?];
-        let fences = turn.fence().into_iter().collect();
+        let fences = vec![turn.fence()];
         self.store.commit(Batch { fences, writes, ..Batch::default() }).await?;
         Ok(())
     }

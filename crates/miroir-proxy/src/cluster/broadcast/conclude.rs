@@ -51,7 +51,7 @@ impl Broadcasting {
             // It was canceled, or nobody was promised anything: there is no index. One of which the settings alone have
             // failed comes into being without them, as with one server.
             (_, _, Some(index)) if turn.is_some() => {
-                with.fences.extend(turn.as_ref().and_then(Turn::fence));
+                with.fences.extend(turn.as_ref().map(Turn::fence));
                 cluster.forget_index_with(index, with).await?;
             }
             (outcome, head, _) => {

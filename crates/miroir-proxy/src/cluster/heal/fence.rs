@@ -11,7 +11,7 @@ use super::super::lanes::Turn;
 /// Writes are held while it lives, and at most until it has run out.
 pub(super) struct Held {
     turn: Arc<Mutex<Option<Turn>>>,
-    fence: Option<Fence>,
+    fence: Fence,
     until: Instant,
 }
 
@@ -42,7 +42,7 @@ impl Held {
     }
 
     /// What is recorded under it is recorded only while nobody else has the turn.
-    pub fn fence(&self) -> Option<Fence> {
+    pub fn fence(&self) -> Fence {
         self.fence.clone()
     }
 }

@@ -314,13 +314,13 @@ impl Runner {
         let mut fences = vec![self.lead.clone()];
         let turn = match &self.held {
             Some(held) => {
-                fences.extend(held.fence());
+                fences.push(held.fence());
                 None
             }
             None => self.cluster.turn_of(&index.physical).await?,
         };
         if let Some((turn, _)) = &turn {
-            fences.extend(turn.fence());
+            fences.push(turn.fence());
         }
         let Known::Stale(_, facts) = self.cluster.mirror_facts(&self.subject).await? else { return Ok(false) };
         if (facts.misses, facts.conditional) != (done.misses, done.conditional) {

@@ -1,7 +1,9 @@
 //! Whether a node that has returned has its own disk, as far as that can be told at once.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use miroir_core::id::NodeId;
 use miroir_core::recovery::{Doubt, Glance, OLDEST, Remembered, at_a_glance};
 use miroir_core::task::TaskQuery;
@@ -28,6 +30,17 @@ impl Cluster {
         };
         let task = task.and_then(|task| task.index_uid?.parse().ok());
         Ok(at_a_glance(&remembered, &Glance { version, newest_task, task, indexes }))
+    }
+
+    /// The live nodes that hold all that they had accepted, as far as that can be told.
+    pub(in super::super) async fn nodes_that_are_whole(&self) -> BTreeSet<NodeId> {
+        let live: Vec<Arc<Node>> =
+            self.nodes().values().filter(|node| node.health.state().is_live()).cloned().collect();
+        let looks = live.into_iter().map(|node| async move {
+            let is_whole = node.was_seen() || matches!(self.glance_at(&node).await, Ok(Ok(())));
+            is_whole.then(|| node.member.id.clone())
+        });
+        join_all(looks).await.into_iter().flatten().collect()
     }
 
     async fn remembered_of(&self, node: &Node) -> Result<Remembered, Error> {
