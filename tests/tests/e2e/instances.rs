@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use miroir_tests::replicas::{assert_alike, unknown_difference};
 use miroir_tests::{Answer, AtLast, Client, Cluster, names, wait};
 
 const BOUND: Duration = Duration::from_secs(60);
 
 fn three() -> Cluster {
-    Cluster::builder().instances(3).start()
+    Cluster::builder().instances(3).set("write.node_timeout_ms", json!(3000)).start()
 }
 
 fn clients(cluster: &Cluster) -> [Client; 3] {
@@ -165,10 +166,13 @@ fn instances_are_found_by_dns_and_by_a_list_too() {
     wait::eventually("who does not answer is gone", BOUND, || (known(&cluster, 1) == of(&[0, 1])).then_some(()));
 }
 
-/// What clients were told: task numbers, and the documents that go with them.
+/// Documents of each writer, which are written again and again.
+const IDS: usize = 5;
+
+/// What clients were told: task numbers, and the versions of the documents that go with them.
 #[derive(Default)]
 struct Told {
-    tasks: Mutex<Vec<(u64, String)>>,
+    tasks: Mutex<Vec<(u64, String, usize)>>,
     acknowledged: AtomicUsize,
     stop: AtomicBool,
 }
@@ -181,8 +185,8 @@ fn write(clients: &[Client], writer: usize, told: &Told) {
         if told.stop.load(Ordering::Relaxed) {
             return;
         }
-        let id = format!("w{writer}-{n}");
-        let body = json!([{ "id": id, "writer": writer }]).to_string();
+        let id = format!("w{writer}-{}", n % IDS);
+        let body = json!([{ "id": id, "writer": writer, "version": n }]).to_string();
         let headers = [("content-type", "application/json")];
         let client = &clients[(writer + n) % clients.len()];
         match client.try_send("POST", "/indexes/ledger/documents", Some(body.as_bytes()), &headers) {
@@ -191,11 +195,11 @@ fn write(clients: &[Client], writer: usize, told: &Told) {
                 let Some(uid) = answer.body["taskUid"].as_u64() else { panic!("no task number: {}", answer.text) };
                 assert!(last < Some(uid), "writer {writer}: task {uid} after {last:?}");
                 last = Some(uid);
-                told.tasks.lock().expect("no panic").push((uid, id));
+                told.tasks.lock().expect("no panic").push((uid, id, n));
                 told.acknowledged.fetch_add(1, Ordering::Relaxed);
             }
             Err(ureq::Error::Timeout(timeout)) => panic!("writer {writer} had to wait too long: {timeout}"),
-            // A write whose answer was lost may be there or not: its id is not used again.
+            // A write whose answer was lost may be there or not.
             Err(_) => {}
         }
     }
@@ -222,9 +226,10 @@ fn progress(told: &Told, by: usize) {
 }
 
 #[track_caller]
-fn assert_nothing_lost(client: &Client, told: &Told) {
+fn assert_nothing_lost(cluster: &Cluster, through: usize, told: &Told) {
+    let client = cluster.instance(through).client();
     let tasks = told.tasks.lock().expect("no panic");
-    let numbers: BTreeSet<u64> = tasks.iter().map(|(uid, _)| *uid).collect();
+    let numbers: BTreeSet<u64> = tasks.iter().map(|(uid, ..)| *uid).collect();
     assert_eq!(numbers.len(), tasks.len(), "a task number was given twice");
     client.all_ended(BOUND);
     let failed = client.get("/tasks?statuses=failed,canceled").expect(200);
@@ -233,8 +238,19 @@ fn assert_nothing_lost(client: &Client, told: &Told) {
         client.documents("ledger").iter().map(|d| d["id"].as_str().unwrap_or("?").to_owned()).collect();
     let unique: BTreeSet<&str> = listed.iter().map(String::as_str).collect();
     assert_eq!(unique.len(), listed.len(), "a document is listed twice");
-    let lost: Vec<_> = tasks.iter().filter(|(_, id)| !unique.contains(id.as_str())).collect();
-    assert!(lost.is_empty(), "lost: {lost:?}");
+    let mut difference = None;
+    let known = wait::poll(BOUND, || {
+        difference = unknown_difference(cluster, through, "ledger");
+        difference.is_none().then_some(())
+    });
+    assert!(known.is_some(), "{}", difference.unwrap_or_default());
+    wait::eventually("everything is healed", BOUND, || cluster.stale(through).is_empty().then_some(()));
+    let nodes: Vec<usize> = (0..cluster.nodes().len()).collect();
+    let (found, _) = assert_alike(cluster, &nodes, "ledger", 2);
+    for (uid, id, version) in tasks.iter() {
+        let there = found.get(id).and_then(|document| document["version"].as_u64());
+        assert!(there >= Some(*version as u64), "task {uid} is lost: {id} is {there:?}, and was {version}");
+    }
 }
 
 #[test]
@@ -252,7 +268,7 @@ fn writes_go_on_while_one_instance_after_the_other_is_killed() {
             progress(&told, 20);
         }
     });
-    assert_nothing_lost(&clients[1], &told);
+    assert_nothing_lost(&cluster, 1, &told);
 }
 
 /// Every replica's documents, by shard and node, without the stamps, which differ by design when a write is repeated.
@@ -262,6 +278,32 @@ fn replicas(cluster: &Cluster, index: &str) -> Vec<BTreeMap<String, Value>> {
         documents.into_iter().map(|document| (document["id"].as_str().unwrap_or("?").to_owned(), document)).collect()
     };
     (0..cluster.nodes().len()).map(documents).collect()
+}
+
+#[test]
+fn features_that_are_changed_through_different_instances_at_once_are_all_kept_and_shown_by_each() {
+    let cluster = three();
+    let clients = clients(&cluster);
+    let features = ["containsFilter", "editDocumentsByFunction", "multimodal"];
+    let taken = |on: bool| {
+        std::thread::scope(|scope| {
+            let changes = clients.iter().zip(features);
+            let changes: Vec<_> = changes
+                .map(|(client, name)| scope.spawn(move || client.patch("/experimental-features", &json!({ name: on }))))
+                .collect();
+            changes.into_iter().map(|change| change.join().expect("no panic").status).collect::<Vec<_>>()
+        })
+    };
+    for on in [true, false, true, false, true] {
+        let statuses = taken(on);
+        for client in &clients {
+            let shown = client.get("/experimental-features").expect(200).body;
+            // Development nodes do not know all of them.
+            for (name, status) in features.iter().zip(&statuses) {
+                assert_eq!(shown[*name] == json!(on), *status == 200 || !on, "{name}: {status}, {shown}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -311,7 +353,7 @@ fn an_instance_that_slept_is_refused_and_then_takes_part_again() {
         assert!(matches!(answer.status, 202 | 503), "{}", answer.text);
         (answer.status == 202).then_some(())
     });
-    assert_nothing_lost(&clients[0], &told);
+    assert_nothing_lost(&cluster, 0, &told);
     for id in ["before", "after"] {
         clients[2].get(&format!("/indexes/ledger/documents/{id}")).expect(200);
     }
