@@ -115,6 +115,11 @@ pub fn tail(text: &str, lines: usize) -> &str {
     &text[start..]
 }
 
+/// Of an orchestrator's log: `MIROIR_TEST_LOG_LINES`.
+fn lines() -> usize {
+    std::env::var("MIROIR_TEST_LOG_LINES").ok().and_then(|text| text.parse().ok()).unwrap_or(20)
+}
+
 fn show_logs_on_panic() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -124,7 +129,7 @@ fn show_logs_on_panic() {
             let logs = LOGS.try_lock().map(|logs| logs.clone()).unwrap_or_default();
             for (name, path) in logs {
                 let text = std::fs::read(&path).unwrap_or_default();
-                let lines = if name.starts_with("miroir") { 20 } else { 2 };
+                let lines = if name.starts_with("miroir") { lines() } else { 2 };
                 eprintln!("--- {name}: {}\n{}", path.display(), tail(String::from_utf8_lossy(&text).trim_end(), lines));
             }
         }));

@@ -149,6 +149,9 @@ fn what_an_instance_was_killed_under_is_compared_although_nobody_writes_again() 
     // What was given back is in no doubt.
     assert!(cluster.terminate_proxy(BOUND).is_some_and(|status| status.success()));
     cluster.restart_proxy();
+    let begun = Instant::now();
     client.done(&client.add(INDEX, &document(3)));
+    // Whoever takes over what was left waits for what may be on its way.
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
     assert_eq!((cluster.stale_nodes(0), versions(&cluster)), (BTreeSet::new(), vec![json!(3), json!(3)]));
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 
 use miroir_tests::faults::Weather;
 use miroir_tests::replicas::{all_held, assert_alike, unknown_difference};
@@ -25,8 +26,17 @@ fn of_environment(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 
-/// What a document was made to be, one after the other; none: deleted. Whether that was acknowledged.
-type History = Vec<(Option<u64>, bool)>;
+/// What a document was made to be, one after the other.
+type History = Vec<Write>;
+
+#[derive(Debug)]
+struct Write {
+    /// None: deleted.
+    becomes: Option<u64>,
+    acknowledged: bool,
+    /// Through which instance, when that was asked for and when it ended, and how.
+    _told: (usize, OffsetDateTime, OffsetDateTime, String),
+}
 
 /// One client that writes one index, each write after the answer to the one before.
 struct Writer {
@@ -59,16 +69,20 @@ impl Writer {
             1..4 => ("PUT", documents, ids.iter().map(|id| json!({ "id": id, "v": version })).collect(), Some(version)),
             _ => ("POST", documents, ids.iter().map(|id| json!({ "id": id, "v": version })).collect(), Some(version)),
         };
-        let client = self.rng.pick(&self.clients).clone();
+        let instance = self.rng.below(self.clients.len());
+        let client = self.clients[instance].clone();
         let client = match self.rng.chance(0.15) {
             true => client.hanging_up_after(Duration::from_millis(20 + self.rng.below(900) as u64)),
             false => client,
         };
         let body = body.to_string();
+        let asked = OffsetDateTime::now_utc();
         let answer = client.try_send(method, &path, Some(body.as_bytes()), &[("content-type", "application/json")]);
-        let acknowledged = answer.is_ok_and(|answer| answer.status == 202);
+        let acknowledged = answer.as_ref().is_ok_and(|answer| answer.status == 202);
+        let how = answer.map_or_else(|error| error.to_string(), |answer| format!("{} {}", answer.status, answer.text));
+        let told = (instance, asked, OffsetDateTime::now_utc(), how);
         for id in ids {
-            self.histories.entry(id).or_default().push((becomes, acknowledged));
+            self.histories.entry(id).or_default().push(Write { becomes, acknowledged, _told: told.clone() });
         }
         acknowledged
     }
@@ -76,15 +90,15 @@ impl Writer {
     /// Each document is what was acknowledged last, or what was asked for later and never acknowledged.
     fn check(&self, found: &BTreeMap<String, Value>) {
         for (id, history) in &self.histories {
-            let last = history.iter().rposition(|(_, acknowledged)| *acknowledged).unwrap_or(0);
-            let mut possible: Vec<Option<u64>> = history[last..].iter().map(|(version, _)| *version).collect();
-            if !history[last].1 {
+            let last = history.iter().rposition(|write| write.acknowledged).unwrap_or(0);
+            let mut possible: Vec<Option<u64>> = history[last..].iter().map(|write| write.becomes).collect();
+            if !history[last].acknowledged {
                 possible.push(None);
             }
             let version = found.get(id).and_then(|document| document["v"].as_u64());
             assert!(
                 possible.contains(&version),
-                "{} {id} is {version:?} and should be one of {possible:?}: {:?}",
+                "{} {id} is {version:?} and should be one of {possible:?}: {:#?}",
                 self.index,
                 &history[history.len().saturating_sub(8)..]
             );
@@ -136,6 +150,18 @@ fn disturb(cluster: &mut Cluster, rng: &mut Rng, until: Instant) {
     }
 }
 
+/// What each instance says of itself and of the nodes, and what it knows as stale.
+fn how_it_stands(cluster: &Cluster) -> String {
+    let of = |instance: usize, path: &str| match cluster.instance(instance).admin().try_send("GET", path, None, &[]) {
+        Ok(answer) => answer.text,
+        Err(error) => error.to_string(),
+    };
+    let paths = ["/_miroir/ready?cluster=true", "/_miroir/topology", "/_miroir/stale"];
+    let told =
+        (0..INSTANCES).flat_map(|instance| paths.map(|path| format!("{instance}{path}: {}", of(instance, path))));
+    told.collect::<Vec<_>>().join("\n")
+}
+
 #[test]
 fn after_a_storm_replicas_are_equal_or_known_as_stale_and_the_last_acknowledged_write_is_there() {
     let seed = of_environment("MIROIR_STORM_SEED", 1);
@@ -180,10 +206,11 @@ fn after_a_storm_replicas_are_equal_or_known_as_stale_and_the_last_acknowledged_
 
     (0..NODES).for_each(|node| cluster.faults(node).mend());
     // Replicas that were in doubt are compared, one after the other, before all is covered again.
-    eventually("everything is covered", Duration::from_secs(60), || {
+    let covered = wait::poll(Duration::from_secs(60), || {
         let answer = clients[0].try_send("GET", "/_miroir/ready?cluster=true", None, &[]);
         answer.is_ok_and(|answer| answer.status == 200).then_some(())
     });
+    assert!(covered.is_some(), "not everything is covered: {}", how_it_stands(&cluster));
     eventually("every node is there", BOUND, || {
         (0..NODES).all(|node| matches!(cluster.node_state(node).as_str(), "healthy" | "recovering")).then_some(())
     });

@@ -15,6 +15,7 @@ use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::lanes::Turn;
 use super::parts::Outcome;
 use super::weigh::Weighed;
 use super::{Cluster, Error, Index};
@@ -124,13 +125,14 @@ impl Cluster {
 
     /// Write down what a change has left behind, also when its turn was lost. The caller has the turn: whatever others have
     /// sent of the index is recorded, or will never be.
-    async fn settle_debt(&self, sent: &Unrecorded) -> Result<(), Error> {
+    async fn settle_debt(&self, turn: &Turn, sent: &Unrecorded) -> Result<(), Error> {
         match self.record_unrecorded(sent).await {
             Err(Error::TurnLost) => {
                 let Unrecorded { index, touched, parts, recorded_with, .. } = sent;
                 let overtaken = self.overtaken(sent).await?;
-                let replicas =
-                    self.record_doubt(index, touched, parts, &overtaken, recorded_with.counts.clone()).await?;
+                let (fences, counts) = (vec![turn.fence()], recorded_with.counts.clone());
+                let with = Batch { fences, counts, ..Batch::default() };
+                let replicas = self.record_doubt(index, touched, parts, &overtaken, with).await?;
                 tracing::warn!(index = %index.uid, replicas, "the turn was lost under a change: replicas may differ");
                 Ok(())
             }
@@ -164,9 +166,9 @@ impl Cluster {
     ///
     /// # Errors
     /// [`Error::Store`] when that cannot be.
-    pub(super) async fn pay_debts(&self, index: &IndexUid) -> Result<(), Error> {
+    pub(super) async fn pay_debts(&self, turn: &Turn, index: &IndexUid) -> Result<(), Error> {
         for debt in self.debts.of(index) {
-            self.settle_debt(&debt).await?;
+            self.settle_debt(turn, &debt).await?;
             self.debts.paid(&debt);
         }
         Ok(())
@@ -174,7 +176,7 @@ impl Cluster {
 
     async fn settle_in_turn(&self, debt: &Unrecorded) -> Result<(), Error> {
         match self.turn_of(&debt.index.physical).await? {
-            Some(_turn) => self.settle_debt(debt).await,
+            Some((turn, _)) => self.settle_debt(&turn, debt).await,
             // The index is gone.
             None => Ok(()),
         }

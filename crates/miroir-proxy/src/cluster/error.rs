@@ -78,6 +78,9 @@ pub enum Error {
         /// Since its last heartbeat.
         silent: Duration,
     },
+    /// Nobody waits for the change any more, of which nothing was sent.
+    #[error("The client left before its change was begun, which was not made.")]
+    ClientLeft,
     /// A bound of ours is reached.
     #[error("Too much is in flight: {0}.")]
     Overloaded(&'static str),

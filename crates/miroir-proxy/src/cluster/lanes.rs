@@ -8,6 +8,7 @@
 //! changes, perhaps: who takes it over has that in doubt.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use tokio::time::Instant;
 use super::Error;
 use super::debts::Debts;
 use super::parts::ANSWERED;
+use crate::node::Lasts;
 
 /// How long the writes of an index wait for an instance that died.
 const TTL: Duration = Duration::from_secs(3);
@@ -30,6 +32,8 @@ const TTL: Duration = Duration::from_secs(3);
 const RENEW: Duration = Duration::from_secs(1);
 /// A lane that nobody used for so long is given back.
 const IDLE: Duration = Duration::from_secs(2);
+/// The same where no other instance can have it: giving it back costs more than a doubt, should this one be killed.
+const IDLE_ALONE: Duration = Duration::from_secs(30);
 /// Between two renewals where no other instance can have the lane. The store forgets what ended long ago.
 const RENEW_ALONE: Duration = Duration::from_hours(1);
 /// For so long a lane is held without being renewed where no other instance can have it.
@@ -82,17 +86,19 @@ struct Held {
     since: Instant,
 }
 
-/// What others may have left of an index before this instance had its lane, as far as that is not settled.
-#[derive(Clone, PartialEq, Eq)]
+/// What is known of what others have done to an index before this instance had its lane.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Left {
+    /// Whoever had it did not give it back, and nobody has looked at what that may mean.
+    Lapsed,
     /// Nobody has looked.
     Unseen,
-    /// Replicas of these shards may differ, and it cannot be said which one is to be kept.
+    /// Replicas of these shards may differ, and it cannot be said which one is to be kept. None: everything is known.
     InDoubt(Arc<BTreeSet<ShardId>>),
 }
 
 impl Left {
-    /// Nothing.
+    /// Nothing is left to be looked at.
     pub fn is_settled(&self) -> bool {
         matches!(self, Self::InDoubt(shards) if shards.is_empty())
     }
@@ -100,7 +106,7 @@ impl Left {
     /// Whether this shard's replicas may differ.
     pub fn is_in_doubt(&self, shard: ShardId) -> bool {
         match self {
-            Self::Unseen => true,
+            Self::Lapsed | Self::Unseen => true,
             Self::InDoubt(shards) => shards.contains(&shard),
         }
     }
@@ -113,8 +119,7 @@ pub struct Turn {
     index: IndexUid,
     lane: Arc<Lane>,
     lease: Lease,
-    /// For how long at least nothing was sent by who had the lane and did not give it back. None: it was given back.
-    pub quiet_for: Option<Duration>,
+    quiet_for: Option<Duration>,
     left: Left,
 }
 
@@ -134,12 +139,32 @@ impl Turn {
         &self.left
     }
 
+    /// For how long at least nothing was sent by who had the lane and did not give it back. None: it was given back, or that
+    /// was seen to.
+    pub fn quiet_for(&self) -> Option<Duration> {
+        self.quiet_for.filter(|_| self.left == Left::Lapsed)
+    }
+
     /// That was looked at: these shards are in doubt still.
     pub fn settle(&mut self, in_doubt: BTreeSet<ShardId>) {
-        self.left = Left::InDoubt(Arc::new(in_doubt));
+        self.note(Left::InDoubt(Arc::new(in_doubt)));
+    }
+
+    /// The name is another index's from now on, of which nothing is known.
+    pub fn forget(&mut self) {
+        self.note(Left::Unseen);
+    }
+
+    fn note(&mut self, left: Left) {
+        self.left = left;
         if let Some(held) = self.lane.held().as_mut().filter(|held| held.lease == self.lease) {
             held.left = self.left.clone();
         }
+    }
+
+    /// What has to last while anything is sent in this turn, which it does not prolong.
+    fn hold(&self) -> Hold {
+        Hold { lane: self.lane.clone(), lease: self.lease.clone() }
     }
 
     /// Returns when another instance may have the turn.
@@ -151,6 +176,32 @@ impl Turn {
     pub fn lasts(&self) -> bool {
         self.lane.lasts(&self.lease)
     }
+}
+
+/// A lease of a lane that has to last.
+struct Hold {
+    lane: Arc<Lane>,
+    lease: Lease,
+}
+
+/// Several of them.
+struct Holds(Vec<Hold>);
+
+impl fmt::Debug for Holds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|hold| &hold.lease)).finish()
+    }
+}
+
+impl Lasts for Holds {
+    fn lasts(&self) -> bool {
+        self.0.iter().all(|hold| hold.lane.lasts(&hold.lease))
+    }
+}
+
+/// What has to last while anything is sent in these turns.
+pub fn all_last(turns: &[Turn]) -> Arc<dyn Lasts> {
+    Arc::new(Holds(turns.iter().map(Turn::hold).collect()))
 }
 
 /// How long a change may wait for its turn, so that there is time left for the nodes, and to write down what came of it,
@@ -179,7 +230,7 @@ fn index_of(scope: &str) -> Option<IndexUid> {
 impl Held {
     /// Replicas may differ, and nobody knows but who takes this over should it not be given back.
     fn is_in_doubt(&self) -> bool {
-        self.lease.lapsed.is_some() && !self.left.is_settled()
+        self.left == Left::Lapsed
     }
 }
 
@@ -256,9 +307,21 @@ impl Lanes {
     /// # Errors
     /// [`Error::Store`]; [`Error::Overloaded`] when those before it, here or in another instance, take too long.
     pub async fn turn(&self, index: &IndexUid) -> Result<Turn, Error> {
+        self.turn_within(index, self.patience).await
+    }
+
+    /// The turn, if nobody else has it or waits for it.
+    ///
+    /// # Errors
+    /// As [`Lanes::turn`].
+    pub async fn turn_if_free(&self, index: &IndexUid) -> Result<Turn, Error> {
+        self.turn_within(index, Duration::ZERO).await
+    }
+
+    async fn turn_within(&self, index: &IndexUid, patience: Duration) -> Result<Turn, Error> {
         let begun = Instant::now();
         let lane = self.lane(index);
-        let place = tokio::time::timeout(self.patience, lane.queue.clone().lock_owned());
+        let place = tokio::time::timeout(patience, lane.queue.clone().lock_owned());
         let place = Arc::new(place.await.map_err(|_| Error::Overloaded(BEFORE))?);
         let in_use = match lane.in_use() {
             Some(held) => Some(held),
@@ -266,7 +329,7 @@ impl Lanes {
         };
         let Held { lease, left, since, .. } = match in_use {
             Some(held) => held,
-            None => self.acquire(&lane, &scope_of(index), begun).await?,
+            None => self.acquire(&lane, &place, &scope_of(index), begun + patience).await?,
         };
         let quiet_for = lease.lapsed.map(|lapsed| match self.store.is_shared() {
             // Whoever had it sent nothing new after its end, and broke off what was under way a moment later.
@@ -277,23 +340,16 @@ impl Lanes {
         Ok(Turn { _place: place, index: index.clone(), lane, lease, quiet_for, left })
     }
 
-    /// The indexes whose lanes somebody has lost who may have been in the midst of a change.
+    /// The indexes whose lanes somebody has lost who may have been in the midst of a change, and the leases that ended.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn lapsed(&self) -> Result<Vec<IndexUid>, StoreError> {
+    pub async fn lapsed(&self) -> Result<Vec<(IndexUid, Lease)>, StoreError> {
         let lapsed = self.store.lapsed_leases().await?;
         // Also this instance's own that it does not hold any more: it was left so on purpose.
         let is_held = |lease: &Lease| lease.holder == self.holder && self.holds(&lease.scope);
-        let left = lapsed.iter().filter(|lease| !is_held(lease));
-        Ok(left.filter_map(|lease| index_of(&lease.scope)).collect())
-    }
-
-    /// Those of which this instance has taken over the lane so, and something is in doubt still.
-    pub fn in_doubt(&self) -> Vec<IndexUid> {
-        let lanes = self.lanes();
-        let in_doubt = lanes.iter().filter(|(_, lane)| lane.held().as_ref().is_some_and(Held::is_in_doubt));
-        in_doubt.map(|(index, _)| index.clone()).collect()
+        let left = lapsed.into_iter().filter(|lease| !is_held(lease));
+        Ok(left.filter_map(|lease| Some((index_of(&lease.scope)?, lease))).collect())
     }
 
     fn holds(&self, scope: &str) -> bool {
@@ -302,7 +358,7 @@ impl Lanes {
 
     /// A lease that has ended because the store was away, and that nobody else has taken since, goes on.
     async fn hold_on(&self, lane: &Lane) -> Result<Option<Held>, Error> {
-        let ended = lane.held().as_ref().filter(|held| held.left != Left::Unseen).map(|held| held.lease.clone());
+        let ended = lane.held().as_ref().filter(|held| !held.is_in_doubt()).map(|held| held.lease.clone());
         let Some(lease) = ended else { return Ok(None) };
         let asked = Instant::now();
         if !self.store.renew(&lease, TTL).await? {
@@ -312,17 +368,19 @@ impl Lanes {
         Ok(lane.in_use())
     }
 
-    async fn acquire(&self, lane: &Lane, scope: &str, begun: Instant) -> Result<Held, Error> {
+    async fn acquire(
+        &self,
+        lane: &Arc<Lane>,
+        place: &Arc<OwnedMutexGuard<()>>,
+        scope: &str,
+        until: Instant,
+    ) -> Result<Held, Error> {
         loop {
-            let asked = Instant::now();
             let free = lane.free.notified();
-            if let Some(lease) = self.store.acquire(scope, &self.holder, TTL).await? {
-                let (now, until) = (Instant::now(), asked + self.lasts());
-                let held = Held { lease, until, used: now, renewed: asked, left: Left::Unseen, since: now };
-                *lane.held() = Some(held.clone());
+            if let Some(held) = self.ask(lane, place, scope).await? {
                 return Ok(held);
             }
-            if begun.elapsed() > self.patience {
+            if Instant::now() >= until {
                 return Err(Error::Overloaded(BEFORE));
             }
             tokio::select! {
@@ -330,6 +388,33 @@ impl Lanes {
                 () = tokio::time::sleep(ASK_AGAIN) => {}
             }
         }
+    }
+
+    /// Ask the store for the lane. What it gives is the lane's also when nobody waits for it any more: a lease that nobody
+    /// knows of would look like one that was left.
+    async fn ask(
+        &self,
+        lane: &Arc<Lane>,
+        place: &Arc<OwnedMutexGuard<()>>,
+        scope: &str,
+    ) -> Result<Option<Held>, Error> {
+        let (store, holder, lasts) = (self.store.clone(), self.holder.clone(), self.lasts());
+        let (lane, place, scope) = (lane.clone(), place.clone(), scope.to_owned());
+        let asking = tokio::spawn(async move {
+            let asked = Instant::now();
+            let lease = store.acquire(&scope, &holder, TTL).await?;
+            let held = lease.map(|lease| {
+                let left = if lease.lapsed.is_some() { Left::Lapsed } else { Left::Unseen };
+                let now = Instant::now();
+                Held { lease, until: asked + lasts, used: now, renewed: asked, left, since: now }
+            });
+            if let Some(held) = &held {
+                *lane.held() = Some(held.clone());
+            }
+            drop(place);
+            Ok(held)
+        });
+        asking.await.map_err(|_| StoreError::Closed)?
     }
 
     /// For how long a lane is held that nobody keeps up.
@@ -359,24 +444,43 @@ impl Lanes {
         let Some(mut wishes) = wishes else { return };
         let mut ticks = tokio::time::interval(RENEW);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut leaving = FuturesUnordered::new();
+        let (mut leaving, mut wanted) = (FuturesUnordered::new(), BTreeSet::new());
+        let (mut renewals, mut renewing) = (FuturesUnordered::new(), BTreeSet::new());
         loop {
             tokio::select! {
-                _ = ticks.tick() => self.renew().await,
-                Some(index) = wishes.recv() => leaving.push(self.hand_over(index)),
-                Some(()) = leaving.next(), if !leaving.is_empty() => {}
+                _ = ticks.tick() => {
+                    let held = self.held().into_iter();
+                    let due: Vec<_> = held.filter(|(index, _)| renewing.insert(index.clone())).collect();
+                    renewals.extend(due.into_iter().map(|(index, lane)| async move {
+                        self.renew_one(&lane).await;
+                        index
+                    }));
+                }
+                Some(index) = wishes.recv() => {
+                    if wanted.insert(index.clone()) {
+                        leaving.push(self.hand_over(index));
+                    }
+                }
+                Some(index) = leaving.next(), if !leaving.is_empty() => {
+                    wanted.remove(&index);
+                }
+                Some(index) = renewals.next(), if !renewals.is_empty() => {
+                    renewing.remove(&index);
+                }
             }
         }
     }
 
-    async fn renew(&self) {
-        let held: Vec<Arc<Lane>> = self.lanes().values().filter(|lane| lane.held().is_some()).cloned().collect();
-        join_all(held.iter().map(|lane| self.renew_one(lane))).await;
+    fn held(&self) -> Vec<(IndexUid, Arc<Lane>)> {
+        let lanes = self.lanes();
+        let held = lanes.iter().filter(|(_, lane)| lane.held().is_some());
+        held.map(|(index, lane)| (index.clone(), lane.clone())).collect()
     }
 
     async fn renew_one(&self, lane: &Lane) {
         let Some(held) = lane.held().clone() else { return };
-        if held.used.elapsed() > IDLE
+        let idle = if self.store.is_shared() { IDLE } else { IDLE_ALONE };
+        if held.used.elapsed() > idle
             && !self.owes(&held)
             && !held.is_in_doubt()
             && let Ok(_place) = lane.queue.try_lock()
@@ -388,7 +492,9 @@ impl Lanes {
             return;
         }
         let asked = Instant::now();
-        match self.store.renew(&held.lease, TTL).await {
+        // One that the store has forgotten holds up the next attempt no longer than that.
+        let Ok(renewed) = tokio::time::timeout(RENEW, self.store.renew(&held.lease, TTL)).await else { return };
+        match renewed {
             Ok(true) => lane.renewed(&held.lease, asked, asked + self.lasts()),
             // Whoever has the turn now is refused by the fence.
             Ok(false) => _ = lane.held().take_if(|now| now.lease == held.lease),
@@ -397,7 +503,7 @@ impl Lanes {
     }
 
     /// Those of this instance that wait already go first.
-    async fn hand_over(&self, index: IndexUid) {
+    async fn hand_over(&self, index: IndexUid) -> IndexUid {
         let lane = self.lane(&index);
         let _place = lane.queue.lock().await;
         let held = lane.held().clone();
@@ -405,6 +511,7 @@ impl Lanes {
             self.release(&lane).await;
             tokio::time::sleep(HEAD_START).await;
         }
+        index
     }
 
     /// Something of the index is still to be written down.

@@ -178,6 +178,7 @@ impl Cluster {
         // The name must not be given away before memory knows that it is a leftover's.
         let _in_hand = self.leftovers.take_in_hand(physical);
         writes.append(&mut with.writes);
+        writes.push(Self::forgetting_doubts(index));
         with.writes = writes;
         with.forgotten = super::conditional::counters(index);
         let committed = self.catalog.remove(physical, with).await?;

@@ -8,7 +8,7 @@ use miroir_core::quorum::Answer as ReplicaAnswer;
 use miroir_core::task::{NodeTask, TaskStatus};
 
 use super::Cluster;
-use super::lanes::{Turn, any_lost};
+use super::lanes::{Turn, all_last, any_lost};
 use crate::node::{Call, NodeError, Reply};
 
 /// A turn that was lost while this process slept is noticed together with the answers that came meanwhile. They are heard: they
@@ -106,9 +106,11 @@ impl Cluster {
             any_lost(turns).await;
             tokio::time::sleep(ANSWERED).await;
         };
+        let mut call = step.call.clone();
+        call.body.send_while(all_last(turns));
         let sent = tokio::select! {
             biased;
-            sent = self.send_write(node, step.call.clone()) => sent,
+            sent = self.send_write(node, call) => sent,
             () = lost => Err(NodeError::Lost("the turn of the index was lost".into())),
         };
         let reply = match sent {

@@ -42,6 +42,7 @@ impl Writer {
         new_uid: Option<IndexUid>,
     ) -> Result<Accepted, Error> {
         let turns = self.turns([uid].into_iter().chain(&new_uid)).await?;
+        let _renaming = Renames(turns.clone());
         let details = match &new_uid {
             Some(new) => json!({ "primaryKey": primary_key, "oldIndexUid": uid, "newIndexUid": new }),
             None => json!({ "primaryKey": primary_key }),
@@ -110,6 +111,7 @@ impl Writer {
     pub async fn swap_indexes(&self, swaps: &[Swap]) -> Result<Accepted, Error> {
         let uids: Vec<IndexUid> = swaps.iter().flat_map(|swap| swap.indexes.clone()).collect();
         let turns = self.turns(&uids).await?;
+        let _renaming = Renames(turns.clone());
         let shown = |swap: &Swap| json!({ "indexes": swap.indexes, "rename": swap.rename });
         let details: Vec<Value> = swaps.iter().map(shown).collect();
         let details = raw(&json!({ "swaps": details }));
@@ -155,6 +157,13 @@ impl Writer {
         let names: Vec<IndexUid> =
             renamings.iter().flat_map(|Renaming { from, to }| [from.clone(), to.clone()]).collect();
         change.renamings = renamings;
+        // What is owed is of an index, and not of its name.
+        for turn in self.turns_taken() {
+            if let Some(index) = self.catalog.get(turn.index()) {
+                self.pay_debts(&turn, &index.physical).await?;
+            }
+        }
+        self.begins();
         // A name that readers have not learned yet is not skipped.
         let veiled = |uid: &IndexUid| self.catalog.get(uid).is_some_and(|index| !index.earlier.is_empty());
         if names.is_empty() || (!names.iter().any(veiled) && !self.is_busy(&names, None).await?) {
@@ -178,6 +187,15 @@ impl Cluster {
             ..TaskQuery::default()
         };
         Ok(self.store.tasks(&query).await?.total > 0)
+    }
+}
+
+/// However it ends, the names may be other indexes' from then on.
+struct Renames(Vec<Turn>);
+
+impl Drop for Renames {
+    fn drop(&mut self) {
+        self.0.iter_mut().for_each(Turn::forget);
     }
 }
 

@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use miroir_core::id::{IndexUid, ShardId};
+use miroir_store::{Batch, Lease, Table, TypedTable, Write};
 
-use super::lanes::{Left, Turn};
+use super::lanes::Turn;
 use super::search::all_shards;
 use super::{Cluster, Error, Index};
 
@@ -22,6 +23,18 @@ use super::{Cluster, Error, Index};
 const LOOK: Duration = Duration::from_secs(1);
 /// Lanes that are taken over at one time.
 const AT_ONCE: usize = 16;
+/// Between two looks at what is in doubt, in looks.
+const LOOKS: u32 = 5;
+/// For so long a lane is left to the instance that had it, if that lives.
+const LONG: Duration = Duration::from_secs(10);
+
+/// The shards of an index of which it cannot be said which replica is to be kept, by its physical name.
+const IN_DOUBT: TypedTable<BTreeSet<ShardId>> = TypedTable::new(Table::Meta);
+const PREFIX: &str = "in_doubt/";
+
+fn key(index: &Index) -> String {
+    format!("{PREFIX}{}", index.physical)
+}
 
 impl Cluster {
     /// Wait for the right to change an index.
@@ -29,26 +42,23 @@ impl Cluster {
     /// # Errors
     /// As [`super::lanes::Lanes::turn`].
     pub(super) async fn turn(&self, uid: &IndexUid) -> Result<Turn, Error> {
-        let mut turn = self.lanes.turn(uid).await?;
+        let turn = self.lanes.turn(uid).await?;
+        self.settled(turn, uid).await
+    }
+
+    /// See to what others have left of an index before this instance had the turn.
+    async fn settled(&self, mut turn: Turn, uid: &IndexUid) -> Result<Turn, Error> {
         if turn.left().is_settled() {
             return Ok(turn);
         }
-        if *turn.left() == Left::Unseen {
-            self.catalog.refresh(uid).await?;
-            self.leftovers.refresh(uid).await?;
-        }
-        let mut undecided = BTreeSet::new();
+        self.catalog.refresh(uid).await?;
+        self.leftovers.refresh(uid).await?;
+        let mut in_doubt = BTreeSet::new();
         if let Some(index) = self.catalog.get(uid) {
             self.stale.refresh(&index.physical).await?;
-            if let Some(quiet_for) = turn.quiet_for {
-                let shards = match turn.left() {
-                    Left::Unseen => all_shards(&index),
-                    Left::InDoubt(shards) => shards.iter().copied().collect(),
-                };
-                undecided = self.settle_what_was_left(&index, &shards, quiet_for).await?;
-            }
+            in_doubt = self.settle_what_was_left(&turn, &index).await?;
         }
-        turn.settle(undecided);
+        turn.settle(in_doubt);
         Ok(turn)
     }
 
@@ -66,18 +76,29 @@ impl Cluster {
         Ok(turns)
     }
 
-    /// Whoever had the lane of the index may have sent anything to any node, until that long ago at the latest. Returns the
-    /// shards of which it cannot be said now which replica is to be kept.
-    async fn settle_what_was_left(
-        &self,
-        index: &Index,
-        shards: &[ShardId],
-        quiet_for: Duration,
-    ) -> Result<BTreeSet<ShardId>, Error> {
-        tokio::time::sleep(self.write_timeout().saturating_sub(quiet_for)).await;
-        self.ensure_placement(index.shards).await?;
-        let whole = self.nodes_that_are_whole().await;
-        let (replicas, undecided) = self.record_left_behind(index, shards, &whole).await?;
+    /// Returns the shards of which it cannot be said now which replica is to be kept.
+    async fn settle_what_was_left(&self, turn: &Turn, index: &Index) -> Result<BTreeSet<ShardId>, Error> {
+        let known = self.in_doubt(index).await?;
+        let shards = match turn.quiet_for() {
+            None if known.is_empty() => return Ok(known),
+            None => known.iter().copied().collect(),
+            // Whoever had the lane may have sent anything to any node, until that long ago at the latest.
+            Some(quiet_for) => {
+                tokio::select! {
+                    () = tokio::time::sleep(self.write_timeout().saturating_sub(quiet_for)) => {}
+                    () = turn.lost() => return Err(Error::TurnLost),
+                }
+                all_shards(index)
+            }
+        };
+        let topology = self.ensure_placement(index.shards).await?;
+        let takers = shards.iter().flat_map(|shard| topology.writers(index.shards, *shard)).cloned().collect();
+        let whole = self.nodes_that_are_whole(&takers).await;
+        let (replicas, undecided) = self.record_left_behind(turn, index, &shards, &whole).await?;
+        if !known.is_empty() && undecided.is_empty() {
+            let writes = vec![IN_DOUBT.delete(&key(index))];
+            self.store.commit(Batch { fences: vec![turn.fence()], writes, ..Batch::default() }).await?;
+        }
         if replicas > 0 {
             tracing::warn!(
                 index = %index.uid,
@@ -88,24 +109,82 @@ impl Cluster {
         Ok(undecided)
     }
 
-    /// Take over the lanes that were left, for ever: also those of indexes that nobody changes again.
+    async fn in_doubt(&self, index: &Index) -> Result<BTreeSet<ShardId>, Error> {
+        let known = IN_DOUBT.get(&*self.store, &key(index)).await?;
+        Ok(known.map(|known| known.value).unwrap_or_default())
+    }
+
+    /// It cannot be said which replicas of these shards are to be kept, whoever has the turn next.
+    pub(super) async fn know_in_doubt(
+        &self,
+        turn: &Turn,
+        index: &Index,
+        shards: &BTreeSet<ShardId>,
+    ) -> Result<(), Error> {
+        let writes = vec![IN_DOUBT.put(&key(index), shards)?];
+        self.store.commit(Batch { fences: vec![turn.fence()], writes, ..Batch::default() }).await?;
+        Ok(())
+    }
+
+    /// The index is no more, and nothing of it is in doubt.
+    pub(super) fn forgetting_doubts(index: &Index) -> Write {
+        IN_DOUBT.delete(&key(index))
+    }
+
+    /// Take over the lanes that were left, for ever: also those of indexes that nobody changes again; and look again at what
+    /// could not be settled then.
     pub async fn take_over_lanes(self: Arc<Self>) {
+        let mut looks = 0_u32;
         loop {
-            match self.lanes.lapsed().await {
-                Ok(left) => {
-                    let mine = left.into_iter().filter(|uid| self.peers.owns(uid.as_str()));
-                    let all: BTreeSet<IndexUid> = mine.chain(self.lanes.in_doubt()).collect();
-                    stream::iter(all).for_each_concurrent(AT_ONCE, |uid| self.take_over(uid)).await;
+            let mut left = match self.lanes.lapsed().await {
+                Ok(lapsed) => self.mine_of(lapsed),
+                Err(error) => {
+                    tracing::debug!(%error, "it cannot be seen which indexes were left");
+                    BTreeSet::new()
                 }
-                Err(error) => tracing::debug!(%error, "it cannot be seen which indexes were left"),
+            };
+            if looks.is_multiple_of(LOOKS) {
+                left.extend(self.mine_in_doubt().await);
             }
+            looks = looks.wrapping_add(1);
+            stream::iter(left).for_each_concurrent(AT_ONCE, |uid| self.take_over(uid)).await;
             tokio::time::sleep(LOOK).await;
         }
     }
 
+    /// An instance that lives sees to its own when the store is back; what it does not see to for long is anybody's.
+    fn mine_of(&self, lapsed: Vec<(IndexUid, Lease)>) -> BTreeSet<IndexUid> {
+        let others = self.peers.others();
+        let is_mine = |(uid, lease): &(IndexUid, Lease)| {
+            let for_long = lease.lapsed.is_some_and(|lapsed| lapsed > LONG);
+            lease.holder == self.peers.me()
+                || (self.peers.owns(uid.as_str()) && (for_long || !others.contains_key(&lease.holder)))
+        };
+        lapsed.into_iter().filter(is_mine).map(|(uid, _)| uid).collect()
+    }
+
+    async fn mine_in_doubt(&self) -> BTreeSet<IndexUid> {
+        let records = match self.store.list(Table::Meta).await {
+            Ok(records) => records,
+            Err(error) => {
+                tracing::debug!(%error, "it cannot be seen what is in doubt");
+                return BTreeSet::new();
+            }
+        };
+        let physical = records.iter().filter_map(|(key, _)| key.strip_prefix(PREFIX)?.parse::<IndexUid>().ok());
+        let indexes = physical.filter_map(|physical| self.catalog.by_physical(&physical));
+        indexes.map(|index| index.uid.clone()).filter(|uid| self.peers.owns(uid.as_str())).collect()
+    }
+
     async fn take_over(&self, uid: IndexUid) {
-        if let Err(error) = self.turn(&uid).await {
-            tracing::warn!(%error, index = %uid, "an index that was left cannot be taken over yet");
+        let taken = async {
+            let turn = self.lanes.turn_if_free(&uid).await?;
+            self.settled(turn, &uid).await
+        };
+        match taken.await {
+            // Whoever has it sees to it.
+            Ok(_) | Err(Error::Overloaded(_)) => {}
+            Err(error) => tracing::warn!(%error, index = %uid, "an index that was left cannot be taken over yet"),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What a client asks to be changed is the instance's own undertaking, and not the request's.
 //!
+//! A change that waits for its turn is dropped when its client leaves; nothing of it was sent.
+//!
 //! Invariant: what has begun to reach nodes goes on until it is recorded: whatever becomes of the client, of the time that
 //! its request has, or of the code that makes the change. The turns that it was made in are given up after that. Only a
 //! [`Writer`] tells nodes what a client wants changed, and only [`Cluster::undertake`] makes one.
@@ -7,6 +9,7 @@
 use std::collections::BTreeSet;
 use std::ops::Deref;
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -32,12 +35,25 @@ const STAND_BACK: Duration = Duration::from_millis(50);
 pub struct Writer {
     cluster: Arc<Cluster>,
     hand: Arc<Mutex<Hand>>,
+    /// Nobody waits for it any more.
+    left: Arc<AtomicBool>,
+}
+
+/// Whoever waits for a change.
+struct Waits(Arc<AtomicBool>);
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
 }
 
 /// What a change holds until it is recorded.
 #[derive(Default)]
 struct Hand {
     turns: Vec<Turn>,
+    /// Nodes may have something of it, or other instances know of it.
+    has_begun: bool,
     sent: Option<Unrecorded>,
     /// The turns are kept until then.
     lingers_until: Option<Instant>,
@@ -62,6 +78,7 @@ impl Writer {
     /// As [`Cluster::turn`].
     pub(super) async fn turn(&self, uid: &IndexUid) -> Result<Turn, Error> {
         let turn = self.cluster.turn(uid).await?;
+        self.is_wanted()?;
         self.hand().turns.push(turn.clone());
         Ok(turn)
     }
@@ -72,8 +89,24 @@ impl Writer {
     /// As [`Cluster::turn`].
     pub(super) async fn turns<'a>(&self, uids: impl IntoIterator<Item = &'a IndexUid>) -> Result<Vec<Turn>, Error> {
         let turns = self.cluster.turns(uids).await?;
+        self.is_wanted()?;
         self.hand().turns.extend(turns.iter().cloned());
         Ok(turns)
+    }
+
+    /// Whether to begin, now that its turn has come: what nobody waits for any more is not begun, for its client may have gone on
+    /// to its next change by another way, which then came first.
+    ///
+    /// # Errors
+    /// [`Error::ClientLeft`].
+    fn is_wanted(&self) -> Result<(), Error> {
+        let is_idle = !self.hand().has_begun && self.left.load(Ordering::Acquire);
+        if is_idle { Err(Error::ClientLeft) } else { Ok(()) }
+    }
+
+    /// From now on it goes on whoever waits for it.
+    pub(super) fn begins(&self) {
+        self.hand().has_begun = true;
     }
 
     /// Let others have the turns for a moment, before anything was sent in them.
@@ -103,8 +136,11 @@ impl Writer {
         parts: &[NodePart],
         recorded_with: Batch,
     ) -> Result<(), Error> {
-        self.pay_debts(&index.physical).await?;
-        let shards = in_doubt(&self.turns_taken(), &index.uid, touched);
+        let turns = self.turns_taken();
+        if let Some(turn) = turns.iter().find(|turn| *turn.index() == index.uid) {
+            self.pay_debts(turn, &index.physical).await?;
+        }
+        let shards = in_doubt(&turns, &index.uid, touched);
         if !shards.is_empty() {
             return Err(Error::NoQuorum { shards });
         }
@@ -112,6 +148,7 @@ impl Writer {
         let touched = touched.to_vec();
         let parts = parts.iter().map(|part| Outcome::unknown(part.node.clone())).collect();
         let at = OffsetDateTime::now_utc();
+        self.begins();
         self.hand().sent = Some(Unrecorded { index, topology, touched, at, parts, recorded_with });
         Ok(())
     }
@@ -174,8 +211,10 @@ impl Cluster {
         if self.undertakings.is_closed() {
             return Err(Error::Overloaded("this instance is stopping"));
         }
-        let writer = Writer { cluster: self.clone(), hand: Arc::default() };
-        let supervisor = Writer { cluster: self.clone(), hand: writer.hand.clone() };
+        let left = Arc::<AtomicBool>::default();
+        let _waits = Waits(left.clone());
+        let writer = Writer { cluster: self.clone(), hand: Arc::default(), left: left.clone() };
+        let supervisor = Writer { cluster: self.clone(), hand: writer.hand.clone(), left };
         let change = AssertUnwindSafe(change(writer)).catch_unwind();
         let (tell, told) = oneshot::channel();
         let undertaking = async move {
@@ -209,7 +248,6 @@ fn in_doubt(turns: &[Turn], index: &IndexUid, touched: &[ShardId]) -> BTreeSet<S
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroU32;
-    use std::sync::atomic::{AtomicBool, Ordering};
 
     use miroir_core::id::NodeId;
     use tokio::sync::{Notify, Semaphore};
@@ -270,6 +308,48 @@ mod tests {
         let shards: Vec<ShardId> = stale.iter().map(|(shard, _)| *shard).collect();
         assert_eq!(shards, [ShardId(0), ShardId(1)], "{stale:?}");
         assert!(cluster.stale_replicas().iter().all(|replica| replica.quiet_at.is_some()), "it may arrive yet");
+    }
+
+    #[tokio::test]
+    async fn a_change_whose_client_leaves_before_its_turn_is_not_made() {
+        let cluster = mirrored().await;
+        let index = index_in(&cluster).await;
+        let taken = cluster.turn(&index.uid).await.expect("free");
+        let made = Arc::new(AtomicBool::new(false));
+        let (waiting, noted) = (index.clone(), made.clone());
+        let undertaken = cluster.undertake((), |writer| async move {
+            let _turn = writer.turn(&waiting.uid).await?;
+            noted.store(true, Ordering::Release);
+            Ok(())
+        });
+        tokio::time::timeout(Duration::from_millis(20), undertaken).await.expect_err("it waits for its turn");
+        drop(taken);
+        cluster.everything_recorded().await;
+        assert!(!made.load(Ordering::Acquire), "nobody wanted it any more");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_sent_to_a_shard_of_which_nobody_can_say_what_was_left() {
+        let cluster = mirrored().await;
+        let index = index_in(&cluster).await;
+        let touching = async |shard: u32| {
+            let index = index.clone();
+            let change = async move |writer: Writer| {
+                writer.turn(&index.uid).await?;
+                writer.hand().turns[0].settle(BTreeSet::from([ShardId(1)]));
+                let topology = writer.ensure_placement(index.shards).await?;
+                writer.sends(&index, &topology, &[ShardId(shard)], &[], Batch::default()).await?;
+                writer.recorded();
+                Ok(())
+            };
+            cluster.undertake((), change).await
+        };
+        assert!(touching(0).await.is_ok());
+        let refused = touching(1).await;
+        assert!(
+            matches!(&refused, Err(Error::NoQuorum { shards }) if *shards == BTreeSet::from([ShardId(1)])),
+            "{refused:?}"
+        );
     }
 
     #[tokio::test]

@@ -10,6 +10,7 @@ use miroir_store::{Batch, Committed, StoreError};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
+use super::lanes::Turn;
 use super::parts::{NodePart, Outcome, Step};
 use super::stale::{Miss, OfIndex, Reason};
 use super::{Cluster, Error, Index, conditional};
@@ -74,7 +75,7 @@ impl Cluster {
         touched: &[ShardId],
         outcomes: &[Outcome],
         overtaken: &BTreeSet<NodeId>,
-        counts: Vec<(String, u64)>,
+        with: Batch,
     ) -> Result<usize, Error> {
         let topology = self.topology();
         let placements = placements(&topology, index)?;
@@ -90,14 +91,15 @@ impl Cluster {
             let stale = quorum::in_doubt(placements, also, touched.iter().copied(), answer, fresh_among(replicas));
             add_different(replicas, index, stale, arrives_until)
         };
-        Ok(self.stale.change(&index.physical, Batch { counts, ..Batch::default() }, doubt).await?)
+        Ok(self.stale.change(&index.physical, with, doubt).await?)
     }
 
     /// Somebody was writing the index who ended in the midst of it, and nothing of that can arrive any more: of each of these
     /// shards one fresh replica is kept. `may_keep`: the nodes that are known to hold all that they had accepted. Returns how
-    /// many replicas are stale by this, and the shards of which there is none to keep now.
+    /// many replicas are stale by this, and the shards of which there is none to keep now, which is recorded first.
     pub(super) async fn record_left_behind(
         &self,
+        turn: &Turn,
         index: &Index,
         shards: &[ShardId],
         may_keep: &BTreeSet<NodeId>,
@@ -105,14 +107,29 @@ impl Cluster {
         let topology = self.topology();
         let placements = placements(&topology, index)?;
         let also = |shard| topology.also_writes(index.shards, shard).cloned().collect();
-        let may_keep = |node: &NodeId| may_keep.contains(node);
+        let decide = |fresh: &dyn Fn(ShardId, &NodeId) -> bool| {
+            quorum::left_behind(placements, also, shards.iter().copied(), fresh, |node| may_keep.contains(node))
+        };
+        let known = self.stale.of(&index.physical);
+        let mut undecided = decide(&|shard, node| !known.contains(&(shard, node.clone()))).undecided;
+        if !undecided.is_empty() {
+            self.know_in_doubt(turn, index, &undecided).await?;
+        }
         let doubt = |replicas: &mut OfIndex| {
             let fresh = fresh_among(replicas);
-            let left = quorum::left_behind(placements, also, shards.iter().copied(), fresh, may_keep);
+            let mut left = decide(&fresh);
+            left.stale.retain(|(shard, _)| !undecided.contains(shard));
             (add_different(replicas, index, left.stale, None), left.undecided)
         };
-        let counts = conditional::counts_of_unknown(index);
-        Ok(self.stale.change(&index.physical, Batch { counts, ..Batch::default() }, doubt).await?)
+        let (fences, counts) = (vec![turn.fence()], conditional::counts_of_unknown(index));
+        let with = Batch { fences, counts, ..Batch::default() };
+        let (found, later) = self.stale.change(&index.physical, with, doubt).await?;
+        if !later.is_subset(&undecided) {
+            // One was healed in between: there are two to choose from now.
+            undecided.extend(later);
+            self.know_in_doubt(turn, index, &undecided).await?;
+        }
+        Ok((found, undecided))
     }
 
     /// Persist what replicas missed in one step with the rest of the batch.

@@ -62,7 +62,7 @@ impl From<Error> for Failure {
                 Self::new(Code::MiroirStoreUnavailable, "The store is unavailable; nothing was acknowledged.")
             }
             Error::TurnLost | Error::Isolated { .. } => Self::new(Code::MiroirStoreUnavailable, text),
-            Error::Overloaded(_) => Self::overloaded(text),
+            Error::Overloaded(_) | Error::ClientLeft => Self::overloaded(text),
             Error::ReplyTooLarge { .. } => Self::new(Code::BadRequest, text),
             Error::TooLarge { .. } => Self::new(Code::PayloadTooLarge, text),
             Error::Encoding { .. } | Error::Body(_) => Self::new(Code::BadRequest, text),

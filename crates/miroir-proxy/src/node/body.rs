@@ -1,7 +1,9 @@
 //! A request body made of shared pieces.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -14,12 +16,19 @@ use tokio::time::Instant;
 #[error("it was to be sent earlier")]
 pub struct TooLate;
 
+/// Something that has to last while a body is sent.
+pub trait Lasts: fmt::Debug + Send + Sync {
+    /// Whether it still does.
+    fn lasts(&self) -> bool;
+}
+
 /// Pieces sent one after the other, of known total length. Cloning shares the bytes.
 #[derive(Clone, Debug, Default)]
 pub struct Chunks {
     pieces: VecDeque<Bytes>,
     length: u64,
     send_by: Option<Instant>,
+    while_lasts: Option<Arc<dyn Lasts>>,
 }
 
 impl Chunks {
@@ -34,9 +43,15 @@ impl Chunks {
         self.send_by = Some(instant);
     }
 
+    /// Not to be sent to its end when this lasts no more.
+    pub fn send_while(&mut self, lasts: Arc<dyn Lasts>) {
+        self.while_lasts = Some(lasts);
+    }
+
     /// Too late to be sent.
     pub fn is_late(&self) -> bool {
-        self.send_by.is_some_and(|by| Instant::now() > by)
+        let has_ended = self.while_lasts.as_ref().is_some_and(|it| !it.lasts());
+        has_ended || self.send_by.is_some_and(|by| Instant::now() > by)
     }
 
     /// Total bytes.
@@ -83,11 +98,21 @@ impl Body for Chunks {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
 
     use http_body_util::BodyExt;
 
     use super::*;
+
+    #[derive(Debug)]
+    struct Flag(AtomicBool);
+
+    impl Lasts for Flag {
+        fn lasts(&self) -> bool {
+            self.0.load(Ordering::Acquire)
+        }
+    }
 
     #[tokio::test]
     async fn what_is_to_be_sent_by_then_is_not_sent_later() {
@@ -101,5 +126,11 @@ mod tests {
         late.send_by(Instant::now());
         tokio::time::sleep(Duration::from_millis(2)).await;
         assert!(late.is_late() && late.collect().await.is_err());
+        let mut guarded = body();
+        let lasts = Arc::new(Flag(true.into()));
+        guarded.send_while(lasts.clone());
+        assert!(!guarded.is_late());
+        lasts.0.store(false, Ordering::Release);
+        assert!(guarded.is_late() && guarded.collect().await.is_err());
     }
 }

@@ -7,7 +7,7 @@ mod load;
 mod tasks;
 mod told;
 
-pub use body::Chunks;
+pub use body::{Chunks, Lasts};
 pub use client::{Call, Limits, NodeClient, NodeError, Reply, Work};
 pub use health::{Health, NodeState};
 pub use tasks::{NotDone, TASKS_PER_CALL, ToldTask, comma_separated};

@@ -11,9 +11,12 @@ use miroir_core::digest::Version;
 use miroir_core::id::{NodeId, ShardId};
 use miroir_store::Batch;
 use time::OffsetDateTime;
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 
 use super::super::clock::now_ms;
+use super::super::debts::Unrecorded;
+use super::super::lanes::Turn;
+use super::super::parts::Outcome;
 use super::super::replica::{Failed, Replica};
 use super::super::stale::{Miss, Reason};
 use super::super::{Cluster, Index};
@@ -130,17 +133,53 @@ impl Cluster {
             ToRepair::Report { documents } => Fenced::Reported(documents),
             ToRepair::Repair(repairs) => {
                 let nodes: BTreeSet<&NodeId> = repairs.put.keys().chain(repairs.delete.keys()).collect();
-                let told =
-                    nodes.into_iter().filter_map(|node| Some(hand_over(&repairs, &held, node, replicas.get(node)?)));
+                let told = nodes
+                    .into_iter()
+                    .filter_map(|node| Some(hand_over(&turn, &repairs, &held, node, replicas.get(node)?)));
                 let documents = repairs.documents;
                 tracing::info!(
                     index = %now.uid, %shard, documents, origin = repairs.origin.tag(), "documents are being repaired"
                 );
-                Fenced::Repaired(documents, join_all(told).await)
+                let at = OffsetDateTime::now_utc();
+                let told = join_all(told).await;
+                self.know_who_did_not_answer(turn, &now, shard, at, &told).await?;
+                Fenced::Repaired(documents, told)
             }
         };
-        drop(turn);
         Ok(fenced)
+    }
+
+    /// Nodes that may have got their repairs, or may get them yet, are known as different before anything else is sent to them.
+    async fn know_who_did_not_answer(
+        &self,
+        turn: Turn,
+        index: &Index,
+        shard: ShardId,
+        at: OffsetDateTime,
+        told: &[(NodeId, Result<Vec<u64>, Failed>)],
+    ) -> Result<(), Failed> {
+        let silent = told.iter().filter(|(_, accepted)| accepted.is_err());
+        let parts: Vec<Outcome> = silent.map(|(node, _)| Outcome::unknown(node.clone())).collect();
+        if parts.is_empty() {
+            return Ok(());
+        }
+        let recorded_with = Batch { fences: vec![turn.fence()], ..Batch::default() };
+        let (index, topology, touched) = (index.clone(), self.topology(), vec![shard]);
+        let sent = Unrecorded { index, topology, touched, at, parts, recorded_with };
+        match self.record_unrecorded(&sent).await {
+            Ok(None) => {}
+            Ok(Some(until)) => {
+                tokio::select! {
+                    () = sleep_until(until) => {}
+                    () = turn.lost() => {}
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, index = %sent.index.uid, "what replicas may have missed is written down later");
+                self.debts.add(sent);
+            }
+        }
+        Ok(())
     }
 
     /// A node that did not take its repairs, or failed them, holds something else than the others.
@@ -152,9 +191,17 @@ impl Cluster {
     ) -> Result<(), Failed> {
         let mut misses = Vec::new();
         for (node, accepted) in told {
-            let done = match (accepted, self.replica(index, shard, &node)) {
-                (Ok(tasks), Ok(replica)) => replica.done(&tasks).await,
-                (Err(failed), _) | (Ok(_), Err(failed)) => Err(failed),
+            let tasks = match accepted {
+                Ok(tasks) => tasks,
+                // Known by now.
+                Err(error) => {
+                    tracing::warn!(%node, index = %index.uid, %shard, %error, "a replica did not take its repairs");
+                    continue;
+                }
+            };
+            let done = match self.replica(index, shard, &node) {
+                Ok(replica) => replica.done(&tasks).await,
+                Err(failed) => Err(failed),
             };
             if let Err(error) = done {
                 tracing::warn!(%node, index = %index.uid, %shard, %error, "a replica did not take its repairs");
@@ -175,6 +222,7 @@ impl Cluster {
 
 /// Deletions first: vectors that a document should not have stay when it is replaced.
 async fn hand_over(
+    turn: &Turn,
     repairs: &Repairs,
     held: &Held,
     node: &NodeId,
@@ -182,18 +230,31 @@ async fn hand_over(
 ) -> (NodeId, Result<Vec<u64>, Failed>) {
     let told = async {
         let mut tasks = Vec::new();
+        // What is sent by who has lost the turn may undo a later write.
+        let lost = || Failed::Unanswered("the turn of the index was lost".into());
         if let Some(ids) = repairs.delete.get(node) {
+            if !turn.lasts() {
+                return Err(lost());
+            }
             tasks.push(replica.delete(&ids.iter().cloned().collect::<Vec<_>>()).await?);
         }
         let from = repairs.put.get(node).into_iter().flatten();
         let wanted = from.flat_map(|(from, ids)| ids.iter().map(move |id| (from.clone(), id.clone())));
         let documents: Vec<Bytes> = wanted.filter_map(|key| held.raw.get(&key).cloned()).collect();
         if !documents.is_empty() {
+            if !turn.lasts() {
+                return Err(lost());
+            }
             tasks.push(replica.put(documents).await?);
         }
         Ok(tasks)
     };
-    (node.clone(), told.await)
+    let told = tokio::select! {
+        biased;
+        told = told => told,
+        () = turn.lost() => Err(Failed::Unanswered("the turn of the index was lost".into())),
+    };
+    (node.clone(), told)
 }
 
 /// What all replicas hold of some documents, whole. Where they are too large to be read together, in parts.

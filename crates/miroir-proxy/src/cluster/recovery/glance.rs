@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use miroir_core::id::NodeId;
 use miroir_core::recovery::{Doubt, Glance, OLDEST, Remembered, at_a_glance};
@@ -32,15 +33,28 @@ impl Cluster {
         Ok(at_a_glance(&remembered, &Glance { version, newest_task, task, indexes }))
     }
 
-    /// The live nodes that hold all that they had accepted, as far as that can be told.
-    pub(in super::super) async fn nodes_that_are_whole(&self) -> BTreeSet<NodeId> {
-        let live: Vec<Arc<Node>> =
-            self.nodes().values().filter(|node| node.health.state().is_live()).cloned().collect();
-        let looks = live.into_iter().map(|node| async move {
-            let is_whole = node.was_seen() || matches!(self.glance_at(&node).await, Ok(Ok(())));
+    /// Those of the nodes that answer and hold all that they had accepted, as far as that can be told.
+    pub(in super::super) async fn nodes_that_are_whole(&self, among: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
+        let nodes = self.nodes();
+        let live = among.iter().filter_map(|id| nodes.get(id)).filter(|node| node.health.state().is_live()).cloned();
+        let looks = live.map(|node| async move {
+            let is_whole = match node.was_seen() {
+                true => self.remembers_its_tasks(&node).await,
+                false => matches!(self.glance_at(&node).await, Ok(Ok(()))),
+            };
             is_whole.then(|| node.member.id.clone())
         });
+        let looks: Vec<_> = looks.map(FutureExt::boxed).collect();
         join_all(looks).await.into_iter().flatten().collect()
+    }
+
+    /// Whether a node that was looked at is there, and has the disk that it had, as far as it tells.
+    async fn remembers_its_tasks(&self, node: &Node) -> bool {
+        let known = node.newest_task();
+        match node.ask_newest_task(self.config.health.timeout).await {
+            Ok(newest) => newest >= known,
+            Err(untold) => untold.status().is_some(),
+        }
     }
 
     async fn remembered_of(&self, node: &Node) -> Result<Remembered, Error> {

@@ -101,7 +101,7 @@ impl Cluster {
         };
         self.keep_what_nobody_else_has(node, &mut plan);
         if serves != Serves::No {
-            self.confirm(node, &mut plan, &found, serves).await;
+            self.confirm(node, &mut plan, &found, serves).await?;
         }
         self.mark(node, &plan, &expected, &found).await?;
         if expected.newest_task > found.newest_task {
