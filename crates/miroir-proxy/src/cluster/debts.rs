@@ -30,6 +30,8 @@ const AGAIN: Backoff = Backoff { from: Duration::from_millis(50), to: Duration::
 /// What nodes were sent, and nobody has written down yet.
 pub(super) struct Unrecorded {
     pub index: Index,
+    /// Whose turns it was sent in: the index may have another name since.
+    pub names: Vec<IndexUid>,
     pub topology: Arc<Topology>,
     pub touched: Vec<ShardId>,
     /// Before any node had seen it.
@@ -77,7 +79,7 @@ impl Debts {
 
     /// Some are of the index that clients call so.
     pub fn owe(&self, index: &IndexUid) -> bool {
-        self.owed().values().flatten().any(|owed| owed.index.uid == *index)
+        self.owed().values().flatten().any(|owed| owed.names.contains(index))
     }
 
     fn all(&self) -> Vec<Arc<Unrecorded>> {

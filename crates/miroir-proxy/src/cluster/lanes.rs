@@ -260,7 +260,7 @@ impl Lane {
     /// The lease is good until then, if it is still the one.
     fn renewed(&self, lease: &Lease, at: Instant, until: Instant) {
         if let Some(held) = self.held().as_mut().filter(|held| held.lease == *lease) {
-            (held.until, held.renewed) = (until, at);
+            (held.until, held.renewed) = (held.until.max(until), held.renewed.max(at));
         }
     }
 
@@ -350,6 +350,13 @@ impl Lanes {
         let is_held = |lease: &Lease| lease.holder == self.holder && self.holds(&lease.scope);
         let left = lapsed.into_iter().filter(|lease| !is_held(lease));
         Ok(left.filter_map(|lease| Some((index_of(&lease.scope)?, lease))).collect())
+    }
+
+    /// Those of which this instance has taken over the lane so, and has not seen to what that may mean.
+    pub fn in_doubt(&self) -> Vec<IndexUid> {
+        let lanes = self.lanes();
+        let in_doubt = lanes.iter().filter(|(_, lane)| lane.held().as_ref().is_some_and(Held::is_in_doubt));
+        in_doubt.map(|(index, _)| index.clone()).collect()
     }
 
     fn holds(&self, scope: &str) -> bool {
@@ -445,17 +452,11 @@ impl Lanes {
         let mut ticks = tokio::time::interval(RENEW);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let (mut leaving, mut wanted) = (FuturesUnordered::new(), BTreeSet::new());
-        let (mut renewals, mut renewing) = (FuturesUnordered::new(), BTreeSet::new());
+        let mut renewals = FuturesUnordered::new();
         loop {
             tokio::select! {
-                _ = ticks.tick() => {
-                    let held = self.held().into_iter();
-                    let due: Vec<_> = held.filter(|(index, _)| renewing.insert(index.clone())).collect();
-                    renewals.extend(due.into_iter().map(|(index, lane)| async move {
-                        self.renew_one(&lane).await;
-                        index
-                    }));
-                }
+                // A store that is slow holds up no later attempt.
+                _ = ticks.tick() => renewals.extend(self.held().into_iter().map(|lane| self.renew_one(lane))),
                 Some(index) = wishes.recv() => {
                     if wanted.insert(index.clone()) {
                         leaving.push(self.hand_over(index));
@@ -464,20 +465,16 @@ impl Lanes {
                 Some(index) = leaving.next(), if !leaving.is_empty() => {
                     wanted.remove(&index);
                 }
-                Some(index) = renewals.next(), if !renewals.is_empty() => {
-                    renewing.remove(&index);
-                }
+                Some(()) = renewals.next(), if !renewals.is_empty() => {}
             }
         }
     }
 
-    fn held(&self) -> Vec<(IndexUid, Arc<Lane>)> {
-        let lanes = self.lanes();
-        let held = lanes.iter().filter(|(_, lane)| lane.held().is_some());
-        held.map(|(index, lane)| (index.clone(), lane.clone())).collect()
+    fn held(&self) -> Vec<Arc<Lane>> {
+        self.lanes().values().filter(|lane| lane.held().is_some()).cloned().collect()
     }
 
-    async fn renew_one(&self, lane: &Lane) {
+    async fn renew_one(&self, lane: Arc<Lane>) {
         let Some(held) = lane.held().clone() else { return };
         let idle = if self.store.is_shared() { IDLE } else { IDLE_ALONE };
         if held.used.elapsed() > idle
@@ -485,15 +482,14 @@ impl Lanes {
             && !held.is_in_doubt()
             && let Ok(_place) = lane.queue.try_lock()
         {
-            self.release(lane).await;
+            self.release(&lane).await;
             return;
         }
         if !self.store.is_shared() && held.renewed.elapsed() < RENEW_ALONE {
             return;
         }
         let asked = Instant::now();
-        // One that the store has forgotten holds up the next attempt no longer than that.
-        let Ok(renewed) = tokio::time::timeout(RENEW, self.store.renew(&held.lease, TTL)).await else { return };
+        let Ok(renewed) = tokio::time::timeout(TTL, self.store.renew(&held.lease, TTL)).await else { return };
         match renewed {
             Ok(true) => lane.renewed(&held.lease, asked, asked + self.lasts()),
             // Whoever has the turn now is refused by the fence.

@@ -7,13 +7,15 @@
 //! different, and before nothing more can arrive of what was sent. The one that is kept is on a node that holds all that it had
 //! accepted; as long as there is none, nothing is written to the shard.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use miroir_core::id::{IndexUid, ShardId};
 use miroir_store::{Batch, Lease, Table, TypedTable, Write};
+
+use tokio::time::Instant;
 
 use super::lanes::Turn;
 use super::search::all_shards;
@@ -134,15 +136,16 @@ impl Cluster {
     /// Take over the lanes that were left, for ever: also those of indexes that nobody changes again; and look again at what
     /// could not be settled then.
     pub async fn take_over_lanes(self: Arc<Self>) {
-        let mut looks = 0_u32;
+        let (mut looks, mut since) = (0_u32, BTreeMap::new());
         loop {
             let mut left = match self.lanes.lapsed().await {
-                Ok(lapsed) => self.mine_of(lapsed),
+                Ok(lapsed) => self.mine_of(lapsed, &mut since),
                 Err(error) => {
                     tracing::debug!(%error, "it cannot be seen which indexes were left");
                     BTreeSet::new()
                 }
             };
+            left.extend(self.lanes.in_doubt());
             if looks.is_multiple_of(LOOKS) {
                 left.extend(self.mine_in_doubt().await);
             }
@@ -152,15 +155,21 @@ impl Cluster {
         }
     }
 
-    /// An instance that lives sees to its own when the store is back; what it does not see to for long is anybody's.
-    fn mine_of(&self, lapsed: Vec<(IndexUid, Lease)>) -> BTreeSet<IndexUid> {
-        let others = self.peers.others();
-        let is_mine = |(uid, lease): &(IndexUid, Lease)| {
-            let for_long = lease.lapsed.is_some_and(|lapsed| lapsed > LONG);
+    /// An instance that lives sees to its own when the store is back; what it does not see to for long is anybody's. `since`:
+    /// when each was seen first.
+    fn mine_of(
+        &self,
+        lapsed: Vec<(IndexUid, Lease)>,
+        since: &mut BTreeMap<(IndexUid, u64), Instant>,
+    ) -> BTreeSet<IndexUid> {
+        since.retain(|(uid, token), _| lapsed.iter().any(|(of, lease)| of == uid && lease.token == *token));
+        let (now, others) = (Instant::now(), self.peers.others());
+        let mut is_mine = |(uid, lease): &(IndexUid, Lease)| {
+            let for_long = now - *since.entry((uid.clone(), lease.token)).or_insert(now) > LONG;
             lease.holder == self.peers.me()
                 || (self.peers.owns(uid.as_str()) && (for_long || !others.contains_key(&lease.holder)))
         };
-        lapsed.into_iter().filter(is_mine).map(|(uid, _)| uid).collect()
+        lapsed.into_iter().filter(|left| is_mine(left)).map(|(uid, _)| uid).collect()
     }
 
     async fn mine_in_doubt(&self) -> BTreeSet<IndexUid> {

@@ -148,8 +148,9 @@ impl Writer {
         let touched = touched.to_vec();
         let parts = parts.iter().map(|part| Outcome::unknown(part.node.clone())).collect();
         let at = OffsetDateTime::now_utc();
+        let names = turns.iter().map(|turn| turn.index().clone()).collect();
         self.begins();
-        self.hand().sent = Some(Unrecorded { index, topology, touched, at, parts, recorded_with });
+        self.hand().sent = Some(Unrecorded { index, names, topology, touched, at, parts, recorded_with });
         Ok(())
     }
 

@@ -165,7 +165,8 @@ impl Cluster {
         }
         let recorded_with = Batch { fences: vec![turn.fence()], ..Batch::default() };
         let (index, topology, touched) = (index.clone(), self.topology(), vec![shard]);
-        let sent = Unrecorded { index, topology, touched, at, parts, recorded_with };
+        let names = vec![index.uid.clone()];
+        let sent = Unrecorded { index, names, topology, touched, at, parts, recorded_with };
         match self.record_unrecorded(&sent).await {
             Ok(None) => {}
             Ok(Some(until)) => {

@@ -12,7 +12,7 @@ use miroir_core::task::TaskQuery;
 use super::super::follow::Follow;
 use super::super::{Cluster, Error};
 use super::look::TASKS;
-use crate::node::Node;
+use crate::node::{Call, Node};
 
 impl Cluster {
     /// Ask a node what it says at once, and compare that with what is remembered of it.
@@ -53,7 +53,11 @@ impl Cluster {
         let known = node.newest_task();
         match node.ask_newest_task(self.config.health.timeout).await {
             Ok(newest) => newest >= known,
-            Err(untold) => untold.status().is_some(),
+            // It may be there all the same.
+            Err(_) => {
+                let health = Call::get("health", "/health", self.config.health.timeout).checking();
+                node.call(health).await.is_ok_and(|reply| reply.status == 200)
+            }
         }
     }
 

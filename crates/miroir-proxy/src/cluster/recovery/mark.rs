@@ -60,16 +60,9 @@ impl Cluster {
     /// not known here, and is found out document by document when replicas are compared. What seems to be lost is looked at
     /// again with writes held: an index may be on its way, and so may the first documents of a shard. Where it differs though it
     /// has returned just now, it is looked at again as well, and is the one that is wrong if both have done what they accepted.
-    ///
-    /// # Errors
-    /// When that cannot be looked at of a node that has returned just now.
-    pub(super) async fn confirm(
-        &self,
-        node: &Arc<Node>,
-        plan: &mut Plan,
-        found: &Found,
-        serves: Serves,
-    ) -> Result<(), Error> {
+    /// Returns whether all of that could be looked at.
+    pub(super) async fn confirm(&self, node: &Arc<Node>, plan: &mut Plan, found: &Found, serves: Serves) -> bool {
+        let mut is_sure = true;
         for (physical, of_index) in &mut plan.indexes {
             let held = found.indexes.get(physical);
             let holds = |shard: &ShardId| {
@@ -101,15 +94,15 @@ impl Cluster {
             drop(turn);
             let equal = match equal {
                 Ok(Some(equal)) => equal,
-                Ok(None) if serves == Serves::SinceReturn => {
-                    return Err(Error::answer(&node.member.id, "somebody who has the same shards does not tell"));
-                }
                 // Without a comparison in that time, only what it seems to have lost counts.
-                Ok(None) | Err(_) => doubtful.iter().copied().filter(holds).collect(),
+                untold => {
+                    is_sure &= untold.is_err() || serves != Serves::SinceReturn;
+                    doubtful.iter().copied().filter(holds).collect()
+                }
             };
             of_index.mirror.retain(|shard, _| !equal.contains(shard));
         }
-        Ok(())
+        is_sure
     }
 
     /// Whether a node has an index, once it has done what it had accepted.
