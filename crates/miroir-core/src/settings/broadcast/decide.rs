@@ -144,6 +144,11 @@ impl Record {
             };
             if let Some(part) = self.parts.get_mut(node) {
                 part.hear(report, facts.now, policy);
+                // What it is told on the way back may have been done in one batch with the change, which failed: neither has
+                // changed anything then, and it says itself what it holds.
+                if self.phase == Phase::GoingBack && matches!(part.stage, Stage::Rejected { .. }) {
+                    part.stage = Stage::Applied { since: facts.now };
+                }
             }
         }
         self.leave_behind(&facts.live);

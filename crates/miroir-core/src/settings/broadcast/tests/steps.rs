@@ -297,6 +297,23 @@ fn a_task_that_fails_makes_the_others_go_back_and_its_node_is_only_read() {
 }
 
 #[test]
+fn what_a_node_does_on_the_way_back_in_one_batch_with_the_change_may_fail_with_it() {
+    let mut led = Led::new(&["a", "b"], Strategy::TwoPhase);
+    led.sends();
+    led.answer(&[("a", Sent::Accepted(1)), ("b", Sent::Accepted(1))]);
+    led.task("a", 1, TaskStatus::Failed);
+    led.facts.live.insert(node("a"));
+    // The other has not begun yet.
+    assert_eq!(led.sends().keys().map(NodeId::as_str).collect::<Vec<_>>(), ["b"]);
+    led.answer(&[("b", Sent::Accepted(2))]);
+    led.task("b", 2, TaskStatus::Failed);
+    led.reads("a", base());
+    led.reads("b", base());
+    let failed = led.fails();
+    assert_eq!((names(&failed.restored), failed.frozen.len()), (vec!["a", "b"], 0));
+}
+
+#[test]
 fn a_node_that_holds_something_else_is_repaired() {
     let mut led = Led::new(&["a", "b", "c"], Strategy::TwoPhase);
     led.apply_on(&["a", "b", "c"]);
