@@ -114,14 +114,8 @@ pub fn conclude(
     let mut stale = Vec::new();
     let mut lingers = false;
     for shard in touched {
-        let replicas: Vec<&NodeId> = placements.values().flat_map(|p| p.replicas(shard)).collect();
-        let besides: Vec<NodeId> = also(shard).into_iter().filter(|node| !replicas.contains(&node)).collect();
-        let everyone = || replicas.iter().copied().chain(&besides);
-        // Without a fresh replica those that take its writes besides are all that is left to compare with.
-        let placed = replicas.iter().any(|node| fresh(shard, node));
-        let is_trusted = |node: &NodeId| fresh(shard, node) && (!placed || replicas.contains(&node));
-        let (trusted, others): (Vec<&NodeId>, Vec<&NodeId>) = everyone().partition(|node| is_trusted(node));
-        let any = |wanted: Answer| trusted.iter().copied().find(|node| answer(shard, node) == wanted);
+        let Takers { everyone, trusted, .. } = Takers::of(placements, &also, shard, &fresh);
+        let any = |wanted: Answer| trusted.iter().find(|node| answer(shard, node) == wanted);
         let held = any(Answer::Accepted).is_some();
         let keep = if held || any(Answer::Missed).is_some() { None } else { any(Answer::Ambiguous) };
         lingers |= keep.is_some();
@@ -135,8 +129,9 @@ pub fn conclude(
             Answer::Missed => held || keep.is_some(),
             Answer::Ambiguous => true,
         };
-        stale.extend(trusted.iter().copied().filter(fell_behind).map(|node| (shard, node.clone())));
-        stale.extend(others.iter().copied().filter(differs).map(|node| (shard, node.clone())));
+        let others = everyone.iter().filter(|node| !trusted.contains(node));
+        let named = trusted.iter().filter(fell_behind).chain(others.filter(differs));
+        stale.extend(named.map(|node| (shard, node.clone())));
     }
     Outcome { verdict, stale, lingers }
 }

@@ -36,7 +36,8 @@ pub trait Machine: Send + Sync + 'static {
 
     /// Do it. May take long: it is dropped wherever it waits when the lease is lost, when the instance stops, and when
     /// the operator wants something else. It must bear being begun again, here or elsewhere, must not leave tasks of
-    /// its own behind (what is to outlast it goes on [beside](Leadership::beside)), and must not compute for long without waiting, for the lease is renewed only while it waits. What is to be there exactly once belongs into the effects.
+    /// its own behind (what is to outlast it goes on [beside](Leadership::beside)), and must not compute for long without
+    /// waiting, for the lease is renewed only while it waits. What is to be there exactly once belongs into the effects.
     ///
     /// # Errors
     /// Why it was not done; decided upon anew after a while.
