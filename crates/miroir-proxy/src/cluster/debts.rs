@@ -125,6 +125,19 @@ impl Cluster {
         }
     }
 
+    /// Write down what was sent; if that cannot be done now, later. Returns until when its turns are to be kept, as in
+    /// [`Weighed`].
+    pub(super) async fn record_or_owe(&self, sent: Unrecorded) -> Option<Instant> {
+        match self.record_unrecorded(&sent).await {
+            Ok(until) => until,
+            Err(error) => {
+                tracing::warn!(%error, index = %sent.index.uid, "what replicas may have missed is written down later");
+                self.debts.add(sent);
+                None
+            }
+        }
+    }
+
     /// Write down what a change has left behind, also when its turn was lost. The caller has the turn: whatever others have
     /// sent of the index is recorded, or will never be.
     async fn settle_debt(&self, turn: &Turn, sent: &Unrecorded) -> Result<(), Error> {

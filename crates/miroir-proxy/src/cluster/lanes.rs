@@ -162,11 +162,6 @@ impl Turn {
         }
     }
 
-    /// What has to last while anything is sent in this turn, which it does not prolong.
-    fn hold(&self) -> Hold {
-        Hold { lane: self.lane.clone(), lease: self.lease.clone() }
-    }
-
     /// Returns when another instance may have the turn.
     pub async fn lost(&self) {
         self.lane.lost(&self.lease).await;
@@ -178,36 +173,38 @@ impl Turn {
     }
 }
 
-/// A lease of a lane that has to last.
-struct Hold {
-    lane: Arc<Lane>,
-    lease: Lease,
-}
-
-/// Several of them.
-struct Holds(Vec<Hold>);
+/// Leases of lanes that have to last. They prolong no turn.
+struct Holds(Vec<(Arc<Lane>, Lease)>);
 
 impl fmt::Debug for Holds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|hold| &hold.lease)).finish()
+        f.debug_list().entries(self.0.iter().map(|(_, lease)| lease)).finish()
     }
 }
 
 impl Lasts for Holds {
     fn lasts(&self) -> bool {
-        self.0.iter().all(|hold| hold.lane.lasts(&hold.lease))
+        self.0.iter().all(|(lane, lease)| lane.lasts(lease))
     }
 }
 
 /// What has to last while anything is sent in these turns.
 pub fn all_last(turns: &[Turn]) -> Arc<dyn Lasts> {
-    Arc::new(Holds(turns.iter().map(Turn::hold).collect()))
+    Arc::new(Holds(turns.iter().map(|turn| (turn.lane.clone(), turn.lease.clone())).collect()))
 }
 
 /// How long a change may wait for its turn, so that there is time left for the nodes, and to write down what came of it,
 /// while its client is still there.
 pub fn patience(config: &Config) -> Duration {
     (config.server.request_timeout - config.write.node_timeout) * 9 / 10
+}
+
+/// Keep these turns until then, as long as they last.
+pub async fn linger(until: Instant, turns: &[Turn]) {
+    tokio::select! {
+        () = tokio::time::sleep_until(until) => {}
+        () = any_lost(turns) => {}
+    }
 }
 
 /// Returns when another instance may have one of these turns.
@@ -229,7 +226,7 @@ fn index_of(scope: &str) -> Option<IndexUid> {
 
 impl Held {
     /// Replicas may differ, and nobody knows but who takes this over should it not be given back.
-    fn is_in_doubt(&self) -> bool {
+    fn is_unseen(&self) -> bool {
         self.left == Left::Lapsed
     }
 }
@@ -353,10 +350,10 @@ impl Lanes {
     }
 
     /// Those of which this instance has taken over the lane so, and has not seen to what that may mean.
-    pub fn in_doubt(&self) -> Vec<IndexUid> {
+    pub fn unseen(&self) -> Vec<IndexUid> {
         let lanes = self.lanes();
-        let in_doubt = lanes.iter().filter(|(_, lane)| lane.held().as_ref().is_some_and(Held::is_in_doubt));
-        in_doubt.map(|(index, _)| index.clone()).collect()
+        let unseen = lanes.iter().filter(|(_, lane)| lane.held().as_ref().is_some_and(Held::is_unseen));
+        unseen.map(|(index, _)| index.clone()).collect()
     }
 
     fn holds(&self, scope: &str) -> bool {
@@ -365,7 +362,7 @@ impl Lanes {
 
     /// A lease that has ended because the store was away, and that nobody else has taken since, goes on.
     async fn hold_on(&self, lane: &Lane) -> Result<Option<Held>, Error> {
-        let ended = lane.held().as_ref().filter(|held| !held.is_in_doubt()).map(|held| held.lease.clone());
+        let ended = lane.held().as_ref().filter(|held| !held.is_unseen()).map(|held| held.lease.clone());
         let Some(lease) = ended else { return Ok(None) };
         let asked = Instant::now();
         if !self.store.renew(&lease, TTL).await? {
@@ -479,7 +476,7 @@ impl Lanes {
         let idle = if self.store.is_shared() { IDLE } else { IDLE_ALONE };
         if held.used.elapsed() > idle
             && !self.owes(&held)
-            && !held.is_in_doubt()
+            && !held.is_unseen()
             && let Ok(_place) = lane.queue.try_lock()
         {
             self.release(&lane).await;
@@ -518,7 +515,7 @@ impl Lanes {
     /// Give a lane back; what is in doubt in it is left to whoever takes it over when it has ended. The caller has the turn.
     async fn release(&self, lane: &Lane) {
         let Some(held) = lane.held().take() else { return };
-        if held.is_in_doubt() || self.owes(&held) {
+        if held.is_unseen() || self.owes(&held) {
             return;
         }
         if let Err(error) = self.store.release(&held.lease).await {

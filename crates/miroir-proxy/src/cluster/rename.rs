@@ -163,7 +163,6 @@ impl Writer {
                 self.pay_debts(&turn, &index.physical).await?;
             }
         }
-        self.begins();
         // A name that readers have not learned yet is not skipped.
         let veiled = |uid: &IndexUid| self.catalog.get(uid).is_some_and(|index| !index.earlier.is_empty());
         if names.is_empty() || (!names.iter().any(veiled) && !self.is_busy(&names, None).await?) {

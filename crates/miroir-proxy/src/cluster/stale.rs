@@ -100,6 +100,16 @@ pub type OfIndex = Vec<StaleReplica>;
 /// Those of one index.
 pub type StaleShards = BTreeSet<(ShardId, NodeId)>;
 
+/// Those of a record.
+pub fn named(replicas: &OfIndex) -> StaleShards {
+    replicas.iter().map(|it| (it.shard, it.node.clone())).collect()
+}
+
+/// Whether a replica is none of these.
+pub fn fresh_by(stale: &StaleShards) -> impl Fn(ShardId, &NodeId) -> bool {
+    |shard, node| !stale.contains(&(shard, node.clone()))
+}
+
 /// What readers need of the records.
 #[derive(Clone, Default)]
 pub struct Known {
@@ -134,7 +144,7 @@ impl Derived<OfIndex> for Known {
         for StaleReplica { node, .. } in after.into_iter().flatten() {
             *self.on.entry(node.clone()).or_default() += 1;
         }
-        let replicas: StaleShards = after.into_iter().flatten().map(|it| (it.shard, it.node.clone())).collect();
+        let replicas = after.map(named).unwrap_or_default();
         if replicas.is_empty() {
             self.of.remove_mut(key);
         } else {

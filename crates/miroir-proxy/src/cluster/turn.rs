@@ -14,7 +14,6 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 use miroir_core::id::{IndexUid, ShardId};
 use miroir_store::{Batch, Lease, Table, TypedTable, Write};
-
 use tokio::time::Instant;
 
 use super::lanes::Turn;
@@ -96,10 +95,9 @@ impl Cluster {
         let topology = self.ensure_placement(index.shards).await?;
         let takers = shards.iter().flat_map(|shard| topology.writers(index.shards, *shard)).cloned().collect();
         let whole = self.nodes_that_are_whole(&takers).await;
-        let (replicas, undecided) = self.record_left_behind(turn, index, &shards, &whole).await?;
-        if !known.is_empty() && undecided.is_empty() {
-            let writes = vec![IN_DOUBT.delete(&key(index))];
-            self.store.commit(Batch { fences: vec![turn.fence()], writes, ..Batch::default() }).await?;
+        let (replicas, undecided) = self.record_left_behind(turn, index, &shards, &whole, &known).await?;
+        if undecided.is_empty() {
+            self.know_in_doubt(turn, index, &known, &undecided).await?;
         }
         if replicas > 0 {
             tracing::warn!(
@@ -116,19 +114,25 @@ impl Cluster {
         Ok(known.map(|known| known.value).unwrap_or_default())
     }
 
-    /// It cannot be said which replicas of these shards are to be kept, whoever has the turn next.
+    /// It cannot be said which replicas of these shards are to be kept, whoever has the turn next. `recorded`: what was
+    /// recorded of that before.
     pub(super) async fn know_in_doubt(
         &self,
         turn: &Turn,
         index: &Index,
+        recorded: &BTreeSet<ShardId>,
         shards: &BTreeSet<ShardId>,
     ) -> Result<(), Error> {
-        let writes = vec![IN_DOUBT.put(&key(index), shards)?];
+        let writes = match shards.is_empty() {
+            _ if shards == recorded => return Ok(()),
+            true => vec![Self::forgetting_doubts(index)],
+            false => vec![IN_DOUBT.put(&key(index), shards)?],
+        };
         self.store.commit(Batch { fences: vec![turn.fence()], writes, ..Batch::default() }).await?;
         Ok(())
     }
 
-    /// The index is no more, and nothing of it is in doubt.
+    /// The write by which nothing of the index is in doubt any more.
     pub(super) fn forgetting_doubts(index: &Index) -> Write {
         IN_DOUBT.delete(&key(index))
     }
@@ -145,7 +149,7 @@ impl Cluster {
                     BTreeSet::new()
                 }
             };
-            left.extend(self.lanes.in_doubt());
+            left.extend(self.lanes.unseen());
             if looks.is_multiple_of(LOOKS) {
                 left.extend(self.mine_in_doubt().await);
             }
@@ -162,14 +166,19 @@ impl Cluster {
         lapsed: Vec<(IndexUid, Lease)>,
         since: &mut BTreeMap<(IndexUid, u64), Instant>,
     ) -> BTreeSet<IndexUid> {
-        since.retain(|(uid, token), _| lapsed.iter().any(|(of, lease)| of == uid && lease.token == *token));
         let (now, others) = (Instant::now(), self.peers.others());
-        let mut is_mine = |(uid, lease): &(IndexUid, Lease)| {
-            let for_long = now - *since.entry((uid.clone(), lease.token)).or_insert(now) > LONG;
+        let seen_at = |(uid, lease): &(IndexUid, Lease)| {
+            let lost = (uid.clone(), lease.token);
+            let at = since.get(&lost).copied().unwrap_or(now);
+            (lost, at)
+        };
+        *since = lapsed.iter().map(seen_at).collect();
+        let is_mine = |(uid, lease): &(IndexUid, Lease)| {
+            let for_long = since.get(&(uid.clone(), lease.token)).is_some_and(|at| now - *at > LONG);
             lease.holder == self.peers.me()
                 || (self.peers.owns(uid.as_str()) && (for_long || !others.contains_key(&lease.holder)))
         };
-        lapsed.into_iter().filter(|left| is_mine(left)).map(|(uid, _)| uid).collect()
+        lapsed.into_iter().filter(is_mine).map(|(uid, _)| uid).collect()
     }
 
     async fn mine_in_doubt(&self) -> BTreeSet<IndexUid> {

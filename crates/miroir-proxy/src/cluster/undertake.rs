@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::debts::Unrecorded;
-use super::lanes::{Turn, any_lost};
+use super::lanes::{Turn, linger};
 use super::parts::{NodePart, Outcome};
 use super::{Cluster, Error, Index};
 use crate::telemetry::RequestId;
@@ -52,7 +52,7 @@ impl Drop for Waits {
 #[derive(Default)]
 struct Hand {
     turns: Vec<Turn>,
-    /// Nodes may have something of it, or other instances know of it.
+    /// Nodes may have something of it.
     has_begun: bool,
     sent: Option<Unrecorded>,
     /// The turns are kept until then.
@@ -104,11 +104,6 @@ impl Writer {
         if is_idle { Err(Error::ClientLeft) } else { Ok(()) }
     }
 
-    /// From now on it goes on whoever waits for it.
-    pub(super) fn begins(&self) {
-        self.hand().has_begun = true;
-    }
-
     /// Let others have the turns for a moment, before anything was sent in them.
     pub(super) async fn stand_back(&self, turn: Turn) {
         debug_assert!(self.hand().sent.is_none(), "what was sent is recorded in its turn");
@@ -149,8 +144,9 @@ impl Writer {
         let parts = parts.iter().map(|part| Outcome::unknown(part.node.clone())).collect();
         let at = OffsetDateTime::now_utc();
         let names = turns.iter().map(|turn| turn.index().clone()).collect();
-        self.begins();
-        self.hand().sent = Some(Unrecorded { index, names, topology, touched, at, parts, recorded_with });
+        let mut hand = self.hand();
+        hand.has_begun = true;
+        hand.sent = Some(Unrecorded { index, names, topology, touched, at, parts, recorded_with });
         Ok(())
     }
 
@@ -172,26 +168,11 @@ impl Writer {
         self.hand().sent = None;
     }
 
-    async fn linger(&self, until: Option<Instant>) {
-        let turns = self.turns_taken();
-        if let Some(until) = until {
-            tokio::select! {
-                () = tokio::time::sleep_until(until) => {}
-                () = any_lost(&turns) => {}
-            }
-        }
-    }
-
     /// Write down what the change has left behind, however it ended; if the store is away, later.
     async fn see_to_the_end(&self) {
         let Some(sent) = self.hand().sent.take() else { return };
-        match self.record_unrecorded(&sent).await {
-            Ok(until) => self.lingers(until),
-            Err(error) => {
-                tracing::warn!(%error, index = %sent.index.uid, "what replicas may have missed is written down later");
-                self.debts.add(sent);
-            }
-        }
+        let until = self.record_or_owe(sent).await;
+        self.lingers(until);
     }
 }
 
@@ -222,14 +203,14 @@ impl Cluster {
             let made = change.await;
             supervisor.see_to_the_end().await;
             let lingers_until = supervisor.hand().lingers_until;
-            if lingers_until.is_none() {
-                drop((supervisor, holding, token));
-                // Nobody may be there any more.
+            // Nobody may be there any more.
+            if let Some(until) = lingers_until {
                 drop(tell.send(made));
+                linger(until, &supervisor.turns_taken()).await;
+                drop((supervisor, holding, token));
             } else {
-                drop(tell.send(made));
-                supervisor.linger(lingers_until).await;
                 drop((supervisor, holding, token));
+                drop(tell.send(made));
             }
         };
         tokio::spawn(RequestId::carried(undertaking).in_current_span());

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::lanes::Turn;
 use super::parts::{NodePart, Outcome, Step};
-use super::stale::{Miss, OfIndex, Reason};
+use super::stale::{Miss, OfIndex, Reason, StaleShards, fresh_by, named};
 use super::{Cluster, Error, Index, conditional};
 
 /// What the answers amount to.
@@ -52,8 +52,7 @@ impl Cluster {
         };
         let also = |shard| topology.also_writes(index.shards, shard).cloned().collect();
         let known = self.stale.of(&index.physical);
-        let fresh = |shard, node: &NodeId| !known.contains(&(shard, node.clone()));
-        let weighed = quorum::conclude(placements, also, touched.iter().copied(), answer, fresh);
+        let weighed = quorum::conclude(placements, also, touched.iter().copied(), answer, fresh_by(&known));
         let arrives_until = OffsetDateTime::now_utc() + self.write_timeout();
         let lingers_until = weighed.lingers.then(|| Instant::now() + self.write_timeout());
         let missed = weighed.stale.into_iter().map(|(shard, node)| Miss {
@@ -88,7 +87,8 @@ impl Cluster {
         let also = |shard| topology.also_writes(index.shards, shard).cloned().collect();
         let arrives_until = Some(OffsetDateTime::now_utc() + self.write_timeout());
         let doubt = |replicas: &mut OfIndex| {
-            let stale = quorum::in_doubt(placements, also, touched.iter().copied(), answer, fresh_among(replicas));
+            let known = named(replicas);
+            let stale = quorum::in_doubt(placements, also, touched.iter().copied(), answer, fresh_by(&known));
             add_different(replicas, index, stale, arrives_until)
         };
         Ok(self.stale.change(&index.physical, with, doubt).await?)
@@ -96,28 +96,29 @@ impl Cluster {
 
     /// Somebody was writing the index who ended in the midst of it, and nothing of that can arrive any more: of each of these
     /// shards one fresh replica is kept. `may_keep`: the nodes that are known to hold all that they had accepted. Returns how
-    /// many replicas are stale by this, and the shards of which there is none to keep now, which is recorded first.
+    /// many replicas are stale by this, and the shards of which there is none to keep now, which is recorded first; `recorded`:
+    /// those that are.
     pub(super) async fn record_left_behind(
         &self,
         turn: &Turn,
         index: &Index,
         shards: &[ShardId],
         may_keep: &BTreeSet<NodeId>,
+        recorded: &BTreeSet<ShardId>,
     ) -> Result<(usize, BTreeSet<ShardId>), Error> {
         let topology = self.topology();
         let placements = placements(&topology, index)?;
         let also = |shard| topology.also_writes(index.shards, shard).cloned().collect();
-        let decide = |fresh: &dyn Fn(ShardId, &NodeId) -> bool| {
-            quorum::left_behind(placements, also, shards.iter().copied(), fresh, |node| may_keep.contains(node))
+        let decide = |stale: &StaleShards| {
+            let may_keep = |node: &NodeId| may_keep.contains(node);
+            quorum::left_behind(placements, also, shards.iter().copied(), fresh_by(stale), may_keep)
         };
-        let known = self.stale.of(&index.physical);
-        let mut undecided = decide(&|shard, node| !known.contains(&(shard, node.clone()))).undecided;
+        let mut undecided = decide(&self.stale.of(&index.physical)).undecided;
         if !undecided.is_empty() {
-            self.know_in_doubt(turn, index, &undecided).await?;
+            self.know_in_doubt(turn, index, recorded, &undecided).await?;
         }
         let doubt = |replicas: &mut OfIndex| {
-            let fresh = fresh_among(replicas);
-            let mut left = decide(&fresh);
+            let mut left = decide(&named(replicas));
             left.stale.retain(|(shard, _)| !undecided.contains(shard));
             (add_different(replicas, index, left.stale, None), left.undecided)
         };
@@ -126,8 +127,9 @@ impl Cluster {
         let (found, later) = self.stale.change(&index.physical, with, doubt).await?;
         if !later.is_subset(&undecided) {
             // One was healed in between: there are two to choose from now.
+            let recorded = undecided.clone();
             undecided.extend(later);
-            self.know_in_doubt(turn, index, &undecided).await?;
+            self.know_in_doubt(turn, index, &recorded, &undecided).await?;
         }
         Ok((found, undecided))
     }
@@ -150,11 +152,6 @@ impl Cluster {
     pub(super) fn write_timeout(&self) -> std::time::Duration {
         self.config.write.node_timeout
     }
-}
-
-fn fresh_among(stale: &OfIndex) -> impl Fn(ShardId, &NodeId) -> bool + use<> {
-    let stale: BTreeSet<(ShardId, NodeId)> = stale.iter().map(|it| (it.shard, it.node.clone())).collect();
-    move |shard, node| !stale.contains(&(shard, node.clone()))
 }
 
 /// These replicas may be different from the fresh ones. Returns how many they are.

@@ -11,11 +11,11 @@ use miroir_core::digest::Version;
 use miroir_core::id::{NodeId, ShardId};
 use miroir_store::Batch;
 use time::OffsetDateTime;
-use tokio::time::{sleep, sleep_until, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::super::clock::now_ms;
 use super::super::debts::Unrecorded;
-use super::super::lanes::Turn;
+use super::super::lanes::{Turn, linger};
 use super::super::parts::Outcome;
 use super::super::replica::{Failed, Replica};
 use super::super::stale::{Miss, Reason};
@@ -48,7 +48,7 @@ enum Fenced {
     /// So many differ, and are not to be repaired.
     Reported(usize),
     /// So many were repaired, by these tasks.
-    Repaired(usize, Vec<(NodeId, Result<Vec<u64>, Failed>)>),
+    Repaired(usize, Vec<(NodeId, Vec<u64>)>),
 }
 
 impl Held {
@@ -142,70 +142,60 @@ impl Cluster {
                 );
                 let at = OffsetDateTime::now_utc();
                 let told = join_all(told).await;
-                self.know_who_did_not_answer(turn, &now, shard, at, &told).await?;
-                Fenced::Repaired(documents, told)
+                Fenced::Repaired(documents, self.know_who_did_not_answer(turn, &now, shard, at, told).await)
             }
         };
         Ok(fenced)
     }
 
     /// Nodes that may have got their repairs, or may get them yet, are known as different before anything else is sent to them.
+    /// Returns the tasks of the others.
     async fn know_who_did_not_answer(
         &self,
         turn: Turn,
         index: &Index,
         shard: ShardId,
         at: OffsetDateTime,
-        told: &[(NodeId, Result<Vec<u64>, Failed>)],
-    ) -> Result<(), Failed> {
-        let silent = told.iter().filter(|(_, accepted)| accepted.is_err());
-        let parts: Vec<Outcome> = silent.map(|(node, _)| Outcome::unknown(node.clone())).collect();
+        told: Vec<(NodeId, Result<Vec<u64>, Failed>)>,
+    ) -> Vec<(NodeId, Vec<u64>)> {
+        let (mut accepted, mut parts) = (Vec::new(), Vec::new());
+        for (node, answer) in told {
+            match answer {
+                Ok(tasks) => accepted.push((node, tasks)),
+                Err(error) => {
+                    not_taken(&node, index, shard, &error);
+                    parts.push(Outcome::unknown(node));
+                }
+            }
+        }
         if parts.is_empty() {
-            return Ok(());
+            return accepted;
         }
         let recorded_with = Batch { fences: vec![turn.fence()], ..Batch::default() };
         let (index, topology, touched) = (index.clone(), self.topology(), vec![shard]);
         let names = vec![index.uid.clone()];
         let sent = Unrecorded { index, names, topology, touched, at, parts, recorded_with };
-        match self.record_unrecorded(&sent).await {
-            Ok(None) => {}
-            Ok(Some(until)) => {
-                tokio::select! {
-                    () = sleep_until(until) => {}
-                    () = turn.lost() => {}
-                }
-            }
-            Err(error) => {
-                tracing::warn!(%error, index = %sent.index.uid, "what replicas may have missed is written down later");
-                self.debts.add(sent);
-            }
+        if let Some(until) = self.record_or_owe(sent).await {
+            linger(until, &[turn]).await;
         }
-        Ok(())
+        accepted
     }
 
-    /// A node that did not take its repairs, or failed them, holds something else than the others.
+    /// A node that failed its repairs holds something else than the others.
     async fn see_to_the_end(
         &self,
         index: &Arc<Index>,
         shard: ShardId,
-        told: Vec<(NodeId, Result<Vec<u64>, Failed>)>,
+        accepted: Vec<(NodeId, Vec<u64>)>,
     ) -> Result<(), Failed> {
         let mut misses = Vec::new();
-        for (node, accepted) in told {
-            let tasks = match accepted {
-                Ok(tasks) => tasks,
-                // Known by now.
-                Err(error) => {
-                    tracing::warn!(%node, index = %index.uid, %shard, %error, "a replica did not take its repairs");
-                    continue;
-                }
-            };
+        for (node, tasks) in accepted {
             let done = match self.replica(index, shard, &node) {
                 Ok(replica) => replica.done(&tasks).await,
                 Err(failed) => Err(failed),
             };
             if let Err(error) = done {
-                tracing::warn!(%node, index = %index.uid, %shard, %error, "a replica did not take its repairs");
+                not_taken(&node, index, shard, &error);
                 let arrives_until = Some(OffsetDateTime::now_utc() + self.write_timeout());
                 misses.push(Miss {
                     index: index.physical.clone(),
@@ -221,6 +211,10 @@ impl Cluster {
     }
 }
 
+fn not_taken(node: &NodeId, index: &Index, shard: ShardId, error: &Failed) {
+    tracing::warn!(%node, index = %index.uid, %shard, %error, "a replica did not take its repairs");
+}
+
 /// Deletions first: vectors that a document should not have stay when it is replaced.
 async fn hand_over(
     turn: &Turn,
@@ -229,10 +223,10 @@ async fn hand_over(
     node: &NodeId,
     replica: &Replica,
 ) -> (NodeId, Result<Vec<u64>, Failed>) {
+    // What is sent by who has lost the turn may undo a later write.
+    let lost = || Failed::Unanswered("the turn of the index was lost".into());
     let told = async {
         let mut tasks = Vec::new();
-        // What is sent by who has lost the turn may undo a later write.
-        let lost = || Failed::Unanswered("the turn of the index was lost".into());
         if let Some(ids) = repairs.delete.get(node) {
             if !turn.lasts() {
                 return Err(lost());
@@ -253,7 +247,7 @@ async fn hand_over(
     let told = tokio::select! {
         biased;
         told = told => told,
-        () = turn.lost() => Err(Failed::Unanswered("the turn of the index was lost".into())),
+        () = turn.lost() => Err(lost()),
     };
     (node.clone(), told)
 }
