@@ -1,11 +1,13 @@
 //! What the nodes hold, past the orchestrator: whether replicas are the same, and where they are.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
 use crate::client::Client;
 use crate::cluster::Cluster;
+use crate::wait;
 
 /// Our field that tells shards apart.
 const SHARD: &str = "_miroir_shard";
@@ -102,9 +104,23 @@ fn shard_number(text: &str) -> u64 {
         .fold(0, |sum, digit| sum * 8 + digit as u64)
 }
 
+/// Waits until an instance knows of every difference between replicas of an index, of which nothing is written meanwhile.
+///
+/// # Panics
+/// When it does not within `bound`: in what two differ that are taken for fresh.
+#[track_caller]
+pub fn differences_become_known(cluster: &Cluster, instance: usize, index: &str, bound: Duration) {
+    let mut difference = None;
+    let known = wait::poll(bound, || {
+        difference = unknown_difference(cluster, instance, index);
+        difference.is_none().then_some(())
+    });
+    assert!(known.is_some(), "{}", difference.unwrap_or_default());
+}
+
 /// Whether every replica of every shard is equal to every other, or known as stale to an instance; nothing is written
 /// meanwhile. If not: in what two differ that are taken for fresh.
-pub fn unknown_difference(cluster: &Cluster, instance: usize, index: &str) -> Option<String> {
+fn unknown_difference(cluster: &Cluster, instance: usize, index: &str) -> Option<String> {
     let shards = cluster.instance(instance).admin().get("/_miroir/shards").expect(200);
     // Known before anything is looked at: what is healed meanwhile is equal from then on.
     let stale: BTreeSet<(u64, String)> = shards.body["stale"]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use miroir_tests::replicas::{assert_alike, unknown_difference};
+use miroir_tests::replicas::{assert_alike, differences_become_known};
 use miroir_tests::{Answer, AtLast, Client, Cluster, names, wait};
 
 const BOUND: Duration = Duration::from_secs(60);
@@ -238,12 +238,7 @@ fn assert_nothing_lost(cluster: &Cluster, through: usize, told: &Told) {
         client.documents("ledger").iter().map(|d| d["id"].as_str().unwrap_or("?").to_owned()).collect();
     let unique: BTreeSet<&str> = listed.iter().map(String::as_str).collect();
     assert_eq!(unique.len(), listed.len(), "a document is listed twice");
-    let mut difference = None;
-    let known = wait::poll(BOUND, || {
-        difference = unknown_difference(cluster, through, "ledger");
-        difference.is_none().then_some(())
-    });
-    assert!(known.is_some(), "{}", difference.unwrap_or_default());
+    differences_become_known(cluster, through, "ledger", BOUND);
     wait::eventually("everything is healed", BOUND, || cluster.stale(through).is_empty().then_some(()));
     let nodes: Vec<usize> = (0..cluster.nodes().len()).collect();
     let (found, _) = assert_alike(cluster, &nodes, "ledger", 2);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use miroir_tests::replicas::{assert_alike, unknown_difference};
+use miroir_tests::replicas::{assert_alike, differences_become_known};
 use miroir_tests::{AtLast, Client, Cluster, wait};
 
 const WRITERS: usize = 20;
@@ -90,12 +90,7 @@ fn assert_nothing_lost(cluster: &Cluster, told: &[Acknowledged]) {
         }
     }
     // A write that was under way when the orchestrator died may have reached some replicas only.
-    let mut difference = None;
-    let known = wait::poll(BOUND, || {
-        difference = unknown_difference(cluster, 0, "ledger");
-        difference.is_none().then_some(())
-    });
-    assert!(known.is_some(), "{}", difference.unwrap_or_default());
+    differences_become_known(cluster, 0, "ledger", BOUND);
     wait::eventually("everything is healed", BOUND, || cluster.stale(0).is_empty().then_some(()));
     let nodes: Vec<usize> = (0..cluster.nodes().len()).collect();
     let copies = if nodes.len() == 3 { 2 } else { 1 };

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use miroir_tests::faults::Weather;
-use miroir_tests::replicas::{all_held, assert_alike, unknown_difference};
+use miroir_tests::replicas::{all_held, assert_alike, differences_become_known};
 use miroir_tests::{AtLast, Client, Cluster, Rng, eventually, wait};
 
 const BOUND: Duration = Duration::from_secs(180);
@@ -220,18 +220,9 @@ fn after_a_storm_replicas_are_equal_or_known_as_stale_and_the_last_acknowledged_
     });
     for writer in &writers {
         // An instance that lost a lock under a write finds out in the turn of the index.
-        let mut difference = None;
-        let known = wait::poll(Duration::from_secs(30), || {
-            difference = unknown_difference(&cluster, 0, &writer.index);
-            difference.is_none().then_some(())
-        });
-        assert!(known.is_some(), "{}", difference.unwrap_or_default());
+        differences_become_known(&cluster, 0, &writer.index, Duration::from_secs(30));
     }
-    let admin = cluster.instance(0).admin();
-    eventually("everything is healed", BOUND, || {
-        let stale = admin.get("/_miroir/stale").expect(200);
-        stale.body["stale"].as_array().is_some_and(Vec::is_empty).then_some(())
-    });
+    eventually("everything is healed", BOUND, || cluster.stale(0).is_empty().then_some(()));
     for writer in &writers {
         let nodes: Vec<usize> = (0..NODES).collect();
         let (found, _) = assert_alike(&cluster, &nodes, &writer.index, 2);
