@@ -12,7 +12,7 @@ help:
 	@echo 'make examples  only the programs with the official SDKs and the page in a browser, which make test runs too'
 	@echo 'make bench   every benchmark (30 minutes cold; apt install nginx for the comparison of CPU time)'
 	@echo 'make fmt     format the code'
-	@echo 'make lint    formatting, clippy, and cargo-deny when it is installed'
+	@echo 'make lint    formatting, clippy, the docs of the code, and cargo-deny when it is installed'
 
 rust:
 	@command -v $(CARGO) >/dev/null || { \
@@ -65,5 +65,6 @@ fmt: rust
 lint: rust
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --locked check bans licenses sources; \
 	  else echo 'cargo-deny is not installed (cargo install cargo-deny --locked): licences were not checked'; fi

@@ -31,7 +31,7 @@ pub struct Facts {
     pub clients: bool,
 }
 
-/// What to do next. What came of it is told with [`Mirror::heard`].
+/// What to do next. What came of it is told with [`Mirror::heard`](super::Mirror::heard).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Nothing for so long. Nothing is told.
@@ -64,7 +64,7 @@ pub enum Step {
     Delete(Vec<String>),
     /// Wait for these tasks of the target: [`Event::Finished`] or [`Event::Rejected`].
     Await(Vec<u64>),
-    /// Hold all writes to the shard until [`Mirror::is_fenced`] no longer says so, and wait until source and target have
+    /// Hold all writes to the shard until [`Mirror::is_fenced`](super::Mirror::is_fenced) no longer says so, and wait until source and target have
     /// done those that they had accepted: [`Event::Fenced`] or [`Event::FenceLost`].
     Fence,
     /// Both are equal. If writes are held, they are until that is written down.

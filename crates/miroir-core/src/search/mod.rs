@@ -1,6 +1,6 @@
 //! One search: what the client asked for, and what each node is asked instead.
 //!
-//! Invariant: a node is sent the client's own members, byte for byte, except for those that [`node`] names. Whatever a
+//! Invariant: a node is sent the client's own members, byte for byte, except for those that the module `node` names. Whatever a
 //! newer Meilisearch understands besides passes through.
 
 pub(crate) mod attributes;
