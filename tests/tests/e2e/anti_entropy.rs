@@ -234,6 +234,48 @@ fn what_is_only_on_its_way_is_no_difference() {
     assert_alike(&cluster, 2);
 }
 
+/// Many words, none of them known: a node takes seconds to index them.
+fn burden() -> Value {
+    let text = |i: usize| (0..60).map(|word| format!("w{:x}", (i * 60 + word) * 7919)).collect::<Vec<_>>().join(" ");
+    (0..6000).map(|i| json!({ "id": i, "text": text(i) })).collect()
+}
+
+#[test]
+fn writes_are_not_held_while_a_node_is_behind() {
+    let cluster = start(Cluster::builder().nodes(2).rf(2).shards(2).set("rebalancer.fence_max_ms", json!(30_000)));
+    let client = cluster.client();
+    load(&client);
+    let node = cluster.node_client(1);
+    // It does its tasks one after the other.
+    let burden = burden();
+    let busy: Vec<_> =
+        (0..4).map(|i| node.post(&format!("/indexes/burden-{i}/documents"), &burden).expect(202)).collect();
+    let changed: Vec<Value> = (0..50).map(|id| json!({ "id": id, "title": "changed" })).collect();
+    let waiting = client.add(INDEX, &json!(changed)).expect(202);
+    let admin = cluster.admin();
+    let number = admin.post("/_miroir/anti-entropy/run", &json!({ "index": INDEX })).expect(202).body["number"].clone();
+    let status = || admin.get("/_miroir/anti-entropy/status").expect(200).body;
+    let mut slowest = Duration::ZERO;
+    let mut writes = 0;
+    let found = wait::eventually("the pass is made", Duration::from_secs(120), || {
+        let begun = std::time::Instant::now();
+        client.add(INDEX, &json!([{ "id": 1000 + writes, "title": "new" }])).expect(202);
+        slowest = slowest.max(begun.elapsed());
+        writes += 1;
+        let status = status();
+        (status["pass"]["number"] == number && status["finished"] == true).then_some(status)
+    });
+    let behind = node.get(&format!("/tasks/{}", busy[3].body["taskUid"])).expect(200).body;
+    assert_eq!(behind["status"], "succeeded", "the node was not waited for");
+    assert!(slowest < Duration::from_secs(2), "a write waited for {slowest:?}, of {writes}: {found}");
+    let sum = |name: &str| -> u64 {
+        let reports = found["instances"].as_array().into_iter().flatten();
+        reports.filter_map(|report| report["found"][name].as_u64()).sum()
+    };
+    assert_eq!((sum("mismatches"), sum("repaired"), sum("postponed")), (0, 0, 0), "{found}");
+    client.done(&waiting);
+}
+
 #[test]
 fn passes_follow_the_schedule_and_a_wrong_request_is_refused() {
     let cluster = start(Cluster::builder().set("anti_entropy.schedule", json!("every 1s")));

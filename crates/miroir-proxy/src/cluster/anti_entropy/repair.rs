@@ -27,6 +27,8 @@ use super::shard::Replicas;
 const LOOKS: u32 = 3;
 /// Before the second look; twice as long before each further one.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How long nodes may take to do what they have accepted, before documents are left to the next pass.
+const CATCH_UP: Duration = Duration::from_secs(60);
 /// How often writes are held in vain before documents are left to the next pass.
 const FENCES: u32 = 3;
 
@@ -73,10 +75,14 @@ impl Cluster {
         found: &mut Found,
     ) -> Result<(), Failed> {
         for look in 0..LOOKS {
+            let replicas = self.fresh_replicas(index, shard);
             if look > 0 {
                 sleep(PAUSE * (1 << look)).await;
+                if !catch_up(&replicas).await? {
+                    found.postponed += ids.len() as u64;
+                    return Ok(());
+                }
             }
-            let replicas = self.fresh_replicas(index, shard);
             ids = read(&replicas, &ids).await?.suspects(now_ms());
             if ids.is_empty() || replicas.len() < 2 {
                 return Ok(());
@@ -84,7 +90,12 @@ impl Cluster {
         }
         found.mismatches += ids.len() as u64;
         for attempt in 0..FENCES {
-            sleep(PAUSE * attempt).await;
+            if attempt > 0 {
+                sleep(PAUSE * attempt).await;
+                if !catch_up(&self.fresh_replicas(index, shard)).await? {
+                    break;
+                }
+            }
             match self.repair_in_fence(index, shard, &ids).await? {
                 Fenced::TooLong => {}
                 Fenced::Alone => return Ok(()),
@@ -208,6 +219,15 @@ impl Cluster {
         }
         let known = self.record_missed(&misses, Batch::default()).await;
         known.map(|_| ()).map_err(|error| Failed::Unanswered(error.to_string()))
+    }
+}
+
+/// Whether all replicas do in time what they have accepted by now. Writes go on meanwhile: they are to be held only for as long as
+/// nodes need for what came last.
+async fn catch_up(replicas: &Replicas) -> Result<bool, Failed> {
+    match timeout(CATCH_UP, try_join_all(replicas.values().map(Replica::drain))).await {
+        Ok(drained) => drained.map(|_| true),
+        Err(_) => Ok(false),
     }
 }
 
