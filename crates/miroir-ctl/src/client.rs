@@ -100,6 +100,10 @@ impl Client {
         let bytes = bytes.map_err(|error| self.transport(&error))?;
         match serde_json::from_slice(&bytes) {
             Ok(body) => Ok(Answer { status, body }),
+            Err(_) if status == 404 && bytes.is_empty() => Err(Failure::Refused(format!(
+                "{} has no admin API there: it is off without admin.api_key, and admin.port may give it a port of its own",
+                self.url
+            ))),
             Err(_) => Err(Failure::Refused(format!("{} answered {status} without JSON; is it Miroir?", self.url))),
         }
     }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use miroir_tests::config::{ADMIN_KEY, CLIENT_KEY};
-use miroir_tests::{Client, Cluster, ports};
+use miroir_tests::{Client, Cluster, ctl, ports};
 
 fn key_with(client: &Client, action: &str) -> String {
     let key = client.post("/keys", &json!({ "actions": [action], "indexes": ["*"], "expiresAt": null })).expect(201);
@@ -27,6 +27,8 @@ fn a_clients_key_without_one_for_operators_turns_the_admin_api_off() {
     assert_eq!(seen(&base, &key_with(&client, "search")), [200, 404, 401]);
     let added = client.post("/_miroir/nodes", &json!({ "id": "mine", "address": "http://127.0.0.1:1" }));
     assert_eq!((added.status, added.text.as_str()), (404, ""));
+    let printed = ctl::run(&base, ADMIN_KEY, &["status"]);
+    assert!(printed.code == Some(1) && printed.err.contains("admin.api_key"), "{printed:?}");
     let log = cluster.proxy_log();
     assert!(log.contains("the admin API is off") && log.contains("admin.api_key"), "{log}");
 }
