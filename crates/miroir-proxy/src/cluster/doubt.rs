@@ -71,7 +71,8 @@ pub fn unmet_by_all<'a>(targets: usize, parts: &[JointPart], refusals: &'a [(Nod
 
 /// The code of a refusal that may be for an attribute that the node has never met.
 fn about_attributes(reply: &Reply) -> Option<String> {
-    let code = error_body(reply).filter(|_| reply.status == 400)?.code;
+    // Most answers are none, and too long to be read for nothing.
+    let code = (reply.status == 400).then(|| error_body(reply))??.code;
     matches!(code.as_str(), NOT_SEARCHABLE | NOT_SORTABLE).then_some(code)
 }
 

@@ -3,16 +3,15 @@
 use axum::extract::{MatchedPath, Request};
 use axum::http::StatusCode;
 use axum::http::header::{ALLOW, HeaderValue};
-use axum::middleware::Next;
 use axum::response::Response;
 use miroir_core::auth::rights;
 use miroir_core::settings::{Verb, sub_setting};
 
 /// Says `Allow` with a 405 of a client's route.
-pub async fn told(request: Request, next: Next) -> Response {
+pub async fn told<Fut: Future<Output = Response>>(request: Request, next: impl FnOnce(Request) -> Fut) -> Response {
     let template = request.extensions().get::<MatchedPath>().cloned();
     let path = request.uri().path().to_owned();
-    let mut response = next.run(request).await;
+    let mut response = next(request).await;
     if response.status() == StatusCode::METHOD_NOT_ALLOWED {
         let methods = allowed(template.as_ref().map_or("", MatchedPath::as_str), &path);
         if let Some(value) = HeaderValue::try_from(methods.join(", ")).ok().filter(|_| !methods.is_empty()) {
@@ -24,11 +23,10 @@ pub async fn told(request: Request, next: Next) -> Response {
 
 /// Takes back what the router says of a path under which there is nothing. Stands around the router: a layer within a route
 /// is passed before the router adds the header.
-pub async fn not_told_of_nothing(mut response: Response) -> Response {
+pub fn not_told_of_nothing(response: &mut Response) {
     if response.status() == StatusCode::NOT_FOUND {
         response.headers_mut().remove(ALLOW);
     }
-    response
 }
 
 fn allowed(template: &str, path: &str) -> Vec<&'static str> {

@@ -8,17 +8,16 @@ use std::convert::Infallible;
 use std::future::ready;
 
 use axum::body::{Body, HttpBody};
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, VARY};
 use axum::http::{self, StatusCode};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tower::{ServiceExt, service_fn};
 use tower_http::CompressionLevel;
 use tower_http::compression::Compression;
 use tower_http::compression::predicate::SizeAbove;
 
-use super::Shared;
+use crate::cluster::Cluster;
 
 /// Bytes of the smallest answer that is compressed: that of `/health`, as with one server.
 const SMALLEST: u64 = 22;
@@ -113,12 +112,16 @@ fn negotiate(headers: &HeaderMap) -> Option<Encoding> {
 }
 
 /// Compresses the answer, if the client takes that and the operator wants it.
-pub async fn compressed(State(cluster): State<Shared>, request: Request, next: Next) -> Response {
+pub async fn compressed<Fut: Future<Output = Response>>(
+    cluster: &Cluster,
+    request: Request,
+    next: impl FnOnce(Request) -> Fut,
+) -> Response {
     if !cluster.config.server.compress_responses {
-        return next.run(request).await;
+        return next(request).await;
     }
     let Some(encoding) = negotiate(request.headers()) else { return not_acceptable() };
-    let response = next.run(request).await;
+    let response = next(request).await;
     let bytes = response.body().size_hint();
     if encoding == Encoding::Identity || bytes.upper().is_some_and(|most| most < SMALLEST) {
         return response;

@@ -10,7 +10,6 @@ use axum::http::header::{
     ACCESS_CONTROL_REQUEST_METHOD, CONTENT_TYPE, ORIGIN, VARY,
 };
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::telemetry::REQUEST_ID;
@@ -39,9 +38,12 @@ fn is_for_operators(path: &str) -> bool {
 }
 
 /// Answers preflights, and says with every other answer that any page may read it.
-pub async fn shared_with_pages(request: Request, next: Next) -> Response {
+pub async fn shared_with_pages<Fut: Future<Output = Response>>(
+    request: Request,
+    next: impl FnOnce(Request) -> Fut,
+) -> Response {
     if is_for_operators(request.uri().path()) {
-        return next.run(request).await;
+        return next(request).await;
     }
     match preflight(&request) {
         Some(Ok(())) => return allowed(request.headers()),
@@ -49,7 +51,7 @@ pub async fn shared_with_pages(request: Request, next: Next) -> Response {
         None => {}
     }
     let from_page = request.headers().contains_key(ORIGIN);
-    let mut response = next.run(request).await;
+    let mut response = next(request).await;
     let headers = response.headers_mut();
     if from_page {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, EVERYBODY);

@@ -17,6 +17,7 @@ mod healing;
 mod indexes;
 mod inflate;
 mod keys;
+mod layers;
 mod membership;
 mod object;
 mod observe;
@@ -41,10 +42,9 @@ mod tests;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
 use miroir_core::id::IndexUid;
@@ -154,13 +154,7 @@ fn admin_router(cluster: Shared) -> Router {
 
 /// An axum router answers the methods of other routes of a path with 405 and an empty body, as Meilisearch does.
 fn within_bounds(routes: Router<Shared>, cluster: Shared) -> Router {
-    routes
-        .layer(from_fn(allow::told))
-        .layer(from_fn_with_state(cluster.clone(), observe::bounded))
-        .layer(from_fn_with_state(cluster.clone(), observe::measured))
-        .layer(from_fn(observe::caught))
-        .layer(DefaultBodyLimit::disable())
-        .with_state(cluster)
+    routes.layer(from_fn_with_state(cluster.clone(), layers::around_routes)).with_state(cluster)
 }
 
 /// What operators need a key for. Routes that nobody may use are not there.
@@ -221,9 +215,7 @@ fn unsupported_routes(routes: ClientRoutes) -> ClientRoutes {
         .route("/chats/{workspace}/chat/completions", post(unsupported::complete_chat))
 }
 
-/// The endpoint as it is served. What stands before routing, from the outside: slashes too many make no difference, as with
-/// Meilisearch; answers are compressed; pages of any origin may read them
-/// all; every request has a name.
+/// The endpoint as it is served.
 pub fn endpoint(cluster: Shared) -> Router {
     before_routing(router(cluster.clone()), cluster)
 }
@@ -234,25 +226,7 @@ pub fn admin_endpoint(cluster: Shared) -> Router {
 }
 
 fn before_routing(routes: Router, cluster: Shared) -> Router {
-    Router::new()
-        .fallback_service(routes)
-        .layer(map_response(allow::not_told_of_nothing))
-        .layer(from_fn(observe::named))
-        .layer(from_fn(cors::shared_with_pages))
-        .layer(from_fn_with_state(cluster, compression::compressed))
-        .layer(from_fn(normalise_path))
-}
-
-async fn normalise_path(mut request: Request, next: Next) -> Response {
-    let path = request.uri().path();
-    if path.len() > 1 && (path.ends_with('/') || path.contains("//")) {
-        let clean = path.split('/').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/");
-        let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
-        if let Ok(uri) = format!("/{clean}{query}").parse() {
-            *request.uri_mut() = uri;
-        }
-    }
-    next.run(request).await
+    Router::new().fallback_service(routes).layer(from_fn_with_state(cluster, layers::before_routing))
 }
 
 /// A JSON answer of any status.

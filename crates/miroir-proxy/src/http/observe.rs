@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::body::HttpBody;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::http::Method;
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use miroir_core::error::Code;
@@ -16,7 +15,7 @@ use tracing::Instrument;
 use super::Shared;
 use super::arriving::{self, Charge, Clock, Pace};
 use super::error::Failure;
-use crate::cluster::{Error, Writer};
+use crate::cluster::{Cluster, Error, Writer};
 use crate::deadline;
 use crate::serve::{Held, Seat};
 use crate::telemetry::{Metrics, REQUEST_ID, RequestId, RequestLabels};
@@ -48,10 +47,10 @@ fn method_label(method: &Method) -> &'static str {
 }
 
 /// Gives the request a name, the client's if it gave one, and says it in the answer.
-pub async fn named(request: Request, next: Next) -> Response {
+pub async fn named<Fut: Future<Output = Response>>(request: Request, next: impl FnOnce(Request) -> Fut) -> Response {
     let id = RequestId::given(request.headers().get(REQUEST_ID));
     let name = id.header();
-    let mut response = id.scope(next.run(request)).await;
+    let mut response = id.scope(next(request)).await;
     if let Some(name) = name {
         response.headers_mut().insert(REQUEST_ID, name);
     }
@@ -59,7 +58,11 @@ pub async fn named(request: Request, next: Next) -> Response {
 }
 
 /// Metrics and the request's span.
-pub async fn measured(State(cluster): State<Shared>, request: Request, next: Next) -> Response {
+pub async fn measured<Fut: Future<Output = Response>>(
+    cluster: &Cluster,
+    request: Request,
+    next: impl FnOnce(Request) -> Fut,
+) -> Response {
     let start = Instant::now();
     cluster.metrics.request_begins();
     let in_flight = InFlight(cluster.metrics.clone());
@@ -70,7 +73,7 @@ pub async fn measured(State(cluster): State<Shared>, request: Request, next: Nex
     let id = RequestId::current();
     let id = id.as_ref().map_or("", RequestId::as_str);
     let span = tracing::info_span!("request", id, method, path = path_template);
-    let response = next.run(request).instrument(span.clone()).await;
+    let response = next(request).instrument(span.clone()).await;
     drop(in_flight);
     let status = response.status().as_u16();
     let elapsed = start.elapsed();
@@ -96,7 +99,7 @@ where
 
 /// What a request has to get before it is handled. Those of operators have room of their own, and whoever asks whether the
 /// instance lives needs none: that is answered from memory.
-fn room(cluster: &Shared, path: &str) -> Result<Option<OwnedSemaphorePermit>, Failure> {
+fn room(cluster: &Cluster, path: &str) -> Result<Option<OwnedSemaphorePermit>, Failure> {
     let (requests, setting) = match path {
         "/health" | "/_miroir/ready" => return Ok(None),
         _ if path.starts_with("/_miroir/") => (&cluster.admin_requests, "admin.max_concurrent_requests"),
@@ -108,8 +111,12 @@ fn room(cluster: &Shared, path: &str) -> Result<Option<OwnedSemaphorePermit>, Fa
 
 /// So many requests at a time, each within `server.request_timeout_ms`, and so many bytes of bodies and answers. What a
 /// request gets it keeps until its answer has been sent, and the change that it asked for is through.
-pub async fn bounded(State(cluster): State<Shared>, mut request: Request, next: Next) -> Response {
-    let permit = match room(&cluster, request.uri().path()) {
+pub async fn bounded<Fut: Future<Output = Response>>(
+    cluster: &Cluster,
+    mut request: Request,
+    next: impl FnOnce(Request) -> Fut,
+) -> Response {
+    let permit = match room(cluster, request.uri().path()) {
         Ok(permit) => permit.map(Arc::new),
         Err(refusal) => return refusal.into_response(),
     };
@@ -125,7 +132,7 @@ pub async fn bounded(State(cluster): State<Shared>, mut request: Request, next: 
         let clock = clock.clone();
         move || clock.left()
     };
-    let handled = KEPT.scope((permit.clone(), charge), next.run(request));
+    let handled = KEPT.scope((permit.clone(), charge), next(request));
     let mut response = tokio::select! {
         biased;
         response = deadline::within(server.request_timeout, left, handled) => response,
@@ -146,7 +153,7 @@ pub async fn bounded(State(cluster): State<Shared>, mut request: Request, next: 
 }
 
 /// A bug in a handler is one failed request, not a lost connection.
-pub async fn caught(request: Request, next: Next) -> Response {
-    let handled = std::panic::AssertUnwindSafe(next.run(request)).catch_unwind().await;
+pub async fn caught<Fut: Future<Output = Response>>(request: Request, next: impl FnOnce(Request) -> Fut) -> Response {
+    let handled = std::panic::AssertUnwindSafe(next(request)).catch_unwind().await;
     handled.unwrap_or_else(|_| Failure::new(Code::Internal, "An internal error has occurred.").into_response())
 }
