@@ -4,11 +4,13 @@ CARGO ?= cargo
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test examples bench fmt lint rust redis browser
+.PHONY: help demo test check one examples bench fmt lint rust redis browser
 
 help:
 	@echo 'make demo    three nodes, one Miroir, sample data; stays up until Ctrl-C'
 	@echo 'make test    every test (MEILISEARCH_BIN=/path/to/meilisearch adds the tests against a real node)'
+	@echo 'make check   formatting, clippy and unit tests: what to run before every commit'
+	@echo 'make one T=storm  the end-to-end tests whose names contain "storm"'
 	@echo 'make examples  only the programs with the official SDKs and the page in a browser, which make test runs too'
 	@echo 'make bench   every benchmark (30 minutes cold; apt install nginx for the comparison of CPU time)'
 	@echo 'make fmt     format the code'
@@ -46,6 +48,16 @@ test: rust redis browser
 	$(CARGO) build --locked -p miroir-proxy -p miroir-devnode -p miroir-ctl
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$(if $(MEILISEARCH_BIN),2,4)} $(CARGO) test --workspace --locked
 	@examples/sdk/run.sh
+
+check: rust
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) test --workspace --exclude miroir-tests --locked
+
+one: rust redis
+	@[ -n '$(T)' ] || { echo 'Which test? For example: make one T=storm' >&2; exit 2; }
+	$(CARGO) build --locked -p miroir-proxy -p miroir-devnode -p miroir-ctl
+	$(CARGO) test --locked --workspace --test e2e -- '$(T)'
 
 # The official SDKs for Python, JavaScript and Rust, and a page in a browser, against a small cluster; they come from their registries.
 examples: rust browser
