@@ -16,9 +16,9 @@ use crate::error::{Code, ErrorBody};
 use crate::id::{IndexUid, NodeId, TaskUid};
 use crate::task::{NodeTask, Selection, Task, TaskKind, TaskStatus};
 
-/// What a node said of one of its tasks.
+/// The state of a task of a node, as the node last reported it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct NodeTaskState {
     /// Its status there.
     pub status: TaskStatus,
     /// Why it failed.
@@ -31,13 +31,13 @@ pub struct Told {
     pub finished_at: Option<OffsetDateTime>,
 }
 
-impl Told {
+impl NodeTaskState {
     fn is_there_already(&self) -> bool {
         let error = self.error.as_ref().filter(|_| self.status == TaskStatus::Failed);
         error.is_some_and(|error| error.code == Code::IndexAlreadyExists.name())
     }
 
-    /// What a node says that does not know the task any more: nobody knows how it ended, or that it will.
+    /// The state of a task that its node does not know any more: nobody knows whether or how it ended.
     pub fn lost() -> Self {
         let status = TaskStatus::Canceled;
         Self { status, error: None, deleted_documents: None, started_at: None, finished_at: None }
@@ -50,8 +50,8 @@ struct Part {
     node: NodeId,
     uid: u64,
     ended: bool,
-    /// The last that the node said, if that is more than the task has.
-    told: Option<Box<Told>>,
+    /// The last state that the node reported. `None`: nothing newer than what the record of the task has.
+    state: Option<Box<NodeTaskState>>,
 }
 
 /// Who ends a task.
@@ -145,7 +145,7 @@ impl Backlog {
             node: self.names.get(&part.node).unwrap_or(&part.node).clone(),
             uid: part.uid,
             ended: part.status.is_final(),
-            told: None,
+            state: None,
         };
         let open = Open {
             physical: task.physical.as_ref().map(shared),
@@ -224,8 +224,8 @@ impl Backlog {
         self.doomed.keys().filter(|node| !self.down.contains(*node)).cloned().collect()
     }
 
-    /// A node was not reached with these: they are to be told again, as far as they have not ended.
-    pub fn untold(&mut self, node: &NodeId, uids: &[u64]) {
+    /// The request to cancel these tasks did not reach the node: it is to be sent again for those that have not ended.
+    pub fn cancel_again(&mut self, node: &NodeId, uids: &[u64]) {
         let queue = self.queues.get(node);
         let open: Vec<u64> =
             uids.iter().copied().filter(|uid| queue.is_some_and(|queue| queue.contains_key(uid))).collect();
@@ -340,15 +340,15 @@ impl Backlog {
         queue.range(from..).take(limit).map(|(uid, _)| *uid).collect()
     }
 
-    /// A node has said this of one of its tasks. Returns whether that is news.
-    pub fn hear(&mut self, node: &NodeId, uid: u64, told: Told) -> bool {
+    /// A node has reported the state of one of its tasks. Returns whether that is news.
+    pub fn report(&mut self, node: &NodeId, uid: u64, state: NodeTaskState) -> bool {
         let Some(task) = self.queues.get(node).and_then(|queue| queue.get(&uid)).copied() else { return false };
         let Some(open) = self.open.get_mut(&task) else { return false };
         let part = open.parts.iter_mut().find(|part| part.node == *node && part.uid == uid);
-        let Some(part) = part.filter(|part| part.told.as_deref() != Some(&told)) else { return false };
-        let (ended, begun) = (told.status.is_final(), told.status != TaskStatus::Enqueued);
+        let Some(part) = part.filter(|part| part.state.as_deref() != Some(&state)) else { return false };
+        let (ended, begun) = (state.status.is_final(), state.status != TaskStatus::Enqueued);
         part.ended = ended;
-        part.told = Some(Box::new(told));
+        part.state = Some(Box::new(state));
         if ended {
             unqueue(&mut self.queues, node, uid);
             undoom(&mut self.doomed, node, uid);
@@ -463,18 +463,18 @@ impl Backlog {
         task.effects.canceler = task.effects.canceler.or(open.canceler);
         for node_task in &mut task.node_tasks {
             let part = open.parts.iter().find(|part| part.node == node_task.node && part.uid == node_task.uid);
-            let Some(told) = part.and_then(|part| part.told.as_deref()) else { continue };
-            node_task.status = told.status;
-            node_task.error.clone_from(&told.error);
-            if node_task.shards.is_empty() && told.is_there_already() {
+            let Some(state) = part.and_then(|part| part.state.as_deref()) else { continue };
+            node_task.status = state.status;
+            node_task.error.clone_from(&state.error);
+            if node_task.shards.is_empty() && state.is_there_already() {
                 // An index was to be made, and is there: made by what came before, or by a request whose answer was lost.
                 (node_task.status, node_task.error) = (TaskStatus::Succeeded, None);
             }
-            node_task.deleted_documents = told.deleted_documents;
-            if let Some(started) = told.started_at {
+            node_task.deleted_documents = state.deleted_documents;
+            if let Some(started) = state.started_at {
                 task.started_at = Some(task.started_at.map_or(started, |known| known.min(started)));
             }
-            if let Some(finished) = told.finished_at {
+            if let Some(finished) = state.finished_at {
                 task.finished_at = Some(task.finished_at.map_or(finished, |known| known.max(finished)));
             }
         }

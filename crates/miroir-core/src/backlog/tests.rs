@@ -41,8 +41,8 @@ fn cancelation(uid: u64, of: impl IntoIterator<Item = u64>) -> Task {
     task
 }
 
-fn told(status: TaskStatus) -> Told {
-    Told { status, ..Told::lost() }
+fn state(status: TaskStatus) -> NodeTaskState {
+    NodeTaskState { status, ..NodeTaskState::lost() }
 }
 
 fn uids(uids: &[u64]) -> Vec<TaskUid> {
@@ -78,8 +78,8 @@ fn a_node_is_asked_for_the_oldest_of_its_tasks() {
 #[test]
 fn a_task_is_weighed_when_every_node_that_answers_has_ended_its_part() {
     let mut backlog = filled(&[task(1, 0, &[0, 1]), task(2, 0, &[0])]);
-    assert!(backlog.hear(&node(0), 1, told(TaskStatus::Succeeded)));
-    assert!(!backlog.hear(&node(0), 1, told(TaskStatus::Succeeded)), "heard already");
+    assert!(backlog.report(&node(0), 1, state(TaskStatus::Succeeded)));
+    assert!(!backlog.report(&node(0), 1, state(TaskStatus::Succeeded)), "heard already");
     assert_eq!(backlog.take_ready(10), []);
     assert_eq!(backlog.take_begun(10), uids(&[1]));
     backlog.are_down([node(1)].into());
@@ -91,7 +91,7 @@ fn a_task_is_weighed_when_every_node_that_answers_has_ended_its_part() {
     backlog.wait(TaskUid(1));
     backlog.are_down(BTreeSet::new());
     backlog.take_ready(10);
-    assert!(backlog.hear(&node(1), 1, told(TaskStatus::Failed)));
+    assert!(backlog.report(&node(1), 1, state(TaskStatus::Failed)));
     assert_eq!(backlog.take_ready(10), uids(&[1]));
     let mut whole = task(1, 0, &[0, 1]);
     backlog.update(&mut whole);
@@ -103,7 +103,7 @@ fn a_task_is_weighed_when_every_node_that_answers_has_ended_its_part() {
 fn what_comes_after_a_change_of_settings_ends_after_it() {
     let mut backlog = filled(&[task(3, 0, &[0]), broadcast(5, 0), task(6, 0, &[0]), task(7, 1, &[0]), broadcast(8, 0)]);
     for uid in [3, 6, 7] {
-        backlog.hear(&node(0), uid, told(TaskStatus::Succeeded));
+        backlog.report(&node(0), uid, state(TaskStatus::Succeeded));
     }
     assert_eq!(backlog.take_ready(10), uids(&[3, 6, 7]));
     let held: Vec<bool> = [3, 6, 7].map(|uid| backlog.hold_up(TaskUid(uid))).into();
@@ -131,7 +131,7 @@ fn a_cancelation_is_about_tasks_before_it_whenever_they_come() {
     backlog.add(&task(4, 1, &[0]), false);
     assert_eq!(backlog.take_doomed(&node(0), 1), [1]);
     assert_eq!(backlog.take_doomed(&node(0), 10), [3], "somebody else has the fourth canceled");
-    backlog.untold(&node(0), &[1, 2, 77]);
+    backlog.cancel_again(&node(0), &[1, 2, 77]);
     assert_eq!(backlog.take_doomed(&node(0), 10), [1, 2]);
     let mut canceled = task(1, 0, &[0, 1]);
     backlog.update(&mut canceled);
@@ -219,7 +219,7 @@ proptest! {
                 Event::Hear(name, nth) => {
                     let asked = backlog.oldest_on(&node(name), None, 20);
                     if let Some(uid) = asked.get(usize::from(nth)) {
-                        backlog.hear(&node(name), *uid, told(if nth % 4 == 0 { TaskStatus::Processing } else { TaskStatus::Succeeded }));
+                        backlog.report(&node(name), *uid, state(if nth % 4 == 0 { TaskStatus::Processing } else { TaskStatus::Succeeded }));
                     }
                 }
                 Event::Down(nodes) => backlog.are_down(nodes.into_iter().map(node).collect()),

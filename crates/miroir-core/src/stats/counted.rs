@@ -22,7 +22,7 @@ pub struct Remembered {
     /// When the index had been written to last.
     pub updated_at_ms: u64,
     /// Documents that each node said to hold.
-    pub told: BTreeMap<NodeId, u64>,
+    pub by_node: BTreeMap<NodeId, u64>,
     /// Documents of the index.
     pub documents: u64,
 }
@@ -38,11 +38,11 @@ pub enum Counted {
     Unknown,
 }
 
-/// Counts an index that was written to last at `updated_at_ms`. `told` has what the nodes that answered say to hold of it,
+/// Counts an index that was written to last at `updated_at_ms`. `by_node` has what the nodes that answered say to hold of it,
 /// replicas and all.
 pub fn counted(
     placements: &GroupPlacements,
-    told: &BTreeMap<NodeId, u64>,
+    by_node: &BTreeMap<NodeId, u64>,
     updated_at_ms: u64,
     holders: &impl Holders,
     remembered: Option<&Remembered>,
@@ -56,7 +56,7 @@ pub fn counted(
             }
             for node in nodes {
                 if seen.insert(node) {
-                    sum = sum.saturating_add(*told.get(node).filter(|_| holders.holds_its_part_alone(node))?);
+                    sum = sum.saturating_add(*by_node.get(node).filter(|_| holders.holds_its_part_alone(node))?);
                 }
             }
         }
@@ -70,13 +70,13 @@ pub fn counted(
     let shards = placements.values().map(|placement| placement.shard_count()).max().unwrap_or(0);
     let is_covered = |shard| {
         let mut replicas = placements.values().flat_map(|placement| placement.replicas(shard));
-        replicas.any(|node| told.contains_key(node) && holders.can_answer(shard, node))
+        replicas.any(|node| by_node.contains_key(node) && holders.can_answer(shard, node))
     };
     if !(0..shards as u32).map(ShardId).all(is_covered) {
         return Counted::Unknown;
     }
     let is_the_same = |then: &&Remembered| {
-        then.updated_at_ms == updated_at_ms && told.iter().all(|(node, count)| then.told.get(node) == Some(count))
+        then.updated_at_ms == updated_at_ms && by_node.iter().all(|(node, count)| then.by_node.get(node) == Some(count))
     };
     remembered.filter(is_the_same).map_or(Counted::Ask, |then| Counted::Exactly(then.documents))
 }
@@ -125,14 +125,14 @@ mod tests {
     }
 
     /// What nodes that are there say, where shard `s` has `documents[s]` documents.
-    fn told(placements: &GroupPlacements, documents: &[u64], nodes: &Nodes) -> BTreeMap<NodeId, u64> {
-        let mut told = BTreeMap::new();
+    fn by_node(placements: &GroupPlacements, documents: &[u64], nodes: &Nodes) -> BTreeMap<NodeId, u64> {
+        let mut by_node = BTreeMap::new();
         for (shard, holders) in of_group(placements).shards() {
             for holder in holders.iter().filter(|holder| !nodes.away.contains(*holder)) {
-                *told.entry(holder.clone()).or_default() += documents[shard.0 as usize];
+                *by_node.entry(holder.clone()).or_default() += documents[shard.0 as usize];
             }
         }
-        told
+        by_node
     }
 
     proptest! {
@@ -145,14 +145,14 @@ mod tests {
         ) {
             let placements = placements(copies);
             let all = Nodes::default();
-            let first = told(&placements, &documents, &all);
+            let first = by_node(&placements, &documents, &all);
             let sum: u64 = documents.iter().sum();
             prop_assert_eq!(counted(&placements, &first, 1, &all, None), Counted::Exactly(sum));
-            let then = Remembered { told: first, updated_at_ms: 1, documents: sum };
+            let then = Remembered { by_node: first, updated_at_ms: 1, documents: sum };
             let nodes = Nodes { away, ..Nodes::default() };
             // Unchanged, then changed: never a count that is not there.
             for (now, at) in [(&documents, 1), (&later, 2)] {
-                let counted = counted(&placements, &told(&placements, now, &nodes), at, &nodes, Some(&then));
+                let counted = counted(&placements, &by_node(&placements, now, &nodes), at, &nodes, Some(&then));
                 if let Counted::Exactly(found) = counted {
                     prop_assert_eq!(found, now.iter().sum::<u64>());
                 }
@@ -171,7 +171,7 @@ mod tests {
         let documents = [5; 8];
         let stale = of_group(&placements).replicas(ShardId(0))[0].clone();
         let nodes = Nodes { stale: [(ShardId(0), stale)].into(), ..Nodes::default() };
-        let said = told(&placements, &documents, &nodes);
+        let said = by_node(&placements, &documents, &nodes);
         assert_eq!(counted(&placements, &said, 1, &nodes, None), Counted::Ask);
         let nodes = Nodes { with_leftovers: [node(1)].into(), ..Nodes::default() };
         assert_eq!(counted(&placements, &said, 1, &nodes, None), Counted::Ask);

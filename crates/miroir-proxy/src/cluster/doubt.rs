@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::read::{JointPart, Share, Target, error_body};
 use super::{Cluster, Index, Pair};
-use crate::node::{Call, Node, NodeError, Reply, Untold};
+use crate::node::{Call, Node, NodeError, Reply, ResponseError};
 
 /// Fields of a node in one answer: more than an index may have.
 const ALL: usize = 1 << 20;
@@ -109,7 +109,7 @@ impl Cluster {
                 Asked { node, shares, reply: again, unmet: reply.ok() }
             }
             Ok(false) => Asked { node, shares, reply, unmet: None },
-            Err(Untold::Unanswered(error)) => Asked { node, shares, reply: Err(error), unmet: None },
+            Err(ResponseError::Unanswered(error)) => Asked { node, shares, reply: Err(error), unmet: None },
             Err(error) => {
                 tracing::warn!(%node, %error, "a node does not tell its fields");
                 Asked { node, shares, reply, unmet: None }
@@ -124,7 +124,7 @@ impl Cluster {
         shares: &mut [Share],
         targets: &[Target<'_>],
         code: &str,
-    ) -> Result<bool, Untold> {
+    ) -> Result<bool, ResponseError> {
         let mut found = false;
         for share in shares {
             let Some(target) = targets.get(share.target) else { continue };
@@ -148,7 +148,7 @@ impl Cluster {
     }
 
     /// The searchable attributes like these that a node has met.
-    async fn searchable_on(&self, node: &Node, index: &Index, like: &[&str]) -> Result<Vec<String>, Untold> {
+    async fn searchable_on(&self, node: &Node, index: &Index, like: &[&str]) -> Result<Vec<String>, ResponseError> {
         let filter = serde_json::json!({ "attributePatterns": like, "searchable": true });
         let body = serde_json::json!({ "offset": 0, "limit": ALL, "filter": filter }).to_string().into_bytes();
         let path = format!("/indexes/{}/fields", index.physical);

@@ -56,7 +56,7 @@ enum Approach {
     /// Others were committed in this moment.
     Overtaken,
     /// It was sent what it needs to hold those of this version, and does it in this task.
-    Told { version: u64, task: u64 },
+    Accepted { version: u64, task: u64 },
 }
 
 fn not_held(node: &NodeId, why: impl ToString) -> Error {
@@ -156,7 +156,7 @@ impl Cluster {
             let (version, task) = match self.approach(&index.physical, node).await? {
                 Approach::Holds => return Ok(()),
                 Approach::Overtaken => continue,
-                Approach::Told { version, task } => (version, task),
+                Approach::Accepted { version, task } => (version, task),
             };
             if told.replace(version) != Some(version) {
                 attempts = 0;
@@ -230,7 +230,7 @@ impl Cluster {
         let committed = committed.ok_or_else(|| not_held(node, "no settings were ever committed"))?;
         let call = self.settings_call(index, &towards(&committed, read, &index.secrets));
         let task = self.known(node)?.enqueue(call).await.map_err(|error| not_held(node, error))?;
-        Ok(Approach::Told { version: index.settings_version, task })
+        Ok(Approach::Accepted { version: index.settings_version, task })
     }
 
     /// All settings of an index, for a node that has just got it.

@@ -26,7 +26,7 @@ use super::follow::Follow;
 use super::settle::{CHORES, finish};
 use super::write::{Accepted, Change, raw};
 use super::{Cluster, Error, Writer};
-use crate::node::{Call, Node, NotDone, Untold};
+use crate::node::{Call, Node, NotDone, ResponseError};
 
 const TABLE: TypedTable<Rule> = TypedTable::new(Table::Rules);
 /// Rules of a node read in one request.
@@ -37,11 +37,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A node's rules by their uid, as it shows them.
 type OnNode = BTreeMap<String, Value>;
 
-/// What is wanted, and who was told.
+/// The rules that clients want, and what each node was sent of them.
 pub struct RuleRegistry {
     rules: View<Rule, Arc<RuleSet>>,
-    /// What each live node has, and the rules that it was told.
-    told: Mutex<BTreeMap<NodeId, (Arc<RuleSet>, OnNode)>>,
+    /// The rules that each live node was sent last, and how the node shows them.
+    sent: Mutex<BTreeMap<NodeId, (Arc<RuleSet>, OnNode)>>,
     /// Wakes who tells nodes.
     pub(super) wake: Notify,
 }
@@ -53,7 +53,7 @@ impl RuleRegistry {
     /// When the store cannot be read.
     pub async fn load(store: Arc<dyn Store>) -> Result<Self, StoreError> {
         let set = |records: &Records<Rule>| Arc::new(rule_set(records));
-        Ok(Self { rules: View::load(store, TABLE, set).await?, told: Mutex::default(), wake: Notify::new() })
+        Ok(Self { rules: View::load(store, TABLE, set).await?, sent: Mutex::default(), wake: Notify::new() })
     }
 
     /// The rules as the store has them, for whoever follows its changes.
@@ -61,13 +61,13 @@ impl RuleRegistry {
         &self.rules
     }
 
-    /// Nobody knows what a node was told.
+    /// Forget what a node was sent: it may hold something else by now.
     pub(super) fn forget(&self, node: &NodeId) {
-        self.told().remove(node);
+        self.sent().remove(node);
     }
 
-    fn told(&self) -> std::sync::MutexGuard<'_, BTreeMap<NodeId, (Arc<RuleSet>, OnNode)>> {
-        self.told.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn sent(&self) -> std::sync::MutexGuard<'_, BTreeMap<NodeId, (Arc<RuleSet>, OnNode)>> {
+        self.sent.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
@@ -77,9 +77,9 @@ fn rule_set(records: &Records<Rule>) -> RuleSet {
 
 /// Why a node does not have the rules that it should have.
 #[derive(Debug, Error)]
-enum RulesUntold {
+enum RulesError {
     #[error(transparent)]
-    Untold(#[from] Untold),
+    Response(#[from] ResponseError),
     #[error(transparent)]
     NotDone(#[from] NotDone),
     #[error("its task {0} takes too long")]
@@ -175,8 +175,8 @@ impl Cluster {
     }
 
     async fn search_rules(&self, rules: &RuleSet, listing: &RuleListing) -> Result<(Vec<Value>, usize), Error> {
-        let told: Vec<NodeId> = self.rules.told().keys().cloned().collect();
-        let node = told.iter().filter(|id| self.is_live(id)).find_map(|id| self.node(id));
+        let reached: Vec<NodeId> = self.rules.sent().keys().cloned().collect();
+        let node = reached.iter().filter(|id| self.is_live(id)).find_map(|id| self.node(id));
         let Some(node) = node.or_else(|| self.any_live_node()) else {
             return Err(Error::Overloaded("no node can be asked for rules"));
         };
@@ -228,8 +228,8 @@ impl Cluster {
             return true;
         }
         let rules = self.all_rules();
-        let told = self.rules.told();
-        let is_told = |node: &Arc<Node>| told.get(&node.member.id).is_some_and(|(of, _)| Arc::ptr_eq(of, &rules));
+        let sent = self.rules.sent();
+        let is_told = |node: &Arc<Node>| sent.get(&node.member.id).is_some_and(|(of, _)| Arc::ptr_eq(of, &rules));
         self.nodes().values().filter(|node| node.health.state().is_live()).all(is_told)
     }
 
@@ -251,7 +251,7 @@ impl Cluster {
             }
             // One instance tells all nodes: the one that ends the tasks.
             if !self.peers.owns(CHORES) {
-                self.rules.told().clear();
+                self.rules.sent().clear();
             } else if self.features().has(Feature::DynamicSearchRules) {
                 join_all(self.nodes().values().map(|node| self.bring_rules_to(node))).await;
                 self.registered.notify_one();
@@ -263,49 +263,50 @@ impl Cluster {
         let id = &node.member.id;
         if !node.health.state().is_live() {
             // It may come back with another disk.
-            self.rules.told().remove(id);
+            self.rules.sent().remove(id);
             return;
         }
         let rules = self.all_rules();
-        let told = self.rules.told().get(id).map(|(_, told)| told.clone());
-        let result = match told {
-            Some(told) => self.send_rules(node, &rules, told).await,
+        let on_node = self.rules.sent().get(id).map(|(_, on_node)| on_node.clone());
+        let result = match on_node {
+            Some(on_node) => self.send_rules(node, &rules, on_node).await,
             None => match self.all_rules_of(node).await {
-                Ok(told) => self.send_rules(node, &rules, told).await,
+                Ok(on_node) => self.send_rules(node, &rules, on_node).await,
                 Err(why) => Err(why),
             },
         };
         match result {
-            Ok(told) => {
-                self.rules.told().insert(id.clone(), (rules, told));
+            Ok(on_node) => {
+                self.rules.sent().insert(id.clone(), (rules, on_node));
             }
             Err(why) => {
                 tracing::warn!(node = %id, %why, "a node could not be told of search rules; trying again later");
-                self.rules.told().remove(id);
+                self.rules.sent().remove(id);
             }
         }
     }
 
     /// Send what differs from what the node has, in the order of the rules' numbers, and wait until it has done it.
-    async fn send_rules(&self, node: &Node, rules: &RuleSet, told: OnNode) -> Result<OnNode, RulesUntold> {
+    async fn send_rules(&self, node: &Node, rules: &RuleSet, on_node: OnNode) -> Result<OnNode, RulesError> {
         let wanted: Vec<Rule> =
             rules.by_number().iter().map(|rule| rule.for_nodes(|uid| self.name_for_rules(uid))).collect();
         let shown: OnNode = wanted.iter().map(|rule| (rule.uid.to_string(), rule.view())).collect();
-        if shown == told {
-            return Ok(told);
+        if shown == on_node {
+            return Ok(on_node);
         }
         let mut last = None;
-        for gone in told.keys().filter(|uid| !shown.contains_key(*uid)) {
+        for gone in on_node.keys().filter(|uid| !shown.contains_key(*uid)) {
             let call = Call::bare("rules", Method::DELETE, path_of(gone), self.read_timeout());
             last = Some(node.enqueue(call).await?);
         }
         for rule in &wanted {
             let uid = rule.uid.as_str();
-            if told.get(uid) == shown.get(uid) {
+            if on_node.get(uid) == shown.get(uid) {
                 continue;
             }
             // What was set once can be set to something else, not be unset.
-            let has_more = told.get(uid).is_some_and(|before| shown.get(uid).is_some_and(|now| has_more(before, now)));
+            let has_more =
+                on_node.get(uid).is_some_and(|before| shown.get(uid).is_some_and(|now| has_more(before, now)));
             if has_more {
                 let call = Call::bare("rules", Method::DELETE, path_of(uid), self.read_timeout());
                 node.enqueue(call).await?;
@@ -331,18 +332,18 @@ impl Cluster {
     }
 
     /// A node does its tasks one after the other: with the last one all are done.
-    async fn await_rules(&self, node: &Node, task: u64) -> Result<(), RulesUntold> {
+    async fn await_rules(&self, node: &Node, task: u64) -> Result<(), RulesError> {
         let done = timeout(PATIENCE, node.await_tasks(&[task], self.read_timeout())).await;
-        Ok(done.map_err(|_| RulesUntold::Slow(task))??)
+        Ok(done.map_err(|_| RulesError::Slow(task))??)
     }
 
-    async fn all_rules_of(&self, node: &Node) -> Result<OnNode, RulesUntold> {
+    async fn all_rules_of(&self, node: &Node) -> Result<OnNode, RulesError> {
         let mut all = OnNode::new();
         for page in 0.. {
             let answer = self.rules_of(node, &json!({ "offset": page * PAGE, "limit": PAGE })).await?;
             let count = answer.results.len();
             for rule in answer.results {
-                let uid = rule.get("uid").and_then(Value::as_str).ok_or(RulesUntold::Nameless)?;
+                let uid = rule.get("uid").and_then(Value::as_str).ok_or(RulesError::Nameless)?;
                 all.insert(uid.to_owned(), rule.clone());
             }
             if count < PAGE {
@@ -352,7 +353,7 @@ impl Cluster {
         Ok(all)
     }
 
-    async fn rules_of(&self, node: &Node, listing: &Value) -> Result<RulesOfNode, Untold> {
+    async fn rules_of(&self, node: &Node, listing: &Value) -> Result<RulesOfNode, ResponseError> {
         let body = listing.to_string().into_bytes();
         let call = Call::json("rules", Method::POST, "/dynamic-search-rules", body, self.read_timeout());
         node.read(call).await

@@ -255,8 +255,8 @@ impl Cluster {
         while let Some(tasks) = waiting.take().await {
             let Some(body) = compressed(&tasks) else { return };
             match self.tell_webhook(&client, uuid, &body).await {
-                Delivery::Told => {}
-                Delivery::Not => self.not_told(uuid, tasks.len()),
+                Delivery::Done => {}
+                Delivery::Failed => self.not_told(uuid, tasks.len()),
                 Delivery::Gone => return,
             }
         }
@@ -268,7 +268,7 @@ impl Cluster {
         for attempt in 1..=ATTEMPTS {
             let Some(hook) = self.webhooks.hooks.now().get(&uuid).cloned() else { return Delivery::Gone };
             match post(client, &hook, body).await {
-                Ok(()) => return Delivery::Told,
+                Ok(()) => return Delivery::Done,
                 Err(error) => {
                     let error = shown(&error, SHOWN_VALUE);
                     tracing::warn!(webhook = %uuid, attempt, %error, "a webhook could not be told");
@@ -279,14 +279,15 @@ impl Cluster {
                 pause *= 2;
             }
         }
-        Delivery::Not
+        Delivery::Failed
     }
 }
 
-/// What came of telling a webhook.
+/// How a delivery to a webhook ended.
 enum Delivery {
-    Told,
-    Not,
+    Done,
+    /// Every attempt failed.
+    Failed,
     /// There is no such webhook any more.
     Gone,
 }

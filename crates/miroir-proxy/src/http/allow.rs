@@ -7,8 +7,11 @@ use axum::response::Response;
 use miroir_core::auth::rights;
 use miroir_core::settings::{Verb, sub_setting};
 
-/// Says `Allow` with a 405 of a client's route.
-pub async fn told<Fut: Future<Output = Response>>(request: Request, next: impl FnOnce(Request) -> Fut) -> Response {
+/// Adds the header `Allow` to a 405 of a client's route.
+pub async fn with_allow_header<Fut: Future<Output = Response>>(
+    request: Request,
+    next: impl FnOnce(Request) -> Fut,
+) -> Response {
     let template = request.extensions().get::<MatchedPath>().cloned();
     let path = request.uri().path().to_owned();
     let mut response = next(request).await;
@@ -21,9 +24,9 @@ pub async fn told<Fut: Future<Output = Response>>(request: Request, next: impl F
     response
 }
 
-/// Takes back what the router says of a path under which there is nothing. Stands around the router: a layer within a route
+/// Removes the header `Allow` that the router adds where the path leads nowhere. Stands around the router: a layer within a route
 /// is passed before the router adds the header.
-pub fn not_told_of_nothing(response: &mut Response) {
+pub fn without_allow_header(response: &mut Response) {
     if response.status() == StatusCode::NOT_FOUND {
         response.headers_mut().remove(ALLOW);
     }

@@ -15,7 +15,7 @@ pub async fn before_routing(State(cluster): State<Shared>, mut request: Request,
     normalise_path(&mut request);
     let route = |request| async move {
         let mut response = next.run(request).await;
-        allow::not_told_of_nothing(&mut response);
+        allow::without_allow_header(&mut response);
         response
     };
     let name = |request| observe::named(request, route);
@@ -26,7 +26,7 @@ pub async fn before_routing(State(cluster): State<Shared>, mut request: Request,
 /// Within the router, where the path is known. From the outside: a panic is one answer; requests are measured, and bounded in
 /// number, bytes and time; a 405 says what is allowed.
 pub async fn around_routes(State(cluster): State<Shared>, request: Request, next: Next) -> Response {
-    let allow = |request| allow::told(request, |request| next.run(request));
+    let allow = |request| allow::with_allow_header(request, |request| next.run(request));
     let bound = |request| observe::bounded(&cluster, request, allow);
     let measure = |request| observe::measured(&cluster, request, bound);
     observe::caught(request, measure).await

@@ -4,14 +4,14 @@ mod body;
 mod client;
 mod health;
 mod load;
+mod response;
 mod tasks;
-mod told;
 
 pub use body::{Chunks, Lasts};
 pub use client::{Call, Limits, NodeClient, NodeError, Reply, Work};
 pub use health::{Health, NodeState};
-pub use tasks::{NotDone, TASKS_PER_CALL, ToldTask, comma_separated};
-pub use told::Untold;
+pub use response::ResponseError;
+pub use tasks::{NotDone, TASKS_PER_CALL, TaskResponse, comma_separated};
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use thiserror::Error;
 use time::OffsetDateTime;
 
-use super::told::{Results, Untold};
+use super::response::{ResponseError, Results};
 use super::{Call, Node};
 
 /// Tasks asked for in one request, so that the query stays short.
@@ -21,10 +21,10 @@ const LOOK: Backoff = Backoff { from: Duration::from_millis(20), to: Duration::f
 /// Looks in a row without an answer before the node is given up.
 const SILENT: u32 = 3;
 
-/// A task of a node.
+/// A task, as a node reports it.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct ToldTask {
+pub struct TaskResponse {
     /// Its number on the node.
     pub uid: u64,
     /// The index that it is about, if it is about one.
@@ -36,7 +36,7 @@ pub struct ToldTask {
     pub error: Option<ErrorBody>,
     /// What it did.
     #[serde(default)]
-    pub details: Option<ToldDetails>,
+    pub details: Option<TaskDetails>,
     /// When the node began with it.
     #[serde(with = "time::serde::rfc3339::option", default)]
     pub started_at: Option<OffsetDateTime>,
@@ -45,17 +45,17 @@ pub struct ToldTask {
     pub finished_at: Option<OffsetDateTime>,
 }
 
-impl ToldTask {
+impl TaskResponse {
     /// Why it did not succeed, in words.
     pub fn failure(&self) -> String {
         self.error.as_ref().map_or_else(|| "canceled".to_owned(), |error| format!("{}: {}", error.code, error.message))
     }
 }
 
-/// What a node says that a task did, as far as it matters here.
+/// The part of a task's details that Miroir reads.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct ToldDetails {
+pub struct TaskDetails {
     /// Documents that are gone.
     pub deleted_documents: Option<u64>,
 }
@@ -63,9 +63,9 @@ pub struct ToldDetails {
 /// Why nobody can rely on tasks being done.
 #[derive(Debug, Error)]
 pub enum NotDone {
-    /// The node does not say how far they are.
+    /// The node gave no usable response about them.
     #[error(transparent)]
-    Untold(#[from] Untold),
+    Response(#[from] ResponseError),
     /// It came back with another disk.
     #[error("it does not know all of its tasks {0}")]
     Forgotten(String),
@@ -83,39 +83,39 @@ impl Node {
     /// The tasks that a query selects; at most as many as it has in its `limit`.
     ///
     /// # Errors
-    /// [`Untold`].
-    pub async fn tasks(&self, query: &str, timeout: Duration) -> Result<Vec<ToldTask>, Untold> {
+    /// [`ResponseError`].
+    pub async fn tasks(&self, query: &str, timeout: Duration) -> Result<Vec<TaskResponse>, ResponseError> {
         let call = Call::get("tasks", format!("/tasks?{query}"), timeout);
-        self.read(call).await.map(|told: Results<ToldTask>| told.results)
+        self.read(call).await.map(|page: Results<TaskResponse>| page.results)
     }
 
     /// Those of these tasks that it knows; not more than fit into a path.
     ///
     /// # Errors
-    /// [`Untold`].
-    pub async fn these_tasks(&self, uids: &[u64], timeout: Duration) -> Result<Vec<ToldTask>, Untold> {
+    /// [`ResponseError`].
+    pub async fn these_tasks(&self, uids: &[u64], timeout: Duration) -> Result<Vec<TaskResponse>, ResponseError> {
         self.tasks(&format!("limit={}&uids={}", uids.len(), comma_separated(uids)), timeout).await
     }
 
     /// The newest task that it says it has; none: it has none.
     ///
     /// # Errors
-    /// [`Untold`].
-    pub async fn ask_newest_task(&self, timeout: Duration) -> Result<Option<u64>, Untold> {
+    /// [`ResponseError`].
+    pub async fn ask_newest_task(&self, timeout: Duration) -> Result<Option<u64>, ResponseError> {
         let call = Call::get("tasks", "/tasks?limit=1", timeout).checking();
-        let newest: Results<ToldTask> = self.read(call).await?;
+        let newest: Results<TaskResponse> = self.read(call).await?;
         Ok(newest.results.first().map(|task| task.uid))
     }
 
-    async fn newest_of(&self, which: &str, timeout: Duration) -> Result<Option<u64>, Untold> {
+    async fn newest_of(&self, which: &str, timeout: Duration) -> Result<Option<u64>, ResponseError> {
         Ok(self.tasks(&format!("limit=1{which}"), timeout).await?.first().map(|task| task.uid))
     }
 
     /// Whether it has tasks of an index that it has not done.
     ///
     /// # Errors
-    /// [`Untold`].
-    pub async fn has_unfinished(&self, index: &IndexUid, timeout: Duration) -> Result<bool, Untold> {
+    /// [`ResponseError`].
+    pub async fn has_unfinished(&self, index: &IndexUid, timeout: Duration) -> Result<bool, ResponseError> {
         let query = format!("statuses=enqueued,processing&limit=1&indexUids={index}");
         Ok(!self.tasks(&query, timeout).await?.is_empty())
     }
@@ -123,8 +123,8 @@ impl Node {
     /// Wait until it has done everything that it has accepted by now.
     ///
     /// # Errors
-    /// [`Untold`] when it does not answer several times in a row.
-    pub async fn drain(&self, timeout: Duration) -> Result<(), Untold> {
+    /// [`ResponseError`] when it does not answer several times in a row.
+    pub async fn drain(&self, timeout: Duration) -> Result<(), ResponseError> {
         self.drain_of("", timeout).await
     }
 
@@ -132,11 +132,11 @@ impl Node {
     ///
     /// # Errors
     /// As [`Node::drain`].
-    pub async fn drain_index(&self, index: &IndexUid, timeout: Duration) -> Result<(), Untold> {
+    pub async fn drain_index(&self, index: &IndexUid, timeout: Duration) -> Result<(), ResponseError> {
         self.drain_of(&format!("&indexUids={index}"), timeout).await
     }
 
-    async fn drain_of(&self, which: &str, timeout: Duration) -> Result<(), Untold> {
+    async fn drain_of(&self, which: &str, timeout: Duration) -> Result<(), ResponseError> {
         let Some(newest) = patiently(|| self.newest_of(which, timeout)).await? else { return Ok(()) };
         let oldest = format!("statuses=enqueued,processing&reverse=true&limit=1{which}");
         let mut looks = 0_u32;
@@ -153,17 +153,17 @@ impl Node {
     /// Wait for tasks, all of which it has accepted.
     ///
     /// # Errors
-    /// [`NotDone`]; [`NotDone::Untold`] when it does not answer several times in a row.
+    /// [`NotDone`]; [`NotDone::Response`] when it does not answer several times in a row.
     pub async fn await_tasks(&self, uids: &[u64], timeout: Duration) -> Result<(), NotDone> {
         let mut open: BTreeSet<u64> = uids.iter().copied().collect();
         let mut looks = 0_u32;
         while !open.is_empty() {
             let asked: Vec<u64> = open.iter().copied().take(TASKS_PER_CALL).collect();
-            let told = patiently(|| self.these_tasks(&asked, timeout)).await?;
-            if told.len() < asked.len() {
+            let known = patiently(|| self.these_tasks(&asked, timeout)).await?;
+            if known.len() < asked.len() {
                 return Err(NotDone::Forgotten(comma_separated(&asked)));
             }
-            for task in told {
+            for task in known {
                 match task.status {
                     TaskStatus::Enqueued | TaskStatus::Processing => {}
                     TaskStatus::Succeeded => _ = open.remove(&task.uid),
@@ -182,7 +182,7 @@ impl Node {
 }
 
 /// A question that is asked again when it is not answered.
-async fn patiently<T, F: Future<Output = Result<T, Untold>>>(ask: impl Fn() -> F) -> Result<T, Untold> {
+async fn patiently<T, F: Future<Output = Result<T, ResponseError>>>(ask: impl Fn() -> F) -> Result<T, ResponseError> {
     let mut silent = 0;
     loop {
         match ask().await {

@@ -23,7 +23,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_
 const BACKLOG: usize = 4096;
 
 /// What comes by a subscription, in the order in which it came.
-enum Told {
+enum FeedMessage {
     Push(PushInfo),
     Mark(u64),
 }
@@ -32,12 +32,12 @@ enum Told {
 pub(super) struct Feed {
     connection: MultiplexedConnection,
     /// Ends with the connection.
-    messages: mpsc::Receiver<Told>,
-    marks: mpsc::WeakSender<Told>,
+    messages: mpsc::Receiver<FeedMessage>,
+    marks: mpsc::WeakSender<FeedMessage>,
 }
 
 /// What is asked by this connection is answered after what was published before; marks are put in line there.
-type Way = (MultiplexedConnection, mpsc::WeakSender<Told>);
+type Way = (MultiplexedConnection, mpsc::WeakSender<FeedMessage>);
 
 /// The subscription that holds now, for marks.
 #[derive(Clone, Default)]
@@ -64,7 +64,7 @@ impl Marks {
         answered.map_err(|_| slow())?.map_err(|error| failure(pool.address(), &error))?;
         let marks = marks.upgrade().ok_or_else(lost)?;
         // No room: the feed is hopelessly behind and about to be given up.
-        Ok(marks.try_send(Told::Mark(mark)).map_err(|_| lost())?)
+        Ok(marks.try_send(FeedMessage::Mark(mark)).map_err(|_| lost())?)
     }
 }
 
@@ -77,7 +77,7 @@ impl Feed {
         let hand_on = move |info: PushInfo| {
             let mut sender = sender.lock().unwrap_or_else(PoisonError::into_inner);
             let lost = info.kind == PushKind::Disconnection;
-            if lost || sender.as_ref().is_some_and(|sender| sender.try_send(Told::Push(info)).is_err()) {
+            if lost || sender.as_ref().is_some_and(|sender| sender.try_send(FeedMessage::Push(info)).is_err()) {
                 sender.take();
             }
         };
@@ -117,9 +117,9 @@ impl Feed {
             };
             let Some(message) = message else { return };
             match message {
-                Told::Push(push) if push.kind == PushKind::Message => announcer.tell(changes(push.data)),
-                Told::Push(_) => {}
-                Told::Mark(mark) => announcer.tell([Change::Marked(mark)]),
+                FeedMessage::Push(push) if push.kind == PushKind::Message => announcer.tell(changes(push.data)),
+                FeedMessage::Push(_) => {}
+                FeedMessage::Mark(mark) => announcer.tell([Change::Marked(mark)]),
             }
         }
     }
@@ -158,8 +158,8 @@ async fn reopened(pool: &Pool, prefix: &str) -> Feed {
 /// What a message says. One that is not understood comes from a later release.
 fn changes(message: Vec<Value>) -> Vec<Change> {
     let text = bytes(message.into_iter().nth(1)).unwrap_or_default();
-    let Ok(told) = serde_json::from_slice::<Vec<Vec<String>>>(&text) else { return vec![Change::Everything] };
-    told.into_iter().map(|words| change(&words).unwrap_or(Change::Everything)).collect()
+    let Ok(changes) = serde_json::from_slice::<Vec<Vec<String>>>(&text) else { return vec![Change::Everything] };
+    changes.into_iter().map(|words| change(&words).unwrap_or(Change::Everything)).collect()
 }
 
 fn change(words: &[String]) -> Option<Change> {

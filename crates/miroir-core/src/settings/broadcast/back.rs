@@ -80,7 +80,9 @@ fn in_doubt(part: &Part) -> bool {
 fn refuses(stage: &Stage) -> bool {
     match stage {
         Stage::Rejected { .. } | Stage::Unrepairable => true,
-        Stage::Due { .. } | Stage::Told { .. } | Stage::Applied { .. } | Stage::Verified | Stage::LeftBehind => false,
+        Stage::Due { .. } | Stage::Accepted { .. } | Stage::Applied { .. } | Stage::Verified | Stage::LeftBehind => {
+            false
+        }
     }
 }
 

@@ -165,7 +165,7 @@ impl Record {
         for (node, part) in &mut self.parts {
             let gone = !live.contains(node);
             let matters = match part.stage {
-                Stage::Due { .. } | Stage::Told { .. } | Stage::Applied { .. } | Stage::Verified => true,
+                Stage::Due { .. } | Stage::Accepted { .. } | Stage::Applied { .. } | Stage::Verified => true,
                 Stage::LeftBehind | Stage::Rejected { .. } | Stage::Unrepairable => false,
             };
             if gone && matters {
@@ -191,7 +191,7 @@ impl Record {
     pub(super) fn due(&self, facts: &Facts, among: impl Fn(&NodeId, &Part) -> bool) -> BTreeMap<NodeId, Value> {
         let is_due = |part: &Part| match part.stage {
             Stage::Due { not_before } => not_before.is_none_or(|instant| instant <= facts.now),
-            Stage::Told { .. }
+            Stage::Accepted { .. }
             | Stage::Applied { .. }
             | Stage::Verified
             | Stage::LeftBehind

@@ -33,7 +33,7 @@ fn rejection(record: &Record) -> Option<Reason> {
     record.parts.iter().find_map(|(node, part)| match &part.stage {
         Stage::Rejected { error } => Some(Reason::Rejected { node: node.clone(), error: error.clone() }),
         Stage::Due { .. }
-        | Stage::Told { .. }
+        | Stage::Accepted { .. }
         | Stage::Applied { .. }
         | Stage::Verified
         | Stage::LeftBehind

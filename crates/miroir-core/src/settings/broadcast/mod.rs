@@ -20,12 +20,12 @@ mod back;
 mod decide;
 mod forward;
 mod line;
+mod patch_response;
 mod record;
-mod sent;
 #[cfg(test)]
 mod tests;
 
 pub use decide::{Committed, Facts, Failed, Policy, Step, decide};
 pub use line::{Change, Head, Line, LineFacts, LineStep, Outcome, Pending, Presence, Wish, creating};
+pub use patch_response::PatchResponse;
 pub use record::{Heard, Part, Phase, Proposal, Question, Record, Stage, Strategy, TaskReport};
-pub use sent::Sent;

@@ -73,7 +73,8 @@ pub enum Stage {
         not_before: Option<OffsetDateTime>,
     },
     /// It has accepted what it was told as a task of its own, which has not ended.
-    Told {
+    #[serde(rename = "told")]
+    Accepted {
         /// Of the node.
         task: u64,
     },
@@ -100,7 +101,7 @@ impl Stage {
     /// Whether nothing more is expected of the node in this phase.
     pub fn is_final(&self) -> bool {
         match self {
-            Self::Due { .. } | Self::Told { .. } | Self::Applied { .. } => false,
+            Self::Due { .. } | Self::Accepted { .. } | Self::Applied { .. } => false,
             Self::Verified | Self::LeftBehind | Self::Rejected { .. } | Self::Unrepairable => true,
         }
     }
@@ -234,7 +235,7 @@ impl Record {
     /// What has to be asked before the next decision. Nodes that are not live are not asked.
     pub fn questions(&self, live: &BTreeSet<NodeId>) -> Vec<Question> {
         let question = |(node, part): (&NodeId, &Part)| match part.stage {
-            Stage::Told { task } => Some(Question::Task(node.clone(), task)),
+            Stage::Accepted { task } => Some(Question::Task(node.clone(), task)),
             Stage::Applied { .. } if self.reads_back() => Some(Question::Settings(node.clone())),
             Stage::Due { .. }
             | Stage::Applied { .. }

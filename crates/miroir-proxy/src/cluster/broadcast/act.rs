@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use miroir_core::id::NodeId;
-use miroir_core::settings::broadcast::{Change, Failed, Line, Outcome, Record, Sent};
+use miroir_core::settings::broadcast::{Change, Failed, Line, Outcome, PatchResponse, Record};
 use miroir_store::Batch;
 use miroir_work::led::Leadership;
 use serde_json::Value;
@@ -36,14 +36,14 @@ impl Broadcasting {
         }
         let told =
             patches.iter().map(|(node, patch)| async move { (node.clone(), self.tell(index, node, patch).await) });
-        let answers: BTreeMap<NodeId, Sent> = join_all(told).await.into_iter().collect();
+        let answers: BTreeMap<NodeId, PatchResponse> = join_all(told).await.into_iter().collect();
         let record =
             change.record.clone().after_sending(answers, OffsetDateTime::now_utc(), &self.cluster.broadcast_policy());
         Ok(Line { current: Some(Change { record, ..change.clone() }), queue: line.queue.clone() })
     }
 
-    async fn tell(&self, index: &Index, node: &NodeId, patch: &Value) -> Sent {
-        let Some(known) = self.cluster.node(node) else { return Sent::Lost };
+    async fn tell(&self, index: &Index, node: &NodeId, patch: &Value) -> PatchResponse {
+        let Some(known) = self.cluster.node(node) else { return PatchResponse::Lost };
         let answer = sent(known.call(self.cluster.settings_call(index, patch)).await);
         tracing::info!(index = %index.physical, %node, ?answer, "a node was told settings");
         answer

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use miroir_core::id::{IndexUid, NodeId};
 use miroir_core::quorum::{Answer as ReplicaAnswer, Verdict};
-use miroir_core::settings::broadcast::{self, Line, Record, Sent as Told, Strategy, Wish, creating};
+use miroir_core::settings::broadcast::{self, Line, PatchResponse, Record, Strategy, Wish, creating};
 use miroir_core::settings::{GATED, details, initial};
 use miroir_core::task::{BroadcastTask, Effects, TaskKind, TaskStatus};
 use miroir_store::Batch;
@@ -187,7 +187,7 @@ impl Writer {
             return Err(Error::Internal("a line is reserved for nothing".into()));
         };
         let answers = answers(&outcomes);
-        let record = change.record.told(answers, OffsetDateTime::now_utc(), &self.broadcast_policy());
+        let record = change.record.after_telling(answers, OffsetDateTime::now_utc(), &self.broadcast_policy());
         let sequential = record.strategy == Strategy::Sequential;
         let creates_index = change.creates_index;
         operation.record.current =
@@ -259,11 +259,11 @@ fn version_of(versions: &[Option<u64>]) -> Result<u64, Error> {
 }
 
 /// What nodes said, for the broadcast. A node that nothing can have arrived at has still to be told.
-fn answers(outcomes: &[Outcome]) -> BTreeMap<NodeId, Told> {
+fn answers(outcomes: &[Outcome]) -> BTreeMap<NodeId, PatchResponse> {
     let answer = |outcome: &Outcome| match (outcome.tasks.last(), &outcome.refusal) {
-        (Some(task), _) if outcome.answer == ReplicaAnswer::Accepted => Told::Accepted(task.uid),
+        (Some(task), _) if outcome.answer == ReplicaAnswer::Accepted => PatchResponse::Accepted(task.uid),
         (_, Some(reply)) => super::sent(Ok(reply.clone())),
-        (_, None) => Told::Lost,
+        (_, None) => PatchResponse::Lost,
     };
     outcomes.iter().filter(|outcome| outcome.reached).map(|o| (o.node.clone(), answer(o))).collect()
 }

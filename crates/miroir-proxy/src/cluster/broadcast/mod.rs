@@ -18,7 +18,7 @@ pub use machine::Broadcasting;
 
 use miroir_core::id::IndexUid;
 use miroir_core::settings::Checks;
-use miroir_core::settings::broadcast::{Line, Phase, Policy, Proposal, Sent, Strategy, Wish};
+use miroir_core::settings::broadcast::{Line, PatchResponse, Phase, Policy, Proposal, Strategy, Wish};
 use miroir_store::{StoreError, Table};
 use miroir_work::led;
 use tokio::time::Instant;
@@ -102,13 +102,13 @@ impl Writer {
 }
 
 /// What a node's answer means. A refusal is about the change only when the node understood who speaks, and had time.
-fn sent(answer: Result<Reply, NodeError>) -> Sent {
-    let Ok(reply) = answer else { return Sent::Lost };
+fn sent(answer: Result<Reply, NodeError>) -> PatchResponse {
+    let Ok(reply) = answer else { return PatchResponse::Lost };
     match reply.status {
-        202 => reply.task().map_or(Sent::Lost, Sent::Accepted),
-        401 | 403 | 408 | 429 => Sent::Lost,
-        400..500 => serde_json::from_slice(&reply.body).map_or(Sent::Lost, Sent::Refused),
-        _ => Sent::Lost,
+        202 => reply.task().map_or(PatchResponse::Lost, PatchResponse::Accepted),
+        401 | 403 | 408 | 429 => PatchResponse::Lost,
+        400..500 => serde_json::from_slice(&reply.body).map_or(PatchResponse::Lost, PatchResponse::Refused),
+        _ => PatchResponse::Lost,
     }
 }
 

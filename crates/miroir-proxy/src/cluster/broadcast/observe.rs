@@ -14,7 +14,7 @@ use super::super::Error;
 use super::super::error::not_acted;
 use super::machine::{Broadcasting, Seen, subject};
 use super::trace::number;
-use crate::node::{Call, ToldTask, Untold};
+use crate::node::{Call, ResponseError, TaskResponse};
 
 /// Tasks looked at together.
 const PAGE: usize = 256;
@@ -173,16 +173,16 @@ impl Broadcasting {
         let read = join_all(settings.into_iter().map(|node| self.settings_of(node, physical)));
         let (reported, read) = futures_util::future::join(reported, read).await;
         let mut heard = Heard::default();
-        for (node, asked, told) in reported.into_iter().flatten() {
+        for (node, asked, response) in reported.into_iter().flatten() {
             self.traces.with(scope, token, |trace| {
-                for task in &told {
+                for task in &response {
                     let began = [trace.started_at, task.started_at].into_iter().flatten().min();
                     trace.started_at = began;
                     trace.node_tasks.insert((node.clone(), task.uid), node_task(&node, task));
                 }
             });
             let mut known: BTreeMap<u64, TaskReport> =
-                told.into_iter().map(|task| (task.uid, TaskReport::Known(task.status, task.error))).collect();
+                response.into_iter().map(|task| (task.uid, TaskReport::Known(task.status, task.error))).collect();
             for uid in asked {
                 let report = known.remove(&uid).unwrap_or(TaskReport::Unknown);
                 heard.tasks.insert((node.clone(), uid), report);
@@ -192,40 +192,40 @@ impl Broadcasting {
         heard
     }
 
-    async fn tasks_of(&self, node: &NodeId, uids: &[u64]) -> Option<(NodeId, Vec<u64>, Vec<ToldTask>)> {
-        let told = self.cluster.node(node)?.these_tasks(uids, self.cluster.read_timeout()).await;
-        Some((node.clone(), uids.to_vec(), heard(node, told)?))
+    async fn tasks_of(&self, node: &NodeId, uids: &[u64]) -> Option<(NodeId, Vec<u64>, Vec<TaskResponse>)> {
+        let response = self.cluster.node(node)?.these_tasks(uids, self.cluster.read_timeout()).await;
+        Some((node.clone(), uids.to_vec(), answered(node, response)?))
     }
 
     async fn settings_of(&self, node: &NodeId, physical: &IndexUid) -> Option<(NodeId, Value)> {
         let path = format!("/indexes/{physical}/settings");
-        let told = self.cluster.node(node)?.read(Call::get("settings", path, self.cluster.read_timeout())).await;
-        Some((node.clone(), heard(node, told)?))
+        let response = self.cluster.node(node)?.read(Call::get("settings", path, self.cluster.read_timeout())).await;
+        Some((node.clone(), answered(node, response)?))
     }
 }
 
-/// What a node said; none: it is asked again.
-fn heard<T>(node: &NodeId, told: Result<T, Untold>) -> Option<T> {
-    match told {
-        Ok(told) => Some(told),
-        Err(Untold::Unanswered(error)) => {
-            tracing::debug!(%node, %error, "a node does not tell what it was asked");
+/// The response, if there is a usable one. `None`: the node is asked again in the next round.
+fn answered<T>(node: &NodeId, response: Result<T, ResponseError>) -> Option<T> {
+    match response {
+        Ok(response) => Some(response),
+        Err(ResponseError::Unanswered(error)) => {
+            tracing::debug!(%node, %error, "a node gave no usable response");
             None
         }
         Err(error) => {
-            tracing::warn!(%node, %error, "a node does not tell what it was asked");
+            tracing::warn!(%node, %error, "a node gave no usable response");
             None
         }
     }
 }
 
-fn node_task(node: &NodeId, told: &ToldTask) -> NodeTask {
+fn node_task(node: &NodeId, response: &TaskResponse) -> NodeTask {
     NodeTask {
         node: node.clone(),
-        uid: told.uid,
+        uid: response.uid,
         shards: Vec::new(),
-        status: told.status,
-        error: told.error.clone(),
+        status: response.status,
+        error: response.error.clone(),
         deleted_documents: None,
     }
 }

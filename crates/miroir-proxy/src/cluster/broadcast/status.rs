@@ -70,7 +70,7 @@ fn phase(change: &Change) -> &'static str {
 fn stage(stage: &Stage) -> (Option<&'static str>, Option<u64>, Option<&str>) {
     match stage {
         Stage::Due { .. } => (Some("due"), None, None),
-        Stage::Told { task } => (Some("told"), Some(*task), None),
+        Stage::Accepted { task } => (Some("told"), Some(*task), None),
         Stage::Applied { .. } => (Some("applied"), None, None),
         Stage::Verified => (Some("verified"), None, None),
         Stage::LeftBehind => (Some("leftBehind"), None, None),

@@ -74,8 +74,8 @@ impl OnNode {
             Call::json("replica_count", Method::POST, self.path("/search"), body.to_string().into_bytes(), self.short);
         let told: Distribution = match self.node.read(call).await {
             Ok(told) => told,
-            Err(untold) if untold.is_refusal() => return Err(Failed::Refused(untold.to_string())),
-            Err(untold) => return Err(untold.into()),
+            Err(error) if error.is_refusal() => return Err(Failed::Refused(error.to_string())),
+            Err(error) => return Err(error.into()),
         };
         let of_shards = told.facet_distribution.into_iter().filter(|(facet, _)| facet == SHARD_FIELD);
         Ok(of_shards.flat_map(|(_, values)| values).filter_map(|(text, n)| Some((decode_shard(&text)?, n))).collect())

@@ -19,7 +19,7 @@ use miroir_core::id::{NodeId, ShardId};
 use thiserror::Error;
 
 use super::{Cluster, Index};
-use crate::node::{Node, NodeError, NotDone, Untold};
+use crate::node::{Node, NodeError, NotDone, ResponseError};
 
 /// Bytes of a page of documents; a few documents may be as large as any answer.
 const MAX_PAGE: usize = 32 << 20;
@@ -40,12 +40,12 @@ pub enum Failed {
     Refused(String),
 }
 
-impl From<Untold> for Failed {
-    fn from(untold: Untold) -> Self {
-        match untold {
-            Untold::Unanswered(NodeError::TooLarge(bytes)) => Self::TooLarge(bytes),
-            Untold::Unanswered(_) | Untold::Otherwise { .. } | Untold::Unreadable { .. } => {
-                Self::Unanswered(untold.to_string())
+impl From<ResponseError> for Failed {
+    fn from(error: ResponseError) -> Self {
+        match error {
+            ResponseError::Unanswered(NodeError::TooLarge(bytes)) => Self::TooLarge(bytes),
+            ResponseError::Unanswered(_) | ResponseError::Status { .. } | ResponseError::Unreadable { .. } => {
+                Self::Unanswered(error.to_string())
             }
         }
     }
@@ -54,7 +54,7 @@ impl From<Untold> for Failed {
 impl From<NotDone> for Failed {
     fn from(not_done: NotDone) -> Self {
         match not_done {
-            NotDone::Untold(untold) => untold.into(),
+            NotDone::Response(error) => error.into(),
             NotDone::Forgotten(_) => Self::Unanswered(not_done.to_string()),
             NotDone::Failed { .. } => Self::Refused(not_done.to_string()),
         }

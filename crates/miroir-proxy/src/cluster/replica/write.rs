@@ -7,7 +7,7 @@ use miroir_core::inert::shard_filter;
 use serde_json::json;
 
 use super::{Failed, OnNode, Replica, unreadable};
-use crate::node::{Call, Chunks, Untold};
+use crate::node::{Call, Chunks, ResponseError};
 
 impl Replica {
     /// Put these documents as they are: each replaces the one of its id. Returns the node's task.
@@ -55,9 +55,9 @@ impl OnNode {
         match self.node.enqueue(call).await {
             Ok(task) if self.node.accepted(task, before) => Ok(task),
             Ok(_) => Err(Failed::Unanswered("it has forgotten tasks".into())),
-            Err(Untold::Unanswered(error)) => Err(Failed::Unanswered(error.to_string())),
-            Err(untold) if untold.is_refusal() => Err(Failed::Refused(untold.to_string())),
-            Err(untold) => Err(untold.into()),
+            Err(ResponseError::Unanswered(error)) => Err(Failed::Unanswered(error.to_string())),
+            Err(error) if error.is_refusal() => Err(Failed::Refused(error.to_string())),
+            Err(error) => Err(error.into()),
         }
     }
 }

@@ -1,13 +1,13 @@
-//! What nodes say of their tasks, and what they are told of them.
+//! Asks nodes for the states of their tasks, and cancels tasks on nodes.
 
 use futures_util::future::join_all;
 use http::Method;
-use miroir_core::backlog::{Backlog, Told};
+use miroir_core::backlog::{Backlog, NodeTaskState};
 use miroir_core::id::NodeId;
 
 use super::super::Cluster;
 use super::Settler;
-use crate::node::{Call, TASKS_PER_CALL, ToldTask, Untold, comma_separated};
+use crate::node::{Call, ResponseError, TASKS_PER_CALL, TaskResponse, comma_separated};
 
 /// Requests for tasks that one node gets in one round, as long as most of those asked for have ended.
 pub(super) const CALLS: usize = 5;
@@ -20,41 +20,44 @@ impl Settler {
         let nodes = self.backlog.nodes();
         let heard = join_all(nodes.iter().map(|node| self.cluster.news_of(&self.backlog, node))).await;
         let mut news = false;
-        for (node, told) in nodes.iter().zip(heard) {
-            for (uid, told) in told {
-                news |= self.backlog.hear(node, uid, told);
+        for (node, states) in nodes.iter().zip(heard) {
+            for (uid, state) in states {
+                news |= self.backlog.report(node, uid, state);
             }
         }
         news
     }
 
-    /// Once told, a node need not be told again; one that was not reached is, in the next round.
+    /// Cancel on nodes what is to be canceled there. A node that was not reached is asked again in the next round.
     pub(super) async fn cancel_on_nodes(&mut self) {
         let cluster = self.cluster.clone();
         let nodes = self.backlog.nodes_with_doomed();
         let doomed: Vec<(NodeId, Vec<u64>)> =
             nodes.into_iter().map(|node| (node.clone(), self.backlog.take_doomed(&node, CANCELED))).collect();
         let chunks = doomed.iter().flat_map(|(node, uids)| uids.chunks(TASKS_PER_CALL).map(move |uids| (node, uids)));
-        let told = chunks.map(async |(node, uids)| (node, uids, cluster.cancel_on_node(node, uids).await));
-        let told = join_all(told).await;
-        let untold: Vec<_> =
-            told.into_iter().filter(|(.., told)| !told).map(|(node, uids, _)| (node.clone(), uids.to_vec())).collect();
-        for (node, uids) in untold {
-            self.backlog.untold(&node, &uids);
+        let calls = chunks.map(async |(node, uids)| (node, uids, cluster.cancel_on_node(node, uids).await));
+        let canceled = join_all(calls).await;
+        let failed: Vec<_> = canceled
+            .into_iter()
+            .filter(|(.., done)| !done)
+            .map(|(node, uids, _)| (node.clone(), uids.to_vec()))
+            .collect();
+        for (node, uids) in failed {
+            self.backlog.cancel_again(&node, &uids);
         }
     }
 }
 
 impl Cluster {
-    async fn news_of(&self, backlog: &Backlog, node: &NodeId) -> Vec<(u64, Told)> {
+    async fn news_of(&self, backlog: &Backlog, node: &NodeId) -> Vec<(u64, NodeTaskState)> {
         let (mut news, mut after) = (Vec::new(), None);
         for _ in 0..CALLS {
             let asked = backlog.oldest_on(node, after, TASKS_PER_CALL);
             let Some(last) = asked.last() else { break };
             after = Some(*last);
-            let Some(told) = self.ask_of(node, &asked).await else { break };
-            let ended = told.iter().filter(|(_, told)| told.status.is_final()).count();
-            news.extend(told);
+            let Some(states) = self.ask_of(node, &asked).await else { break };
+            let ended = states.iter().filter(|(_, state)| state.status.is_final()).count();
+            news.extend(states);
             // What comes after tasks that have not ended has not, either, or will soon be among the oldest.
             if asked.len() < TASKS_PER_CALL || ended < asked.len() / 2 {
                 break;
@@ -63,15 +66,15 @@ impl Cluster {
         news
     }
 
-    async fn ask_of(&self, node: &NodeId, uids: &[u64]) -> Option<Vec<(u64, Told)>> {
+    async fn ask_of(&self, node: &NodeId, uids: &[u64]) -> Option<Vec<(u64, NodeTaskState)>> {
         match self.node(node)?.these_tasks(uids, self.read_timeout()).await {
             Ok(tasks) => Some(complete(uids, tasks)),
-            Err(Untold::Unanswered(error)) => {
-                tracing::debug!(%node, %error, "a node does not tell of its tasks");
+            Err(ResponseError::Unanswered(error)) => {
+                tracing::debug!(%node, %error, "a node does not report its tasks");
                 None
             }
             Err(error) => {
-                tracing::warn!(%node, %error, "a node does not tell of its tasks");
+                tracing::warn!(%node, %error, "a node does not report its tasks");
                 None
             }
         }
@@ -91,14 +94,14 @@ impl Cluster {
 }
 
 /// A task that a live node does not know is lost: the node came back with another disk.
-fn complete(uids: &[u64], tasks: Vec<ToldTask>) -> Vec<(u64, Told)> {
-    let mut told: std::collections::BTreeMap<u64, Told> =
-        tasks.into_iter().map(|task| (task.uid, Told::from(task))).collect();
-    uids.iter().map(|uid| (*uid, told.remove(uid).unwrap_or_else(Told::lost))).collect()
+fn complete(uids: &[u64], tasks: Vec<TaskResponse>) -> Vec<(u64, NodeTaskState)> {
+    let mut states: std::collections::BTreeMap<u64, NodeTaskState> =
+        tasks.into_iter().map(|task| (task.uid, NodeTaskState::from(task))).collect();
+    uids.iter().map(|uid| (*uid, states.remove(uid).unwrap_or_else(NodeTaskState::lost))).collect()
 }
 
-impl From<ToldTask> for Told {
-    fn from(task: ToldTask) -> Self {
+impl From<TaskResponse> for NodeTaskState {
+    fn from(task: TaskResponse) -> Self {
         Self {
             status: task.status,
             error: task.error,

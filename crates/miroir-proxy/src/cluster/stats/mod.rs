@@ -66,8 +66,8 @@ struct AllOfNode {
     indexes: BTreeMap<String, StatsOfNode>,
 }
 
-/// What the nodes told of one index.
-type Told = BTreeMap<NodeId, StatsOfNode>;
+/// The statistics of one index, by the node that reported them.
+type StatsByNode = BTreeMap<NodeId, StatsOfNode>;
 
 /// The nodes of an index as its statistics see them.
 struct Nodes<'a> {
@@ -94,8 +94,8 @@ impl Holders for Nodes<'_> {
 /// The statistics of an index, but for what only the request decides.
 struct Found {
     numbers: Arc<Numbers>,
-    /// Documents that the nodes told of, replicas and all.
-    told: Told,
+    /// What each node reported: every replica of a document counts.
+    by_node: StatsByNode,
     /// What was last known, or what is left of it: nobody can say more.
     is_remembered: bool,
 }
@@ -108,7 +108,7 @@ impl Cluster {
     pub async fn index_stats(&self, uid: &IndexUid, query: &str) -> Result<Answer, Error> {
         let index = self.find_index(uid).await?;
         let wanted = self.wanted(query, || Unread::read(&Original::query(Read::Stats, query), uid)).await?;
-        let told = self.told_of(&index, wanted).await;
+        let by_node = self.stats_of_nodes(&index, wanted).await;
         let mut degraded = Degraded::default();
         // Shard by shard, so that what a node should not hold any more is not counted either.
         let exactly = match self.count_documents(&index).await {
@@ -122,7 +122,7 @@ impl Cluster {
                 None
             }
         };
-        let found = self.found(&index, told, exactly);
+        let found = self.found(&index, by_node, exactly);
         degraded.counts = usize::from(found.is_remembered);
         let indexing = self.indexing(Some(&index.uid)).await;
         let stats = shown(&found, wanted, indexing.contains(&index.uid));
@@ -136,20 +136,20 @@ impl Cluster {
     pub async fn stats(&self, grant: &Grant, query: &str) -> Result<Answer, Error> {
         let wanted = self.wanted(query, || Unread::of_server("stats", "stats", query)).await?;
         let start = Instant::now();
-        let mut of_nodes = self.told_by_all(wanted).await;
+        let mut of_nodes = self.all_stats_of_nodes(wanted).await;
         let sizes = of_nodes.values().fold((0u64, 0u64), |sum, node| {
             (sum.0.saturating_add(node.database_size), sum.1.saturating_add(node.used_database_size))
         });
         let all = self.indexes();
         self.last_known.keep_only(&all.iter().map(|index| &index.physical).collect());
         let visible: Vec<Arc<Index>> = all.into_iter().filter(|index| grant.allows(index.uid.as_str())).collect();
-        let told: Vec<Told> = visible.iter().map(|index| take_told(&mut of_nodes, index)).collect();
-        let counts = self.count_all(&visible, &told, start).await;
+        let by_node: Vec<StatsByNode> = visible.iter().map(|index| take_stats(&mut of_nodes, index)).collect();
+        let counts = self.count_all(&visible, &by_node, start).await;
         let indexing = self.indexing(None).await;
         let mut degraded = Degraded { unheard: self.peers.counted_out(), ..Degraded::default() };
         let mut indexes = Map::new();
-        for ((index, told), exactly) in visible.iter().zip(told).zip(counts) {
-            let found = self.found(index, told, exactly);
+        for ((index, by_node), exactly) in visible.iter().zip(by_node).zip(counts) {
+            let found = self.found(index, by_node, exactly);
             degraded.counts += usize::from(found.is_remembered);
             let stats = shown(&found, wanted, indexing.contains(&index.uid));
             let stats = serde_json::to_value(&stats).map_err(|error| Error::Internal(error.to_string()))?;
@@ -181,17 +181,17 @@ impl Cluster {
 
     /// Documents of each index, where that can be known: most by what the nodes told already, the others by asking them
     /// once more, all together.
-    async fn count_all(&self, indexes: &[Arc<Index>], told: &[Told], start: Instant) -> Vec<Option<u64>> {
+    async fn count_all(&self, indexes: &[Arc<Index>], by_node: &[StatsByNode], start: Instant) -> Vec<Option<u64>> {
         let topology = self.topology();
         let mut to_ask = Vec::new();
         let mut counts: Vec<Option<u64>> = Vec::with_capacity(indexes.len());
-        for (position, (index, told)) in indexes.iter().zip(told).enumerate() {
+        for (position, (index, by_node)) in indexes.iter().zip(by_node).enumerate() {
             let nodes = Nodes { cluster: self, topology: &topology, index, stale: self.stale.of(&index.physical) };
             let Some(placements) = topology.placements(index.shards) else {
                 counts.push(None);
                 continue;
             };
-            let documents = documents_told(told);
+            let documents = documents_by_node(by_node);
             let known = self.last_known.of(&index.physical);
             let then = known.as_ref().map(|known| &known.then);
             counts.push(match counted(placements, &documents, updated_at_ms(index), &nodes, then) {
@@ -214,21 +214,22 @@ impl Cluster {
     }
 
     /// The statistics of an index that has exactly so many documents, or else those that were last known of it.
-    fn found(&self, index: &Index, told: Told, exactly: Option<u64>) -> Found {
+    fn found(&self, index: &Index, by_node: StatsByNode, exactly: Option<u64>) -> Found {
         let known = || self.last_known.of(&index.physical).map(|known| known.numbers);
         let numbers = match exactly {
             Some(documents) => {
-                let numbers = numbers(&told, documents);
-                let then = Remembered { updated_at_ms: updated_at_ms(index), told: documents_told(&told), documents };
+                let numbers = numbers(&by_node, documents);
+                let then =
+                    Remembered { updated_at_ms: updated_at_ms(index), by_node: documents_by_node(&by_node), documents };
                 // Without the nodes nothing but the number of documents is known.
-                if !told.is_empty() {
+                if !by_node.is_empty() {
                     self.last_known.note(&index.physical, then, &numbers);
                 }
                 Arc::new(numbers)
             }
-            None => known().unwrap_or_else(|| Arc::new(numbers(&told, at_least(&told, index, &self.topology())))),
+            None => known().unwrap_or_else(|| Arc::new(numbers(&by_node, at_least(&by_node, index, &self.topology())))),
         };
-        Found { numbers, told, is_remembered: exactly.is_none() }
+        Found { numbers, by_node, is_remembered: exactly.is_none() }
     }
 
     /// Which nodes may be asked about an index.
@@ -238,7 +239,7 @@ impl Cluster {
         move |node| !behind.contains(node) && !stale.iter().any(|(_, stale)| stale == node)
     }
 
-    async fn told_of(&self, index: &Index, wanted: StatsQuery) -> Told {
+    async fn stats_of_nodes(&self, index: &Index, wanted: StatsQuery) -> StatsByNode {
         let nodes = self.nodes();
         let may_tell = self.tells_of(index);
         let live = nodes.values().filter(|node| node.health.state().is_live() && may_tell(&node.member.id));
@@ -251,7 +252,7 @@ impl Cluster {
     }
 
     /// One request to each node.
-    async fn told_by_all(&self, wanted: StatsQuery) -> BTreeMap<NodeId, AllOfNode> {
+    async fn all_stats_of_nodes(&self, wanted: StatsQuery) -> BTreeMap<NodeId, AllOfNode> {
         let nodes = self.nodes();
         let live = nodes.values().filter(|node| node.health.state().is_live());
         let path = format!("/stats{}", parameters(wanted));
@@ -287,16 +288,16 @@ impl Cluster {
     }
 }
 
-/// What the nodes told of this index, taken out of what they told of all. A node that is behind its settings may have
+/// The statistics of this index, taken out of the responses about all indexes. A node that is behind its settings may have
 /// indexed its documents otherwise, but has as many.
-fn take_told(of_nodes: &mut BTreeMap<NodeId, AllOfNode>, index: &Index) -> Told {
+fn take_stats(of_nodes: &mut BTreeMap<NodeId, AllOfNode>, index: &Index) -> StatsByNode {
     let of_node =
         |(node, all): (&NodeId, &mut AllOfNode)| Some((node.clone(), all.indexes.remove(index.physical.as_str())?));
     of_nodes.iter_mut().filter_map(of_node).collect()
 }
 
-fn documents_told(told: &Told) -> BTreeMap<NodeId, u64> {
-    told.iter().map(|(node, stats)| (node.clone(), stats.number_of_documents)).collect()
+fn documents_by_node(by_node: &StatsByNode) -> BTreeMap<NodeId, u64> {
+    by_node.iter().map(|(node, stats)| (node.clone(), stats.number_of_documents)).collect()
 }
 
 fn updated_at_ms(index: &Index) -> u64 {
@@ -305,19 +306,19 @@ fn updated_at_ms(index: &Index) -> u64 {
 
 /// The documents of an index of which nothing better is known: those of the nodes that answered, as if each of them had
 /// every copy of what it has.
-fn at_least(told: &Told, index: &Index, topology: &Topology) -> u64 {
+fn at_least(by_node: &StatsByNode, index: &Index, topology: &Topology) -> u64 {
     let copies = topology.placements(index.shards).map_or(1, |groups| {
         groups.values().map(|placement| placement.replicas(ShardId(0)).len()).sum::<usize>().max(1)
     });
-    told.values().map(|stats| stats.number_of_documents).sum::<u64>() / copies as u64
+    by_node.values().map(|stats| stats.number_of_documents).sum::<u64>() / copies as u64
 }
 
-/// The numbers of an index of so many documents. Each document is told once per replica that answered, and what is told
-/// is scaled to what there is.
-fn numbers(told: &Told, documents: u64) -> Numbers {
-    let sum = |of: fn(&StatsOfNode) -> u64| scaled(told, documents, told.values().map(of).sum());
+/// The numbers of an index of so many documents. Each document is counted once per replica that answered, so sums are
+/// scaled to the number of documents.
+fn numbers(by_node: &StatsByNode, documents: u64) -> Numbers {
+    let sum = |of: fn(&StatsOfNode) -> u64| scaled(by_node, documents, by_node.values().map(of).sum());
     let mut fields: BTreeMap<String, u64> = BTreeMap::new();
-    for (name, count) in told.values().flat_map(|stats| &stats.field_distribution) {
+    for (name, count) in by_node.values().flat_map(|stats| &stats.field_distribution) {
         if !strip::is_ours(name.as_bytes()) {
             *fields.entry(name.clone()).or_default() += count;
         }
@@ -327,28 +328,28 @@ fn numbers(told: &Told, documents: u64) -> Numbers {
         raw_size: sum(|stats| stats.raw_document_db_size),
         embeddings: sum(|stats| stats.number_of_embeddings),
         embedded: sum(|stats| stats.number_of_embedded_documents),
-        fields: fields.into_iter().map(|(name, count)| (name, scaled(told, documents, count))).collect(),
+        fields: fields.into_iter().map(|(name, count)| (name, scaled(by_node, documents, count))).collect(),
     }
 }
 
-fn scaled(told: &Told, documents: u64, sum: u64) -> u64 {
-    match told.values().map(|stats| stats.number_of_documents).sum::<u64>() {
+fn scaled(by_node: &StatsByNode, documents: u64, sum: u64) -> u64 {
+    match by_node.values().map(|stats| stats.number_of_documents).sum::<u64>() {
         0 => 0,
-        told => (sum as f64 * documents as f64 / told as f64).round() as u64,
+        by_node => (sum as f64 * documents as f64 / by_node as f64).round() as u64,
     }
 }
 
 fn shown(found: &Found, wanted: StatsQuery, is_indexing: bool) -> IndexStats {
-    let Found { numbers, told, .. } = found;
-    let has_documents = told.values().any(|stats| stats.number_of_documents > 0);
+    let Found { numbers, by_node, .. } = found;
+    let has_documents = by_node.values().any(|stats| stats.number_of_documents > 0);
     IndexStats {
         number_of_documents: numbers.documents,
         raw_document_db_size: wanted.size(numbers.raw_size),
         avg_document_size: wanted.size(numbers.raw_size.checked_div(numbers.documents).unwrap_or(0)),
         is_indexing,
         internal_database_sizes: wanted.show_internal_sizes.then(|| {
-            let of = |sum| if has_documents { scaled(told, numbers.documents, sum) } else { sum };
-            internal_sizes(told.values(), of).into_iter().map(|(name, bytes)| (name, wanted.size(bytes))).collect()
+            let of = |sum| if has_documents { scaled(by_node, numbers.documents, sum) } else { sum };
+            internal_sizes(by_node.values(), of).into_iter().map(|(name, bytes)| (name, wanted.size(bytes))).collect()
         }),
         number_of_embeddings: numbers.embeddings,
         number_of_embedded_documents: numbers.embedded,
@@ -362,9 +363,12 @@ fn parameters(wanted: StatsQuery) -> &'static str {
 }
 
 /// The sizes of the parts of an index, the largest first.
-fn internal_sizes<'a>(told: impl Iterator<Item = &'a StatsOfNode>, scale: impl Fn(u64) -> u64) -> Vec<(String, u64)> {
+fn internal_sizes<'a>(
+    by_node: impl Iterator<Item = &'a StatsOfNode>,
+    scale: impl Fn(u64) -> u64,
+) -> Vec<(String, u64)> {
     let mut sums: BTreeMap<&String, u64> = BTreeMap::new();
-    for (name, size) in told.flat_map(|stats| &stats.internal_database_sizes) {
+    for (name, size) in by_node.flat_map(|stats| &stats.internal_database_sizes) {
         *sums.entry(name).or_default() += size;
     }
     let mut sizes: Vec<(String, u64)> = sums.into_iter().map(|(name, sum)| (name.clone(), scale(sum))).collect();

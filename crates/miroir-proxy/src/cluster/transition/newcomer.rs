@@ -10,11 +10,11 @@ use miroir_core::transition::{Refused, fit};
 
 use super::super::Cluster;
 use super::super::connect::allowed;
-use crate::node::Untold;
+use crate::node::ResponseError;
 
-/// Why a node that is to join is not taken that does not tell what it was asked.
-fn silent(member: &Member, untold: &Untold) -> Refused {
-    match untold.is_about_the_key() {
+/// The refusal of a node that gave no usable response.
+fn silent(member: &Member, error: &ResponseError) -> Refused {
+    match error.is_about_the_key() {
         true => Refused::NotOurKey(member.id.clone()),
         false => Refused::NoAnswer(member.id.clone()),
     }
@@ -29,7 +29,7 @@ impl Cluster {
     pub(super) async fn look_at_newcomer(&self, member: &Member) -> Result<(), Refused> {
         self.may_be_a_node(member).await?;
         let node = self.outsider(member);
-        let silent = |untold: Untold| silent(member, &untold);
+        let silent = |error: ResponseError| silent(member, &error);
         let version = node.version(self.read_timeout()).await.map_err(silent)?;
         let found = node.indexes(self.read_timeout()).await.map_err(silent)?;
         let indexes =

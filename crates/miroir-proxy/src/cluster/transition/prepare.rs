@@ -23,7 +23,7 @@ const AT_ONCE: usize = 4;
 /// What became of an index that a node lacks.
 enum Made {
     /// The node makes it in these tasks.
-    Told(Vec<u64>),
+    Accepted(Vec<u64>),
     /// It has, or is about to have, one of that name.
     Has,
     /// Nobody wants it any more.
@@ -72,7 +72,7 @@ impl Cluster {
     async fn give_index(&self, node: &Arc<Node>, index: Arc<Index>) -> Result<Option<(IndexUid, Vec<u64>)>, Error> {
         let Some((_turn, index)) = self.turn_of(&index.physical).await? else { return Ok(None) };
         Ok(match self.make_index(node, &index).await? {
-            Made::Told(tasks) => Some((index.physical.clone(), tasks)),
+            Made::Accepted(tasks) => Some((index.physical.clone(), tasks)),
             Made::Has | Made::Gone => None,
         })
     }
@@ -83,8 +83,8 @@ impl Cluster {
         let path = format!("/indexes/{}", index.physical);
         match node.ask(Call::get("indexes", path, self.read_timeout())).await {
             Ok(_) => return Ok(Made::Has),
-            Err(untold) if untold.status() == Some(404) => {}
-            Err(untold) => return Err(Error::answer(id, untold)),
+            Err(error) if error.status() == Some(404) => {}
+            Err(error) => return Err(Error::answer(id, error)),
         }
         let open = node.has_unfinished(&index.physical, self.read_timeout()).await;
         if open.map_err(|error| Error::answer(id, error))? {
@@ -98,6 +98,6 @@ impl Cluster {
         let (create, settings) = (self.creation_call(index), self.whole_settings_call(index));
         let made = node.enqueue(create).await.map_err(|error| Error::answer(id, error))?;
         let set = node.enqueue(settings).await.map_err(|error| Error::answer(id, error))?;
-        Ok(Made::Told(vec![made, set]))
+        Ok(Made::Accepted(vec![made, set]))
     }
 }

@@ -12,7 +12,8 @@ use time::OffsetDateTime;
 use crate::error::{Code, ErrorBody};
 use crate::id::NodeId;
 use crate::settings::broadcast::{
-    Committed, Facts, Failed, Heard, Policy, Proposal, Question, Record, Sent, Step, Strategy, TaskReport, decide,
+    Committed, Facts, Failed, Heard, PatchResponse, Policy, Proposal, Question, Record, Step, Strategy, TaskReport,
+    decide,
 };
 use crate::settings::tests::restore::patched;
 use crate::settings::{Secrets, Settings, holds};
@@ -68,14 +69,14 @@ fn change() -> Value {
 }
 
 impl Node {
-    fn tell(&mut self, patch: &Value) -> Sent {
+    fn tell(&mut self, patch: &Value) -> PatchResponse {
         if self.nature == Nature::Refuses && *patch == change() {
-            return Sent::Refused(ErrorBody::new(Code::BadRequest, "refused"));
+            return PatchResponse::Refused(ErrorBody::new(Code::BadRequest, "refused"));
         }
         let uid = self.tasks.len() as u64;
         self.tasks.insert(uid, TaskReport::Known(TaskStatus::Enqueued, None));
         self.queue.push_back((uid, patch.clone()));
-        Sent::Accepted(uid)
+        PatchResponse::Accepted(uid)
     }
 
     fn work(&mut self) {
@@ -183,13 +184,13 @@ impl World {
     }
 
     /// Requests are lost on the way there, or their answers on the way back.
-    fn send(&mut self, patches: BTreeMap<NodeId, Value>) -> BTreeMap<NodeId, Sent> {
+    fn send(&mut self, patches: BTreeMap<NodeId, Value>) -> BTreeMap<NodeId, PatchResponse> {
         let mut answers = BTreeMap::new();
         for (id, patch) in patches {
             let (never_arrives, answer_is_lost) = (self.fate.strikes(5), self.fate.strikes(5));
             let node = self.nodes.get_mut(&id).filter(|node| node.up && !never_arrives);
-            let answer = node.map_or(Sent::Lost, |node| node.tell(&patch));
-            answers.insert(id, if answer_is_lost { Sent::Lost } else { answer });
+            let answer = node.map_or(PatchResponse::Lost, |node| node.tell(&patch));
+            answers.insert(id, if answer_is_lost { PatchResponse::Lost } else { answer });
         }
         answers
     }

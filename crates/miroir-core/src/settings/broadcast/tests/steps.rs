@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use crate::error::{Code, ErrorBody};
 use crate::id::NodeId;
 use crate::settings::broadcast::{
-    Committed, Facts, Failed, Heard, Phase, Policy, Proposal, Question, Record, Sent, Stage, Step, Strategy,
+    Committed, Facts, Failed, Heard, PatchResponse, Phase, Policy, Proposal, Question, Record, Stage, Step, Strategy,
     TaskReport, decide,
 };
 use crate::settings::{Secrets, Settings};
@@ -83,7 +83,7 @@ impl Led {
         *failed
     }
 
-    fn answer(&mut self, answers: &[(&str, Sent)]) {
+    fn answer(&mut self, answers: &[(&str, PatchResponse)]) {
         let answers = answers.iter().map(|(name, sent)| (node(name), sent.clone())).collect();
         self.record = self.record.clone().after_sending(answers, self.facts.now, &self.policy);
     }
@@ -109,7 +109,7 @@ impl Led {
     fn apply_on(&mut self, names: &[&str]) {
         assert_eq!(self.sends().keys().map(NodeId::as_str).collect::<Vec<_>>(), names);
         for name in names {
-            self.answer(&[(name, Sent::Accepted(7))]);
+            self.answer(&[(name, PatchResponse::Accepted(7))]);
             self.task(name, 7, TaskStatus::Succeeded);
         }
     }
@@ -128,7 +128,7 @@ fn what_all_nodes_agree_on_is_committed() {
     let mut led = Led::new(&["a", "b"], Strategy::TwoPhase);
     let patches = led.sends();
     assert_eq!(patches.values().collect::<Vec<_>>(), [&json!({"stopWords": ["new"]}); 2]);
-    led.answer(&[("a", Sent::Accepted(1)), ("b", Sent::Accepted(9))]);
+    led.answer(&[("a", PatchResponse::Accepted(1)), ("b", PatchResponse::Accepted(9))]);
     led.waits();
     let live = led.facts.live.clone();
     assert_eq!(led.record.questions(&live), [Question::Task(node("a"), 1), Question::Task(node("b"), 9)]);
@@ -168,7 +168,7 @@ fn nodes_are_marked_before_they_are_told() {
 fn re_indexing_is_waited_for_and_silence_is_not() {
     let mut led = Led::new(&["a"], Strategy::TwoPhase);
     led.sends();
-    led.answer(&[("a", Sent::Accepted(1))]);
+    led.answer(&[("a", PatchResponse::Accepted(1))]);
     led.task("a", 1, TaskStatus::Processing);
     for _ in 0..100 {
         led.pass(3600);
@@ -178,7 +178,7 @@ fn re_indexing_is_waited_for_and_silence_is_not() {
     led.waits();
     led.pass(59);
     led.waits();
-    assert!(matches!(led.stage("a"), Stage::Told { .. }));
+    assert!(matches!(led.stage("a"), Stage::Accepted { .. }));
     led.task("a", 1, TaskStatus::Processing);
     led.waits();
     led.facts.heard.tasks.clear();
@@ -194,14 +194,14 @@ fn re_indexing_is_waited_for_and_silence_is_not() {
 fn lost_answers_are_sent_again_after_a_growing_wait() {
     let mut led = Led::new(&["a", "b"], Strategy::TwoPhase);
     led.sends();
-    led.answer(&[("a", Sent::Lost), ("b", Sent::Accepted(1))]);
+    led.answer(&[("a", PatchResponse::Lost), ("b", PatchResponse::Accepted(1))]);
     led.task("b", 1, TaskStatus::Succeeded);
     for milliseconds in [500, 1000] {
         led.facts.now += Duration::from_millis(milliseconds - 1);
         led.waits();
         led.facts.now += Duration::from_millis(1);
         assert_eq!(led.sends().len(), 1);
-        led.answer(&[("a", Sent::Lost)]);
+        led.answer(&[("a", PatchResponse::Lost)]);
     }
     led.pass(2);
     led.apply_on(&["a"]);
@@ -214,7 +214,7 @@ fn lost_answers_are_sent_again_after_a_growing_wait() {
 fn a_node_that_does_not_know_its_task_is_told_again() {
     let mut led = Led::new(&["a"], Strategy::TwoPhase);
     led.sends();
-    led.answer(&[("a", Sent::Accepted(1))]);
+    led.answer(&[("a", PatchResponse::Accepted(1))]);
     led.facts.heard.tasks.insert((node("a"), 1), TaskReport::Unknown);
     led.waits();
     led.pass(1);
@@ -261,13 +261,17 @@ fn when_all_have_gone_one_is_waited_for() {
 fn a_node_that_refuses_makes_the_others_go_back() {
     let mut led = Led::new(&["a", "b", "c"], Strategy::TwoPhase);
     led.sends();
-    led.answer(&[("a", Sent::Accepted(1)), ("b", Sent::Refused(bad_request())), ("c", Sent::Accepted(1))]);
+    led.answer(&[
+        ("a", PatchResponse::Accepted(1)),
+        ("b", PatchResponse::Refused(bad_request())),
+        ("c", PatchResponse::Accepted(1)),
+    ]);
     led.task("a", 1, TaskStatus::Processing);
     let back = led.sends();
     assert_eq!(back.keys().map(NodeId::as_str).collect::<Vec<_>>(), ["a", "c"]);
     assert_eq!(back[&node("a")], json!({"stopWords": ["old"]}));
     for name in ["a", "c"] {
-        led.answer(&[(name, Sent::Accepted(2))]);
+        led.answer(&[(name, PatchResponse::Accepted(2))]);
         led.task(name, 2, TaskStatus::Succeeded);
         led.reads(name, base());
     }
@@ -282,12 +286,12 @@ fn a_node_that_refuses_makes_the_others_go_back() {
 fn a_task_that_fails_makes_the_others_go_back_and_its_node_is_only_read() {
     let mut led = Led::new(&["a", "b"], Strategy::TwoPhase);
     led.sends();
-    led.answer(&[("a", Sent::Accepted(1)), ("b", Sent::Accepted(1))]);
+    led.answer(&[("a", PatchResponse::Accepted(1)), ("b", PatchResponse::Accepted(1))]);
     led.task("a", 1, TaskStatus::Succeeded);
     led.task("b", 1, TaskStatus::Failed);
     led.facts.live.insert(node("b"));
     assert_eq!(led.sends().keys().map(NodeId::as_str).collect::<Vec<_>>(), ["a"]);
-    led.answer(&[("a", Sent::Accepted(2))]);
+    led.answer(&[("a", PatchResponse::Accepted(2))]);
     led.task("a", 2, TaskStatus::Succeeded);
     led.reads("a", base());
     led.reads("b", base());
@@ -300,12 +304,12 @@ fn a_task_that_fails_makes_the_others_go_back_and_its_node_is_only_read() {
 fn what_a_node_does_on_the_way_back_in_one_batch_with_the_change_may_fail_with_it() {
     let mut led = Led::new(&["a", "b"], Strategy::TwoPhase);
     led.sends();
-    led.answer(&[("a", Sent::Accepted(1)), ("b", Sent::Accepted(1))]);
+    led.answer(&[("a", PatchResponse::Accepted(1)), ("b", PatchResponse::Accepted(1))]);
     led.task("a", 1, TaskStatus::Failed);
     led.facts.live.insert(node("a"));
     // The other has not begun yet.
     assert_eq!(led.sends().keys().map(NodeId::as_str).collect::<Vec<_>>(), ["b"]);
-    led.answer(&[("b", Sent::Accepted(2))]);
+    led.answer(&[("b", PatchResponse::Accepted(2))]);
     led.task("b", 2, TaskStatus::Failed);
     led.reads("a", base());
     led.reads("b", base());
@@ -328,7 +332,7 @@ fn a_node_that_holds_something_else_is_repaired() {
     assert_eq!(repairs.keys().map(NodeId::as_str).collect::<Vec<_>>(), ["a", "c"]);
     assert_eq!(repairs[&node("a")], json!({"pagination": {"maxTotalHits": 5}, "distinctAttribute": null}));
     for name in ["a", "c"] {
-        led.answer(&[(name, Sent::Accepted(8))]);
+        led.answer(&[(name, PatchResponse::Accepted(8))]);
         led.task(name, 8, TaskStatus::Succeeded);
         led.reads(name, applied());
     }
@@ -350,7 +354,7 @@ fn a_node_that_never_complies_fails_the_task_and_freezes_the_index() {
     let back = led.sends();
     assert_eq!(back.len(), 2, "it too is put back: what it holds is anybody's guess");
     for name in ["a", "b"] {
-        led.answer(&[(name, Sent::Accepted(9))]);
+        led.answer(&[(name, PatchResponse::Accepted(9))]);
         led.task(name, 9, TaskStatus::Succeeded);
         led.reads(name, base());
     }
@@ -366,11 +370,11 @@ fn a_node_that_never_complies_fails_the_task_and_freezes_the_index() {
 fn a_node_that_cannot_be_put_back_freezes_the_index() {
     let mut led = Led::new(&["a", "b"], Strategy::TwoPhase);
     led.sends();
-    led.answer(&[("a", Sent::Accepted(1)), ("b", Sent::Refused(bad_request()))]);
+    led.answer(&[("a", PatchResponse::Accepted(1)), ("b", PatchResponse::Refused(bad_request()))]);
     led.reads("b", base());
     for _ in 0..4 {
         assert_eq!(led.sends().len(), 1);
-        led.answer(&[("a", Sent::Lost)]);
+        led.answer(&[("a", PatchResponse::Lost)]);
         led.pass(60);
     }
     let failed = led.fails();
@@ -391,7 +395,7 @@ fn an_index_that_comes_into_being_goes_with_the_change() {
     let mut led = Led::new(&["a", "b"], Strategy::TwoPhase);
     led.record.proposal.base = None;
     led.sends();
-    led.answer(&[("a", Sent::Accepted(1)), ("b", Sent::Refused(bad_request()))]);
+    led.answer(&[("a", PatchResponse::Accepted(1)), ("b", PatchResponse::Refused(bad_request()))]);
     let failed = led.fails();
     assert!(failed.error.is_some() && failed.frozen.is_empty() && failed.unrepairable.is_empty());
     assert!(failed.doubtful.contains(&node("a")));
@@ -407,7 +411,7 @@ fn one_after_the_other_each_is_verified_before_the_next_is_told() {
     led.reads("b", applied());
     led.sends();
     assert_eq!((led.stage("a"), led.stage("b")), (&Stage::Verified, &Stage::Verified));
-    led.answer(&[("c", Sent::Refused(bad_request()))]);
+    led.answer(&[("c", PatchResponse::Refused(bad_request()))]);
     led.reads("c", base());
     assert_eq!(led.sends().keys().map(NodeId::as_str).collect::<Vec<_>>(), ["a", "b"]);
 }
@@ -416,7 +420,7 @@ fn one_after_the_other_each_is_verified_before_the_next_is_told() {
 fn one_after_the_other_a_refusal_leaves_those_after_it_alone() {
     let mut led = Led::new(&["a", "b"], Strategy::Sequential);
     assert_eq!(led.sends().len(), 1);
-    led.answer(&[("a", Sent::Refused(bad_request()))]);
+    led.answer(&[("a", PatchResponse::Refused(bad_request()))]);
     led.reads("a", base());
     let failed = led.fails();
     assert_eq!((names(&failed.restored), failed.doubtful.len()), (vec!["a"], 0));

@@ -1,4 +1,4 @@
-//! What nodes say of themselves, read.
+//! Responses of a node, read into types.
 
 use std::time::Duration;
 
@@ -11,67 +11,66 @@ use super::{Call, Node, NodeError, Reply};
 
 /// Indexes asked for in one request.
 const INDEXES: usize = 1000;
-/// Requests for the indexes of a node: one that has more of them than that is no node of ours.
+/// Requests for the indexes of a node: one that has more of them than that is not one of the cluster.
 const PAGES: usize = 100;
 
-/// Why a node did not say what it was asked, or did not accept what it was told.
+/// Why a request to a node has no usable response.
 #[derive(Debug, Error)]
-pub enum Untold {
-    /// No whole answer came.
+pub enum ResponseError {
+    /// No complete response came: the node was not reached, timed out, or broke off.
     #[error(transparent)]
     Unanswered(#[from] NodeError),
-    /// It answered something else.
+    /// The response has another status than the one that the caller expected.
     #[error("{status} to {path}: {body}")]
-    Otherwise {
+    Status {
         /// HTTP status.
         status: u16,
-        /// What it was asked.
+        /// Path of the request.
         path: String,
-        /// The beginning of what it said.
+        /// The beginning of the body.
         body: String,
     },
-    /// It said what cannot be understood.
+    /// The status is the expected one, and the body is not of the expected form.
     #[error("the answer to {path} cannot be read: {error}")]
     Unreadable {
-        /// What it was asked.
+        /// Path of the request.
         path: String,
-        /// What is wrong with it.
+        /// Why the body cannot be read.
         error: serde_json::Error,
     },
 }
 
-impl Untold {
-    /// The answer has another status than was hoped for.
-    fn otherwise(path: String, reply: &Reply) -> Self {
-        Self::Otherwise { status: reply.status, path, body: reply.shown() }
+impl ResponseError {
+    fn unexpected_status(path: String, reply: &Reply) -> Self {
+        Self::Status { status: reply.status, path, body: reply.shown() }
     }
 
-    /// The status of an answer that is another than was hoped for.
+    /// The unexpected status. `None`: there was no response, or only its body was unreadable.
     pub fn status(&self) -> Option<u16> {
         match self {
-            Self::Otherwise { status, .. } => Some(*status),
+            Self::Status { status, .. } => Some(*status),
             Self::Unanswered(_) | Self::Unreadable { .. } => None,
         }
     }
 
-    /// It understood, and will not: asking again changes nothing.
+    /// Whether the node understood the request and refused it, so that a retry would change nothing.
     pub fn is_refusal(&self) -> bool {
         self.status().is_some_and(|status| (400..500).contains(&status) && !matches!(status, 401 | 403 | 408 | 429))
     }
 
-    /// It does not take our key.
+    /// Whether the node refused the key that Miroir shows it.
     pub fn is_about_the_key(&self) -> bool {
         matches!(self.status(), Some(401 | 403))
     }
 }
 
-/// An index of a node.
+/// An index, as a node lists it.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct ToldIndex {
+pub struct IndexResponse {
     /// Its name.
     pub uid: String,
-    /// None: it does not have one yet.
+    /// `None`: the node has not found one yet.
     pub primary_key: Option<String>,
 }
 
@@ -86,7 +85,7 @@ struct Version {
     pkg_version: String,
 }
 
-/// What a node answers to whatever it does later.
+/// The response to a request that the node carries out later, as a task.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Enqueued {
@@ -107,69 +106,69 @@ impl Reply {
         text
     }
 
-    /// The number of the task by which the node does what it was told; none: it has not accepted that, or does not say.
+    /// The number of the task that the node made of the request. `None`: it has not accepted it, or the body names no task.
     pub fn task(&self) -> Option<u64> {
         parse(String::new(), self).ok().filter(|_| self.status == 202).map(|enqueued: Enqueued| enqueued.task_uid)
     }
 }
 
-fn parse<T: DeserializeOwned>(path: String, reply: &Reply) -> Result<T, Untold> {
-    serde_json::from_slice(&reply.body).map_err(|error| Untold::Unreadable { path, error })
+fn parse<T: DeserializeOwned>(path: String, reply: &Reply) -> Result<T, ResponseError> {
+    serde_json::from_slice(&reply.body).map_err(|error| ResponseError::Unreadable { path, error })
 }
 
 impl Node {
-    async fn ask_for(&self, call: Call, status: u16) -> Result<(String, Reply), Untold> {
+    async fn ask_for(&self, call: Call, status: u16) -> Result<(String, Reply), ResponseError> {
         let path = call.path.clone();
         let reply = self.call(call).await?;
-        if reply.status == status { Ok((path, reply)) } else { Err(Untold::otherwise(path, &reply)) }
+        if reply.status == status { Ok((path, reply)) } else { Err(ResponseError::unexpected_status(path, &reply)) }
     }
 
-    /// An answer of status 200, as it is.
+    /// Send a request that is to be answered with status 200. Returns the response as it is.
     ///
     /// # Errors
-    /// [`Untold`].
-    pub async fn ask(&self, call: Call) -> Result<Reply, Untold> {
+    /// [`ResponseError`].
+    pub async fn ask(&self, call: Call) -> Result<Reply, ResponseError> {
         self.ask_for(call, 200).await.map(|(_, reply)| reply)
     }
 
-    /// An answer of status 200, read.
+    /// Send a request that is to be answered with status 200. Returns its body, read.
     ///
     /// # Errors
-    /// [`Untold`].
-    pub async fn read<T: DeserializeOwned>(&self, call: Call) -> Result<T, Untold> {
+    /// [`ResponseError`].
+    pub async fn read<T: DeserializeOwned>(&self, call: Call) -> Result<T, ResponseError> {
         let (path, reply) = self.ask_for(call, 200).await?;
         parse(path, &reply)
     }
 
-    /// Have it accept something. Returns the number of its task.
+    /// Send a request that the node is to accept as a task (status 202). Returns the number of the task.
     ///
     /// # Errors
-    /// [`Untold`].
-    pub async fn enqueue(&self, call: Call) -> Result<u64, Untold> {
+    /// [`ResponseError`].
+    pub async fn enqueue(&self, call: Call) -> Result<u64, ResponseError> {
         let (path, reply) = self.ask_for(call, 202).await?;
         parse(path, &reply).map(|enqueued: Enqueued| enqueued.task_uid)
     }
 
-    /// Which version of Meilisearch it is.
+    /// The version of Meilisearch that the node runs.
     ///
     /// # Errors
-    /// [`Untold`].
-    pub async fn version(&self, timeout: Duration) -> Result<String, Untold> {
+    /// [`ResponseError`].
+    pub async fn version(&self, timeout: Duration) -> Result<String, ResponseError> {
         let call = Call::get("version", "/version", timeout).checking();
         self.read(call).await.map(|version: Version| version.pkg_version)
     }
 
-    /// All of its indexes.
+    /// All indexes of the node.
     ///
     /// # Errors
-    /// [`Untold`].
-    pub async fn indexes(&self, timeout: Duration) -> Result<Vec<ToldIndex>, Untold> {
+    /// [`ResponseError`].
+    pub async fn indexes(&self, timeout: Duration) -> Result<Vec<IndexResponse>, ResponseError> {
         let mut all = Vec::new();
         for page in 0..PAGES {
             let path = format!("/indexes?limit={INDEXES}&offset={}", page * INDEXES);
-            let told: Results<ToldIndex> = self.read(Call::get("indexes", path, timeout)).await?;
-            let last = told.results.len() < INDEXES;
-            all.extend(told.results);
+            let page: Results<IndexResponse> = self.read(Call::get("indexes", path, timeout)).await?;
+            let last = page.results.len() < INDEXES;
+            all.extend(page.results);
             if last {
                 break;
             }
