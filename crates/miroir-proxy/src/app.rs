@@ -80,8 +80,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let discovery = Discovery::new(&config.peer_discovery).context("peer_discovery: names cannot be looked up")?;
     let to_peers = client(&config, config.admin.key(), &replies)?;
     background.spawn(until(stopped.clone(), cluster.clone().keep_in_touch(discovery, to_peers)));
-    background.spawn(until(stopped.clone(), cluster.clone().keep_lanes()));
-    background.spawn(until(leaving.clone(), cluster.clone().take_over_lanes()));
+    background.spawn(until(stopped.clone(), cluster.clone().renew_index_locks()));
+    background.spawn(until(leaving.clone(), cluster.clone().take_over_index_locks()));
     background.spawn(until(stopped.clone(), cluster.clone().pay_all_debts()));
     background.spawn(until(stopped.clone(), cluster.clone().tell_webhooks()));
     background.spawn(until(stopped.clone(), cluster.clone().tell_rules()));
@@ -122,7 +122,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         }
     }
     // As long as they are kept up: who finds one that has ended has it in doubt.
-    cluster.give_back_lanes().await;
+    cluster.release_index_locks().await;
     let _ = stop.send(true);
     while background.join_next().await.is_some() {}
     cluster.leave().await;
@@ -131,7 +131,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// For changes whose clients are gone, when the instance is asked to stop: their turn, the nodes, and writing down what came
+/// For changes whose clients are gone, when the instance is asked to stop: the index write lock, the nodes, and writing down what came
 /// of them.
 fn record_within(config: &Config) -> Duration {
     config.server.request_timeout

@@ -337,7 +337,7 @@ fn an_instance_that_slept_is_refused_and_then_takes_part_again() {
     clients[0].create("ledger", "id");
     let told = Told::default();
     let awake = [clients[1].clone(), clients[2].clone()];
-    // The sleeper holds the lane when it falls asleep.
+    // The sleeper holds the index write lock when it falls asleep.
     clients[0].add("ledger", &json!([{ "id": "before" }])).expect(202);
     cluster.instance(0).pause();
     traffic(&awake, &told, || progress(&told, 100));

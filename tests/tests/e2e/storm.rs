@@ -219,7 +219,7 @@ fn after_a_storm_replicas_are_equal_or_known_as_stale_and_the_last_acknowledged_
         (open.status == 200 && open.body["total"] == 0).then_some(())
     });
     for writer in &writers {
-        // An instance that lost a lock under a write finds out in the turn of the index.
+        // An instance that lost a lock under a write finds out once it holds the index write lock again.
         differences_become_known(&cluster, 0, &writer.index, Duration::from_secs(30));
     }
     eventually("everything is healed", BOUND, || cluster.stale(0).is_empty().then_some(()));

@@ -73,7 +73,7 @@ pub fn heal(world: &mut World, mirrors: &mut BTreeMap<Replica, Running>, seen: &
     }
     match running.turn(world, &replica) {
         None => {}
-        // The turn of the index is waited for.
+        // The index write lock is waited for.
         Some(Ended::Equal(done)) if done.fenced || world.turn_is_free() => {
             let trusted = running.trusted;
             mirrors.remove(&replica);

@@ -23,7 +23,7 @@ pub const IN_FLIGHT: u64 = 1000 + APART;
 
 pub type Replica = (ShardId, NodeId);
 
-/// A client's write on its way: it has the turn of the index until it is recorded.
+/// A client's write on its way: it holds the index write lock until it is recorded.
 #[derive(Clone, Debug)]
 pub struct Writing {
     pub op: Op,
@@ -45,9 +45,9 @@ pub struct Happened {
     pub left: u64,
     /// A node said nothing, and got it after the answer.
     pub late: u64,
-    /// It might arrive where nobody would notice, so the turn was kept.
+    /// It might arrive where nobody would notice, so the lock was kept.
     pub lingered: u64,
-    /// The turn was lost under it.
+    /// The lock was lost under it.
     pub lost_turn: u64,
     /// Whoever made it died.
     pub killed: u64,
@@ -86,9 +86,9 @@ pub struct World {
     /// Every change of every document, and whether it was acknowledged.
     pub history: BTreeMap<String, Vec<(Op, bool)>>,
     pub writing: Option<Writing>,
-    /// Until when the turn of the index is kept for what may arrive yet.
+    /// Until when the index write lock is kept for what may arrive yet.
     turn_kept_until: u64,
-    /// Writes whose turn was lost, and when whoever made them finds out.
+    /// Writes whose lock was lost, and when whoever made them finds out.
     doubts: Vec<(u64, Writing)>,
     /// How often each of the rarer things has happened to a write.
     pub happened: Happened,
@@ -311,7 +311,7 @@ impl World {
             None => {}
             Some(mut writing) => match writing.pending.pop() {
                 Some(_) if self.mortal && self.fate(60) => self.die_under(writing),
-                // The store stalls, or the instance sleeps: another one may have the turn by now.
+                // The store stalls, or the instance sleeps: another one may hold the lock by now.
                 Some(node) if self.fate(40) => {
                     writing.pending.push(node);
                     self.lose_turn(writing);
@@ -368,7 +368,7 @@ impl World {
         }
     }
 
-    /// Nothing more of the write is sent, and whoever has the turn next waits for what may arrive of it.
+    /// Nothing more of the write is sent, and whoever holds the lock next waits for what may arrive of it.
     fn lose_turn(&mut self, mut writing: Writing) {
         self.happened.lost_turn += 1;
         self.turn_kept_until = self.now + LINGER;
@@ -382,7 +382,7 @@ impl World {
         self.doubts.push((due, writing));
     }
 
-    /// Whoever lost a turn under a write finds out.
+    /// Whoever lost a lock under a write finds out.
     fn find_out(&mut self) {
         let due: Vec<usize> = (0..self.doubts.len()).rev().filter(|at| self.doubts[*at].0 <= self.now).collect();
         for at in due {

@@ -17,8 +17,8 @@ impl Writer {
     /// # Errors
     /// As [`Writer::change`]; an unknown index is a task that fails.
     pub async fn compact_index(&self, uid: &IndexUid) -> Result<Accepted, Error> {
-        let turn = self.turn(uid).await?;
-        let change = Change { details: raw(&json!({})), ..Change::new(&turn, uid, TaskKind::IndexCompaction) };
+        let guard = self.lock_index(uid).await?;
+        let change = Change { details: raw(&json!({})), ..Change::new(&guard, uid, TaskKind::IndexCompaction) };
         let Some(index) = self.catalog.get(uid) else {
             return self.conclude_at_once(change.without_index()).await;
         };

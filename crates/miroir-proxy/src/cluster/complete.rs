@@ -15,7 +15,7 @@ use miroir_core::task::{TaskQuery, TaskStatus};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::lanes::Turn;
+use super::index_lock::IndexGuard;
 use super::parts::NodePart;
 use super::settle::Settler;
 use super::{Cluster, Error, Index};
@@ -23,7 +23,7 @@ use crate::node::Call;
 
 /// Before a node that does not come to hold an index is told again.
 const AGAIN: Duration = Duration::from_secs(30);
-/// The longest that the settler waits for the turn of an index; other tasks want to be settled, too.
+/// The longest that the settler waits for an index write lock; other tasks want to be settled, too.
 const PATIENCE: Duration = Duration::from_millis(200);
 /// Tasks of an index that are looked through for those that wait for it.
 const WAITING: usize = 1000;
@@ -86,13 +86,13 @@ impl Cluster {
         }
         let lacking = made(false);
         if !lacking.is_empty() && self.completing.is_due(physical) {
-            // In the turn, so that an index that is deleted meanwhile is not made anew.
-            let Some((turn, index)) = self.turn_soon(physical).await? else { return Ok(false) };
+            // Under the lock, so that an index that is deleted meanwhile is not made anew.
+            let Some((guard, index)) = self.lock_index_soon(physical).await? else { return Ok(false) };
             tracing::warn!(index = %index.uid, ?lacking, "an index is completed that was created only in part");
             let steps = self.creation_steps(&index);
             let parts: Vec<NodePart> =
                 lacking.into_iter().map(|node| NodePart { node, steps: steps.clone() }).collect();
-            join_all(parts.iter().map(|part| self.carry_out(std::slice::from_ref(&turn), part))).await;
+            join_all(parts.iter().map(|part| self.carry_out(std::slice::from_ref(&guard), part))).await;
         }
         Ok(false)
     }
@@ -110,9 +110,9 @@ impl Cluster {
         }
     }
 
-    /// The turn of an index, if it is to be had at once. None also when the index is gone.
-    async fn turn_soon(&self, physical: &IndexUid) -> Result<Option<(Turn, Arc<Index>)>, Error> {
-        tokio::time::timeout(PATIENCE, self.turn_of(physical)).await.unwrap_or(Ok(None))
+    /// The write lock of an index, if it is to be had at once. `None` also when the index is gone.
+    async fn lock_index_soon(&self, physical: &IndexUid) -> Result<Option<(IndexGuard, Arc<Index>)>, Error> {
+        tokio::time::timeout(PATIENCE, self.lock_physical(physical)).await.unwrap_or(Ok(None))
     }
 
     /// Tasks wait for the index that are none of these.
@@ -135,11 +135,11 @@ impl Cluster {
     /// # Errors
     /// [`Error::Store`].
     pub(super) async fn give_up_index(&self, index: &Index, ended: &BTreeSet<TaskUid>) -> Result<bool, Error> {
-        let Some((turn, now)) = self.turn_soon(&index.physical).await? else {
+        let Some((guard, now)) = self.lock_index_soon(&index.physical).await? else {
             return Ok(self.catalog.by_physical(&index.physical).is_none());
         };
         if !now.ready && !self.is_awaited(&now, ended).await? {
-            self.forget_index(&now, turn.fence()).await?;
+            self.forget_index(&now, guard.fence()).await?;
         }
         Ok(true)
     }
@@ -150,7 +150,7 @@ impl Cluster {
     /// # Errors
     /// [`Error::Store`].
     pub(super) async fn give_back_key(&self, index: &Index, ended: &BTreeSet<TaskUid>) -> Result<bool, Error> {
-        let Some((_turn, now)) = self.turn_soon(&index.physical).await? else {
+        let Some((_guard, now)) = self.lock_index_soon(&index.physical).await? else {
             return Ok(self.catalog.by_physical(&index.physical).is_none());
         };
         if now.pending_key.is_none() || self.is_awaited(&now, ended).await? {

@@ -15,12 +15,12 @@ use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::lanes::Turn;
+use super::index_lock::IndexGuard;
 use super::parts::Outcome;
 use super::weigh::Weighed;
 use super::{Cluster, Error, Index};
 
-/// Tasks of an index looked at together, and how often: more than others can have given while a turn was lost.
+/// Tasks of an index looked at together, and how often: more than others can have given after a lock was lost.
 const PAGE: usize = 1000;
 const PAGES: usize = 20;
 
@@ -30,7 +30,7 @@ const AGAIN: Backoff = Backoff { from: Duration::from_millis(50), to: Duration::
 /// What nodes were sent, and nobody has written down yet.
 pub(super) struct Unrecorded {
     pub index: Index,
-    /// Whose turns it was sent in: the index may have another name since.
+    /// The indexes under whose locks it was sent: the index may have another name since.
     pub names: Vec<IndexUid>,
     pub topology: Arc<Topology>,
     pub touched: Vec<ShardId>,
@@ -38,7 +38,7 @@ pub(super) struct Unrecorded {
     pub at: OffsetDateTime,
     /// What is known of each node's part.
     pub parts: Vec<Outcome>,
-    /// The fences of the turns that it was sent in, and what is counted with it.
+    /// The fences of the guards under which it was sent, and what is counted with it.
     pub recorded_with: Batch,
 }
 
@@ -101,10 +101,11 @@ impl Debts {
 }
 
 impl Cluster {
-    /// Write down what a change has left behind. Returns until when its turns are to be kept, as in [`Weighed`].
+    /// Write down what a change has left behind. Returns until when its guards are to be kept, as in [`Weighed`].
     ///
     /// # Errors
-    /// [`Error::TurnLost`] when somebody else has had a turn since: then the caller has to have the turn again to settle it.
+    /// [`Error::IndexLockLost`] when another instance may have held the lock since: then the caller has to get it again to
+    /// settle this.
     /// [`Error::Store`] when that cannot be.
     pub(super) async fn record_unrecorded(&self, sent: &Unrecorded) -> Result<Option<Instant>, Error> {
         let Unrecorded { index, topology, touched, parts, recorded_with, .. } = sent;
@@ -115,17 +116,17 @@ impl Cluster {
         let Weighed { missed, lingers_until, .. } = self.weigh(topology, index, touched, parts)?;
         let with = recorded_with.clone();
         let recorded = match missed.is_empty() {
-            // Whether the turn lasts has to be known all the same.
+            // Whether the guard lasts has to be known all the same.
             true => self.store.commit(with).await,
             false => self.record_missed(&missed, with).await,
         };
         match recorded {
-            Err(StoreError::Fenced { .. }) => Err(Error::TurnLost),
+            Err(StoreError::Fenced { .. }) => Err(Error::IndexLockLost),
             recorded => Ok(recorded.map(|_| lingers_until)?),
         }
     }
 
-    /// Write down what was sent; if that cannot be done now, later. Returns until when its turns are to be kept, as in
+    /// Write down what was sent; if that cannot be done now, later. Returns until when its guards are to be kept, as in
     /// [`Weighed`].
     pub(super) async fn record_or_owe(&self, sent: Unrecorded) -> Option<Instant> {
         match self.record_unrecorded(&sent).await {
@@ -138,17 +139,17 @@ impl Cluster {
         }
     }
 
-    /// Write down what a change has left behind, also when its turn was lost. The caller has the turn: whatever others have
+    /// Write down what a change has left behind, also when its lock was lost. The caller holds the lock: whatever others have
     /// sent of the index is recorded, or will never be.
-    async fn settle_debt(&self, turn: &Turn, sent: &Unrecorded) -> Result<(), Error> {
+    async fn settle_debt(&self, guard: &IndexGuard, sent: &Unrecorded) -> Result<(), Error> {
         match self.record_unrecorded(sent).await {
-            Err(Error::TurnLost) => {
+            Err(Error::IndexLockLost) => {
                 let Unrecorded { index, touched, parts, recorded_with, .. } = sent;
                 let overtaken = self.overtaken(sent).await?;
-                let (fences, counts) = (vec![turn.fence()], recorded_with.counts.clone());
+                let (fences, counts) = (vec![guard.fence()], recorded_with.counts.clone());
                 let with = Batch { fences, counts, ..Batch::default() };
                 let replicas = self.record_doubt(index, touched, parts, &overtaken, with).await?;
-                tracing::warn!(index = %index.uid, replicas, "the turn was lost under a change: replicas may differ");
+                tracing::warn!(index = %index.uid, replicas, "the index write lock was lost during a change: replicas may differ");
                 Ok(())
             }
             recorded => recorded.map(drop),
@@ -177,21 +178,21 @@ impl Cluster {
         Ok(overtaken)
     }
 
-    /// Write down what is owed of an index, before anything new is sent to it. The caller has its turn.
+    /// Write down what is owed of an index, before anything new is sent to it. The caller holds its lock.
     ///
     /// # Errors
     /// [`Error::Store`] when that cannot be.
-    pub(super) async fn pay_debts(&self, turn: &Turn, index: &IndexUid) -> Result<(), Error> {
+    pub(super) async fn pay_debts(&self, guard: &IndexGuard, index: &IndexUid) -> Result<(), Error> {
         for debt in self.debts.of(index) {
-            self.settle_debt(turn, &debt).await?;
+            self.settle_debt(guard, &debt).await?;
             self.debts.paid(&debt);
         }
         Ok(())
     }
 
-    async fn settle_in_turn(&self, debt: &Unrecorded) -> Result<(), Error> {
-        match self.turn_of(&debt.index.physical).await? {
-            Some((turn, _)) => self.settle_debt(&turn, debt).await,
+    async fn settle_locked(&self, debt: &Unrecorded) -> Result<(), Error> {
+        match self.lock_physical(&debt.index.physical).await? {
+            Some((guard, _)) => self.settle_debt(&guard, debt).await,
             // The index is gone.
             None => Ok(()),
         }
@@ -204,7 +205,7 @@ impl Cluster {
         while owed.wait_for(|count| *count > 0).await.is_ok() {
             let mut failed = false;
             for debt in self.debts.all() {
-                match self.settle_in_turn(&debt).await {
+                match self.settle_locked(&debt).await {
                     Ok(()) => self.debts.paid(&debt),
                     Err(error) => {
                         tracing::warn!(%error, index = %debt.index.uid, "what replicas may have missed cannot be written down yet");

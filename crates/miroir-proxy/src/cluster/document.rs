@@ -87,9 +87,9 @@ impl Writer {
         };
         // What may be filtered by is for the task to find out.
         let doomed = self.check_filter_of_change(filter.as_ref().map(|filter| filter.get().as_bytes()))?;
-        let turn = match &filter {
-            Some(_) => self.turn_behind_settings(uid).await?,
-            None => self.turn(uid).await?,
+        let guard = match &filter {
+            Some(_) => self.lock_index_behind_settings(uid).await?,
+            None => self.lock_index(uid).await?,
         };
         let details = |deleted: Option<u64>| {
             let deleted = json!(deleted);
@@ -107,7 +107,7 @@ impl Writer {
             details: details(None),
             effects: Effects { counts_deletions: true, ..Effects::default() },
             custom_metadata,
-            ..Change::new(&turn, uid, TaskKind::DocumentDeletion)
+            ..Change::new(&guard, uid, TaskKind::DocumentDeletion)
         };
         let Some(index) = self.catalog.get(uid) else {
             change.details = details(Some(0));

@@ -1,7 +1,7 @@
 //! Nodes that do not hold the committed settings: those that missed a change, and those that somebody else changed. They
 //! are found, brought up to date, and read again.
 //!
-//! Invariant: a node is taken for one that holds the committed settings only after it has read them back, in the turn of the
+//! Invariant: a node is taken for one that holds the committed settings only after it has read them back, under the write lock of the
 //! index, so that no change can begin between the reading and the record of it.
 
 use std::collections::BTreeSet;
@@ -16,7 +16,7 @@ use miroir_work::Backoff;
 use serde_json::Value;
 use tokio::sync::Notify;
 
-use super::lanes::Turn;
+use super::index_lock::IndexGuard;
 use super::weigh::shards_of;
 use super::{Cluster, Error, Index};
 use crate::node::{Call, Node};
@@ -96,13 +96,13 @@ impl Cluster {
             Drift::None | Drift::Wait | Drift::CatchUp => return Ok(()),
             Drift::Record(_) | Drift::Repair | Drift::Report => {}
         }
-        // A change may be on its way that this instance has not heard of; in the turn there is none.
-        let Some((turn, index)) = self.turn_of(&index.physical).await? else { return Ok(()) };
+        // A change may be on its way that this instance does not know of; under the lock there is none.
+        let Some((guard, index)) = self.lock_physical(&index.physical).await? else { return Ok(()) };
         let read = self.settings_of_node(&index, node).await?;
         match self.look_closely(&index, node, &read).await? {
             Drift::None | Drift::Wait | Drift::CatchUp => Ok(()),
             Drift::Record(version) => {
-                self.catalog.caught_up(&index.physical, node, version, turn.fence()).await?;
+                self.catalog.caught_up(&index.physical, node, version, guard.fence()).await?;
                 Ok(())
             }
             Drift::Report => {
@@ -112,7 +112,7 @@ impl Cluster {
             Drift::Repair => {
                 self.note_drift(&index, node);
                 if self.can_do_without(&index, node) {
-                    self.catalog.mistrust(&index.physical, node, index.settings_version, turn.fence()).await?;
+                    self.catalog.mistrust(&index.physical, node, index.settings_version, guard.fence()).await?;
                 }
                 self.drifted.add((index.physical.clone(), node.clone()));
                 Ok(())
@@ -145,10 +145,10 @@ impl Cluster {
     /// node's task for as long as the node lives.
     ///
     /// # Errors
-    /// [`Error::NotHeld`] when it does not come to hold them, or a change of settings is under way; as [`Lanes::turn`]; when
+    /// [`Error::NotHeld`] when it does not come to hold them, or a change of settings is under way; as [`IndexLocks::lock`]; when
     /// the store cannot be written.
     ///
-    /// [`Lanes::turn`]: super::lanes::Lanes::turn
+    /// [`IndexLocks::lock`]: super::index_lock::IndexLocks::lock
     pub async fn bring_up_to_date(&self, index: &Index, node: &NodeId) -> Result<(), Error> {
         let mut told = None;
         let mut attempts = 0;
@@ -192,29 +192,29 @@ impl Cluster {
     }
 
     async fn approach(&self, physical: &IndexUid, node: &NodeId) -> Result<Approach, Error> {
-        let Some((turn, index)) = self.turn_of(physical).await? else { return Ok(Approach::Holds) };
+        let Some((guard, index)) = self.lock_physical(physical).await? else { return Ok(Approach::Holds) };
         let read = self.settings_of_node(&index, node).await?;
         match self.look_closely(&index, node, &read).await? {
             Drift::Wait => Err(not_held(node, "a change of settings is under way")),
-            Drift::None | Drift::Record(_) => self.record(&turn, &index, node).await,
+            Drift::None | Drift::Record(_) => self.record(&guard, &index, node).await,
             Drift::CatchUp | Drift::Repair | Drift::Report => self.send_difference(&index, node, &read).await,
         }
     }
 
     /// Whether it holds the settings now.
     async fn approach_no_more(&self, physical: &IndexUid, node: &NodeId) -> Result<bool, Error> {
-        let Some((turn, index)) = self.turn_of(physical).await? else { return Ok(true) };
+        let Some((guard, index)) = self.lock_physical(physical).await? else { return Ok(true) };
         let read = self.settings_of_node(&index, node).await?;
         match self.look_closely(&index, node, &read).await? {
-            Drift::None | Drift::Record(_) => Ok(matches!(self.record(&turn, &index, node).await?, Approach::Holds)),
+            Drift::None | Drift::Record(_) => Ok(matches!(self.record(&guard, &index, node).await?, Approach::Holds)),
             Drift::Wait | Drift::CatchUp | Drift::Repair | Drift::Report => Ok(false),
         }
     }
 
     /// The node has read back what was committed.
-    async fn record(&self, turn: &Turn, index: &Index, node: &NodeId) -> Result<Approach, Error> {
+    async fn record(&self, guard: &IndexGuard, index: &Index, node: &NodeId) -> Result<Approach, Error> {
         let version = index.settings_version;
-        if !self.catalog.caught_up(&index.physical, node, version, turn.fence()).await? {
+        if !self.catalog.caught_up(&index.physical, node, version, guard.fence()).await? {
             return Ok(Approach::Overtaken);
         }
         if self.drifted.remove(&(index.physical.clone(), node.clone())) {
@@ -224,7 +224,7 @@ impl Cluster {
         Ok(Approach::Holds)
     }
 
-    /// The caller has the turn, and the node has shown that the index is there: it is not made anew by this.
+    /// The caller holds the index write lock, and the node has shown that the index is there: it is not made anew by this.
     async fn send_difference(&self, index: &Index, node: &NodeId, read: &Value) -> Result<Approach, Error> {
         let committed = self.settings_on_nodes(index);
         let committed = committed.ok_or_else(|| not_held(node, "no settings were ever committed"))?;
@@ -247,16 +247,17 @@ impl Cluster {
         done.map_err(|error| not_held(id, error))
     }
 
-    /// The turn of an index, whatever its name is by now, and the index as the store has it. None: it is gone.
-    pub(super) async fn turn_of(&self, physical: &IndexUid) -> Result<Option<(Turn, Arc<Index>)>, Error> {
+    /// Wait for the write lock of the index with this physical name, whatever clients call it by now. Returns the index as the
+    /// store has it, too. `None`: the index is gone.
+    pub(super) async fn lock_physical(&self, physical: &IndexUid) -> Result<Option<(IndexGuard, Arc<Index>)>, Error> {
         loop {
             let Some(known) = self.catalog.by_physical(physical) else { return Ok(None) };
-            let turn = self.turn(&known.uid).await?;
+            let guard = self.lock_index(&known.uid).await?;
             if self.store.is_shared() {
                 self.catalog.refresh(&known.uid).await?;
             }
             match self.catalog.by_physical(physical) {
-                Some(index) if index.uid == known.uid => return Ok(Some((turn, index))),
+                Some(index) if index.uid == known.uid => return Ok(Some((guard, index))),
                 Some(_) | None => {}
             }
         }
@@ -289,7 +290,8 @@ impl Cluster {
         })
     }
 
-    /// The same, and as long as the task of a change has not ended there is something to wait for. The caller has the turn.
+    /// The same, and as long as the task of a change has not ended there is something to wait for. The caller
+    /// holds the index write lock.
     async fn look_closely(&self, index: &Index, node: &NodeId, read: &Value) -> Result<Drift, Error> {
         match self.look(index, node, read) {
             calm @ (Drift::None | Drift::Wait) => Ok(calm),

@@ -68,9 +68,9 @@ impl Writer {
         }
         let raw_filter = filter.as_ref().filter(|filter| !filter.is_null()).map(Value::to_string);
         let doomed = self.check_filter_of_change(raw_filter.as_ref().map(String::as_bytes))?;
-        let turn = match &raw_filter {
-            Some(_) => self.turn_behind_settings(uid).await?,
-            None => self.turn(uid).await?,
+        let guard = match &raw_filter {
+            Some(_) => self.lock_index_behind_settings(uid).await?,
+            None => self.lock_index(uid).await?,
         };
         let details = |edited: Option<u64>| {
             raw(&json!({
@@ -86,7 +86,7 @@ impl Writer {
             effects: Effects { counts_deletions: true, ..Effects::default() },
             custom_metadata,
             conditional: true,
-            ..Change::new(&turn, uid, TaskKind::DocumentEdition)
+            ..Change::new(&guard, uid, TaskKind::DocumentEdition)
         };
         let Some(index) = self.catalog.get(uid) else {
             change.details = details(Some(0));

@@ -69,9 +69,9 @@ pub enum Error {
     /// The store did not take or give what it should.
     #[error("the store is unavailable")]
     Store(#[from] StoreError),
-    /// Another instance has the turn of the index that a change was made in.
+    /// Another instance may hold the index write lock under which a change was made.
     #[error("Another instance has taken over the index meanwhile: the change may have been made, or not.")]
-    TurnLost,
+    IndexLockLost,
     /// The other instances may have counted this one out.
     #[error("This instance could not be heard by its peers for {} s and accepts no writes.", .silent.as_secs())]
     Isolated {

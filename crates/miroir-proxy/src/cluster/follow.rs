@@ -89,11 +89,11 @@ impl Cluster {
                 true
             }
             Change::LeaseWanted(scope) => {
-                self.lanes.give_up(&scope);
+                self.index_locks.give_up(&scope);
                 true
             }
             Change::LeaseReleased(scope) => {
-                self.lanes.try_again(&scope);
+                self.index_locks.try_again(&scope);
                 true
             }
             Change::Log(_) => true,

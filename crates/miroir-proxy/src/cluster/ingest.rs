@@ -17,7 +17,7 @@ use miroir_core::task::TaskKind;
 use serde_json::json;
 use tokio::time::{Instant, timeout};
 
-use super::lanes::Turn;
+use super::index_lock::IndexGuard;
 use super::parts::{NodePart, Step};
 use super::write::{Accepted, Change, raw};
 use super::{Error, Index, Writer};
@@ -91,9 +91,9 @@ impl Writer {
         let (decoded, ingest) = settled(ingest)?;
         let mut prepared = self.prepare(uid, &decoded, &ingest).await?;
         let begun = Instant::now();
-        let turn = loop {
-            let turn = self.turn(uid).await?;
-            // Whoever had the turn before may have given the index its primary key, or other settings.
+        let guard = loop {
+            let guard = self.lock_index(uid).await?;
+            // Whoever held the lock before may have given the index its primary key, or other settings.
             if prepared.target != self.target_of(uid).await? {
                 prepared = self.prepare(uid, &decoded, &ingest).await?;
             }
@@ -101,21 +101,21 @@ impl Writer {
             match timeout(left, self.find_lacking(uid, &prepared)).await {
                 Ok(Ok(Found::None(error))) => {
                     prepared.outcome = Err(error.task_body(uid.as_str()));
-                    break turn;
+                    break guard;
                 }
-                Ok(Ok(Found::Later)) => self.stand_back(turn).await,
+                Ok(Ok(Found::Later)) => self.stand_back(guard).await,
                 Ok(Err(error @ Error::Store(_))) => return Err(error),
                 // Nodes judge what cannot be looked up, each its own part.
-                Ok(Ok(Found::All) | Err(_)) | Err(_) => break turn,
+                Ok(Ok(Found::All) | Err(_)) | Err(_) => break guard,
             }
         };
         drop(decoded);
         let answer = if may_create || self.catalog.get(uid).is_some() {
-            self.send_documents(&turn, uid, prepared, method, skip_creation, custom_metadata).await
+            self.send_documents(&guard, uid, prepared, method, skip_creation, custom_metadata).await
         } else {
-            self.decline_documents(&turn, uid, prepared.received, custom_metadata).await
+            self.decline_documents(&guard, uid, prepared.received, custom_metadata).await
         };
-        drop(turn);
+        drop(guard);
         answer
     }
 
@@ -173,7 +173,7 @@ impl Writer {
 
     async fn send_documents(
         &self,
-        turn: &Turn,
+        guard: &IndexGuard,
         uid: &IndexUid,
         prepared: Prepared,
         method: Method,
@@ -184,12 +184,12 @@ impl Writer {
             Some(index) => (index, None),
             None => {
                 // The key comes with the documents, if it comes.
-                let birth = self.conceive(turn, uid, None).await?;
+                let birth = self.conceive(guard, uid, None).await?;
                 (birth.index.clone(), Some(birth))
             }
         };
         let topology = self.ensure_placement(index.shards).await?;
-        let mut change = Change { custom_metadata, ..Change::new(turn, uid, TaskKind::DocumentAdditionOrUpdate) };
+        let mut change = Change { custom_metadata, ..Change::new(guard, uid, TaskKind::DocumentAdditionOrUpdate) };
         if birth.is_some() {
             change.parts = self.on_every_node(&topology, &self.creation_steps(&index));
         }
@@ -229,13 +229,13 @@ impl Writer {
     /// The index does not exist, and the client may not create it: a task that fails.
     async fn decline_documents(
         &self,
-        turn: &Turn,
+        guard: &IndexGuard,
         uid: &IndexUid,
         received: u64,
         custom_metadata: Option<String>,
     ) -> Result<Accepted, Error> {
         let details = raw(&json!({ "receivedDocuments": received, "indexedDocuments": 0 }));
-        let change = Change::new(turn, uid, TaskKind::DocumentAdditionOrUpdate).without_index();
+        let change = Change::new(guard, uid, TaskKind::DocumentAdditionOrUpdate).without_index();
         self.conclude_at_once(Change { details, custom_metadata, ..change }).await
     }
 }

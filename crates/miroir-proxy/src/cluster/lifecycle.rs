@@ -16,7 +16,7 @@ use serde_json::json;
 use time::OffsetDateTime;
 
 use super::erase::Erasing;
-use super::lanes::Turn;
+use super::index_lock::IndexGuard;
 use super::leftovers::Claim;
 use super::parts::Step;
 use super::search::all_shards;
@@ -46,17 +46,17 @@ impl Writer {
     /// # Errors
     /// As [`Writer::change`]. A uid that is taken is a task that fails when all that was asked for before has ended.
     pub async fn create_index(&self, uid: &IndexUid, primary_key: Option<String>) -> Result<Accepted, Error> {
-        let turn = self.turn(uid).await?;
+        let guard = self.lock_index(uid).await?;
         let mut change = Change {
             details: raw(&json!({ "primaryKey": primary_key })),
-            ..Change::new(&turn, uid, TaskKind::IndexCreation)
+            ..Change::new(&guard, uid, TaskKind::IndexCreation)
         };
         if let Some(index) = self.catalog.get(uid) {
             change.effects.creates_index = true;
             change.effects.primary_key = primary_key;
             return self.wait_in_queue(change, &index).await;
         }
-        let birth = self.conceive(&turn, uid, primary_key).await?;
+        let birth = self.conceive(&guard, uid, primary_key).await?;
         let index = birth.index.clone();
         let topology = self.ensure_placement(index.shards).await?;
         change.parts = self.on_every_node(&topology, &self.creation_steps(&index));
@@ -64,14 +64,14 @@ impl Writer {
         self.change(&topology, &index, change).await
     }
 
-    /// Find a name on the nodes for an index that does not exist, and claim it. The caller holds the index's turn, and has
+    /// Find a name on the nodes for an index that does not exist, and claim it. The caller holds the index write lock, and has
     /// the index entered into the catalog together with its change ([`Change::birth`]).
     ///
     /// # Errors
     /// [`Error::NoQuorum`] when the nodes that answer are too few for any write to hold; [`Error::Store`].
     pub(super) async fn conceive(
         &self,
-        turn: &Turn,
+        guard: &IndexGuard,
         uid: &IndexUid,
         primary_key: Option<String>,
     ) -> Result<Birth, Error> {
@@ -83,7 +83,7 @@ impl Writer {
         for _ in 0..ATTEMPTS {
             let nodes: BTreeSet<NodeId> = self.nodes().keys().cloned().collect();
             let until = OffsetDateTime::now_utc() + self.write_timeout() * CLAIMED_FOR;
-            if let Some(claim) = self.leftovers.claim(&index.physical, nodes, until, Some(turn.fence())).await? {
+            if let Some(claim) = self.leftovers.claim(&index.physical, nodes, until, Some(guard.fence())).await? {
                 return Ok(Birth { index: Arc::new(index), claim });
             }
             index.physical = self.free_physical(uid);
@@ -96,10 +96,10 @@ impl Writer {
     /// # Errors
     /// As [`Writer::change`]. An unknown index is a task that fails.
     pub async fn delete_index(&self, uid: &IndexUid) -> Result<Accepted, Error> {
-        let turn = self.turn(uid).await?;
+        let guard = self.lock_index(uid).await?;
         let mut change = Change {
             details: raw(&json!({ "deletedDocuments": null })),
-            ..Change::new(&turn, uid, TaskKind::IndexDeletion)
+            ..Change::new(&guard, uid, TaskKind::IndexDeletion)
         };
         let Some(index) = self.catalog.get(uid) else {
             change.details = raw(&json!({ "deletedDocuments": 0 }));
@@ -111,7 +111,7 @@ impl Writer {
         let count = self.count_documents(&index).await.map_or(0, |(count, _)| count);
         change.effects.details = raw(&json!({ "deletedDocuments": count }));
         let _in_hand = self.leftovers.take_in_hand(&index.physical);
-        self.forget_index(&index, turn.fence()).await?;
+        self.forget_index(&index, guard.fence()).await?;
         let topology = self.ensure_placement(index.shards).await?;
         change.parts = self.on_every_node(&topology, &[self.deletion_step(&index.physical)]);
         let (accepted, told) = self.change_on(&topology, &index, change).await?;

@@ -31,10 +31,10 @@ mod fleet;
 mod follow;
 mod heal;
 mod hear;
+mod index_lock;
 mod ingest;
 mod join;
 mod keys;
-mod lanes;
 mod leftovers;
 mod lifecycle;
 mod missing;
@@ -59,10 +59,10 @@ mod similar;
 mod stale;
 mod stats;
 mod stored;
+mod takeover;
 #[cfg(test)]
 pub mod testing;
 mod transition;
-mod turn;
 mod undertake;
 mod versions;
 mod webhooks;
@@ -124,7 +124,7 @@ use features::FeatureRegistry;
 use fleet::{Fleet, Nodes};
 use heal::Yielding;
 use hear::Hearing;
-use lanes::Lanes;
+use index_lock::IndexLocks;
 use leftovers::Leftovers;
 use readiness::Readiness;
 use rules::RuleRegistry;
@@ -195,7 +195,7 @@ pub struct Cluster {
     completing: Completing,
     suspects: Suspects,
     yielding: Yielding,
-    lanes: Lanes,
+    index_locks: IndexLocks,
     /// What clients asked to be changed, until it is recorded.
     undertakings: TaskTracker,
     debts: Arc<Debts>,
@@ -248,7 +248,7 @@ impl Cluster {
             last_known: LastKnown::default(),
             features: FeatureRegistry::load(store.clone()).await?,
             webhooks: Webhooks::load(store.clone(), &config).await?,
-            lanes: Lanes::new(store.clone(), me.clone(), lanes::patience(&config), debts.clone()),
+            index_locks: IndexLocks::new(store.clone(), me.clone(), index_lock::patience(&config), debts.clone()),
             peers: Peers::load(store.clone(), me, &config.peer_discovery).await?,
             fleet,
             make_node,
@@ -349,20 +349,20 @@ impl Cluster {
         self.debts.none().await;
     }
 
-    /// Give back the lanes that nobody uses.
-    pub async fn give_back_lanes(&self) {
-        self.lanes.close().await;
+    /// Release the index write locks that nobody uses.
+    pub async fn release_index_locks(&self) {
+        self.index_locks.close().await;
     }
 
     /// Give back what only an instance that runs may hold.
     pub async fn leave(&self) {
-        self.give_back_lanes().await;
+        self.release_index_locks().await;
         self.peers.leave().await;
     }
 
-    /// Renew the lanes that are used, for ever.
-    pub async fn keep_lanes(self: Arc<Self>) {
-        self.lanes.keep().await;
+    /// Renew the leases of index write locks that are used, for ever.
+    pub async fn renew_index_locks(self: Arc<Self>) {
+        self.index_locks.keep().await;
     }
 
     /// How many shards, over all indexes, this instance takes care of.
@@ -397,10 +397,10 @@ impl Cluster {
     /// The group that answers the next read, round robin, and how the read chooses among the group's replicas.
     fn choose(&self, topology: &Topology, fingerprint: u64) -> (GroupId, Preference) {
         let groups = topology.shape.groups();
-        let turn = self.rotation.fetch_add(1, Ordering::Relaxed);
-        let group = groups.get(turn % groups.len().max(1)).copied().unwrap_or(GroupId(0));
-        let turn_in_group = (turn / groups.len().max(1)) as u64;
-        let dice = self.dice.hash_one(turn);
+        let guard = self.rotation.fetch_add(1, Ordering::Relaxed);
+        let group = groups.get(guard % groups.len().max(1)).copied().unwrap_or(GroupId(0));
+        let turn_in_group = (guard / groups.len().max(1)) as u64;
+        let dice = self.dice.hash_one(guard);
         (group, Preference::new(&self.config.replica_selection, fingerprint, turn_in_group, dice))
     }
 
@@ -445,8 +445,8 @@ impl Cluster {
         let usable = |node: &&Arc<Node>| node.health.state().is_live() && !others.contains(&node.member.id);
         let nodes = self.nodes();
         let live: Vec<&Arc<Node>> = nodes.values().filter(usable).collect();
-        let turn = self.rotation.fetch_add(1, Ordering::Relaxed);
-        live.get(turn % live.len().max(1)).map(|node| Arc::clone(node))
+        let guard = self.rotation.fetch_add(1, Ordering::Relaxed);
+        live.get(guard % live.len().max(1)).map(|node| Arc::clone(node))
     }
 }
 

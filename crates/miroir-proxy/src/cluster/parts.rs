@@ -8,10 +8,10 @@ use miroir_core::quorum::Answer as ReplicaAnswer;
 use miroir_core::task::{NodeTask, TaskStatus};
 
 use super::Cluster;
-use super::lanes::{Turn, all_last, any_lost};
+use super::index_lock::{IndexGuard, all_last, any_lost};
 use crate::node::{Call, NodeError, Reply};
 
-/// A turn that was lost while this process slept is noticed together with the answers that came meanwhile. They are heard: they
+/// An index write lock that was lost while this process slept is noticed together with the answers that came meanwhile. They are heard: they
 /// tell which nodes do what was sent after what others have sent since.
 pub const ANSWERED: Duration = Duration::from_millis(100);
 
@@ -78,14 +78,14 @@ impl Outcome {
 }
 
 impl Cluster {
-    /// Have a node do its part, in these turns.
-    pub(super) async fn carry_out(&self, turns: &[Turn], part: &NodePart) -> Outcome {
+    /// Send a node its part, under these guards.
+    pub(super) async fn carry_out(&self, guards: &[IndexGuard], part: &NodePart) -> Outcome {
         let mut outcome = Outcome::nothing_yet(part.node.clone());
         let mut steps = part.steps.iter();
         for step in steps.by_ref() {
-            // What is sent by who has lost the turn may come after what others send.
-            let answer = match turns.iter().all(Turn::lasts) {
-                true => self.take_step(turns, &part.node, step, &mut outcome).await,
+            // What an instance sends that has lost the lock may arrive after what the next holder sends.
+            let answer = match guards.iter().all(IndexGuard::lasts) {
+                true => self.take_step(guards, &part.node, step, &mut outcome).await,
                 false => ReplicaAnswer::Missed,
             };
             outcome.steps.push((step.shards.clone(), answer));
@@ -99,19 +99,25 @@ impl Cluster {
         outcome
     }
 
-    async fn take_step(&self, turns: &[Turn], node: &NodeId, step: &Step, outcome: &mut Outcome) -> ReplicaAnswer {
+    async fn take_step(
+        &self,
+        guards: &[IndexGuard],
+        node: &NodeId,
+        step: &Step,
+        outcome: &mut Outcome,
+    ) -> ReplicaAnswer {
         let before = self.node(node).and_then(|node| node.newest_task());
-        // Soon nothing more of it leaves when the turn is lost.
+        // When a lock is lost, sending stops soon after.
         let lost = async {
-            any_lost(turns).await;
+            any_lost(guards).await;
             tokio::time::sleep(ANSWERED).await;
         };
         let mut call = step.call.clone();
-        call.body.send_while(all_last(turns));
+        call.body.send_while(all_last(guards));
         let sent = tokio::select! {
             biased;
             sent = self.send_write(node, call) => sent,
-            () = lost => Err(NodeError::Lost("the turn of the index was lost".into())),
+            () = lost => Err(NodeError::Lost("the write lock of the index was lost".into())),
         };
         let reply = match sent {
             Ok(reply) => reply,

@@ -1,7 +1,7 @@
 //! The instances that share a store: who is alive, and who of them does what.
 //!
 //! Invariant: an instance that its peers count out has stopped accepting writes before, and says that it is not ready. What it
-//! had under way is recorded under the fence of its turn, or is in doubt.
+//! had under way is recorded under the fence of its guard, or is in doubt.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};

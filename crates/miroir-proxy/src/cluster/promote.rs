@@ -9,7 +9,7 @@ use miroir_store::Batch;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::lanes::Turn;
+use super::index_lock::IndexGuard;
 use super::stale::{Miss, OfIndex, Reason};
 use super::{Cluster, Error, Index};
 use crate::node::NodeState;
@@ -74,9 +74,9 @@ impl Cluster {
         };
         let mut all = Promotion::default();
         for index in indexes {
-            // In its turn: no write of the index is being weighed meanwhile.
-            let Some((turn, index)) = self.turn_of(&index.physical).await? else { continue };
-            self.promote_of(&turn, &index, wanted, &mut all).await?;
+            // Under its write lock: no write of the index is being weighed meanwhile.
+            let Some((guard, index)) = self.lock_physical(&index.physical).await? else { continue };
+            self.promote_of(&guard, &index, wanted, &mut all).await?;
         }
         if let Some(first) = all.refused.first().filter(|_| all.promoted.is_empty()) {
             let NotPromoted { index, shard, why } = first;
@@ -93,9 +93,15 @@ impl Cluster {
         Ok(all)
     }
 
-    async fn promote_of(&self, turn: &Turn, index: &Index, wanted: &Wanted, all: &mut Promotion) -> Result<(), Error> {
+    async fn promote_of(
+        &self,
+        guard: &IndexGuard,
+        index: &Index,
+        wanted: &Wanted,
+        all: &mut Promotion,
+    ) -> Result<(), Error> {
         let node = &wanted.node;
-        let with = Batch { fences: vec![turn.fence()], ..Batch::default() };
+        let with = Batch { fences: vec![guard.fence()], ..Batch::default() };
         let change = |replicas: &mut OfIndex| self.decide(index, wanted, replicas);
         let decided = self.stale.change(&index.physical, with, change).await?;
         for (shard, decision) in decided {

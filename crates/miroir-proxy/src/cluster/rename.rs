@@ -14,7 +14,7 @@ use miroir_store::Fence;
 use serde_json::{Value, json};
 
 use super::catalog::Renaming;
-use super::lanes::Turn;
+use super::index_lock::IndexGuard;
 use super::parts::Step;
 use super::search::all_shards;
 use super::write::{Accepted, Change, raw};
@@ -41,8 +41,8 @@ impl Writer {
         primary_key: Option<String>,
         new_uid: Option<IndexUid>,
     ) -> Result<Accepted, Error> {
-        let turns = self.turns([uid].into_iter().chain(&new_uid)).await?;
-        let _renaming = Renames(turns.clone());
+        let guards = self.lock_indexes([uid].into_iter().chain(&new_uid)).await?;
+        let _renaming = Renames(guards.clone());
         let details = match &new_uid {
             Some(new) => json!({ "primaryKey": primary_key, "oldIndexUid": uid, "newIndexUid": new }),
             None => json!({ "primaryKey": primary_key }),
@@ -52,7 +52,7 @@ impl Writer {
             uid: Some(uid.clone()),
             details: raw(&details),
             also,
-            fences: fences(&turns),
+            fences: fences(&guards),
             ..Change::of_no_index(TaskKind::IndexUpdate)
         };
         let Some(index) = self.catalog.get(uid) else {
@@ -110,12 +110,12 @@ impl Writer {
     /// [`Error::Store`]. A swap that cannot be made is a task that fails.
     pub async fn swap_indexes(&self, swaps: &[Swap]) -> Result<Accepted, Error> {
         let uids: Vec<IndexUid> = swaps.iter().flat_map(|swap| swap.indexes.clone()).collect();
-        let turns = self.turns(&uids).await?;
-        let _renaming = Renames(turns.clone());
+        let guards = self.lock_indexes(&uids).await?;
+        let _renaming = Renames(guards.clone());
         let shown = |swap: &Swap| json!({ "indexes": swap.indexes, "rename": swap.rename });
         let details: Vec<Value> = swaps.iter().map(shown).collect();
         let details = raw(&json!({ "swaps": details }));
-        let change = Change { details, fences: fences(&turns), ..Change::of_no_index(TaskKind::IndexSwap) };
+        let change = Change { details, fences: fences(&guards), ..Change::of_no_index(TaskKind::IndexSwap) };
         if let Some((code, message)) = self.refuse_swaps(swaps) {
             return self.conclude_at_once(change.doomed_by(code, message)).await;
         }
@@ -152,15 +152,15 @@ impl Writer {
         }
     }
 
-    /// Do it, and register the task in the same step. The caller holds the turns of all names.
+    /// Do it, and register the task in the same step. The caller holds the write locks of all names.
     async fn rename(&self, mut change: Change, renamings: Vec<Renaming>) -> Result<Accepted, Error> {
         let names: Vec<IndexUid> =
             renamings.iter().flat_map(|Renaming { from, to }| [from.clone(), to.clone()]).collect();
         change.renamings = renamings;
         // What is owed is of an index, and not of its name.
-        for turn in self.turns_taken() {
-            if let Some(index) = self.catalog.get(turn.index()) {
-                self.pay_debts(&turn, &index.physical).await?;
+        for guard in self.guards() {
+            if let Some(index) = self.catalog.get(guard.index()) {
+                self.pay_debts(&guard, &index.physical).await?;
             }
         }
         // A name that readers have not learned yet is not skipped.
@@ -190,16 +190,16 @@ impl Cluster {
 }
 
 /// However it ends, the names may be other indexes' from then on.
-struct Renames(Vec<Turn>);
+struct Renames(Vec<IndexGuard>);
 
 impl Drop for Renames {
     fn drop(&mut self) {
-        self.0.iter_mut().for_each(Turn::forget);
+        self.0.iter_mut().for_each(IndexGuard::forget);
     }
 }
 
-fn fences(turns: &[Turn]) -> Vec<Fence> {
-    turns.iter().map(Turn::fence).collect()
+fn fences(guards: &[IndexGuard]) -> Vec<Fence> {
+    guards.iter().map(IndexGuard::fence).collect()
 }
 
 fn token() -> String {

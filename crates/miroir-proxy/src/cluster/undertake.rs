@@ -1,9 +1,9 @@
 //! What a client asks to be changed is the instance's own undertaking, and not the request's.
 //!
-//! A change that waits for its turn is dropped when its client leaves; nothing of it was sent.
+//! A change that waits for an index write lock is dropped when its client leaves; nothing of it was sent.
 //!
 //! Invariant: what has begun to reach nodes goes on until it is recorded: whatever becomes of the client, of the time that
-//! its request has, or of the code that makes the change. The turns that it was made in are given up after that. Only a
+//! its request has, or of the code that makes the change. Its index guards are dropped after that. Only a
 //! [`Writer`] tells nodes what a client wants changed, and only [`Cluster::undertake`] makes one.
 
 use std::collections::BTreeSet;
@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::debts::Unrecorded;
-use super::lanes::{Turn, linger};
+use super::index_lock::{IndexGuard, linger};
 use super::parts::{NodePart, Outcome};
 use super::{Cluster, Error, Index};
 use crate::telemetry::RequestId;
@@ -51,11 +51,11 @@ impl Drop for Waits {
 /// What a change holds until it is recorded.
 #[derive(Default)]
 struct Hand {
-    turns: Vec<Turn>,
+    guards: Vec<IndexGuard>,
     /// Nodes may have something of it.
     has_begun: bool,
     sent: Option<Unrecorded>,
-    /// The turns are kept until then.
+    /// The guards are kept until then.
     lingers_until: Option<Instant>,
 }
 
@@ -72,29 +72,32 @@ impl Writer {
         self.hand.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wait for the right to change an index. It is given up when the change is recorded.
+    /// Wait for the write lock of an index. It is released when the change is recorded.
     ///
     /// # Errors
-    /// As [`Cluster::turn`].
-    pub(super) async fn turn(&self, uid: &IndexUid) -> Result<Turn, Error> {
-        let turn = self.cluster.turn(uid).await?;
+    /// As [`Cluster::lock_index`].
+    pub(super) async fn lock_index(&self, uid: &IndexUid) -> Result<IndexGuard, Error> {
+        let guard = self.cluster.lock_index(uid).await?;
         self.is_wanted()?;
-        self.hand().turns.push(turn.clone());
-        Ok(turn)
+        self.hand().guards.push(guard.clone());
+        Ok(guard)
     }
 
-    /// Wait for the right to change several indexes together.
+    /// Wait for the write locks of several indexes together.
     ///
     /// # Errors
-    /// As [`Cluster::turn`].
-    pub(super) async fn turns<'a>(&self, uids: impl IntoIterator<Item = &'a IndexUid>) -> Result<Vec<Turn>, Error> {
-        let turns = self.cluster.turns(uids).await?;
+    /// As [`Cluster::lock_index`].
+    pub(super) async fn lock_indexes<'a>(
+        &self,
+        uids: impl IntoIterator<Item = &'a IndexUid>,
+    ) -> Result<Vec<IndexGuard>, Error> {
+        let guards = self.cluster.lock_indexes(uids).await?;
         self.is_wanted()?;
-        self.hand().turns.extend(turns.iter().cloned());
-        Ok(turns)
+        self.hand().guards.extend(guards.iter().cloned());
+        Ok(guards)
     }
 
-    /// Whether to begin, now that its turn has come: what nobody waits for any more is not begun, for its client may have gone on
+    /// Whether to begin, now that the lock is held: what nobody waits for any more is not begun, for its client may have gone on
     /// to its next change by another way, which then came first.
     ///
     /// # Errors
@@ -104,21 +107,21 @@ impl Writer {
         if is_idle { Err(Error::ClientLeft) } else { Ok(()) }
     }
 
-    /// Let others have the turns for a moment, before anything was sent in them.
-    pub(super) async fn stand_back(&self, turn: Turn) {
-        debug_assert!(self.hand().sent.is_none(), "what was sent is recorded in its turn");
-        drop(turn);
-        self.hand().turns.clear();
+    /// Release the locks for a moment, before anything was sent under them.
+    pub(super) async fn stand_back(&self, guard: IndexGuard) {
+        debug_assert!(self.hand().sent.is_none(), "what was sent is recorded under its guard");
+        drop(guard);
+        self.hand().guards.clear();
         tokio::time::sleep(STAND_BACK).await;
     }
 
-    /// The turns that it has taken.
-    pub(super) fn turns_taken(&self) -> Vec<Turn> {
-        self.hand().turns.clone()
+    /// The guards of the index write locks that it holds.
+    pub(super) fn guards(&self) -> Vec<IndexGuard> {
+        self.hand().guards.clone()
     }
 
     /// From now on nodes may have these parts. What is known of them is recorded in one step with the batch, which holds the
-    /// fences of the turns.
+    /// fences of the guards.
     ///
     /// # Errors
     /// [`Error::Store`] when it cannot be written down what an earlier change has left behind, and [`Error::NoQuorum`] when it
@@ -131,11 +134,11 @@ impl Writer {
         parts: &[NodePart],
         recorded_with: Batch,
     ) -> Result<(), Error> {
-        let turns = self.turns_taken();
-        if let Some(turn) = turns.iter().find(|turn| *turn.index() == index.uid) {
-            self.pay_debts(turn, &index.physical).await?;
+        let guards = self.guards();
+        if let Some(guard) = guards.iter().find(|guard| *guard.index() == index.uid) {
+            self.pay_debts(guard, &index.physical).await?;
         }
-        let shards = in_doubt(&turns, &index.uid, touched);
+        let shards = in_doubt(&guards, &index.uid, touched);
         if !shards.is_empty() {
             return Err(Error::NoQuorum { shards });
         }
@@ -143,7 +146,7 @@ impl Writer {
         let touched = touched.to_vec();
         let parts = parts.iter().map(|part| Outcome::unknown(part.node.clone())).collect();
         let at = OffsetDateTime::now_utc();
-        let names = turns.iter().map(|turn| turn.index().clone()).collect();
+        let names = guards.iter().map(|guard| guard.index().clone()).collect();
         let mut hand = self.hand();
         hand.has_begun = true;
         hand.sent = Some(Unrecorded { index, names, topology, touched, at, parts, recorded_with });
@@ -157,7 +160,7 @@ impl Writer {
         }
     }
 
-    /// It may arrive until then where nobody would notice: the turns are kept so long, if there is anything to wait for.
+    /// It may arrive until then where nobody would notice: the guards are kept so long, if there is anything to wait for.
     pub(super) fn lingers(&self, until: Option<Instant>) {
         let mut hand = self.hand();
         hand.lingers_until = hand.lingers_until.max(until);
@@ -206,7 +209,7 @@ impl Cluster {
             // Nobody may be there any more.
             if let Some(until) = lingers_until {
                 drop(tell.send(made));
-                linger(until, &supervisor.turns_taken()).await;
+                linger(until, &supervisor.guards()).await;
                 drop((supervisor, holding, token));
             } else {
                 drop((supervisor, holding, token));
@@ -221,9 +224,9 @@ impl Cluster {
 }
 
 /// Those of the shards of which it cannot be said what others have left.
-fn in_doubt(turns: &[Turn], index: &IndexUid, touched: &[ShardId]) -> BTreeSet<ShardId> {
-    let of_index = turns.iter().filter(|turn| turn.index() == index);
-    let in_doubt = |shard: &&ShardId| of_index.clone().any(|turn| turn.left().is_in_doubt(**shard));
+fn in_doubt(guards: &[IndexGuard], index: &IndexUid, touched: &[ShardId]) -> BTreeSet<ShardId> {
+    let of_index = guards.iter().filter(|guard| guard.index() == index);
+    let in_doubt = |shard: &&ShardId| of_index.clone().any(|guard| guard.left().is_in_doubt(**shard));
     touched.iter().filter(in_doubt).copied().collect()
 }
 
@@ -279,7 +282,7 @@ mod tests {
         let change = index.clone();
         let answer: Result<(), Error> = cluster
             .undertake((), |writer| async move {
-                let _turn = writer.turn(&change.uid).await?;
+                let _guard = writer.lock_index(&change.uid).await?;
                 send(&writer, &change).await;
                 panic!("a bug");
             })
@@ -296,15 +299,15 @@ mod tests {
     async fn a_change_whose_client_leaves_before_its_turn_is_not_made() {
         let cluster = mirrored().await;
         let index = index_in(&cluster).await;
-        let taken = cluster.turn(&index.uid).await.expect("free");
+        let taken = cluster.lock_index(&index.uid).await.expect("free");
         let made = Arc::new(AtomicBool::new(false));
         let (waiting, noted) = (index.clone(), made.clone());
         let undertaken = cluster.undertake((), |writer| async move {
-            let _turn = writer.turn(&waiting.uid).await?;
+            let _guard = writer.lock_index(&waiting.uid).await?;
             noted.store(true, Ordering::Release);
             Ok(())
         });
-        tokio::time::timeout(Duration::from_millis(20), undertaken).await.expect_err("it waits for its turn");
+        tokio::time::timeout(Duration::from_millis(20), undertaken).await.expect_err("it waits for the lock");
         drop(taken);
         cluster.everything_recorded().await;
         assert!(!made.load(Ordering::Acquire), "nobody wanted it any more");
@@ -317,8 +320,8 @@ mod tests {
         let touching = async |shard: u32| {
             let index = index.clone();
             let change = async move |writer: Writer| {
-                writer.turn(&index.uid).await?;
-                writer.hand().turns[0].settle(BTreeSet::from([ShardId(1)]));
+                writer.lock_index(&index.uid).await?;
+                writer.hand().guards[0].settle(BTreeSet::from([ShardId(1)]));
                 let topology = writer.ensure_placement(index.shards).await?;
                 writer.sends(&index, &topology, &[ShardId(shard)], &[], Batch::default()).await?;
                 writer.recorded();
@@ -340,18 +343,18 @@ mod tests {
         let index = index_in(&cluster).await;
         let change = index.clone();
         let first = cluster.undertake((), |writer| async move {
-            drop(writer.turn(&change.uid).await?);
+            drop(writer.lock_index(&change.uid).await?);
             send(&writer, &change).await;
             Err::<(), _>(Error::Internal("it went wrong".into()))
         });
         let second = cluster.undertake((), |writer| async move {
-            let _turn = writer.turn(&"films".parse().expect("a uid")).await?;
+            let _guard = writer.lock_index(&"films".parse().expect("a uid")).await?;
             Ok(writer.stale.of(&"films".parse().expect("a uid")).len())
         });
         let begun = Instant::now();
         let (first, second) = tokio::join!(first, second);
         assert!(first.is_err());
-        assert_eq!(second.expect("its turn came"), 2);
+        assert_eq!(second.expect("it got the lock"), 2);
         // Each shard has a fresh replica that may get it yet.
         assert!(begun.elapsed() >= cluster.write_timeout(), "{:?}", begun.elapsed());
     }

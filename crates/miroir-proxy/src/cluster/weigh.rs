@@ -10,7 +10,7 @@ use miroir_store::{Batch, Committed, StoreError};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-use super::lanes::Turn;
+use super::index_lock::IndexGuard;
 use super::parts::{NodePart, Outcome, Step};
 use super::stale::{Miss, OfIndex, Reason, StaleShards, fresh_by, named};
 use super::{Cluster, Error, Index, conditional};
@@ -100,7 +100,7 @@ impl Cluster {
     /// those that are.
     pub(super) async fn record_left_behind(
         &self,
-        turn: &Turn,
+        guard: &IndexGuard,
         index: &Index,
         shards: &[ShardId],
         may_keep: &BTreeSet<NodeId>,
@@ -115,21 +115,21 @@ impl Cluster {
         };
         let mut undecided = decide(&self.stale.of(&index.physical)).undecided;
         if !undecided.is_empty() {
-            self.know_in_doubt(turn, index, recorded, &undecided).await?;
+            self.know_in_doubt(guard, index, recorded, &undecided).await?;
         }
         let doubt = |replicas: &mut OfIndex| {
             let mut left = decide(&named(replicas));
             left.stale.retain(|(shard, _)| !undecided.contains(shard));
             (add_different(replicas, index, left.stale, None), left.undecided)
         };
-        let (fences, counts) = (vec![turn.fence()], conditional::counts_of_unknown(index));
+        let (fences, counts) = (vec![guard.fence()], conditional::counts_of_unknown(index));
         let with = Batch { fences, counts, ..Batch::default() };
         let (found, later) = self.stale.change(&index.physical, with, doubt).await?;
         if !later.is_subset(&undecided) {
             // One was healed in between: there are two to choose from now.
             let recorded = undecided.clone();
             undecided.extend(later);
-            self.know_in_doubt(turn, index, &recorded, &undecided).await?;
+            self.know_in_doubt(guard, index, &recorded, &undecided).await?;
         }
         Ok((found, undecided))
     }

@@ -18,7 +18,7 @@ use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
 use super::catalog::Renaming;
-use super::lanes::Turn;
+use super::index_lock::IndexGuard;
 use super::lifecycle::Birth;
 use super::parts::{NodePart, Outcome, unanimous_refusal};
 use super::read::refused;
@@ -48,7 +48,7 @@ pub struct Change {
     pub custom_metadata: Option<String>,
     /// What it does depends on what a replica holds: a deletion by filter, an edit.
     pub conditional: bool,
-    /// The turns that it is made in: it is recorded only while they last.
+    /// The fences of the guards that it is made under: it is recorded only while they last.
     pub fences: Vec<Fence>,
     /// Names that change with the registration of the task.
     pub renamings: Vec<Renaming>,
@@ -65,9 +65,9 @@ pub struct Change {
 }
 
 impl Change {
-    /// A change of one index in its turn, without anything to do yet.
-    pub fn new(turn: &Turn, uid: &IndexUid, kind: TaskKind) -> Self {
-        Self { uid: Some(uid.clone()), fences: vec![turn.fence()], ..Self::of_no_index(kind) }
+    /// A change of one index under its guard, without anything to do yet.
+    pub fn new(guard: &IndexGuard, uid: &IndexUid, kind: TaskKind) -> Self {
+        Self { uid: Some(uid.clone()), fences: vec![guard.fence()], ..Self::of_no_index(kind) }
     }
 
     /// A change that is not one index's.
@@ -201,8 +201,8 @@ impl Writer {
         let recorded_with =
             Batch { fences: change.fences.clone(), counts: change.counts(Some(index)), ..Batch::default() };
         self.sends(index, topology, &change.touched, &change.parts, recorded_with.clone()).await?;
-        let turns = self.turns_taken();
-        let outcomes = join_all(change.parts.iter().map(|part| self.carry_out(&turns, part))).await;
+        let guards = self.guards();
+        let outcomes = join_all(change.parts.iter().map(|part| self.carry_out(&guards, part))).await;
         self.heard(&outcomes);
         if let Some(refusal) = unanimous_refusal(&outcomes, change.birth.is_some()) {
             self.abandon(change.birth.as_ref(), &outcomes).await;
@@ -211,10 +211,10 @@ impl Writer {
         }
         let Weighed { verdict, missed, lingers_until } = self.weigh(topology, index, &change.touched, &outcomes)?;
         self.lingers(lingers_until);
-        let lost_turn = |error| {
+        let lost_lock = |error| {
             // Nodes have it by now: it cannot be said that it was not taken.
             let is_lost = matches!(error, Error::Store(StoreError::Fenced { .. }) | Error::Isolated { .. });
-            if is_lost { Error::TurnLost } else { error }
+            if is_lost { Error::IndexLockLost } else { error }
         };
         match self.judge(verdict) {
             Ok(degraded) => {
@@ -227,7 +227,7 @@ impl Writer {
                     (None, true) => TaskStatus::Succeeded,
                 };
                 let sent = Sent { at, node_tasks, missed };
-                let answer = self.register(change, Some(index), sent, status, degraded).await.map_err(lost_turn)?;
+                let answer = self.register(change, Some(index), sent, status, degraded).await.map_err(lost_lock)?;
                 self.recorded();
                 Ok((answer, accepted))
             }
@@ -236,7 +236,7 @@ impl Writer {
                     // Nobody misses anything of an index that there is not.
                     Some(birth) => self.abandon(Some(birth), &outcomes).await,
                     None => {
-                        self.record_missed(&missed, recorded_with).await.map_err(Error::from).map_err(lost_turn)?;
+                        self.record_missed(&missed, recorded_with).await.map_err(Error::from).map_err(lost_lock)?;
                     }
                 }
                 self.recorded();

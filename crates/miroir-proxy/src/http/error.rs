@@ -61,7 +61,7 @@ impl From<Error> for Failure {
                 tracing::error!(error = %source, "the store failed");
                 Self::new(Code::MiroirStoreUnavailable, "The store is unavailable; nothing was acknowledged.")
             }
-            Error::TurnLost | Error::Isolated { .. } => Self::new(Code::MiroirStoreUnavailable, text),
+            Error::IndexLockLost | Error::Isolated { .. } => Self::new(Code::MiroirStoreUnavailable, text),
             Error::Overloaded(_) | Error::ClientLeft => Self::overloaded(text),
             Error::ReplyTooLarge { .. } => Self::new(Code::BadRequest, text),
             Error::TooLarge { .. } => Self::new(Code::PayloadTooLarge, text),

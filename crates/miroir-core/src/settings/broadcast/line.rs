@@ -222,9 +222,9 @@ impl Line {
         Self { current: None, queue }
     }
 
-    /// The line with one more change at its end, as seen by who has the turn of the index; none: too many wait.
+    /// The line with one more change at its end, as seen by who holds the index write lock; none: too many wait.
     ///
-    /// Whoever reserved the line had the turn, and has lost it or is gone: it is not waited for any more.
+    /// Whoever reserved the line held the lock, and has lost it or is gone: it is not waited for any more.
     #[must_use]
     pub fn joined(self, pending: Pending, now: OffsetDateTime) -> Option<Self> {
         let Self { current, mut queue } = self;

@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 
 use super::super::clock::now_ms;
 use super::super::debts::Unrecorded;
-use super::super::lanes::{Turn, linger};
+use super::super::index_lock::{IndexGuard, linger};
 use super::super::parts::Outcome;
 use super::super::replica::{Failed, Replica};
 use super::super::stale::{Miss, Reason};
@@ -123,7 +123,7 @@ impl Cluster {
     async fn repair_in_fence(&self, index: &Arc<Index>, shard: ShardId, ids: &[String]) -> Result<Fenced, Failed> {
         let unanswered = |error: super::super::Error| Failed::Unanswered(error.to_string());
         let Some(now) = self.catalog.by_physical(&index.physical) else { return Ok(Fenced::Alone) };
-        let turn = self.turn(&now.uid).await.map_err(unanswered)?;
+        let guard = self.lock_index(&now.uid).await.map_err(unanswered)?;
         // Kept until the nodes have accepted: no replica is moved away meanwhile.
         let _topology = self.topology();
         let replicas = self.fresh_replicas(&now, shard);
@@ -146,14 +146,14 @@ impl Cluster {
                 let nodes: BTreeSet<&NodeId> = repairs.put.keys().chain(repairs.delete.keys()).collect();
                 let told = nodes
                     .into_iter()
-                    .filter_map(|node| Some(hand_over(&turn, &repairs, &held, node, replicas.get(node)?)));
+                    .filter_map(|node| Some(hand_over(&guard, &repairs, &held, node, replicas.get(node)?)));
                 let documents = repairs.documents;
                 tracing::info!(
                     index = %now.uid, %shard, documents, origin = repairs.origin.tag(), "documents are being repaired"
                 );
                 let at = OffsetDateTime::now_utc();
                 let told = join_all(told).await;
-                Fenced::Repaired(documents, self.know_who_did_not_answer(turn, &now, shard, at, told).await)
+                Fenced::Repaired(documents, self.know_who_did_not_answer(guard, &now, shard, at, told).await)
             }
         };
         Ok(fenced)
@@ -163,7 +163,7 @@ impl Cluster {
     /// Returns the tasks of the others.
     async fn know_who_did_not_answer(
         &self,
-        turn: Turn,
+        guard: IndexGuard,
         index: &Index,
         shard: ShardId,
         at: OffsetDateTime,
@@ -182,12 +182,12 @@ impl Cluster {
         if parts.is_empty() {
             return accepted;
         }
-        let recorded_with = Batch { fences: vec![turn.fence()], ..Batch::default() };
+        let recorded_with = Batch { fences: vec![guard.fence()], ..Batch::default() };
         let (index, topology, touched) = (index.clone(), self.topology(), vec![shard]);
         let names = vec![index.uid.clone()];
         let sent = Unrecorded { index, names, topology, touched, at, parts, recorded_with };
         if let Some(until) = self.record_or_owe(sent).await {
-            linger(until, &[turn]).await;
+            linger(until, &[guard]).await;
         }
         accepted
     }
@@ -237,18 +237,18 @@ fn not_taken(node: &NodeId, index: &Index, shard: ShardId, error: &Failed) {
 
 /// Deletions first: vectors that a document should not have stay when it is replaced.
 async fn hand_over(
-    turn: &Turn,
+    guard: &IndexGuard,
     repairs: &Repairs,
     held: &Held,
     node: &NodeId,
     replica: &Replica,
 ) -> (NodeId, Result<Vec<u64>, Failed>) {
-    // What is sent by who has lost the turn may undo a later write.
-    let lost = || Failed::Unanswered("the turn of the index was lost".into());
+    // What an instance sends that has lost the lock may undo a later write.
+    let lost = || Failed::Unanswered("the write lock of the index was lost".into());
     let told = async {
         let mut tasks = Vec::new();
         if let Some(ids) = repairs.delete.get(node) {
-            if !turn.lasts() {
+            if !guard.lasts() {
                 return Err(lost());
             }
             tasks.push(replica.delete(&ids.iter().cloned().collect::<Vec<_>>()).await?);
@@ -257,7 +257,7 @@ async fn hand_over(
         let wanted = from.flat_map(|(from, ids)| ids.iter().map(move |id| (from.clone(), id.clone())));
         let documents: Vec<Bytes> = wanted.filter_map(|key| held.raw.get(&key).cloned()).collect();
         if !documents.is_empty() {
-            if !turn.lasts() {
+            if !guard.lasts() {
                 return Err(lost());
             }
             tasks.push(replica.put(documents).await?);
@@ -267,7 +267,7 @@ async fn hand_over(
     let told = tokio::select! {
         biased;
         told = told => told,
-        () = turn.lost() => Err(lost()),
+        () = guard.lost() => Err(lost()),
     };
     (node.clone(), told)
 }

@@ -19,7 +19,7 @@ use super::sent;
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 impl Broadcasting {
-    /// Tell nodes, in the turn of the index: what nodes are told reaches all of them in one order with its other changes.
+    /// Tell nodes, under the index write lock: what nodes are told reaches all of them in one order with its other changes.
     pub(super) async fn send(
         &self,
         _lead: &Leadership,
@@ -28,7 +28,7 @@ impl Broadcasting {
         patches: &BTreeMap<NodeId, Value>,
     ) -> Result<Line, Error> {
         let Some(change) = &line.current else { return Ok(line.clone()) };
-        let _turn = self.cluster.turn(&index.uid).await?;
+        let _guard = self.cluster.lock_index(&index.uid).await?;
         let now = self.cluster.catalog.by_physical(&index.physical);
         if now.is_none_or(|now| now.created_at != index.created_at || now.uid != index.uid) {
             // A node would make an index that was deleted anew.

@@ -18,7 +18,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
-use super::super::lanes::Turn;
+use super::super::index_lock::IndexGuard;
 use super::super::parts::{NodePart, Outcome, Step, unanimous_refusal};
 use super::super::read::refused;
 use super::super::search::all_shards;
@@ -52,17 +52,17 @@ impl Writer {
         wish: Wish,
         may_create: bool,
     ) -> Result<Accepted, Error> {
-        let turn = self.turn(uid).await?;
+        let guard = self.lock_index(uid).await?;
         self.peers.require_heard()?;
         for _ in 0..ATTEMPTS {
             let accepted = match self.catalog.get(uid) {
-                None if !may_create => return self.decline_settings(&turn, uid, &wish).await,
-                None => self.begin_with_index(&turn, uid, &wish).await,
+                None if !may_create => return self.decline_settings(&guard, uid, &wish).await,
+                None => self.begin_with_index(&guard, uid, &wish).await,
                 Some(index) => {
                     let line = led::stored::<Broadcasting>(&*self.store, Some(index.physical.as_str())).await?;
                     match line {
-                        None if index.ready => self.begin(&turn, index, &wish).await,
-                        line => self.line_up(&turn, &index, &wish, line).await,
+                        None if index.ready => self.begin(&guard, index, &wish).await,
+                        line => self.line_up(&guard, &index, &wish, line).await,
                     }
                 }
             };
@@ -75,34 +75,34 @@ impl Writer {
     }
 
     /// The index does not exist and must not come into being.
-    async fn decline_settings(&self, turn: &Turn, uid: &IndexUid, wish: &Wish) -> Result<Accepted, Error> {
+    async fn decline_settings(&self, guard: &IndexGuard, uid: &IndexUid, wish: &Wish) -> Result<Accepted, Error> {
         let shown = match wish {
             Wish::Patch(patch) => raw(&details(patch)),
             Wish::Reset => None,
         };
-        let change = Change::new(turn, uid, TaskKind::SettingsUpdate).without_index();
+        let change = Change::new(guard, uid, TaskKind::SettingsUpdate).without_index();
         self.conclude_at_once(Change { details: shown, ..change }).await
     }
 
     /// No change is under way.
-    async fn begin(&self, turn: &Turn, index: Arc<Index>, wish: &Wish) -> Result<Accepted, Error> {
+    async fn begin(&self, guard: &IndexGuard, index: Arc<Index>, wish: &Wish) -> Result<Accepted, Error> {
         let proposal = self.proposal(&index, wish)?;
         let strategy = self.broadcast_strategy();
         let record = Record::new(proposal, strategy, self.nodes().keys().cloned());
         let operation = Operation::new(self.reserved(&index, record, false));
         let with = Batch {
-            fences: vec![turn.fence()],
+            fences: vec![guard.fence()],
             writes: vec![led::start_with::<Broadcasting>(Some(index.physical.as_str()), &operation)?],
             ..Batch::default()
         };
         let changing = |index: &mut Index| index.changing = true;
         let committed = self.catalog.amend(&index.physical, index.created_at, changing, with).await?;
         let version = version_of(&committed.versions)?;
-        self.tell_nodes(turn, Reservation { operation, version, index }, wish).await
+        self.tell_nodes(guard, Reservation { operation, version, index }, wish).await
     }
 
     /// The index comes into being with the change. Nodes make it out of one patch, which has everything that it needs.
-    async fn begin_with_index(&self, turn: &Turn, uid: &IndexUid, wish: &Wish) -> Result<Accepted, Error> {
+    async fn begin_with_index(&self, guard: &IndexGuard, uid: &IndexUid, wish: &Wish) -> Result<Accepted, Error> {
         let mut index = self.new_index(uid, None).await?;
         index.changing = true;
         let mut proposal = self.proposal(&index, wish)?;
@@ -112,7 +112,7 @@ impl Writer {
         let record = Record::new(proposal, Strategy::TwoPhase, self.nodes().keys().cloned());
         let operation = Operation::new(self.reserved(&index, record, true));
         let with = Batch {
-            fences: vec![turn.fence()],
+            fences: vec![guard.fence()],
             writes: vec![led::start_with::<Broadcasting>(Some(index.physical.as_str()), &operation)?],
             ..Batch::default()
         };
@@ -121,7 +121,7 @@ impl Writer {
             return Err(Error::Overloaded("the index is being created by another request"));
         }
         let version = version_of(&committed.versions)?;
-        self.tell_nodes(turn, Reservation { operation, version, index }, wish).await
+        self.tell_nodes(guard, Reservation { operation, version, index }, wish).await
     }
 
     /// The line while its nodes are told by this request.
@@ -136,27 +136,27 @@ impl Writer {
         Line { current: Some(change), ..Line::default() }
     }
 
-    async fn tell_nodes(&self, turn: &Turn, reservation: Reservation, wish: &Wish) -> Result<Accepted, Error> {
+    async fn tell_nodes(&self, guard: &IndexGuard, reservation: Reservation, wish: &Wish) -> Result<Accepted, Error> {
         let at = OffsetDateTime::now_utc();
         let Some(change) = &reservation.operation.record.current else {
             return Err(Error::Internal("a line is reserved for nothing".into()));
         };
         let call = self.settings_call(&reservation.index, &change.record.proposal.patch);
         let parts = self.parts_of(&change.record, call);
-        let turns = self.turns_taken();
-        let outcomes = join_all(parts.iter().map(|part| self.carry_out(&turns, part))).await;
+        let guards = self.guards();
+        let outcomes = join_all(parts.iter().map(|part| self.carry_out(&guards, part))).await;
         if let Some(refusal) = unanimous_refusal(&outcomes, false) {
-            self.withdraw(turn, &reservation).await?;
+            self.withdraw(guard, &reservation).await?;
             return Err(refused(refusal).naming(&reservation.index));
         }
         if outcomes.iter().any(|outcome| outcome.answer == ReplicaAnswer::Accepted) {
-            return self.acknowledge(turn, reservation, outcomes, wish, at).await;
+            return self.acknowledge(guard, reservation, outcomes, wish, at).await;
         }
         let nothing_arrived = outcomes.iter().all(|outcome| !outcome.reached);
         if nothing_arrived || change.creates_index {
-            self.withdraw(turn, &reservation).await?;
+            self.withdraw(guard, &reservation).await?;
         } else {
-            self.leave_to_the_leader(turn, &reservation).await?;
+            self.leave_to_the_leader(guard, &reservation).await?;
         }
         Err(Error::NoQuorum { shards: all_shards(&reservation.index).into_iter().collect() })
     }
@@ -175,7 +175,7 @@ impl Writer {
     /// Some node has accepted the change: it has a task from now on.
     async fn acknowledge(
         &self,
-        turn: &Turn,
+        guard: &IndexGuard,
         reservation: Reservation,
         outcomes: Vec<Outcome>,
         wish: &Wish,
@@ -206,7 +206,7 @@ impl Writer {
         let node_tasks = outcomes.into_iter().flat_map(|outcome| outcome.tasks).collect();
         let registered = Change {
             writes: vec![led::replace::<Broadcasting>(Some(index.physical.as_str()), &operation, version)?],
-            ..self.task_of_change(turn, &index, wish, token)
+            ..self.task_of_change(guard, &index, wish, token)
         };
         let sent = Sent { at, node_tasks, missed };
         let accepted = self.register(registered, Some(&index), sent, TaskStatus::Enqueued, degraded).await;
@@ -217,20 +217,20 @@ impl Writer {
     }
 
     /// A change as a task.
-    pub(super) fn task_of_change(&self, turn: &Turn, index: &Index, wish: &Wish, token: String) -> Change {
+    pub(super) fn task_of_change(&self, guard: &IndexGuard, index: &Index, wish: &Wish, token: String) -> Change {
         let broadcast = Some(BroadcastTask { token, version: None });
         Change {
             details: shown(index, wish),
             effects: Effects { broadcast, ..Effects::default() },
-            ..Change::new(turn, &index.uid, TaskKind::SettingsUpdate)
+            ..Change::new(guard, &index.uid, TaskKind::SettingsUpdate)
         }
     }
 
     /// As if it had never been asked for.
-    async fn withdraw(&self, turn: &Turn, reservation: &Reservation) -> Result<(), Error> {
+    async fn withdraw(&self, guard: &IndexGuard, reservation: &Reservation) -> Result<(), Error> {
         let Reservation { operation, version, index } = reservation;
         let writes = led::withdraw::<Broadcasting>(Some(index.physical.as_str()), *version).into();
-        let with = Batch { fences: vec![turn.fence()], writes, ..Batch::default() };
+        let with = Batch { fences: vec![guard.fence()], writes, ..Batch::default() };
         let creates_index = operation.record.current.as_ref().is_some_and(|change| change.creates_index);
         if creates_index {
             return self.forget_index_with(index, with).await;
@@ -241,13 +241,13 @@ impl Writer {
     }
 
     /// Nobody accepted it, and some nodes may have applied it all the same.
-    async fn leave_to_the_leader(&self, turn: &Turn, reservation: &Reservation) -> Result<(), Error> {
+    async fn leave_to_the_leader(&self, guard: &IndexGuard, reservation: &Reservation) -> Result<(), Error> {
         let physical = reservation.index.physical.as_str();
         let mut operation = reservation.operation.clone();
         let current = operation.record.current.take();
         operation.record.current = current.map(|change| change.taken_over(OffsetDateTime::now_utc()));
         let writes = vec![led::replace::<Broadcasting>(Some(physical), &operation, reservation.version)?];
-        let fences = vec![turn.fence()];
+        let fences = vec![guard.fence()];
         self.store.commit(Batch { fences, writes, ..Batch::default() }).await?;
         Ok(())
     }

@@ -11,7 +11,7 @@ use miroir_store::Batch;
 use miroir_work::led::Leadership;
 use time::OffsetDateTime;
 
-use super::super::lanes::Turn;
+use super::super::index_lock::IndexGuard;
 use super::super::settle::finish;
 use super::super::{Error, Index};
 use super::machine::{Broadcasting, Ending, subject};
@@ -37,21 +37,21 @@ impl Broadcasting {
         });
         let mut with =
             Batch { fences: vec![lead.fence()], settled: task.iter().cloned().collect(), ..Batch::default() };
-        let mut turn = None;
+        let mut guard = None;
         if let (Outcome::Fail(failed), Head::Current(change), Some(index)) = (&outcome, head, &ending.index)
             && change.creates_index
             && (failed.error.is_none() || task.is_none())
         {
-            turn = Some(cluster.turn(&index.uid).await?);
+            guard = Some(cluster.lock_index(&index.uid).await?);
             if cluster.is_awaited(index, &task.iter().map(|task| task.uid).collect()).await? {
-                turn = None;
+                guard = None;
             }
         }
         match (&outcome, head, &ending.index) {
             // It was canceled, or nobody was promised anything: there is no index. One of which the settings alone have
             // failed comes into being without them, as with one server.
-            (_, _, Some(index)) if turn.is_some() => {
-                with.fences.extend(turn.as_ref().map(Turn::fence));
+            (_, _, Some(index)) if guard.is_some() => {
+                with.fences.extend(guard.as_ref().map(IndexGuard::fence));
                 cluster.forget_index_with(index, with).await?;
             }
             (outcome, head, _) => {
@@ -64,7 +64,7 @@ impl Broadcasting {
                 cluster.catalog.amend(&physical, head.born(), write, with).await?;
             }
         }
-        drop(turn);
+        drop(guard);
         self.traces.end(lead.scope());
         self.tell_operators(physical.as_str(), &outcome, task.as_ref());
         // What was held up by it may end now.

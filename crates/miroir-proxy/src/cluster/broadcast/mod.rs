@@ -23,7 +23,7 @@ use miroir_store::{StoreError, Table};
 use miroir_work::led;
 use tokio::time::Instant;
 
-use super::lanes::{Turn, patience};
+use super::index_lock::{IndexGuard, patience};
 use super::{Cluster, Error, Index, Writer};
 use crate::node::{Call, NodeError, Reply};
 
@@ -80,23 +80,23 @@ impl Cluster {
 }
 
 impl Writer {
-    /// The turn of an index, when nodes have been told all changes of what may be filtered by that were asked for before.
+    /// Wait for the write lock of an index until nodes have been told all changes of what may be filtered by that were asked for before.
     ///
     /// # Errors
-    /// As [`Cluster::turn`]; [`Error::Overloaded`] when it takes longer than a client waits.
-    pub(super) async fn turn_behind_settings(&self, uid: &IndexUid) -> Result<Turn, Error> {
+    /// As [`Cluster::lock_index`]; [`Error::Overloaded`] when it takes longer than a client waits.
+    pub(super) async fn lock_index_behind_settings(&self, uid: &IndexUid) -> Result<IndexGuard, Error> {
         let begun = Instant::now();
         loop {
-            let turn = self.turn(uid).await?;
-            let Some(index) = self.catalog.get(uid) else { return Ok(turn) };
+            let guard = self.lock_index(uid).await?;
+            let Some(index) = self.catalog.get(uid) else { return Ok(guard) };
             match self.line_of(&index).await? {
                 Some(line) if line.filters_later() => {}
-                Some(_) | None => return Ok(turn),
+                Some(_) | None => return Ok(guard),
             }
             if begun.elapsed() > patience(&self.config) {
                 return Err(Error::Overloaded("changes of the settings of this index that were asked for before"));
             }
-            self.stand_back(turn).await;
+            self.stand_back(guard).await;
         }
     }
 }

@@ -8,7 +8,7 @@ use miroir_work::led::{self, Operation};
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use super::super::lanes::Turn;
+use super::super::index_lock::IndexGuard;
 use super::super::refusal::Unread;
 use super::super::search::all_shards;
 use super::super::write::{Accepted, Change, Sent};
@@ -19,7 +19,7 @@ impl Writer {
     /// Put a change into the line. It has a task at once; nodes are told when its turn has come.
     pub(super) async fn line_up(
         &self,
-        turn: &Turn,
+        guard: &IndexGuard,
         index: &Index,
         wish: &Wish,
         stored: Option<Typed<Operation<Line>>>,
@@ -40,7 +40,7 @@ impl Writer {
                 led::replace::<Broadcasting>(subject, &Operation { id, started_at, record }, version)?
             }
         };
-        let change = Change { writes: vec![write], ..self.task_of_change(turn, index, wish, token) };
+        let change = Change { writes: vec![write], ..self.task_of_change(guard, index, wish, token) };
         let sent = Sent { at, node_tasks: Vec::new(), missed: Vec::new() };
         self.register(change, Some(index), sent, TaskStatus::Enqueued, Degraded::default()).await
     }

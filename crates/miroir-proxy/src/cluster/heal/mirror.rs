@@ -251,7 +251,7 @@ impl Runner {
         if let Err((node, _)) = self.drain_both(index, &source, &target).await {
             return Event::Failed(node);
         }
-        let Ok(Some((turn, _))) = self.cluster.turn_of(&index.physical).await else { return Event::FenceLost };
+        let Ok(Some((turn, _))) = self.cluster.lock_physical(&index.physical).await else { return Event::FenceLost };
         let held = Held::on_to(turn, self.cluster.config.rebalancer.fence_max);
         match timeout_at(held.until(), self.drain_both(index, &source, &target)).await {
             Ok(Ok(())) => {}
@@ -269,10 +269,10 @@ impl Runner {
 
     /// Wait until the write that is under way is recorded: it was handed to all replicas by then.
     async fn pass(&self, index: &Arc<Index>) -> Event {
-        match self.cluster.turn_of(&index.physical).await {
+        match self.cluster.lock_physical(&index.physical).await {
             Ok(_) => Event::Passed,
             Err(error) => {
-                tracing::debug!(%error, index = %index.uid, "a mirror waits for its turn");
+                tracing::debug!(%error, index = %index.uid, "a mirror waits for the index write lock");
                 sleep(STORE_PAUSE).await;
                 Event::Failed(self.mirror.source().unwrap_or(&self.subject.target).clone())
             }
@@ -317,7 +317,7 @@ impl Runner {
                 fences.push(held.fence());
                 None
             }
-            None => self.cluster.turn_of(&index.physical).await?,
+            None => self.cluster.lock_physical(&index.physical).await?,
         };
         if let Some((turn, _)) = &turn {
             fences.push(turn.fence());

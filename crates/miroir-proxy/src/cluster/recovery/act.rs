@@ -24,8 +24,8 @@ impl Cluster {
         let id = &node.member.id;
         let lost = |error| Error::answer(&node.member.id, error);
         if plan.wipe || plan.create {
-            // In the turn, so that an index that is deleted meanwhile is not made anew.
-            let Some((turn, index)) = self.turn_of(physical).await? else { return Ok(()) };
+            // Under the lock, so that an index that is deleted meanwhile is not made anew.
+            let Some((guard, index)) = self.lock_physical(physical).await? else { return Ok(()) };
             let on_node = self.on_node(&index, id).map_err(lost)?;
             let mut tasks = Vec::new();
             if plan.wipe {
@@ -41,7 +41,7 @@ impl Cluster {
             let create = Call { operation: "replica_index", ..self.creation_call(&index) };
             tasks.push(on_node.tell(create).await.map_err(lost)?);
             tasks.push(on_node.tell(self.whole_settings_call(&index)).await.map_err(lost)?);
-            drop(turn);
+            drop(guard);
             on_node.done(&tasks).await.map_err(lost)?;
         }
         let Some(index) = self.catalog.by_physical(physical) else { return Ok(()) };

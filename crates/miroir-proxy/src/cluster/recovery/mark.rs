@@ -76,7 +76,7 @@ impl Cluster {
             if doubtful.is_empty() && !of_index.create {
                 continue;
             }
-            let Ok(Some((turn, index))) = self.turn_of(physical).await else {
+            let Ok(Some((guard, index))) = self.lock_physical(physical).await else {
                 // It is gone, or cannot be looked at: the next look will tell.
                 *of_index = PlanForIndex::default();
                 continue;
@@ -91,7 +91,7 @@ impl Cluster {
                 continue;
             }
             let equal = timeout_at(until, self.equal_shards(node, &index, &doubtful)).await;
-            drop(turn);
+            drop(guard);
             let equal = match equal {
                 Ok(Some(equal)) => equal,
                 // Without a comparison in that time, only what it seems to have lost counts.

@@ -1,4 +1,4 @@
-//! Documents put and deleted, past the lanes of clients' writes: whoever calls this knows what that may undo.
+//! Documents put and deleted without an index write lock: whoever calls this knows which writes of clients that may undo.
 
 use bytes::Bytes;
 use http::Method;

@@ -1,6 +1,6 @@
 //! Joining nodes get the indexes.
 //!
-//! An index is made in its turn: in which no client's change of it, and no deletion, is on its way to nodes. Whoever
+//! An index is made under its write lock, while no client's change of it, and no deletion, is on its way to nodes. Whoever
 //! joins is noted as behind its settings before, and read only after it has shown to hold what was committed, as any node
 //! that was away for a change.
 
@@ -70,14 +70,14 @@ impl Cluster {
     }
 
     async fn give_index(&self, node: &Arc<Node>, index: Arc<Index>) -> Result<Option<(IndexUid, Vec<u64>)>, Error> {
-        let Some((_turn, index)) = self.turn_of(&index.physical).await? else { return Ok(None) };
+        let Some((_guard, index)) = self.lock_physical(&index.physical).await? else { return Ok(None) };
         Ok(match self.make_index(node, &index).await? {
             Made::Accepted(tasks) => Some((index.physical.clone(), tasks)),
             Made::Has | Made::Gone => None,
         })
     }
 
-    /// The caller has the turn.
+    /// The caller holds the index write lock.
     async fn make_index(&self, node: &Arc<Node>, index: &Index) -> Result<Made, Error> {
         let id = &node.member.id;
         let path = format!("/indexes/{}", index.physical);

@@ -1,9 +1,9 @@
-//! The turns of an index, and what is taken over with them.
+//! Takes the write lock of an index, and deals with what a former holder has left.
 //!
 //! An instance that is killed in the midst of a change leaves nodes that have it and nodes that have not, and nobody who
-//! knows. What it leaves as well is the lane of the index, which it had and did not give back.
+//! knows. What it leaves as well is the write lock of the index, whose lease lapses.
 //!
-//! Invariant: to a shard of an index whose lane was left so, nobody writes before all its replicas but one are known as possibly
+//! Invariant: to a shard of an index whose lock lapsed, nobody writes before all its replicas but one are known as possibly
 //! different, and before nothing more can arrive of what was sent. The one that is kept is on a node that holds all that it had
 //! accepted; as long as there is none, nothing is written to the shard.
 
@@ -16,17 +16,17 @@ use miroir_core::id::{IndexUid, ShardId};
 use miroir_store::{Batch, Lease, Table, TypedTable, Write};
 use tokio::time::Instant;
 
-use super::lanes::Turn;
+use super::index_lock::IndexGuard;
 use super::search::all_shards;
 use super::{Cluster, Error, Index};
 
-/// Between two looks for lanes that were left.
+/// Between two looks for locks that lapsed.
 const LOOK: Duration = Duration::from_secs(1);
-/// Lanes that are taken over at one time.
+/// Locks that are taken over at one time.
 const AT_ONCE: usize = 16;
 /// Between two looks at what is in doubt, in looks.
 const LOOKS: u32 = 5;
-/// For so long a lane is left to the instance that had it, if that lives.
+/// For so long a lapsed lock is left to the instance that held it, if that lives.
 const LONG: Duration = Duration::from_secs(10);
 
 /// The shards of an index of which it cannot be said which replica is to be kept, by its physical name.
@@ -38,56 +38,59 @@ fn key(index: &Index) -> String {
 }
 
 impl Cluster {
-    /// Wait for the right to change an index.
+    /// Wait for the write lock of an index.
     ///
     /// # Errors
-    /// As [`super::lanes::Lanes::turn`].
-    pub(super) async fn turn(&self, uid: &IndexUid) -> Result<Turn, Error> {
-        let turn = self.lanes.turn(uid).await?;
-        self.settled(turn, uid).await
+    /// As [`super::index_lock::IndexLocks::lock`].
+    pub(super) async fn lock_index(&self, uid: &IndexUid) -> Result<IndexGuard, Error> {
+        let guard = self.index_locks.lock(uid).await?;
+        self.settled(guard, uid).await
     }
 
-    /// See to what others have left of an index before this instance had the turn.
-    async fn settled(&self, mut turn: Turn, uid: &IndexUid) -> Result<Turn, Error> {
-        if turn.left().is_settled() {
-            return Ok(turn);
+    /// Deal with what others have left of an index before this instance got its lock.
+    async fn settled(&self, mut guard: IndexGuard, uid: &IndexUid) -> Result<IndexGuard, Error> {
+        if guard.left().is_settled() {
+            return Ok(guard);
         }
         self.catalog.refresh(uid).await?;
         self.leftovers.refresh(uid).await?;
         let mut in_doubt = BTreeSet::new();
         if let Some(index) = self.catalog.get(uid) {
             self.stale.refresh(&index.physical).await?;
-            in_doubt = self.settle_what_was_left(&turn, &index).await?;
+            in_doubt = self.settle_what_was_left(&guard, &index).await?;
         }
-        turn.settle(in_doubt);
-        Ok(turn)
+        guard.settle(in_doubt);
+        Ok(guard)
     }
 
-    /// Wait for the right to change several indexes together.
+    /// Wait for the write locks of several indexes together.
     ///
     /// # Errors
-    /// As [`Cluster::turn`].
-    pub(super) async fn turns<'a>(&self, uids: impl IntoIterator<Item = &'a IndexUid>) -> Result<Vec<Turn>, Error> {
+    /// As [`Cluster::lock_index`].
+    pub(super) async fn lock_indexes<'a>(
+        &self,
+        uids: impl IntoIterator<Item = &'a IndexUid>,
+    ) -> Result<Vec<IndexGuard>, Error> {
         let uids: BTreeSet<&IndexUid> = uids.into_iter().collect();
-        let mut turns = Vec::with_capacity(uids.len());
+        let mut guards = Vec::with_capacity(uids.len());
         // Everybody takes them in one order, so that nobody waits for ever.
         for uid in uids {
-            turns.push(self.turn(uid).await?);
+            guards.push(self.lock_index(uid).await?);
         }
-        Ok(turns)
+        Ok(guards)
     }
 
     /// Returns the shards of which it cannot be said now which replica is to be kept.
-    async fn settle_what_was_left(&self, turn: &Turn, index: &Index) -> Result<BTreeSet<ShardId>, Error> {
+    async fn settle_what_was_left(&self, guard: &IndexGuard, index: &Index) -> Result<BTreeSet<ShardId>, Error> {
         let known = self.in_doubt(index).await?;
-        let shards = match turn.quiet_for() {
+        let shards = match guard.quiet_for() {
             None if known.is_empty() => return Ok(known),
             None => known.iter().copied().collect(),
-            // Whoever had the lane may have sent anything to any node, until that long ago at the latest.
+            // The former holder may have sent anything to any node, until that long ago at the latest.
             Some(quiet_for) => {
                 tokio::select! {
                     () = tokio::time::sleep(self.write_timeout().saturating_sub(quiet_for)) => {}
-                    () = turn.lost() => return Err(Error::TurnLost),
+                    () = guard.lost() => return Err(Error::IndexLockLost),
                 }
                 all_shards(index)
             }
@@ -95,9 +98,9 @@ impl Cluster {
         let topology = self.ensure_placement(index.shards).await?;
         let takers = shards.iter().flat_map(|shard| topology.writers(index.shards, *shard)).cloned().collect();
         let whole = self.nodes_that_are_whole(&takers).await;
-        let (replicas, undecided) = self.record_left_behind(turn, index, &shards, &whole, &known).await?;
+        let (replicas, undecided) = self.record_left_behind(guard, index, &shards, &whole, &known).await?;
         if undecided.is_empty() {
-            self.know_in_doubt(turn, index, &known, &undecided).await?;
+            self.know_in_doubt(guard, index, &known, &undecided).await?;
         }
         if replicas > 0 {
             tracing::warn!(
@@ -114,11 +117,11 @@ impl Cluster {
         Ok(known.map(|known| known.value).unwrap_or_default())
     }
 
-    /// It cannot be said which replicas of these shards are to be kept, whoever has the turn next. `recorded`: what was
+    /// It cannot be said which replicas of these shards are to be kept, whoever holds the lock next. `recorded`: what was
     /// recorded of that before.
     pub(super) async fn know_in_doubt(
         &self,
-        turn: &Turn,
+        guard: &IndexGuard,
         index: &Index,
         recorded: &BTreeSet<ShardId>,
         shards: &BTreeSet<ShardId>,
@@ -128,7 +131,7 @@ impl Cluster {
             true => vec![Self::forgetting_doubts(index)],
             false => vec![IN_DOUBT.put(&key(index), shards)?],
         };
-        self.store.commit(Batch { fences: vec![turn.fence()], writes, ..Batch::default() }).await?;
+        self.store.commit(Batch { fences: vec![guard.fence()], writes, ..Batch::default() }).await?;
         Ok(())
     }
 
@@ -137,19 +140,19 @@ impl Cluster {
         IN_DOUBT.delete(&key(index))
     }
 
-    /// Take over the lanes that were left, for ever: also those of indexes that nobody changes again; and look again at what
+    /// Take over the locks that lapsed, for ever: also those of indexes that nobody changes again; and look again at what
     /// could not be settled then.
-    pub async fn take_over_lanes(self: Arc<Self>) {
+    pub async fn take_over_index_locks(self: Arc<Self>) {
         let (mut looks, mut since) = (0_u32, BTreeMap::new());
         loop {
-            let mut left = match self.lanes.lapsed().await {
+            let mut left = match self.index_locks.lapsed().await {
                 Ok(lapsed) => self.mine_of(lapsed, &mut since),
                 Err(error) => {
                     tracing::debug!(%error, "it cannot be seen which indexes were left");
                     BTreeSet::new()
                 }
             };
-            left.extend(self.lanes.unseen());
+            left.extend(self.index_locks.unseen());
             if looks.is_multiple_of(LOOKS) {
                 left.extend(self.mine_in_doubt().await);
             }
@@ -196,8 +199,8 @@ impl Cluster {
 
     async fn take_over(&self, uid: IndexUid) {
         let taken = async {
-            let turn = self.lanes.turn_if_free(&uid).await?;
-            self.settled(turn, &uid).await
+            let guard = self.index_locks.try_lock(&uid).await?;
+            self.settled(guard, &uid).await
         };
         match taken.await {
             // Whoever has it sees to it.
