@@ -134,7 +134,7 @@ impl Topology {
             || self.also_writes(shards, shard).any(|other| other == node)
     }
 
-    /// What nodes hold besides the replicas that they are placed for. Everything else that a node holds is a leftover.
+    /// What nodes hold besides the replicas that they are placed for. Everything else that a node holds is orphaned.
     pub fn besides(&self) -> &[Besides] {
         &self.besides
     }

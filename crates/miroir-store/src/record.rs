@@ -41,8 +41,8 @@ tables! {
     Operations = "operations",
     /// API keys, by their uid; their values are derived and never stored.
     Keys = "keys",
-    /// Physical indexes that nodes have to delete still.
-    Leftovers = "leftovers",
+    /// Tombstones: physical indexes that nodes have to delete still.
+    Tombstones = "leftovers",
     /// Experimental features, as clients want them.
     Features = "features",
     /// Search rules.

@@ -299,7 +299,7 @@ fn names_survive_a_restart_and_a_node_that_was_away() {
     cluster.restart_proxy();
     cluster.restart_node(0);
     let node = cluster.node_client(0);
-    eventually("the leftover is swept", std::time::Duration::from_secs(30), || {
+    eventually("the deleted index is swept", std::time::Duration::from_secs(30), || {
         let documents = node.get("/indexes/gone/documents?limit=5");
         (documents.status == 404 || documents.body["total"] == 0).then_some(())
     });

@@ -10,12 +10,12 @@
 //! Invariant: only documents that differ among replicas at one point in the order of writes are touched, and afterwards
 //! all replicas that took the repair hold them alike. A replica that did not take it is stale from then on.
 
-mod leftovers;
+mod orphans;
 mod pass;
 mod resolve;
 mod schedule;
 
-pub use leftovers::{Leftover, OnNode, leftover};
+pub use orphans::{OnNode, OrphanAction, orphan_action};
 pub use pass::{Look, Repairs, ToRepair, after_counts, after_digests, repairs, suspects};
 pub use resolve::{Resolution, resolve};
 pub use schedule::{InvalidSchedule, Schedule, Selection, depth_of, select};

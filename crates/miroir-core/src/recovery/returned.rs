@@ -144,7 +144,7 @@ pub struct PlanForIndex {
     /// Its replicas that are stale from now on.
     pub mirror: BTreeMap<ShardId, Why>,
     /// Shards to be deleted before it counts: it takes none of their writes.
-    pub leftovers: BTreeSet<ShardId>,
+    pub orphans: BTreeSet<ShardId>,
 }
 
 impl Plan {
@@ -206,7 +206,7 @@ fn plan(expected: &ExpectedIndex, found: Option<&FoundIndex>, forgot: bool) -> P
     PlanForIndex {
         settings: !found.settings_hold || found.recorded_version != Some(expected.settings_version),
         mirror,
-        leftovers: held.filter(|shard| !expected.shards.contains_key(shard)).collect(),
+        orphans: held.filter(|shard| !expected.shards.contains_key(shard)).collect(),
         ..PlanForIndex::default()
     }
 }
@@ -309,11 +309,11 @@ mod tests {
     }
 
     #[test]
-    fn settings_and_leftovers_alone_leave_the_replica_fresh() {
+    fn settings_and_orphans_alone_leave_the_replica_fresh() {
         let plan = plan_of(&expected(), &with(|index| index.recorded_version = Some(2)));
         assert!(plan.settings && plan.mirror.is_empty());
         let plan = plan_of(&expected(), &with(|index| _ = index.shards.insert(ShardId(5), measure(&["x"], 1))));
-        assert_eq!(plan.leftovers, BTreeSet::from([ShardId(5)]));
+        assert_eq!(plan.orphans, BTreeSet::from([ShardId(5)]));
     }
 
     #[test]

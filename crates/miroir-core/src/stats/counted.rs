@@ -96,13 +96,13 @@ mod tests {
     struct Nodes {
         away: BTreeSet<NodeId>,
         stale: BTreeSet<(ShardId, NodeId)>,
-        with_leftovers: BTreeSet<NodeId>,
+        with_orphans: BTreeSet<NodeId>,
     }
 
     impl Holders for Nodes {
         fn holds_its_part_alone(&self, node: &NodeId) -> bool {
             let stale = self.stale.iter().any(|(_, stale)| stale == node);
-            !self.away.contains(node) && !stale && !self.with_leftovers.contains(node)
+            !self.away.contains(node) && !stale && !self.with_orphans.contains(node)
         }
 
         fn can_answer(&self, shard: ShardId, node: &NodeId) -> bool {
@@ -173,7 +173,7 @@ mod tests {
         let nodes = Nodes { stale: [(ShardId(0), stale)].into(), ..Nodes::default() };
         let said = by_node(&placements, &documents, &nodes);
         assert_eq!(counted(&placements, &said, 1, &nodes, None), Counted::Ask);
-        let nodes = Nodes { with_leftovers: [node(1)].into(), ..Nodes::default() };
+        let nodes = Nodes { with_orphans: [node(1)].into(), ..Nodes::default() };
         assert_eq!(counted(&placements, &said, 1, &nodes, None), Counted::Ask);
     }
 }

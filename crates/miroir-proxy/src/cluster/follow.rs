@@ -153,7 +153,7 @@ impl Cluster {
             Table::Topology => Some(self.fleet.follow()),
             Table::StaleReplicas => Some(self.stale.follow()),
             Table::Keys => Some(self.keys.follow()),
-            Table::Leftovers => Some(self.leftovers.follow()),
+            Table::Tombstones => Some(self.tombstones.follow()),
             Table::Features => Some(self.features.follow()),
             Table::Webhooks => Some(self.webhooks.follow()),
             Table::Rules => Some(self.rules.follow()),

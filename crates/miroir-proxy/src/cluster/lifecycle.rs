@@ -17,9 +17,9 @@ use time::OffsetDateTime;
 
 use super::erase::Erasing;
 use super::index_lock::IndexGuard;
-use super::leftovers::Claim;
 use super::parts::Step;
 use super::search::all_shards;
+use super::tombstones::Claim;
 use super::write::{Accepted, Change, raw};
 use super::{Cluster, Error, Index, Writer};
 use crate::node::{Call, Node};
@@ -83,7 +83,7 @@ impl Writer {
         for _ in 0..ATTEMPTS {
             let nodes: BTreeSet<NodeId> = self.nodes().keys().cloned().collect();
             let until = OffsetDateTime::now_utc() + self.write_timeout() * CLAIMED_FOR;
-            if let Some(claim) = self.leftovers.claim(&index.physical, nodes, until, Some(guard.fence())).await? {
+            if let Some(claim) = self.tombstones.claim(&index.physical, nodes, until, Some(guard.fence())).await? {
                 return Ok(Birth { index: Arc::new(index), claim });
             }
             index.physical = self.free_physical(uid);
@@ -110,12 +110,12 @@ impl Writer {
         }
         let count = self.count_documents(&index).await.map_or(0, |(count, _)| count);
         change.effects.details = raw(&json!({ "deletedDocuments": count }));
-        let _in_hand = self.leftovers.take_in_hand(&index.physical);
+        let _in_hand = self.tombstones.take_in_hand(&index.physical);
         self.forget_index(&index, guard.fence()).await?;
         let topology = self.ensure_placement(index.shards).await?;
         change.parts = self.on_every_node(&topology, &[self.deletion_step(&index.physical)]);
         let (accepted, told) = self.change_on(&topology, &index, change).await?;
-        self.leftovers.told(&index.physical, &told).await?;
+        self.tombstones.deleted_on(&index.physical, &told).await?;
         Ok(accepted)
     }
 }
@@ -152,7 +152,7 @@ impl Cluster {
     /// What a new index is called on the nodes: as the client calls it, unless an index of that name is there still,
     /// renamed for clients or deleted while a node was away.
     fn free_physical(&self, uid: &IndexUid) -> IndexUid {
-        let taken = |name: &IndexUid| self.catalog.by_physical(name).is_some() || self.leftovers.contains(name);
+        let taken = |name: &IndexUid| self.catalog.by_physical(name).is_some() || self.tombstones.contains(name);
         if !taken(uid) {
             return uid.clone();
         }
@@ -162,8 +162,8 @@ impl Cluster {
         fresh.unwrap_or_else(|_| uid.clone())
     }
 
-    /// Take an index out of the catalog, and what is known of its replicas with it, in one step. From then on it is a
-    /// leftover, until every node was told to delete it.
+    /// Take an index out of the catalog, and what is known of its replicas with it, in one step. Its name has a
+    /// tombstone from then on, until every node was told to delete it.
     pub(super) async fn forget_index(&self, index: &Index, fence: Fence) -> Result<(), Error> {
         self.forget_index_with(index, Batch { fences: vec![fence], ..Batch::default() }).await
     }
@@ -172,18 +172,18 @@ impl Cluster {
     pub(super) async fn forget_index_with(&self, index: &Index, mut with: Batch) -> Result<(), Error> {
         let physical = &index.physical;
         let members = self.nodes().keys().cloned().collect();
-        let mut writes = vec![self.leftovers.write(physical, &members)?];
+        let mut writes = vec![self.tombstones.write(physical, &members)?];
         writes.extend(self.stale.forgetting(physical));
         let had_stale = writes.len() > 1;
-        // The name must not be given away before memory knows that it is a leftover's.
-        let _in_hand = self.leftovers.take_in_hand(physical);
+        // The name must not be given away before memory knows that it has a tombstone.
+        let _in_hand = self.tombstones.take_in_hand(physical);
         writes.append(&mut with.writes);
         writes.push(Self::forgetting_doubts(index));
         with.writes = writes;
         with.forgotten = super::conditional::counters(index);
         let committed = self.catalog.remove(physical, with).await?;
         if let Some(Some(version)) = committed.versions.first() {
-            self.leftovers.learn(physical, members, *version).await;
+            self.tombstones.learn(physical, members, *version).await;
         }
         if had_stale {
             self.stale.refresh(physical).await?;
@@ -200,8 +200,8 @@ impl Cluster {
     ///
     /// # Errors
     /// When the store cannot be written.
-    pub async fn sweep_leftovers(&self, node: &Node) -> Result<(), Error> {
-        let left = self.leftovers.on(&node.member.id);
+    pub async fn sweep_tombstones(&self, node: &Node) -> Result<(), Error> {
+        let left = self.tombstones.on(&node.member.id);
         if left.is_empty() {
             return Ok(());
         }
@@ -215,24 +215,24 @@ impl Cluster {
         let told = BTreeSet::from([node.member.id.clone()]);
         for physical in left {
             // Others may have seen to it since, and the name may be another index's by now.
-            self.leftovers.refresh(physical).await?;
-            if !self.leftovers.on(&node.member.id).contains(physical) || !self.leftovers.free(physical).await? {
+            self.tombstones.refresh(physical).await?;
+            if !self.tombstones.on(&node.member.id).contains(physical) || !self.tombstones.free(physical).await? {
                 continue;
             }
             // A record that a crash left behind: the index is in use, or in use again.
             if self.catalog.by_physical(physical).is_some() {
-                self.leftovers.told(physical, &told).await?;
+                self.tombstones.deleted_on(physical, &told).await?;
                 continue;
             }
             let gone = match erasing.ask(node, self.deletion_step(physical).call).await {
                 Ok(reply) => reply.status == 202 || reply.status == 404,
                 Err(error) => {
-                    tracing::debug!(node = %node.member.id, %error, index = %physical, "a leftover stays behind");
+                    tracing::debug!(node = %node.member.id, %error, index = %physical, "a deleted index stays on a node for now");
                     false
                 }
             };
             if gone {
-                self.leftovers.told(physical, &told).await?;
+                self.tombstones.deleted_on(physical, &told).await?;
             }
         }
         Ok(())

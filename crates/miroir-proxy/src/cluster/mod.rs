@@ -35,7 +35,6 @@ mod index_lock;
 mod ingest;
 mod join;
 mod keys;
-mod leftovers;
 mod lifecycle;
 mod missing;
 mod multi_search;
@@ -62,6 +61,7 @@ mod stored;
 mod takeover;
 #[cfg(test)]
 pub mod testing;
+mod tombstones;
 mod transition;
 mod undertake;
 mod versions;
@@ -125,12 +125,12 @@ use fleet::{Fleet, Nodes};
 use heal::Yielding;
 use hear::Hearing;
 use index_lock::IndexLocks;
-use leftovers::Leftovers;
 use readiness::Readiness;
 use rules::RuleRegistry;
 use search::all_shards;
 use stale::{Known, StaleReplicas};
 use stats::LastKnown;
+use tombstones::Tombstones;
 use webhooks::Webhooks;
 
 /// An answer to a client, and what was missing when it was made.
@@ -186,7 +186,7 @@ pub struct Cluster {
     make_node: MakeNode,
     catalog: Catalog,
     stale: StaleReplicas,
-    leftovers: Leftovers,
+    tombstones: Tombstones,
     last_known: LastKnown,
     features: FeatureRegistry,
     webhooks: Webhooks,
@@ -244,7 +244,7 @@ impl Cluster {
             keys: Keys::load(store.clone(), config.master_key.as_ref().map(|key| key.expose())).await?,
             catalog: Catalog::load(store.clone()).await?,
             stale: StaleReplicas::load(store.clone()).await?,
-            leftovers: Leftovers::load(store.clone()).await?,
+            tombstones: Tombstones::load(store.clone()).await?,
             last_known: LastKnown::default(),
             features: FeatureRegistry::load(store.clone()).await?,
             webhooks: Webhooks::load(store.clone(), &config).await?,

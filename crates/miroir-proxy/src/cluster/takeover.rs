@@ -53,7 +53,7 @@ impl Cluster {
             return Ok(guard);
         }
         self.catalog.refresh(uid).await?;
-        self.leftovers.refresh(uid).await?;
+        self.tombstones.refresh(uid).await?;
         let mut in_doubt = BTreeSet::new();
         if let Some(index) = self.catalog.get(uid) {
             self.stale.refresh(&index.physical).await?;

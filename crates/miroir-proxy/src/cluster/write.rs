@@ -252,7 +252,7 @@ impl Writer {
         if may_arrive {
             return;
         }
-        if let Err(error) = self.leftovers.free(&birth.index.physical).await {
+        if let Err(error) = self.tombstones.free(&birth.index.physical).await {
             tracing::debug!(%error, index = %birth.index.physical, "a name stays claimed for a while");
         }
     }
@@ -322,7 +322,7 @@ impl Writer {
         if !is_new {
             return Err(Error::Overloaded("the index is being created by another request"));
         }
-        let known = self.leftovers.refresh(&physical).await.and(self.stale.refresh(&physical).await);
+        let known = self.tombstones.refresh(&physical).await.and(self.stale.refresh(&physical).await);
         if let Err(error) = known {
             // It is in the store, and heard of from there.
             tracing::warn!(%error, index = %physical, "what was recorded of a new index cannot be read yet");

@@ -15,7 +15,7 @@ pub async fn catch_up_nodes(cluster: Arc<Cluster>) {
         for node in cluster.nodes().values().filter(|node| cluster.peers.owns(node.member.id.as_str())) {
             let mut caught_up = cluster.catch_up_features(node).await;
             if node.health.state().is_live() {
-                caught_up = caught_up.and(cluster.sweep_leftovers(node).await);
+                caught_up = caught_up.and(cluster.sweep_tombstones(node).await);
             }
             if let Err(error) = caught_up {
                 tracing::warn!(node = %node.member.id, %error, "a node could not be caught up; trying again later");

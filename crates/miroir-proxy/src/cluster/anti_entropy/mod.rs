@@ -3,8 +3,8 @@
 //! A pass is a record in the store: whoever finds one due writes the next, and every instance that sees a pass it has not
 //! made makes it. What an instance has found is a record of its own, for operators.
 
-mod leftovers;
 mod listing;
+mod orphans;
 mod pass;
 mod repair;
 mod shard;
@@ -54,22 +54,23 @@ pub struct Found {
     pub postponed: u64,
     /// Replicas that have lost everything, and are filled by healing.
     pub lost_replicas: u64,
-    /// Documents on nodes that hold no replica of their shard.
-    pub leftovers: u64,
+    /// Orphaned documents: those on nodes that hold no replica of their shard.
+    #[serde(rename = "leftovers")]
+    pub orphans: u64,
     /// Shards that could not be compared.
     pub failures: u64,
 }
 
 impl Found {
     fn add(&mut self, other: &Self) {
-        let Self { shards, documents, mismatches, repaired, postponed, lost_replicas, leftovers, failures } = other;
+        let Self { shards, documents, mismatches, repaired, postponed, lost_replicas, orphans, failures } = other;
         self.shards += shards;
         self.documents += documents;
         self.mismatches += mismatches;
         self.repaired += repaired;
         self.postponed += postponed;
         self.lost_replicas += lost_replicas;
-        self.leftovers += leftovers;
+        self.orphans += orphans;
         self.failures += failures;
     }
 }

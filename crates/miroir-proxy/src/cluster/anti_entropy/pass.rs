@@ -46,8 +46,8 @@ impl Cluster {
             self.note(&mut report, &found);
             self.tell_of(&report).await;
         }
-        for index in indexes.iter().filter(|index| self.owns_leftovers(index)) {
-            let found = self.remove_leftovers(index).await;
+        for index in indexes.iter().filter(|index| self.owns_orphans(index)) {
+            let found = self.remove_orphans(index).await;
             self.note(&mut report, &found);
         }
         cursor.0 = selection.cursor;
@@ -65,7 +65,7 @@ impl Cluster {
         );
     }
 
-    fn owns_leftovers(&self, index: &Index) -> bool {
+    fn owns_orphans(&self, index: &Index) -> bool {
         self.peers.owns(&format!("{}/leftovers", index.physical))
     }
 

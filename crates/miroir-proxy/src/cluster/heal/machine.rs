@@ -156,7 +156,7 @@ impl Healing {
                 tracing::debug!(node = %target, %index, %shard, why, "nothing to heal");
                 if self.cluster.catalog.by_physical(index).is_none() {
                     // What it was sent last may have made the index anew.
-                    self.cluster.leftovers.add(index, target).await?;
+                    self.cluster.tombstones.add(index, target).await?;
                 }
             }
             Ended::Failed(error) => {

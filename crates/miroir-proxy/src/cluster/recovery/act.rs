@@ -17,7 +17,7 @@ impl Cluster {
             self.carry_out_for_index(node, physical, of_index).await?;
         }
         // Among them are those of the plan.
-        self.sweep_leftovers(node).await
+        self.sweep_tombstones(node).await
     }
 
     async fn carry_out_for_index(&self, node: &Node, physical: &IndexUid, plan: &PlanForIndex) -> Result<(), Error> {
@@ -49,8 +49,8 @@ impl Cluster {
             // Whatever it holds is read, and what differs is noted: no read asks it until it was brought up to date.
             self.check_drift(&index, id).await?;
         }
-        if !plan.leftovers.is_empty() {
-            let shards: Vec<ShardId> = plan.leftovers.iter().copied().collect();
+        if !plan.orphans.is_empty() {
+            let shards: Vec<ShardId> = plan.orphans.iter().copied().collect();
             tracing::warn!(node = %id, index = %index.uid, shards = shards.len(), "shards that a node is not to hold are deleted");
             let on_node: OnNode = self.on_node(&index, id).map_err(lost)?;
             let erasing = self.erasing_for_recovery(node).await?;

@@ -34,7 +34,7 @@ impl Cluster {
             oldest: OLDEST,
             newest_task: known,
             indexes: BTreeMap::new(),
-            given_up: self.leftovers.on(id).into_iter().collect(),
+            given_up: self.tombstones.on(id).into_iter().collect(),
         };
         let mut found = Found { version, newest_task: newest, indexes: BTreeMap::new() };
         let indexes: Vec<Arc<Index>> = self.catalog.all();

@@ -86,8 +86,8 @@ impl Cluster {
             self.catalog.update(&index.physical, forget).await?;
         }
         let alone = BTreeSet::from([id.clone()]);
-        for physical in self.leftovers.on(id) {
-            self.leftovers.told(&physical, &alone).await?;
+        for physical in self.tombstones.on(id) {
+            self.tombstones.deleted_on(&physical, &alone).await?;
         }
         Ok(())
     }

@@ -1,10 +1,10 @@
-//! Leftovers: names under which a node may hold an index that is no client's. Indexes that were deleted and that a node
-//! has not been told about yet, and indexes that are about to come into being. In the store, and held in memory.
+//! Tombstones: physical names under which a node may hold an index that is no client's. The index was deleted, and a node has
+//! not been told so yet; or it is about to come into being. They are in the store, and held in memory.
 //!
-//! Invariants: the name of a leftover is given to no other index, so that a node that comes back late never takes the one
-//! for the other. Before the first node hears of a new index its name is a leftover, *claimed* for a time; the claim is
-//! redeemed in the commit that makes the index known. So what is lost in between is deleted like any other leftover, and
-//! the client's name was never taken.
+//! Invariants: a name that has a tombstone is given to no other index, so that a node that comes back late never takes the one
+//! for the other. Before the first node is told of a new index its name gets a tombstone, *claimed* for a time; the claim is
+//! redeemed in the commit that makes the index known. So what is lost in between is deleted as any other index with a
+//! tombstone, and the client's name was never taken.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,13 +17,13 @@ use time::OffsetDateTime;
 
 use super::follow::Follow;
 
-/// Who has to delete an index still.
+/// The nodes that have to delete an index still.
 type Nodes = BTreeSet<NodeId>;
 
-/// A leftover, as the store keeps it.
+/// A tombstone, as the store keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
-enum Leftover {
+enum Tombstone {
     /// To be deleted on these nodes.
     Free(Nodes),
     /// About to become an index. If it has not by then, it is to be deleted.
@@ -34,15 +34,15 @@ enum Leftover {
     },
 }
 
-impl Leftover {
+impl Tombstone {
     fn nodes(&self) -> &Nodes {
         match self {
             Self::Free(nodes) | Self::Claimed { nodes, .. } => nodes,
         }
     }
 
-    fn without(&self, told: &Nodes) -> Self {
-        let left = self.nodes().difference(told).cloned().collect();
+    fn without(&self, gone: &Nodes) -> Self {
+        let left = self.nodes().difference(gone).cloned().collect();
         match self {
             Self::Free(_) => Self::Free(left),
             Self::Claimed { until, .. } => Self::Claimed { nodes: left, until: *until },
@@ -62,48 +62,48 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// To be written together with the index: from then on it is no leftover. A claim that has run out fails the batch.
+    /// To be written together with the index: it replaces the tombstone. A claim that has run out fails the batch.
     pub fn redeem(&self) -> Write {
         TABLE.delete_if(self.physical.as_str(), self.version)
     }
 }
 
-/// By name.
+/// Tombstones by physical name.
 #[derive(Clone, Default)]
-struct Named(RedBlackTreeMapSync<IndexUid, Leftover>);
+struct Named(RedBlackTreeMapSync<IndexUid, Tombstone>);
 
-impl Derived<Leftover> for Named {
-    fn note(&mut self, key: &str, _: Option<&Leftover>, after: Option<&Leftover>) {
+impl Derived<Tombstone> for Named {
+    fn note(&mut self, key: &str, _: Option<&Tombstone>, after: Option<&Tombstone>) {
         let Ok(name) = key.parse::<IndexUid>() else { return };
         match after {
-            Some(leftover) => self.0.insert_mut(name, leftover.clone()),
+            Some(tombstone) => self.0.insert_mut(name, tombstone.clone()),
             None => _ = self.0.remove_mut(&name),
         }
     }
 }
 
-/// All leftovers.
-pub struct Leftovers {
-    known: View<Leftover, Named>,
-    /// Those that a request is about to tell the nodes about.
+/// All tombstones.
+pub struct Tombstones {
+    known: View<Tombstone, Named>,
+    /// Those whose deletion a request is about to send to the nodes itself.
     in_hand: Mutex<BTreeSet<IndexUid>>,
 }
 
-/// A leftover that a request deals with itself; the sweeper leaves it alone while this lives.
+/// A tombstone that a request deals with itself; the sweeper leaves it alone while this lives.
 pub struct InHand<'a> {
-    leftovers: &'a Leftovers,
+    tombstones: &'a Tombstones,
     physical: IndexUid,
 }
 
 impl Drop for InHand<'_> {
     fn drop(&mut self) {
-        self.leftovers.in_hand().remove(&self.physical);
+        self.tombstones.in_hand().remove(&self.physical);
     }
 }
 
-const TABLE: TypedTable<Leftover> = TypedTable::new(Table::Leftovers);
+const TABLE: TypedTable<Tombstone> = TypedTable::new(Table::Tombstones);
 
-impl Leftovers {
+impl Tombstones {
     /// What the store remembers.
     ///
     /// # Errors
@@ -112,12 +112,12 @@ impl Leftovers {
         Ok(Self { known: View::derive(store, TABLE, Named::default()).await?, in_hand: Mutex::default() })
     }
 
-    /// The leftovers as the store has them, for whoever follows its changes.
+    /// The tombstones as the store has them, for whoever follows its changes.
     pub(super) fn follow(&self) -> &impl Follow {
         &self.known
     }
 
-    /// Learn what other instances made of a name.
+    /// Read again from the store whether a name has a tombstone.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -137,15 +137,15 @@ impl Leftovers {
     /// Deal with an index without the sweeper.
     pub fn take_in_hand(&self, physical: &IndexUid) -> InHand<'_> {
         self.in_hand().insert(physical.clone());
-        InHand { leftovers: self, physical: physical.clone() }
+        InHand { tombstones: self, physical: physical.clone() }
     }
 
     /// The indexes that a node has to delete, that nobody deals with, and that nobody has claimed.
     pub fn on(&self, node: &NodeId) -> Vec<IndexUid> {
         let (known, now) = (self.known.now(), OffsetDateTime::now_utc());
         let in_hand = self.in_hand();
-        let is_open = |(physical, leftover): &(&IndexUid, &Leftover)| {
-            leftover.nodes().contains(node) && !leftover.is_claimed(now) && !in_hand.contains(*physical)
+        let is_open = |(physical, tombstone): &(&IndexUid, &Tombstone)| {
+            tombstone.nodes().contains(node) && !tombstone.is_claimed(now) && !in_hand.contains(*physical)
         };
         known.0.iter().filter(is_open).map(|(physical, _)| physical.clone()).collect()
     }
@@ -161,9 +161,9 @@ impl Leftovers {
         until: OffsetDateTime,
         fence: Option<Fence>,
     ) -> Result<Option<Claim>, StoreError> {
-        let claimed = Leftover::Claimed { nodes, until };
+        let claimed = Tombstone::Claimed { nodes, until };
         let with = Batch { fences: fence.into_iter().collect(), ..Batch::default() };
-        let plan = |records: &Records<Leftover>| {
+        let plan = |records: &Records<Tombstone>| {
             Ok::<_, StoreError>(match records.contains_key(physical.as_str()) {
                 true => (Edit::nothing(), false),
                 false => (Edit::put(physical.as_str(), claimed.clone()).with(with.clone()), true),
@@ -176,35 +176,35 @@ impl Leftovers {
         Ok(version.map(|version| Claim { physical: physical.clone(), version }))
     }
 
-    /// Nobody can redeem a claim of this name from now on. Returns false when it is no leftover any more.
+    /// Nobody can redeem a claim of this name from now on. Returns false when its tombstone is gone.
     ///
     /// # Errors
     /// When the store cannot be written; then nothing changed.
     pub async fn free(&self, physical: &IndexUid) -> Result<bool, StoreError> {
-        let plan = |records: &Records<Leftover>| {
+        let plan = |records: &Records<Tombstone>| {
             let found = records.get(physical.as_str()).map(|record| &record.value);
             Ok::<_, StoreError>(match found {
                 None => (Edit::nothing(), false),
-                Some(Leftover::Free(_)) => (Edit::nothing(), true),
-                Some(Leftover::Claimed { nodes, .. }) => {
-                    (Edit::put(physical.as_str(), Leftover::Free(nodes.clone())), true)
+                Some(Tombstone::Free(_)) => (Edit::nothing(), true),
+                Some(Tombstone::Claimed { nodes, .. }) => {
+                    (Edit::put(physical.as_str(), Tombstone::Free(nodes.clone())), true)
                 }
             })
         };
         self.known.change(plan).await.map(|(is_left, _)| is_left)
     }
 
-    /// The write that makes a leftover known to the store; [`Leftovers::learn`] follows.
+    /// The write that puts a tombstone into the store; [`Tombstones::learn`] follows.
     ///
     /// # Errors
     /// When the record cannot be written as JSON.
     pub fn write(&self, physical: &IndexUid, nodes: &Nodes) -> Result<Write, StoreError> {
-        self.known.put(physical.as_str(), &Leftover::Free(nodes.clone()))
+        self.known.put(physical.as_str(), &Tombstone::Free(nodes.clone()))
     }
 
     /// Take note of what the store has accepted, at this version.
     pub async fn learn(&self, physical: &IndexUid, nodes: Nodes, version: u64) {
-        self.known.learn(vec![(physical.to_string(), Leftover::Free(nodes), version)]).await;
+        self.known.learn(vec![(physical.to_string(), Tombstone::Free(nodes), version)]).await;
     }
 
     /// A node may hold an index that is no longer any client's.
@@ -212,23 +212,23 @@ impl Leftovers {
     /// # Errors
     /// When the store cannot be written; then nothing changed.
     pub async fn add(&self, physical: &IndexUid, node: &NodeId) -> Result<(), StoreError> {
-        let plan = |records: &Records<Leftover>| {
+        let plan = |records: &Records<Tombstone>| {
             let known = records.get(physical.as_str()).map(|record| record.value.clone());
-            let mut leftover = known.unwrap_or_else(|| Leftover::Free(Nodes::new()));
-            match &mut leftover {
-                Leftover::Free(nodes) | Leftover::Claimed { nodes, .. } => nodes.insert(node.clone()),
+            let mut tombstone = known.unwrap_or_else(|| Tombstone::Free(Nodes::new()));
+            match &mut tombstone {
+                Tombstone::Free(nodes) | Tombstone::Claimed { nodes, .. } => nodes.insert(node.clone()),
             };
-            Ok::<_, StoreError>((Edit::put(physical.as_str(), leftover), ()))
+            Ok::<_, StoreError>((Edit::put(physical.as_str(), tombstone), ()))
         };
         self.known.change(plan).await.map(drop)
     }
 
-    /// These nodes have been told to delete the index.
+    /// These nodes have accepted the deletion of the index; the tombstone goes with the last of them.
     ///
     /// # Errors
     /// When the store cannot be written; then nothing changed.
-    pub async fn told(&self, physical: &IndexUid, nodes: &Nodes) -> Result<(), StoreError> {
-        let plan = |records: &Records<Leftover>| {
+    pub async fn deleted_on(&self, physical: &IndexUid, nodes: &Nodes) -> Result<(), StoreError> {
+        let plan = |records: &Records<Tombstone>| {
             let Some(before) = records.get(physical.as_str()) else { return Ok((Edit::nothing(), ())) };
             let left = before.value.without(nodes);
             let name = physical.as_str();
@@ -252,38 +252,38 @@ mod tests {
     }
 
     #[test]
-    fn leftovers_of_earlier_releases_are_read() {
-        let read: Leftover = serde_json::from_str(r#"["a","b"]"#).expect("a leftover");
-        assert_eq!(read, Leftover::Free(nodes(&["a", "b"])));
+    fn tombstones_of_earlier_releases_are_read() {
+        let read: Tombstone = serde_json::from_str(r#"["a","b"]"#).expect("a tombstone");
+        assert_eq!(read, Tombstone::Free(nodes(&["a", "b"])));
         let until = OffsetDateTime::UNIX_EPOCH;
-        let claimed = Leftover::Claimed { nodes: nodes(&["a"]), until };
+        let claimed = Tombstone::Claimed { nodes: nodes(&["a"]), until };
         let text = serde_json::to_string(&claimed).expect("JSON");
-        assert_eq!(serde_json::from_str::<Leftover>(&text).expect("a leftover"), claimed);
+        assert_eq!(serde_json::from_str::<Tombstone>(&text).expect("a tombstone"), claimed);
     }
 
     #[tokio::test]
     async fn a_claim_is_redeemed_once_and_not_after_the_name_was_freed() {
         let store: Arc<dyn Store> = SqliteStore::open(":memory:").await.expect("a store");
-        let leftovers = Leftovers::load(store.clone()).await.expect("leftovers");
+        let tombstones = Tombstones::load(store.clone()).await.expect("tombstones");
         let name: IndexUid = "movies".parse().expect("a uid");
         let (soon, past) = (OffsetDateTime::now_utc() + Duration::from_secs(60), OffsetDateTime::UNIX_EPOCH);
         let redeem = |claim: &Claim| store.commit(Batch { writes: vec![claim.redeem()], ..Batch::default() });
 
-        let claim = leftovers.claim(&name, nodes(&["a"]), soon, None).await.expect("a claim").expect("it is free");
-        assert!(leftovers.on(&NodeId::new("a")).is_empty(), "a claimed name is swept");
-        let again = leftovers.claim(&name, nodes(&["a"]), soon, None).await.expect("an answer");
+        let claim = tombstones.claim(&name, nodes(&["a"]), soon, None).await.expect("a claim").expect("it is free");
+        assert!(tombstones.on(&NodeId::new("a")).is_empty(), "a claimed name is swept");
+        let again = tombstones.claim(&name, nodes(&["a"]), soon, None).await.expect("an answer");
         assert!(again.is_none(), "a name is claimed twice");
         redeem(&claim).await.expect("the claim holds");
-        leftovers.refresh(&name).await.expect("it is read");
-        assert!(!leftovers.contains(&name));
+        tombstones.refresh(&name).await.expect("it is read");
+        assert!(!tombstones.contains(&name));
 
-        let claim = leftovers.claim(&name, nodes(&["a"]), past, None).await.expect("a claim").expect("it is free");
+        let claim = tombstones.claim(&name, nodes(&["a"]), past, None).await.expect("a claim").expect("it is free");
         assert_eq!(
-            leftovers.on(&NodeId::new("a")),
+            tombstones.on(&NodeId::new("a")),
             std::slice::from_ref(&name),
             "a claim that has run out is kept for ever"
         );
-        assert!(leftovers.free(&name).await.expect("it is freed"));
+        assert!(tombstones.free(&name).await.expect("it is freed"));
         let late = redeem(&claim).await;
         assert!(matches!(late, Err(StoreError::Conflict { .. })), "what is being deleted has become an index");
     }

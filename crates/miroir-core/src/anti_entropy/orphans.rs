@@ -1,4 +1,4 @@
-//! Documents on a node that holds no replica of their shard.
+//! Orphaned documents: those on a node that holds no replica of their shard.
 
 use std::collections::BTreeMap;
 
@@ -21,31 +21,31 @@ pub struct OnNode<'a> {
     pub auto_repair: bool,
 }
 
-/// What becomes of them.
+/// What to do about the documents of a shard on a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Leftover {
-    /// There are none, or they belong there.
+pub enum OrphanAction {
+    /// Nothing: there are none, or they are not orphaned.
     None,
     /// Remove them, by the filter of their shard.
     Remove,
     /// No owner can be seen to hold the shard: these might be the last copies.
     Keep,
-    /// They would be removed, but nobody wants to be helped.
+    /// Report them: they could be removed, but `auto_repair` is off.
     Report,
 }
 
-/// Whether a node's documents are leftovers, and may go.
+/// Whether a node's documents are orphaned, and may be removed.
 ///
 /// An owner with no document at all is no reason to remove any: that may be how it came to be the only owner.
-pub fn leftover(found: &OnNode<'_>) -> Leftover {
+pub fn orphan_action(found: &OnNode<'_>) -> OrphanAction {
     if found.takes_writes || found.documents == 0 {
-        return Leftover::None;
+        return OrphanAction::None;
     }
     let held = found.owners.iter().any(|(owner, documents)| owner != found.node && *documents > 0);
     match (held, found.auto_repair) {
-        (true, true) => Leftover::Remove,
-        (true, false) => Leftover::Report,
-        (false, _) => Leftover::Keep,
+        (true, true) => OrphanAction::Remove,
+        (true, false) => OrphanAction::Report,
+        (false, _) => OrphanAction::Keep,
     }
 }
 
@@ -54,19 +54,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn leftovers_go_only_while_an_owner_holds_the_shard() {
+    fn orphans_are_removed_only_while_an_owner_holds_the_shard() {
         let (node, owner) = (NodeId::new("a"), NodeId::new("b"));
         let of = |documents, takes_writes, owned: &[(NodeId, u64)], auto_repair| {
             let owners = owned.iter().cloned().collect();
-            leftover(&OnNode { node: &node, shard: ShardId(1), documents, takes_writes, owners: &owners, auto_repair })
+            orphan_action(&OnNode {
+                node: &node,
+                shard: ShardId(1),
+                documents,
+                takes_writes,
+                owners: &owners,
+                auto_repair,
+            })
         };
         let held = [(owner.clone(), 9)];
-        assert_eq!(of(5, false, &held, true), Leftover::Remove);
-        assert_eq!(of(5, false, &held, false), Leftover::Report);
-        assert_eq!(of(5, true, &held, true), Leftover::None);
-        assert_eq!(of(0, false, &held, true), Leftover::None);
-        assert_eq!(of(5, false, &[], true), Leftover::Keep);
-        assert_eq!(of(5, false, &[(owner, 0)], true), Leftover::Keep);
-        assert_eq!(of(5, false, &[(node.clone(), 5)], true), Leftover::Keep);
+        assert_eq!(of(5, false, &held, true), OrphanAction::Remove);
+        assert_eq!(of(5, false, &held, false), OrphanAction::Report);
+        assert_eq!(of(5, true, &held, true), OrphanAction::None);
+        assert_eq!(of(0, false, &held, true), OrphanAction::None);
+        assert_eq!(of(5, false, &[], true), OrphanAction::Keep);
+        assert_eq!(of(5, false, &[(owner, 0)], true), OrphanAction::Keep);
+        assert_eq!(of(5, false, &[(node.clone(), 5)], true), OrphanAction::Keep);
     }
 }

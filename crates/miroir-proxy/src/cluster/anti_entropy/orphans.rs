@@ -1,10 +1,10 @@
-//! Documents on nodes that hold no replica of their shard: checked against an owner, then removed. And documents that
-//! somebody wrote to a node past us, which are of no shard.
+//! Orphaned documents, on nodes that hold no replica of their shard: checked against an owner, then removed. And documents
+//! that somebody wrote to a node without Miroir, which are of no shard.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use miroir_core::anti_entropy::{Leftover, OnNode, leftover};
+use miroir_core::anti_entropy::{OnNode, OrphanAction, orphan_action};
 use miroir_core::id::{NodeId, ShardId};
 
 use super::super::erase::Erasing;
@@ -13,12 +13,12 @@ use super::super::{Cluster, Index};
 use super::Found;
 
 impl Cluster {
-    /// Remove what no node should hold of an index.
-    pub(super) async fn remove_leftovers(&self, index: &Arc<Index>) -> Found {
+    /// Remove the orphaned documents of an index from all live nodes.
+    pub(super) async fn remove_orphans(&self, index: &Arc<Index>) -> Found {
         let mut found = Found::default();
         for node in self.nodes().keys().filter(|node| self.is_live(node)) {
-            match self.remove_leftovers_of(index, node).await {
-                Ok(documents) => found.leftovers += documents,
+            match self.remove_orphans_of(index, node).await {
+                Ok(documents) => found.orphans += documents,
                 // A node that lacks the index, or its settings, is looked after elsewhere.
                 Err(error) => tracing::debug!(%error, %node, index = %index.uid, "a node's shards cannot be counted"),
             }
@@ -26,7 +26,7 @@ impl Cluster {
         found
     }
 
-    async fn remove_leftovers_of(&self, index: &Arc<Index>, node: &NodeId) -> Result<u64, Failed> {
+    async fn remove_orphans_of(&self, index: &Arc<Index>, node: &NodeId) -> Result<u64, Failed> {
         let on_node = self.on_node(index, node)?;
         // From then on the node is given nothing: what it is not to hold now it is not to hold when it is told to delete it.
         let erasing = self.erasing(node).await.map_err(|error| Failed::Unanswered(error.to_string()))?;
@@ -38,7 +38,7 @@ impl Cluster {
         Ok(left)
     }
 
-    /// Returns how many documents were left there, and the tasks by which the node deletes them.
+    /// Returns how many orphaned documents the node had, and the tasks by which the node deletes them.
     async fn remove_with(
         &self,
         erasing: &Erasing<'_>,
@@ -63,13 +63,13 @@ impl Cluster {
             }
             let auto_repair = self.config.anti_entropy.auto_repair;
             let found = OnNode { node, shard, documents, takes_writes: false, owners: &owners, auto_repair };
-            match leftover(&found) {
-                Leftover::None => {}
-                Leftover::Remove => {
+            match orphan_action(&found) {
+                OrphanAction::None => {}
+                OrphanAction::Remove => {
                     left += documents;
                     remove.push(shard);
                 }
-                Leftover::Report | Leftover::Keep => {
+                OrphanAction::Report | OrphanAction::Keep => {
                     left += documents;
                     tracing::warn!(%node, index = %index.uid, %shard, documents, "a node holds documents of a shard that is not its own");
                 }
@@ -77,7 +77,7 @@ impl Cluster {
         }
         let mut tasks = Vec::new();
         if !remove.is_empty() {
-            tracing::info!(%node, index = %index.uid, shards = remove.len(), "leftovers are being removed");
+            tracing::info!(%node, index = %index.uid, shards = remove.len(), "orphaned documents are being removed");
             tasks.push(erasing.delete_shards(on_node, &remove).await?);
         }
         let strangers = on_node.count_strangers().await?;
