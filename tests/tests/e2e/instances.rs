@@ -416,7 +416,7 @@ fn reads_go_on_without_the_store_and_writes_say_so() {
             scope.spawn(|| {
                 wait::eventually("reads say that the others may have gone on without it", BOUND, || {
                     refused(client);
-                    search(client).filter(|degraded| degraded.starts_with("unheard="))
+                    search(client).filter(|degraded| degraded.starts_with("isolated="))
                 })
             });
         }

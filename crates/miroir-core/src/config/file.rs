@@ -212,7 +212,7 @@ file!(PeerDiscoveryFile {
     addresses: Vec<String> = Vec::new();
     /// Time between two looks at the DNS.
     refresh_interval_s: u64 = 15;
-    /// Time between two heartbeats. An instance that is not heard of for five of them is gone; before, it accepts no writes.
+    /// Time between two heartbeats. An instance whose last one is five of them ago is evicted; before that it is isolated and accepts no writes.
     heartbeat_interval_s: u64 = 3;
 });
 

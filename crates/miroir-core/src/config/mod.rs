@@ -236,15 +236,15 @@ pub struct PeerDiscoveryConfig {
 }
 
 impl PeerDiscoveryConfig {
-    /// An instance that was not heard of for so long is gone.
-    pub fn gone_after(&self) -> Duration {
+    /// An instance whose last heartbeat is older than this is evicted by the others.
+    pub fn evicted_after(&self) -> Duration {
         self.heartbeat.saturating_mul(5)
     }
 
-    /// An instance that could not be heard for so long accepts no writes, so that it has none under way when it is counted
-    /// out.
+    /// An instance whose last contact is older than this is isolated: it accepts no writes, so that it has none under way when
+    /// the others evict it.
     pub fn isolated_after(&self) -> Duration {
-        self.gone_after() * 2 / 3
+        self.evicted_after() * 2 / 3
     }
 }
 

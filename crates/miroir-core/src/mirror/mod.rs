@@ -1,7 +1,7 @@
 //! The shard mirror: make one replica of a shard equal to the fresh ones, while clients write, update and delete.
 //!
 //! A machine without I/O or clock: [`Mirror::next`] says what to do, whoever runs it does that and says what came of it
-//! with [`Mirror::heard`]. The target takes all writes of clients from before the mirror begins; a replica that was empty
+//! with [`Mirror::advance`]. The target takes all writes of clients from before the mirror begins; a replica that was empty
 //! is copied page by page first, then source and target are compared in rounds, and what differs is mended.
 //!
 //! **Why it is right.** All replicas of a shard are handed the same writes in the same order, and what a node is handed
@@ -34,8 +34,8 @@
 //! 7, or was not there from its beginning to its end. The latter are equal as well: they were deleted or created by
 //! writes that both sides were handed during the round.
 
+mod advance;
 mod compare;
-mod heard;
 mod machine;
 mod mend;
 mod paging;

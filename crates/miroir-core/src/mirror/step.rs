@@ -8,7 +8,7 @@ use super::round::Done;
 use crate::digest::{Copied, Depth};
 use crate::id::NodeId;
 
-/// What decisions are made of besides what was heard. Times are milliseconds since 1970.
+/// What decisions are made of besides events. Times are milliseconds since 1970.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
     /// The clock.
@@ -31,7 +31,7 @@ pub struct Facts {
     pub clients: bool,
 }
 
-/// What to do next. What came of it is told with [`Mirror::heard`](super::Mirror::heard).
+/// What to do next. What came of it goes into [`Mirror::advance`](super::Mirror::advance).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Nothing for so long. Nothing is told.

@@ -102,7 +102,7 @@ impl Pair {
                 return step;
             } else {
                 let event = answer(self, &step);
-                mirror.heard(event, &self.facts);
+                mirror.advance(event, &self.facts);
             }
         }
         panic!("does not end: {:?}", mirror.record());
@@ -231,7 +231,7 @@ fn a_copy_goes_on_where_it_was() {
     while mirror.record().progress.copied < 2000 {
         let step = mirror.next(&pair.facts);
         let event = pair.answer(&step);
-        mirror.heard(event, &pair.facts);
+        mirror.advance(event, &pair.facts);
     }
     assert!(mirror.record().estimate(1000).is_some());
     let text = serde_json::to_string(mirror.record()).expect("it can be written");

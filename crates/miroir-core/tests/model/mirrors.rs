@@ -119,7 +119,7 @@ impl Running {
         if world.fence.as_ref() == Some(replica) && world.now > self.fenced_since + FENCE_MAX {
             world.fence = None;
             self.pending = None;
-            self.mirror.heard(Event::FenceLost, &facts);
+            self.mirror.advance(Event::FenceLost, &facts);
         }
         if self.pending.is_none() {
             if world.now < self.wake {
@@ -150,7 +150,7 @@ impl Running {
             Some(event) => {
                 crate::trace(|| format!("{} {replica:?}: {step:?} -> {event:?}", world.now));
                 // What was known before the step does for what it says.
-                self.mirror.heard(event, &Facts { now: world.now, ..before });
+                self.mirror.advance(event, &Facts { now: world.now, ..before });
                 if world.rng.one_in(2) {
                     let text = serde_json::to_string(self.mirror.record()).expect("it can be written");
                     self.saved = serde_json::from_str(&text).expect("it can be read");

@@ -19,15 +19,15 @@ pub struct Degraded {
     pub stale: BTreeSet<ShardId>,
     /// Indexes of which statistics tell what was last known.
     pub counts: usize,
-    /// The others have counted this instance out, since it could not be heard for so long: shards may have moved, and
-    /// what was written to them since may be missing from a read.
-    pub unheard: Option<Duration>,
+    /// Time since the last contact of this instance with the others, if they have evicted it for that: shards may have moved,
+    /// and what was written to them since may be missing from a read.
+    pub isolated: Option<Duration>,
     /// For `X-Miroir-Settings-Version` and its like; writes say nothing.
     pub settings: SettingsSeen,
 }
 
 impl Degraded {
-    /// `groups=1;shards=3,7;stale=5;counts=2;unheard=20`, of which only what applies; none when nothing was missing.
+    /// `groups=1;shards=3,7;stale=5;counts=2;isolated=20`, of which only what applies; none when nothing was missing.
     pub fn header(&self) -> Option<String> {
         let mut parts = Vec::new();
         if !self.groups.is_empty() {
@@ -43,8 +43,8 @@ impl Degraded {
         if self.counts > 0 {
             parts.push(format!("counts={}", self.counts));
         }
-        if let Some(silent) = self.unheard {
-            parts.push(format!("unheard={}", silent.as_secs()));
+        if let Some(silent) = self.isolated {
+            parts.push(format!("isolated={}", silent.as_secs()));
         }
         (!parts.is_empty()).then(|| parts.join(";"))
     }
@@ -55,7 +55,7 @@ impl Degraded {
         self.shards.extend(other.shards);
         self.stale.extend(other.stale);
         self.counts = self.counts.saturating_add(other.counts);
-        self.unheard = self.unheard.max(other.unheard);
+        self.isolated = self.isolated.max(other.isolated);
         self.settings = self.settings.and(other.settings);
         self
     }
@@ -73,9 +73,9 @@ mod tests {
             shards: [ShardId(7), ShardId(3)].into(),
             stale: [ShardId(5)].into(),
             counts: 2,
-            unheard: Some(Duration::from_millis(20_900)),
+            isolated: Some(Duration::from_millis(20_900)),
             ..Degraded::default()
         };
-        assert_eq!(degraded.header().as_deref(), Some("groups=1;shards=3,7;stale=5;counts=2;unheard=20"));
+        assert_eq!(degraded.header().as_deref(), Some("groups=1;shards=3,7;stale=5;counts=2;isolated=20"));
     }
 }

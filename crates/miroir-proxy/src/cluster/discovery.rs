@@ -27,7 +27,7 @@ pub struct Discovery {
     whereabouts: Whereabouts,
     addresses: Vec<String>,
     looked: Option<Instant>,
-    heard: BTreeMap<String, (Instant, Peer)>,
+    last_contact: BTreeMap<String, (Instant, Peer)>,
     /// Who has not answered for so long is gone.
     gone: Duration,
 }
@@ -66,17 +66,23 @@ impl Discovery {
                 (Whereabouts::Dns { service: service.clone(), resolver, refresh: *refresh }, Vec::new())
             }
         };
-        Ok(Some(Self { whereabouts, addresses, looked: None, heard: BTreeMap::new(), gone: config.gone_after() }))
+        Ok(Some(Self {
+            whereabouts,
+            addresses,
+            looked: None,
+            last_contact: BTreeMap::new(),
+            gone: config.evicted_after(),
+        }))
     }
 
-    /// Ask everybody who they are. An instance that was heard of lately counts, although it does not answer now.
+    /// Ask every address which instance it is. An instance whose last answer is recent counts, although it does not answer now.
     pub async fn ask(&mut self, client: &NodeClient) -> BTreeMap<String, Peer> {
         self.look().await;
         let now = Instant::now();
         let answers = join_all(self.addresses.iter().map(|address| who_is(client, address))).await;
-        self.heard.extend(answers.into_iter().flatten().map(|(id, peer)| (id, (now, peer))));
-        self.heard.retain(|_, (heard, _)| heard.elapsed() < self.gone);
-        self.heard.iter().map(|(id, (_, peer))| (id.clone(), peer.clone())).collect()
+        self.last_contact.extend(answers.into_iter().flatten().map(|(id, peer)| (id, (now, peer))));
+        self.last_contact.retain(|_, (last_contact, _)| last_contact.elapsed() < self.gone);
+        self.last_contact.iter().map(|(id, (_, peer))| (id.clone(), peer.clone())).collect()
     }
 
     /// What cannot be looked up is where it was.

@@ -5,7 +5,7 @@
 //! [`SEND_WITHIN`] of the last time that the store said that the lease is still its own: the body of a request that comes
 //! to be sent later is not sent to its end, and a node does nothing of it. The lease goes on beyond that for as long as what
 //! was sent may be on its way. Whoever changes the topology so that a node comes to hold something writes that under the
-//! same lease (`grants`): so an instance that was suspended, and wakes long after the others have counted it out, cannot
+//! same lease (`grants`): so an instance that was suspended, and wakes long after the others have evicted it, cannot
 //! delete what the node has come to own since.
 //!
 //! Invariant: a topology that gives a node shards is written only when no deletion from it can arrive any more. What

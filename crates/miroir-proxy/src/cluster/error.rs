@@ -72,10 +72,10 @@ pub enum Error {
     /// Another instance may hold the index write lock under which a change was made.
     #[error("Another instance has taken over the index meanwhile: the change may have been made, or not.")]
     IndexLockLost,
-    /// The other instances may have counted this one out.
-    #[error("This instance could not be heard by its peers for {} s and accepts no writes.", .silent.as_secs())]
+    /// This instance is isolated: the others may be about to evict it.
+    #[error("This instance has had no contact with its peers for {} s and accepts no writes.", .silent.as_secs())]
     Isolated {
-        /// Since its last heartbeat.
+        /// Time since its last heartbeat.
         silent: Duration,
     },
     /// Nobody waits for the change any more, of which nothing was sent.

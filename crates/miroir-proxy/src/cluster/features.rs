@@ -130,13 +130,13 @@ impl Cluster {
 
     /// The features that clients want, whoever was asked for them last; while the store is away, as memory has it.
     pub async fn fresh_features(&self) -> Features {
-        self.hear().await;
+        self.catch_up().await;
         self.features()
     }
 
     /// Whether clients want a feature, also when another instance was asked for it a moment ago.
     pub(super) async fn has_feature(&self, feature: Feature) -> bool {
-        self.features().has(feature) || (self.hear().await && self.features().has(feature))
+        self.features().has(feature) || (self.catch_up().await && self.features().has(feature))
     }
 
     /// Refuse an action whose feature is off, in Meilisearch's words.

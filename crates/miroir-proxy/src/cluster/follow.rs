@@ -1,4 +1,4 @@
-//! What instances hold in memory follows the store: each hears of the others' changes and reads them again.
+//! What instances hold in memory follows the store: each is notified of the others' changes and reads them again.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -56,7 +56,7 @@ impl Cluster {
         let mut behind = self.store.is_shared();
         loop {
             if behind {
-                match self.catch_up().await {
+                match self.reload_all().await {
                     Ok(()) => behind = false,
                     Err(error) => {
                         tracing::warn!(%error, "what other instances changed cannot be read; trying again");
@@ -98,7 +98,7 @@ impl Cluster {
             }
             Change::Log(_) => true,
             Change::Marked(mark) => {
-                self.hearing.came(mark);
+                self.catching_up.came(mark);
                 true
             }
             Change::Everything => false,
@@ -135,7 +135,7 @@ impl Cluster {
         }
     }
 
-    async fn catch_up(&self) -> Result<(), StoreError> {
+    async fn reload_all(&self) -> Result<(), StoreError> {
         for table in Table::ALL {
             if let Some(view) = self.view_of(*table) {
                 view.everything().await?;
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_hears_that_a_task_has_ended_finds_what_it_did() {
+    async fn whoever_sees_that_a_task_has_ended_finds_what_it_did() {
         let cluster = instance().await;
         let task = committed(&cluster).await;
         let uid: IndexUid = "films".parse().expect("a uid");

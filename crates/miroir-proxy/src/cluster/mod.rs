@@ -7,6 +7,7 @@ mod broadcast;
 mod browse;
 mod cancel;
 mod catalog;
+mod catch_up;
 mod chores;
 mod clock;
 mod compact;
@@ -30,7 +31,6 @@ mod filters;
 mod fleet;
 mod follow;
 mod heal;
-mod hear;
 mod index_lock;
 mod ingest;
 mod join;
@@ -115,6 +115,7 @@ use crate::budget::Budget;
 use crate::node::{Health, Node, NodeClient, Weights};
 use crate::telemetry::Metrics;
 use catalog::Catalog;
+use catch_up::CatchUp;
 use clock::now_ms;
 use complete::Completing;
 use debts::Debts;
@@ -123,7 +124,6 @@ use drift::Drifted;
 use features::FeatureRegistry;
 use fleet::{Fleet, Nodes};
 use heal::Yielding;
-use hear::Hearing;
 use index_lock::IndexLocks;
 use readiness::Readiness;
 use rules::RuleRegistry;
@@ -199,7 +199,7 @@ pub struct Cluster {
     /// What clients asked to be changed, until it is recorded.
     undertakings: TaskTracker,
     debts: Arc<Debts>,
-    hearing: Hearing,
+    catching_up: CatchUp,
     rotation: AtomicUsize,
     /// Randomly keyed: what it makes of the rotation is as good as random.
     dice: RandomState,
@@ -257,7 +257,7 @@ impl Cluster {
             completing: Completing::default(),
             suspects: Suspects::default(),
             yielding: Yielding::default(),
-            hearing: Hearing::default(),
+            catching_up: CatchUp::default(),
             registered: Notify::new(),
             gaps: AtomicU64::new(0),
             healable: Notify::new(),
@@ -337,7 +337,7 @@ impl Cluster {
     /// As [`Cluster::index`].
     pub async fn find_index(&self, uid: &IndexUid) -> Result<Arc<Index>, Error> {
         match self.index(uid) {
-            Err(Error::IndexNotFound(_)) if self.hear().await => self.index(uid),
+            Err(Error::IndexNotFound(_)) if self.catch_up().await => self.index(uid),
             found => found,
         }
     }

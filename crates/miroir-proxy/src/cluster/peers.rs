@@ -1,6 +1,6 @@
 //! The instances that share a store: who is alive, and who of them does what.
 //!
-//! Invariant: an instance that its peers count out has stopped accepting writes before, and says that it is not ready. What it
+//! Invariant: an instance that its peers evict was isolated before: it has stopped accepting writes, and says that it is not ready. What it
 //! had under way is recorded under the fence of its guard, or is in doubt.
 
 use std::collections::BTreeMap;
@@ -53,15 +53,16 @@ pub struct Peers {
     store: Arc<dyn Store>,
     living: ArcSwap<Living>,
     since: OffsetDateTime,
-    heard: Mutex<Instant>,
-    /// As [`PeerDiscoveryConfig::gone_after`].
+    /// When the last heartbeat that the store has taken was begun.
+    last_contact: Mutex<Instant>,
+    /// As [`PeerDiscoveryConfig::evicted_after`].
     gone: Duration,
     /// As [`PeerDiscoveryConfig::isolated_after`].
     isolated: Duration,
 }
 
 impl Peers {
-    /// Whoever has said to the store that it lives, and this instance, which nobody has heard of yet.
+    /// The instances that have a heartbeat in the store, and this one, which has none yet.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -71,8 +72,8 @@ impl Peers {
             store,
             living: ArcSwap::default(),
             since: OffsetDateTime::now_utc(),
-            heard: Mutex::new(Instant::now()),
-            gone: config.gone_after(),
+            last_contact: Mutex::new(Instant::now()),
+            gone: config.evicted_after(),
             isolated: config.isolated_after(),
         };
         let others = peers.in_store().await?;
@@ -105,33 +106,34 @@ impl Peers {
         self.living.load().ids.len()
     }
 
-    fn heard(&self) -> Duration {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    /// Time since the last contact.
+    fn silent_for(&self) -> Duration {
+        self.last_contact.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 
-    /// Refuse while the others may have counted this instance out.
+    /// Refuse while this instance is isolated, so that it has no write under way when the others evict it.
     ///
     /// # Errors
     /// [`Error::Isolated`].
-    pub fn require_heard(&self) -> Result<(), Error> {
-        match self.heard() {
+    pub fn require_contact(&self) -> Result<(), Error> {
+        match self.silent_for() {
             silent if self.store.is_shared() && silent > self.isolated => Err(Error::Isolated { silent }),
             _ => Ok(()),
         }
     }
 
-    /// For how long this instance could not be heard, if the others have counted it out since: they may have moved shards
-    /// without waiting for it.
-    pub fn counted_out(&self) -> Option<Duration> {
-        Some(self.heard()).filter(|silent| self.store.is_shared() && *silent > self.gone)
+    /// Time since the last contact, if the others have evicted this instance: they may have moved shards without waiting for
+    /// it. `None`: they have not.
+    pub fn evicted_for(&self) -> Option<Duration> {
+        Some(self.silent_for()).filter(|silent| self.store.is_shared() && *silent > self.gone)
     }
 
-    /// Tell the others that this instance lives.
+    /// Write a heartbeat into the store.
     async fn beat(&self, peer: &Peer) -> Result<(), StoreError> {
         let asked = Instant::now();
         let writes = vec![TABLE.put_for(&self.me, peer, self.gone)?];
         self.store.commit(Batch { writes, ..Batch::default() }).await?;
-        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = asked;
+        *self.last_contact.lock().unwrap_or_else(PoisonError::into_inner) = asked;
         Ok(())
     }
 
@@ -176,7 +178,7 @@ impl Cluster {
         }
     }
 
-    /// Be heard and hear, for ever. `client` asks the instances that `discovery` finds.
+    /// Send heartbeats and read those of the others, for ever. `client` asks the instances that `discovery` finds.
     pub async fn keep_in_touch(self: Arc<Self>, mut discovery: Option<Discovery>, client: NodeClient) {
         self.metrics.peers(self.peers.count());
         if !self.store.is_shared() {
@@ -191,17 +193,17 @@ impl Cluster {
                 _ = ticks.tick() => {}
                 () = self.acknowledgement_after(told) => {}
             }
-            let mut heard = self.peers.beat(&self.as_peer()).await;
+            let mut beaten = self.peers.beat(&self.as_peer()).await;
             match &mut discovery {
                 Some(discovery) => self.peers.learn(discovery.ask(&client).await),
                 None => match self.peers.in_store().await {
                     Ok(others) => self.peers.learn(others),
-                    Err(error) => heard = heard.and(Err(error)),
+                    Err(error) => beaten = beaten.and(Err(error)),
                 },
             }
-            if let Err(error) = heard {
-                let silent_s = self.peers.heard().as_secs();
-                tracing::warn!(%error, silent_s, "the peers cannot be told that this instance lives");
+            if let Err(error) = beaten {
+                let silent_s = self.peers.silent_for().as_secs();
+                tracing::warn!(%error, silent_s, "no heartbeat could be sent to the peers");
             }
             self.metrics.peers(self.peers.count());
         }

@@ -67,7 +67,7 @@ impl Cluster {
         if self.node(node).is_none() {
             return Err(refuse(Code::MiroirNodeNotFound, format!("Node `{node}` not found.")));
         }
-        self.peers.require_heard()?;
+        self.peers.require_contact()?;
         let indexes = match &wanted.index {
             Some(uid) => vec![self.fresh_index(uid).await?],
             None => self.catalog.all(),

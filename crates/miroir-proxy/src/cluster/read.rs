@@ -200,7 +200,7 @@ impl Cluster {
         let mut parts: Vec<JointPart> = Vec::new();
         let mut hearing = Hearing::default();
         let mut refusals: Vec<(NodeId, Reply)> = Vec::new();
-        let mut degraded = Degraded { unheard: self.peers.counted_out(), ..Degraded::default() };
+        let mut degraded = Degraded { isolated: self.peers.evicted_for(), ..Degraded::default() };
         let (mut group, mut preference) = self.choose(&topology, fingerprint);
         if targets.iter().any(|target| target.index.settings.ranks_nothing()) {
             group = topology.shape.groups().first().copied().unwrap_or(group);

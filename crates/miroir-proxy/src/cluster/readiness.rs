@@ -27,7 +27,7 @@ pub struct Readiness {
 
 /// What no read can be answered for.
 struct Seen {
-    /// Nodes that nobody has heard of.
+    /// Nodes that have not been checked yet.
     unknown: usize,
     uncovered: BTreeSet<ShardId>,
 }
@@ -52,7 +52,7 @@ impl Cluster {
         if self.is_stopping() {
             reasons.push("stopping".into());
         }
-        if let Err(error) = self.peers.require_heard() {
+        if let Err(error) = self.peers.require_contact() {
             reasons.push(error.to_string());
         }
         reasons

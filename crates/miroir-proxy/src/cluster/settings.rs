@@ -85,7 +85,7 @@ impl Cluster {
     /// # Errors
     /// [`Error::IndexNotFound`].
     pub async fn fresh_index(&self, uid: &IndexUid) -> Result<Arc<Index>, Error> {
-        self.hear().await;
+        self.catch_up().await;
         self.index(uid)
     }
 }

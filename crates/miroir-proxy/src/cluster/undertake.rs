@@ -154,7 +154,7 @@ impl Writer {
     }
 
     /// Their answers are known.
-    pub(super) fn heard(&self, outcomes: &[Outcome]) {
+    pub(super) fn answered(&self, outcomes: &[Outcome]) {
         if let Some(sent) = &mut self.hand().sent {
             sent.parts = outcomes.iter().map(Outcome::kept).collect();
         }

@@ -191,7 +191,7 @@ impl Writer {
         index: &Index,
         change: Change,
     ) -> Result<(Accepted, BTreeSet<NodeId>), Error> {
-        self.peers.require_heard()?;
+        self.peers.require_contact()?;
         if changes_documents(change.kind) && !index.frozen.is_empty() {
             return Err(Error::Frozen { uid: index.uid.to_string() });
         }
@@ -203,7 +203,7 @@ impl Writer {
         self.sends(index, topology, &change.touched, &change.parts, recorded_with.clone()).await?;
         let guards = self.guards();
         let outcomes = join_all(change.parts.iter().map(|part| self.carry_out(&guards, part))).await;
-        self.heard(&outcomes);
+        self.answered(&outcomes);
         if let Some(refusal) = unanimous_refusal(&outcomes, change.birth.is_some()) {
             self.abandon(change.birth.as_ref(), &outcomes).await;
             self.recorded();
@@ -279,7 +279,7 @@ impl Writer {
         status: TaskStatus,
         degraded: Degraded,
     ) -> Result<Accepted, Error> {
-        self.peers.require_heard()?;
+        self.peers.require_contact()?;
         let (renamings, fences) = (std::mem::take(&mut change.renamings), std::mem::take(&mut change.fences));
         let writes = std::mem::take(&mut change.writes);
         let (birth, key) = (change.birth.take(), change.key.take());
@@ -324,7 +324,7 @@ impl Writer {
         }
         let known = self.tombstones.refresh(&physical).await.and(self.stale.refresh(&physical).await);
         if let Err(error) = known {
-            // It is in the store, and heard of from there.
+            // It is in the store, from where memory gets it.
             tracing::warn!(%error, index = %physical, "what was recorded of a new index cannot be read yet");
         }
         Ok(committed)

@@ -72,7 +72,7 @@ impl Clock {
         times.waits.get_or_insert_with(Instant::now);
     }
 
-    fn heard_of_client(&self) {
+    fn touch_client(&self) {
         let mut times = self.times();
         if let Some(since) = times.waits.take() {
             times.deadline += since.elapsed();
@@ -174,7 +174,7 @@ impl Arriving {
     fn waits_no_more(&mut self) {
         if let Some(since) = self.waits.take() {
             self.waited += since.elapsed();
-            self.clock.heard_of_client();
+            self.clock.touch_client();
         }
     }
 }

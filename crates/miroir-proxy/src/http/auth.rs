@@ -57,7 +57,7 @@ async fn granted(
 ) -> Result<Grant, Refusal> {
     let ask = || authorize(&cluster.keys.ring(), shown, access, index, OffsetDateTime::now_utc());
     match ask() {
-        Err(refusal) if refusal.may_be_outdated() && cluster.hear().await => ask(),
+        Err(refusal) if refusal.may_be_outdated() && cluster.catch_up().await => ask(),
         granted => granted,
     }
 }

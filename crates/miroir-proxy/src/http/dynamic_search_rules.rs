@@ -20,7 +20,7 @@ const WRITES: &str = "Using the `/dynamic-search-rules` routes";
 pub async fn list(State(cluster): State<Shared>, mut payload: Payload) -> Result<Response, Failure> {
     let listing = RuleListing::read(&value(&mut payload).await?).map_err(Error::Invalid)?;
     require(&cluster, "Calling the `POST /dynamic-search-rules` route").await?;
-    cluster.hear().await;
+    cluster.catch_up().await;
     Ok(json(StatusCode::OK, cluster.list_rules(&listing).await?.to_string()))
 }
 
@@ -30,7 +30,7 @@ pub async fn get(State(cluster): State<Shared>, Path(uid): Path<String>) -> Resu
         Err(refusal) => return Ok(*refusal),
     };
     require(&cluster, "Calling the `GET /dynamic-search-rules/{:ruleUid}` route").await?;
-    cluster.hear().await;
+    cluster.catch_up().await;
     Ok(json(StatusCode::OK, cluster.rule(&uid)?.to_string()))
 }
 

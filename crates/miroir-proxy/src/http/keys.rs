@@ -19,7 +19,7 @@ use crate::cluster::Error;
 pub async fn list(State(cluster): State<Shared>, RawQuery(query): RawQuery) -> Result<Response, Failure> {
     let codes = PageCodes { offset: Code::InvalidApiKeyOffset, limit: Code::InvalidApiKeyLimit };
     let Page { offset, limit } = Page::read(query.as_deref().unwrap_or_default(), codes)?;
-    cluster.hear().await;
+    cluster.catch_up().await;
     let ring = cluster.keys.ring();
     let views: Vec<String> =
         ring.listed().into_iter().skip(offset).take(limit).filter_map(|key| view(&ring, key)).collect();

@@ -14,13 +14,13 @@ use super::{Shared, json};
 use crate::cluster::Error;
 
 pub async fn list(State(cluster): State<Shared>) -> Response {
-    cluster.hear().await;
+    cluster.catch_up().await;
     json(StatusCode::OK, cluster.webhooks().to_string())
 }
 
 pub async fn get(State(cluster): State<Shared>, Path(id): Path<String>) -> Result<Response, Failure> {
     let id = uuid(&id)?;
-    cluster.hear().await;
+    cluster.catch_up().await;
     Ok(json(StatusCode::OK, cluster.webhook(id)?.to_string()))
 }
 

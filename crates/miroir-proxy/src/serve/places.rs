@@ -110,7 +110,7 @@ impl Watch {
     }
 
     /// Bytes have come.
-    pub fn heard(&self) {
+    pub fn touch(&self) {
         if self.doing().0 == Doing::Waiting {
             self.does(Doing::Head);
         }

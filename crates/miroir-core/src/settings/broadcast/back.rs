@@ -22,7 +22,7 @@ pub(super) fn step(record: &mut Record, facts: &Facts, policy: &Policy) -> Optio
         if !matches!(part.stage, Stage::Applied { .. }) || !facts.live.contains(node) {
             continue;
         }
-        let Some(settings) = facts.heard.settings.get(node) else {
+        let Some(settings) = facts.answers.settings.get(node) else {
             part.keeps_silent(facts.now, policy);
             continue;
         };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use super::record::{Heard, Part, Phase, Reason, Record, Stage, TaskReport};
+use super::record::{Answers, Part, Phase, Reason, Record, Stage, TaskReport};
 use super::{back, forward};
 use crate::config::SettingsBroadcastConfig;
 use crate::error::ErrorBody;
@@ -57,7 +57,7 @@ pub struct Facts {
     /// The nodes that answer.
     pub live: BTreeSet<NodeId>,
     /// What they answered to [`Record::questions`].
-    pub heard: Heard,
+    pub answers: Answers,
     /// Whether somebody wants the change undone.
     pub cancel: bool,
 }
@@ -139,11 +139,11 @@ impl Record {
         let asked = self.questions(&facts.live);
         for question in asked {
             let (node, report) = match &question {
-                super::Question::Task(node, task) => (node, facts.heard.tasks.get(&(node.clone(), *task))),
+                super::Question::Task(node, task) => (node, facts.answers.tasks.get(&(node.clone(), *task))),
                 super::Question::Settings(_) => continue,
             };
             if let Some(part) = self.parts.get_mut(node) {
-                part.hear(report, facts.now, policy);
+                part.take_report(report, facts.now, policy);
                 // What it is told on the way back may have been done in one batch with the change, which failed: neither has
                 // changed anything then, and it says itself what it holds.
                 if self.phase == Phase::GoingBack && matches!(part.stage, Stage::Rejected { .. }) {
@@ -206,7 +206,7 @@ impl Record {
 
 impl Part {
     /// What the node said of its task. A task that goes on is waited for as long as it takes.
-    fn hear(&mut self, report: Option<&TaskReport>, now: OffsetDateTime, policy: &Policy) {
+    fn take_report(&mut self, report: Option<&TaskReport>, now: OffsetDateTime, policy: &Policy) {
         let Some(report) = report else { return self.keeps_silent(now, policy) };
         self.silent_since = None;
         match report {

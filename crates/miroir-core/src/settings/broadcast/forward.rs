@@ -77,7 +77,7 @@ fn read_back(record: &mut Record, facts: &Facts, policy: &Policy) {
         return;
     }
     let applied = record.nodes(|part| matches!(part.stage, Stage::Applied { .. }));
-    let read = |node: &NodeId| facts.heard.settings.get(node);
+    let read = |node: &NodeId| facts.answers.settings.get(node);
     let readings = || applied.iter().filter_map(&read);
     let secrets = record.proposal.secrets.after(&record.proposal.patch);
     match &record.agreed {

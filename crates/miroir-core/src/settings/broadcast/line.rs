@@ -84,7 +84,7 @@ pub struct Change {
 }
 
 impl Change {
-    /// The change, of which whoever reserved the line is not heard any more. Nobody was promised anything: what nodes may
+    /// The change, whose instance has reserved the line and then ended. Nobody was promised anything: what nodes may
     /// have applied is taken back, unless there is nothing to go back to; then the index is completed.
     #[must_use]
     pub fn taken_over(self, now: OffsetDateTime) -> Self {

@@ -28,4 +28,4 @@ mod tests;
 pub use decide::{Committed, Facts, Failed, Policy, Step, decide};
 pub use line::{Change, Head, Line, LineFacts, LineStep, Outcome, Pending, Presence, Wish, creating};
 pub use patch_response::PatchResponse;
-pub use record::{Heard, Part, Phase, Proposal, Question, Record, Stage, Strategy, TaskReport};
+pub use record::{Answers, Part, Phase, Proposal, Question, Record, Stage, Strategy, TaskReport};

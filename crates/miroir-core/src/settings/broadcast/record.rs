@@ -80,7 +80,7 @@ pub enum Stage {
     },
     /// Its task succeeded: to be read back.
     Applied {
-        /// When that was heard: it may take so long, and no longer, until it can be read.
+        /// When the leader saw that: it may take so long, and no longer, until it can be read.
         #[serde(with = "time::serde::rfc3339")]
         since: OffsetDateTime,
     },
@@ -176,7 +176,7 @@ pub enum Question {
 
 /// What nodes answered. What is not in here was not answered.
 #[derive(Clone, Debug, Default)]
-pub struct Heard {
+pub struct Answers {
     /// What became of tasks, by node and number.
     pub tasks: BTreeMap<(NodeId, u64), TaskReport>,
     /// What nodes read back.

@@ -53,7 +53,7 @@ impl Writer {
         may_create: bool,
     ) -> Result<Accepted, Error> {
         let guard = self.lock_index(uid).await?;
-        self.peers.require_heard()?;
+        self.peers.require_contact()?;
         for _ in 0..ATTEMPTS {
             let accepted = match self.catalog.get(uid) {
                 None if !may_create => return self.decline_settings(&guard, uid, &wish).await,

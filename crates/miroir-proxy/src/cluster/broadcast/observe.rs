@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
 use miroir_core::id::{IndexUid, NodeId, TaskUid};
-use miroir_core::settings::broadcast::{Facts, Head, Heard, Line, LineFacts, Phase, Presence, Question, TaskReport};
+use miroir_core::settings::broadcast::{Answers, Facts, Head, Line, LineFacts, Phase, Presence, Question, TaskReport};
 use miroir_core::task::{NodeTask, Task, TaskKind, TaskQuery, TaskStatus};
 use miroir_work::led::NotActed;
 use serde_json::Value;
@@ -47,12 +47,12 @@ impl Broadcasting {
             Some(task) => self.canceler(task.uid).await?,
             None => None,
         };
-        let (heard, phase) = match line.head() {
+        let (answers, phase) = match line.head() {
             Some(Head::Current(change)) if change.reserved_until.is_none() => {
                 let questions = change.record.questions(&live);
                 (self.ask(scope, token.as_deref(), physical, &questions).await, Some(change.record.phase()))
             }
-            Some(Head::Current(_) | Head::Pending(_)) | None => (Heard::default(), None),
+            Some(Head::Current(_) | Head::Pending(_)) | None => (Answers::default(), None),
         };
         let about_to_end = match phase {
             Some(Phase::Propose | Phase::Verify) => presence == Presence::Gone,
@@ -65,7 +65,7 @@ impl Broadcasting {
         let ended = token.is_some() && task.is_none();
         self.note(scope, token.as_deref(), line);
         let (begun, age) = self.traces.with(scope, token.as_deref(), |trace| (trace.started_at.is_some(), trace.age()));
-        let broadcast = Facts { now: OffsetDateTime::now_utc(), live, heard, cancel: canceler.is_some() };
+        let broadcast = Facts { now: OffsetDateTime::now_utc(), live, answers, cancel: canceler.is_some() };
         let facts = LineFacts { broadcast, index: presence, ended, earlier_open };
         Ok(Seen { facts, index, task, canceler, begun, age })
     }
@@ -160,7 +160,7 @@ impl Broadcasting {
     }
 
     /// Ask nodes, each once for all of its tasks.
-    async fn ask(&self, scope: &str, token: Option<&str>, physical: &IndexUid, questions: &[Question]) -> Heard {
+    async fn ask(&self, scope: &str, token: Option<&str>, physical: &IndexUid, questions: &[Question]) -> Answers {
         let mut tasks: BTreeMap<&NodeId, Vec<u64>> = BTreeMap::new();
         let mut settings: Vec<&NodeId> = Vec::new();
         for question in questions {
@@ -172,7 +172,7 @@ impl Broadcasting {
         let reported = join_all(tasks.iter().map(|(node, uids)| self.tasks_of(node, uids)));
         let read = join_all(settings.into_iter().map(|node| self.settings_of(node, physical)));
         let (reported, read) = futures_util::future::join(reported, read).await;
-        let mut heard = Heard::default();
+        let mut answers = Answers::default();
         for (node, asked, response) in reported.into_iter().flatten() {
             self.traces.with(scope, token, |trace| {
                 for task in &response {
@@ -185,11 +185,11 @@ impl Broadcasting {
                 response.into_iter().map(|task| (task.uid, TaskReport::Known(task.status, task.error))).collect();
             for uid in asked {
                 let report = known.remove(&uid).unwrap_or(TaskReport::Unknown);
-                heard.tasks.insert((node.clone(), uid), report);
+                answers.tasks.insert((node.clone(), uid), report);
             }
         }
-        heard.settings = read.into_iter().flatten().collect();
-        heard
+        answers.settings = read.into_iter().flatten().collect();
+        answers
     }
 
     async fn tasks_of(&self, node: &NodeId, uids: &[u64]) -> Option<(NodeId, Vec<u64>, Vec<TaskResponse>)> {

@@ -71,7 +71,7 @@ impl InOrder {
     }
 
     /// What a node has told; it was asked for so many documents. Returns how many the filter finds on it.
-    fn heard(&mut self, list: usize, limit: u64, reply: &[u8]) -> Result<u64, Error> {
+    fn take_reply(&mut self, list: usize, limit: u64, reply: &[u8]) -> Result<u64, Error> {
         let Some(of) = self.lists.get_mut(list) else { return Ok(0) };
         let malformed = |why: &str| Error::Answer { node: of.node.to_string(), why: why.into() };
         let member = |name| json::get(reply, name).ok().flatten();
@@ -100,7 +100,7 @@ impl InOrder {
             Some(async move { Ok::<_, Error>((*list, limit, this.asked.ask(&of.node, call).await?)) })
         });
         for (list, limit, reply) in try_join_all(calls).await? {
-            self.heard(list, limit, &reply)?;
+            self.take_reply(list, limit, &reply)?;
         }
         Ok(())
     }
@@ -179,7 +179,7 @@ impl Asked {
             let Some(Share { assignment, unmet, .. }) = part.shares.into_iter().next() else { continue };
             source.lists.push(List { node: assignment.node, shards: assignment.shards, unmet, told: 0 });
             source.merger.add_list();
-            total = total.saturating_add(source.heard(number, most, &part.reply.body)?);
+            total = total.saturating_add(source.take_reply(number, most, &part.reply.body)?);
         }
         let tail = tail(&source.asked.request, total);
         let degraded: Degraded = gathered.degraded;

@@ -157,7 +157,7 @@ impl Runner {
     fn keep_fence(&mut self, facts: &Facts) {
         if self.held.as_ref().is_some_and(|held| !held.lasts()) {
             self.held = None;
-            self.mirror.heard(Event::FenceLost, facts);
+            self.mirror.advance(Event::FenceLost, facts);
         }
     }
 
@@ -171,10 +171,10 @@ impl Runner {
                 Err(_elapsed) => {
                     self.held = None;
                     let facts = Facts { now: now_ms(), ..before.clone() };
-                    self.mirror.heard(Event::FenceLost, &facts);
+                    self.mirror.advance(Event::FenceLost, &facts);
                     if writes {
                         // It may be done yet.
-                        self.mirror.heard(Event::Failed(self.subject.target.clone()), &facts);
+                        self.mirror.advance(Event::Failed(self.subject.target.clone()), &facts);
                     }
                     return;
                 }
@@ -193,7 +193,7 @@ impl Runner {
             },
         };
         // The clock has moved, and what was known before the step does for what it says.
-        self.mirror.heard(event, &Facts { now: now_ms(), ..before.clone() });
+        self.mirror.advance(event, &Facts { now: now_ms(), ..before.clone() });
     }
 
     async fn act(&mut self, index: &Arc<Index>, step: Step) -> Result<Event, (NodeId, Failed)> {

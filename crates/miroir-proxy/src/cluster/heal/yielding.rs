@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// Clients that were not heard of for so long are not there.
+/// Clients that have sent nothing for so long are not there.
 const GONE: Duration = Duration::from_millis(500);
 /// The longest rest.
 const REST: Duration = Duration::from_secs(1);
@@ -16,14 +16,14 @@ const REST: Duration = Duration::from_secs(1);
 /// Whether clients are there, and whose turn it is while they are.
 pub struct Yielding {
     since: Instant,
-    /// Milliseconds since then at which a client was last heard of, and one more; 0: never.
-    heard: AtomicU64,
+    /// Milliseconds from `since` to the last request of a client, and one more. 0: there was none.
+    last_seen: AtomicU64,
     one: Semaphore,
 }
 
 impl Default for Yielding {
     fn default() -> Self {
-        Self { since: Instant::now(), heard: AtomicU64::new(0), one: Semaphore::new(1) }
+        Self { since: Instant::now(), last_seen: AtomicU64::new(0), one: Semaphore::new(1) }
     }
 }
 
@@ -34,13 +34,13 @@ impl Yielding {
 
     /// A client reads or writes.
     pub fn client_is_there(&self) {
-        self.heard.store(self.now(), Ordering::Relaxed);
+        self.last_seen.store(self.now(), Ordering::Relaxed);
     }
 
     /// Whether a client reads or writes.
     pub fn clients_are_there(&self) -> bool {
-        let heard = self.heard.load(Ordering::Relaxed);
-        heard > 0 && u128::from(self.now() - heard.min(self.now())) < GONE.as_millis()
+        let last_seen = self.last_seen.load(Ordering::Relaxed);
+        last_seen > 0 && u128::from(self.now() - last_seen.min(self.now())) < GONE.as_millis()
     }
 
     /// The turn to do something while clients are there; none: they are not.

@@ -102,7 +102,7 @@ impl Settler {
     async fn record(&mut self, found: Found) -> Result<bool, Error> {
         let Found { settled, missed, ended, stale: _ } = found;
         let cluster = &self.cluster;
-        // The catalog first: whoever hears that a task has ended finds what it did.
+        // The catalog first: whoever sees that a task has ended finds what it did.
         if !ended.is_empty() {
             let now = OffsetDateTime::now_utc();
             let change = |index: &mut Index| {

@@ -18,9 +18,9 @@ impl Settler {
     /// Ask each node for the oldest of its tasks. Returns whether there is news.
     pub(super) async fn listen(&mut self) -> bool {
         let nodes = self.backlog.nodes();
-        let heard = join_all(nodes.iter().map(|node| self.cluster.news_of(&self.backlog, node))).await;
+        let reports = join_all(nodes.iter().map(|node| self.cluster.news_of(&self.backlog, node))).await;
         let mut news = false;
-        for (node, states) in nodes.iter().zip(heard) {
+        for (node, states) in nodes.iter().zip(reports) {
             for (uid, state) in states {
                 news |= self.backlog.report(node, uid, state);
             }

@@ -146,7 +146,7 @@ impl Cluster {
         let by_node: Vec<StatsByNode> = visible.iter().map(|index| take_stats(&mut of_nodes, index)).collect();
         let counts = self.count_all(&visible, &by_node, start).await;
         let indexing = self.indexing(None).await;
-        let mut degraded = Degraded { unheard: self.peers.counted_out(), ..Degraded::default() };
+        let mut degraded = Degraded { isolated: self.peers.evicted_for(), ..Degraded::default() };
         let mut indexes = Map::new();
         for ((index, by_node), exactly) in visible.iter().zip(by_node).zip(counts) {
             let found = self.found(index, by_node, exactly);

@@ -47,8 +47,8 @@ impl Cluster {
     /// # Errors
     /// [`Error::Membership`]: nothing was changed; [`Error::Isolated`]; [`Error::Store`].
     pub async fn change_membership(&self, change: Change) -> Result<Begun, Error> {
-        self.peers.require_heard()?;
-        self.hear_all().await?;
+        self.peers.require_contact()?;
+        self.catch_up_all().await?;
         let topology = Topology::clone(&self.topology());
         let under_way = self.is_rebalancing().await?;
         // What speaks against it already needs no look at any node.
@@ -70,8 +70,8 @@ impl Cluster {
         Ok(begun)
     }
 
-    /// Memory has what other instances wrote.
-    pub(super) async fn hear_all(&self) -> Result<(), StoreError> {
+    /// Read again from the store what other instances wrote of topology, catalog and stale replicas.
+    pub(super) async fn catch_up_all(&self) -> Result<(), StoreError> {
         if self.store.is_shared() {
             for table in [Table::Topology, Table::Catalog, Table::StaleReplicas] {
                 if let Some(view) = self.view_of(table) {

@@ -34,7 +34,7 @@ impl Rebalancing {
         for replica in replicas {
             by_node.entry(&replica.node).or_default().entry(replica.shards).or_default().push(replica.shard);
         }
-        self.cluster.hear_all().await?;
+        self.cluster.catch_up_all().await?;
         let cleaned = join_all(by_node.iter().map(|(node, shards)| async move {
             let cleaned = tokio::time::timeout(AT_MOST, self.cluster.clean_node(node, shards)).await;
             match cleaned {

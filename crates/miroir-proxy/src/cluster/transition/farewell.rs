@@ -26,7 +26,7 @@ impl Rebalancing {
     pub(super) async fn see_off(&self, record: &Record) -> Result<Next<Record>, Error> {
         let Some(ended) = record.ended.clone() else { return Ok(Next::to(record.clone())) };
         let cluster = &self.cluster;
-        cluster.hear_all().await?;
+        cluster.catch_up_all().await?;
         for member in &ended.gone {
             cluster.forget_node(&member.id).await?;
         }

@@ -38,7 +38,7 @@ impl Rebalancing {
         nodes: &BTreeSet<NodeId>,
         epoch: Epoch,
     ) -> Result<Next<Record>, Error> {
-        self.cluster.hear_all().await?;
+        self.cluster.catch_up_all().await?;
         let joining = record.transition.change.joining().iter().filter(|member| nodes.contains(&member.id));
         let mut next = record.clone();
         for member in joining {

@@ -26,7 +26,7 @@ impl Rebalancing {
         version: u64,
     ) -> Result<Next<Record>, Error> {
         let cluster = &self.cluster;
-        cluster.hear_all().await?;
+        cluster.catch_up_all().await?;
         let stale = StaleReplicas::in_store(&*cluster.store).await?;
         let switched = switched(&record.transition, &next);
         let targets: Vec<Replica> = switched.iter().filter_map(|moving| moving.target()).collect();
@@ -40,7 +40,7 @@ impl Rebalancing {
             transition: next,
             ..record.clone()
         };
-        // Whoever hears of the topology has heard of what is stale under it.
+        // Whoever reads the topology has read what is stale under it.
         let Some(mut writes) = cluster.stale_writes(effects, &stale)? else { return Ok(Next::to(record.clone())) };
         let mut fences = Vec::new();
         if let Some(topology) = &effects.topology {

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 
 use crate::id::NodeId;
 use crate::settings::broadcast::{
-    Change, Facts, Heard, Line, LineFacts, LineStep, Outcome, Pending, Phase, Policy, Presence, Proposal, Record,
+    Answers, Change, Facts, Line, LineFacts, LineStep, Outcome, Pending, Phase, Policy, Presence, Proposal, Record,
     Strategy, Wish, creating,
 };
 use crate::settings::{Secrets, Settings, initial};
@@ -20,7 +20,7 @@ const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 
 fn facts() -> LineFacts {
     let live = [NodeId::new("a"), NodeId::new("b")].into();
-    let broadcast = Facts { now: NOW, live, heard: Heard::default(), cancel: false };
+    let broadcast = Facts { now: NOW, live, answers: Answers::default(), cancel: false };
     LineFacts { broadcast, index: Presence::Ready, ended: false, earlier_open: false }
 }
 

@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use crate::error::{Code, ErrorBody};
 use crate::id::NodeId;
 use crate::settings::broadcast::{
-    Committed, Facts, Failed, Heard, PatchResponse, Policy, Proposal, Question, Record, Step, Strategy, TaskReport,
+    Answers, Committed, Facts, Failed, PatchResponse, Policy, Proposal, Question, Record, Step, Strategy, TaskReport,
     decide,
 };
 use crate::settings::tests::restore::patched;
@@ -162,8 +162,8 @@ impl World {
         self.nodes.iter().filter(|(_, node)| node.up).map(|(id, _)| id.clone()).collect()
     }
 
-    fn hear(&mut self, questions: Vec<Question>) -> Heard {
-        let mut heard = Heard::default();
+    fn ask(&mut self, questions: Vec<Question>) -> Answers {
+        let mut answers = Answers::default();
         for question in questions {
             let lost = self.fate.strikes(5);
             let node = match &question {
@@ -173,14 +173,14 @@ impl World {
             match question {
                 Question::Task(node, uid) => {
                     let report = found.tasks.get(&uid).cloned().unwrap_or(TaskReport::Unknown);
-                    heard.tasks.insert((node, uid), report);
+                    answers.tasks.insert((node, uid), report);
                 }
                 Question::Settings(node) => {
-                    heard.settings.insert(node, found.settings.clone());
+                    answers.settings.insert(node, found.settings.clone());
                 }
             }
         }
-        heard
+        answers
     }
 
     /// Requests are lost on the way there, or their answers on the way back.
@@ -202,8 +202,8 @@ impl World {
             // The last leader's idea of who is live may be old.
             let live = self.live();
             self.turn();
-            let heard = self.hear(saved.questions(&live));
-            let facts = Facts { now: self.now, live, heard, cancel: self.canceled };
+            let answers = self.ask(saved.questions(&live));
+            let facts = Facts { now: self.now, live, answers, cancel: self.canceled };
             let next = match decide(&saved, &facts, &self.policy) {
                 Step::Save(record) => *record,
                 Step::Send(patches) => {
@@ -312,8 +312,8 @@ proptest! {
         for _ in 0..500 {
             let live = world.live();
             world.turn();
-            let heard = world.hear(saved.questions(&live));
-            let facts = Facts { now: world.now, live, heard, cancel: false };
+            let answers = world.ask(saved.questions(&live));
+            let facts = Facts { now: world.now, live, answers, cancel: false };
             let next = match decide(&saved, &facts, &world.policy) {
                 Step::Save(record) => *record,
                 Step::Send(patches) => saved.clone().after_sending(world.send(patches), world.now, &world.policy),

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use crate::error::{Code, ErrorBody};
 use crate::id::NodeId;
 use crate::settings::broadcast::{
-    Committed, Facts, Failed, Heard, PatchResponse, Phase, Policy, Proposal, Question, Record, Stage, Step, Strategy,
+    Answers, Committed, Facts, Failed, PatchResponse, Phase, Policy, Proposal, Question, Record, Stage, Step, Strategy,
     TaskReport, decide,
 };
 use crate::settings::{Secrets, Settings};
@@ -48,7 +48,7 @@ impl Led {
         };
         let nodes: BTreeSet<NodeId> = nodes.iter().map(|name| node(name)).collect();
         let facts =
-            Facts { now: OffsetDateTime::UNIX_EPOCH, live: nodes.clone(), heard: Heard::default(), cancel: false };
+            Facts { now: OffsetDateTime::UNIX_EPOCH, live: nodes.clone(), answers: Answers::default(), cancel: false };
         Self { record: Record::new(proposal, strategy, nodes), facts, policy: POLICY }
     }
 
@@ -90,11 +90,11 @@ impl Led {
 
     fn task(&mut self, name: &str, uid: u64, status: TaskStatus) {
         let error = (status == TaskStatus::Failed).then(|| ErrorBody::new(Code::Internal, "disk full"));
-        self.facts.heard.tasks.insert((node(name), uid), TaskReport::Known(status, error));
+        self.facts.answers.tasks.insert((node(name), uid), TaskReport::Known(status, error));
     }
 
     fn reads(&mut self, name: &str, settings: Value) {
-        self.facts.heard.settings.insert(node(name), settings);
+        self.facts.answers.settings.insert(node(name), settings);
     }
 
     fn pass(&mut self, seconds: u64) {
@@ -174,14 +174,14 @@ fn re_indexing_is_waited_for_and_silence_is_not() {
         led.pass(3600);
         led.waits();
     }
-    led.facts.heard.tasks.clear();
+    led.facts.answers.tasks.clear();
     led.waits();
     led.pass(59);
     led.waits();
     assert!(matches!(led.stage("a"), Stage::Accepted { .. }));
     led.task("a", 1, TaskStatus::Processing);
     led.waits();
-    led.facts.heard.tasks.clear();
+    led.facts.answers.tasks.clear();
     led.waits();
     led.pass(61);
     led.waits();
@@ -215,7 +215,7 @@ fn a_node_that_does_not_know_its_task_is_told_again() {
     let mut led = Led::new(&["a"], Strategy::TwoPhase);
     led.sends();
     led.answer(&[("a", PatchResponse::Accepted(1))]);
-    led.facts.heard.tasks.insert((node("a"), 1), TaskReport::Unknown);
+    led.facts.answers.tasks.insert((node("a"), 1), TaskReport::Unknown);
     led.waits();
     led.pass(1);
     led.sends();
@@ -248,7 +248,7 @@ fn when_all_have_gone_one_is_waited_for() {
     let mut led = Led::new(&["a", "b"], Strategy::TwoPhase);
     led.apply_on(&["a", "b"]);
     led.facts.live.clear();
-    led.facts.heard = Heard::default();
+    led.facts.answers = Answers::default();
     led.pass(3600);
     led.waits();
     led.facts.live.insert(node("b"));

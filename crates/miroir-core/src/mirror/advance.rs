@@ -1,4 +1,4 @@
-//! What came of a step.
+//! The machine goes on with what came of a step.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -15,8 +15,8 @@ use crate::digest::{Copied, Depth, Version};
 const REJECTIONS: u32 = 3;
 
 impl Mirror {
-    /// What came of the last step; `facts` as of now.
-    pub fn heard(&mut self, event: Event, facts: &Facts) {
+    /// Go on with what came of the last step; `facts` as of now.
+    pub fn advance(&mut self, event: Event, facts: &Facts) {
         match event {
             Event::Passed | Event::Drained => self.waited(),
             Event::Counted(count) => match &mut self.work {

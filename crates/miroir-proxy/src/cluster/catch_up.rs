@@ -1,4 +1,4 @@
-//! Knowing what other instances have done until now, when what memory says would be no.
+//! Catching up with what other instances have done until now, before a client is refused by what memory says.
 //!
 //! Instances tell each other of changes, which takes a moment. A client that creates a key, or an index, through one of them
 //! and uses it at once through another must not be refused: before an instance says no it asks for a mark, which comes by the
@@ -24,29 +24,29 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const SILENCE: Duration = Duration::from_secs(1);
 
 /// Marks that were asked for, and those that came.
-pub struct Hearing {
+pub struct CatchUp {
     begun: AtomicU64,
     /// On its way: the store was asked for it and has answered.
     sent: AtomicU64,
     come: watch::Sender<u64>,
     /// Held by whoever asks the store for a mark.
-    turn: tokio::sync::Mutex<()>,
+    asking: tokio::sync::Mutex<()>,
     silent_until: Mutex<Option<Instant>>,
 }
 
-impl Default for Hearing {
+impl Default for CatchUp {
     fn default() -> Self {
         Self {
             begun: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             come: watch::Sender::new(0),
-            turn: tokio::sync::Mutex::default(),
+            asking: tokio::sync::Mutex::default(),
             silent_until: Mutex::default(),
         }
     }
 }
 
-impl Hearing {
+impl CatchUp {
     /// A mark has come, and with it every change from before.
     pub fn came(&self, mark: u64) {
         self.come.send_if_modified(|last| {
@@ -76,9 +76,9 @@ impl Hearing {
 
     async fn mark(&self, store: &dyn Store, wanted: u64) -> bool {
         let mut come = self.come.subscribe();
-        let turn = tokio::select! {
+        let asking = tokio::select! {
             found = come.wait_for(|mark| *mark >= wanted) => return found.is_ok(),
-            turn = self.turn.lock() => turn,
+            asking = self.asking.lock() => asking,
         };
         // Whoever had the turn before may have given up before the store answered.
         if self.sent.load(Ordering::Acquire) < wanted {
@@ -89,15 +89,16 @@ impl Hearing {
             }
             self.sent.store(mark, Ordering::Release);
         }
-        drop(turn);
+        drop(asking);
         come.wait_for(|mark| *mark >= wanted).await.is_ok()
     }
 }
 
 impl Cluster {
-    /// Before no is said: know what other instances have done until now. Returns whether it makes sense to look again.
-    pub async fn hear(&self) -> bool {
-        self.store.is_shared() && self.hearing.until_now(&*self.store).await
+    /// Before a client is refused: have in memory what other instances have committed until now. Returns whether it makes sense to
+    /// look again.
+    pub async fn catch_up(&self) -> bool {
+        self.store.is_shared() && self.catching_up.until_now(&*self.store).await
     }
 
     /// The key that a path names, also when another instance made it a moment ago.
@@ -106,7 +107,7 @@ impl Cluster {
     /// As [`super::Keys::find`].
     pub async fn find_key(&self, text: &str) -> Result<Arc<Key>, Error> {
         match self.keys.find(text) {
-            Err(_) if self.hear().await => self.keys.find(text),
+            Err(_) if self.catch_up().await => self.keys.find(text),
             found => found,
         }
     }
@@ -119,10 +120,10 @@ mod tests {
     use super::*;
 
     /// A store, and somebody who tells of its marks.
-    async fn told() -> (Arc<dyn Store>, Arc<Hearing>) {
+    async fn marked_store() -> (Arc<dyn Store>, Arc<CatchUp>) {
         let store = SqliteStore::open(":memory:").await.expect("a store");
-        let hearing = Arc::new(Hearing::default());
-        let (mut watch, known) = (store.watch(), hearing.clone());
+        let catching_up = Arc::new(CatchUp::default());
+        let (mut watch, known) = (store.watch(), catching_up.clone());
         tokio::spawn(async move {
             while let Some(change) = watch.next().await {
                 if let Change::Marked(mark) = change {
@@ -130,43 +131,43 @@ mod tests {
                 }
             }
         });
-        (store, hearing)
+        (store, catching_up)
     }
 
     #[tokio::test]
     async fn many_who_ask_while_a_mark_is_under_way_share_the_next_one() {
-        let (store, hearing) = told().await;
-        assert!(hearing.until_now(&*store).await);
-        let before = hearing.begun.load(Ordering::Acquire);
-        let under_way = hearing.turn.lock().await;
-        let asked = futures_util::future::join_all((0..200).map(|_| hearing.until_now(&*store)));
-        let (heard, ()) = tokio::join!(asked, async move { drop(under_way) });
-        assert!(heard.iter().all(|heard| *heard));
-        assert_eq!(hearing.begun.load(Ordering::Acquire), before + 1);
+        let (store, catching_up) = marked_store().await;
+        assert!(catching_up.until_now(&*store).await);
+        let before = catching_up.begun.load(Ordering::Acquire);
+        let under_way = catching_up.asking.lock().await;
+        let asked = futures_util::future::join_all((0..200).map(|_| catching_up.until_now(&*store)));
+        let (caught_up, ()) = tokio::join!(asked, async move { drop(under_way) });
+        assert!(caught_up.iter().all(|caught_up| *caught_up));
+        assert_eq!(catching_up.begun.load(Ordering::Acquire), before + 1);
     }
 
     #[tokio::test]
     async fn nobody_waits_long_for_a_store_that_tells_nothing() {
         let store = SqliteStore::open(":memory:").await.expect("a store");
-        let hearing = Hearing::default();
+        let catching_up = CatchUp::default();
         let begun = Instant::now();
-        let asked = (0..100).map(|_| hearing.until_now(&*store));
-        let heard = futures_util::future::join_all(asked).await;
-        assert!(heard.iter().all(|heard| !heard));
+        let asked = (0..100).map(|_| catching_up.until_now(&*store));
+        let caught_up = futures_util::future::join_all(asked).await;
+        assert!(caught_up.iter().all(|caught_up| !caught_up));
         assert!(begun.elapsed() < PATIENCE * 2, "{:?}", begun.elapsed());
         let begun = Instant::now();
-        assert!(!hearing.until_now(&*store).await);
+        assert!(!catching_up.until_now(&*store).await);
         assert!(begun.elapsed() < PATIENCE / 2, "waited again: {:?}", begun.elapsed());
     }
 
     #[tokio::test]
     async fn who_gives_up_waiting_holds_up_nobody() {
-        let (store, hearing) = told().await;
+        let (store, catching_up) = marked_store().await;
         for _ in 0..20 {
-            let asked = hearing.until_now(&*store);
+            let asked = catching_up.until_now(&*store);
             // Dropped wherever it is after its first step.
             let _ = timeout(Duration::ZERO, asked).await;
         }
-        assert!(hearing.until_now(&*store).await);
+        assert!(catching_up.until_now(&*store).await);
     }
 }
