@@ -2,7 +2,7 @@
 //! not otherwise.
 //!
 //! It is filled with tasks oldest first, and says what to ask of which node: the oldest of its tasks, because nodes work
-//! through their queues in order. What nodes say is kept here until the task is weighed as a whole ([`crate::settle`]); that
+//! through their queues in order. What nodes say is kept here until the task is weighed as a whole ([`crate::settlement`]); that
 //! is done for tasks that are *ready*: no node that answers has yet to finish its part.
 //!
 //! Invariant: a task that has no part to wait for is ready, or was put off by whoever took it, which says until when. What

@@ -40,7 +40,7 @@ pub mod rules;
 pub mod scope;
 pub mod search;
 pub mod settings;
-pub mod settle;
+pub mod settlement;
 pub mod similar;
 pub mod sorted;
 pub mod stats;

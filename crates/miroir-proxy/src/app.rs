@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::budget::Budget;
-use crate::cluster::{Cluster, Discovery, Settler};
+use crate::cluster::{Cluster, Discovery, TaskReconciler};
 use crate::node::{Limits, NodeClient};
 use crate::serve::{listen, serve};
 use crate::telemetry::{Metrics, metrics_router};
@@ -85,7 +85,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     background.spawn(until(stopped.clone(), cluster.clone().pay_all_debts()));
     background.spawn(until(stopped.clone(), cluster.clone().tell_webhooks()));
     background.spawn(until(stopped.clone(), cluster.clone().tell_rules()));
-    background.spawn(until(stopped.clone(), Settler::new(cluster.clone()).run()));
+    background.spawn(until(stopped.clone(), TaskReconciler::new(cluster.clone()).run()));
     // Leases and claims are this run's alone: one that comes after a crash must not be taken for the one before.
     let instance = Uuid::now_v7().to_string();
     background.spawn(workers::lead(cluster.clone(), instance.clone(), leaving.clone()));

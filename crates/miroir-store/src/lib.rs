@@ -75,13 +75,13 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     /// Why the store cannot be read.
-    async fn unsettled_tasks(&self, after: Option<TaskUid>, limit: usize) -> Result<Vec<Task>, StoreError>;
+    async fn unfinished_tasks(&self, after: Option<TaskUid>, limit: usize) -> Result<Vec<Task>, StoreError>;
 
     /// The numbers of the oldest tasks that are not final, later than `after`, oldest first. Costs far less than the tasks.
     ///
     /// # Errors
     /// Why the store cannot be read.
-    async fn unsettled_uids(&self, after: Option<TaskUid>, limit: usize) -> Result<Vec<TaskUid>, StoreError>;
+    async fn unfinished_uids(&self, after: Option<TaskUid>, limit: usize) -> Result<Vec<TaskUid>, StoreError>;
 
     /// Forget at most `limit` final tasks that finished before this instant, those that finished first. Returns how many.
     ///

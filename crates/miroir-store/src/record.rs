@@ -134,7 +134,7 @@ pub struct Batch {
     pub new_tasks: Vec<NewTask>,
     /// Tasks that replace those of the same uid. One that was pruned stays away, and a final task is never replaced by
     /// one that is not. They stay tasks of the indexes that the store has for them.
-    pub settled: Vec<Task>,
+    pub task_updates: Vec<Task>,
     /// Counters to be moved forward, and by how much. A counter that was never moved stands at 0.
     pub counts: Vec<(String, u64)>,
     /// Counters that stand at 0 from then on, as if they had never been moved. Come before those that are moved.
@@ -146,9 +146,9 @@ pub struct Batch {
 impl Batch {
     /// There is nothing to do.
     pub fn is_empty(&self) -> bool {
-        let Self { fences: _, renamed, writes, new_tasks, settled, counts, forgotten, appends } = self;
+        let Self { fences: _, renamed, writes, new_tasks, task_updates, counts, forgotten, appends } = self;
         let records = renamed.is_empty() && writes.is_empty() && forgotten.is_empty();
-        records && new_tasks.is_empty() && settled.is_empty() && counts.is_empty() && appends.is_empty()
+        records && new_tasks.is_empty() && task_updates.is_empty() && counts.is_empty() && appends.is_empty()
     }
 }
 

@@ -20,7 +20,7 @@ pub enum Change {
         /// None: it was deleted.
         version: Option<u64>,
     },
-    /// Tasks were registered or settled.
+    /// Tasks were registered or updated.
     Tasks,
     /// A log has a new entry.
     Log(String),

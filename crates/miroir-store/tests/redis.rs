@@ -312,7 +312,7 @@ async fn a_store_is_opened_again_as_it_was() {
     register(&*store, vec![done(Some("a"), 0), waiting(Some("a"), 1)]).await.expect("written");
     store.close().await;
     let store = open(&SHARED, &options).await;
-    assert_eq!(store.unsettled_tasks(None, 10).await.expect("read").len(), 1);
+    assert_eq!(store.unfinished_tasks(None, 10).await.expect("read").len(), 1);
     assert_eq!(register(&*store, vec![waiting(None, 2)]).await.expect("written"), [TaskUid(2)]);
 }
 

@@ -78,7 +78,7 @@ async fn fill(store: &dyn Store) {
 async fn assert_filled(store: &dyn Store) {
     assert_eq!(NAMES.get(store, "a").await.expect("read").map(|record| record.value), Some("x".to_owned()));
     assert_eq!(store.tasks(&TaskQuery::default()).await.expect("read").total, 2);
-    let unsettled = store.unsettled_tasks(None, 10).await.expect("read");
+    let unsettled = store.unfinished_tasks(None, 10).await.expect("read");
     assert_eq!(unsettled.iter().map(|task| task.uid).collect::<Vec<_>>(), [TaskUid(1)]);
     assert_eq!(register(store, vec![waiting(None, 2)]).await.expect("written"), [TaskUid(2)]);
 }

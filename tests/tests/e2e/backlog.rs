@@ -97,7 +97,7 @@ fn tasks_through_several_instances_all_end_also_those_of_one_that_is_killed() {
     let (tasks, _) = write_side_by_side(&other, 1);
     all_succeed(&one, &tasks);
     let (tasks, _) = write_side_by_side(&other, 2);
-    // Whoever is left settles what was the other's to settle.
+    // The instance that is left reconciles the tasks that were the other's.
     cluster.instance_mut(1).kill();
     all_succeed(&one, &tasks);
     holds(&one, 2);

@@ -41,7 +41,7 @@ pub struct NodeTask {
     pub deleted_documents: Option<u64>,
 }
 
-/// What else becomes true when the task ends. Persisted with it, so that whoever settles it knows.
+/// What else becomes true when the task ends. Persisted with it, so that whoever ends it knows.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Effects {
@@ -155,7 +155,7 @@ tasks! {
     /// Further indexes that listings find it by.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     also: Vec<IndexUid>,
-    /// The index on the nodes at the time of the request. Which one this is decides the effects of settling.
+    /// The index on the nodes at the time of the request. The effects of the task concern this one.
     physical: Option<IndexUid>,
     /// What it does.
     kind: TaskKind,
@@ -182,7 +182,7 @@ tasks! {
     custom_metadata: Option<String>,
     /// What the nodes were asked to do.
     node_tasks: Vec<NodeTask>,
-    /// What settling it changes.
+    /// What else becomes true when it ends.
     #[serde(default, skip_serializing_if = "Effects::is_none")]
     effects: Effects,
 }

@@ -1,4 +1,4 @@
-//! Tasks are canceled and forgotten, each as a task of its own that the settler does.
+//! Tasks are canceled and forgotten, each as a built-in task of its own.
 
 use std::collections::BTreeSet;
 

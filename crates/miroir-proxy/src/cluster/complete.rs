@@ -17,13 +17,13 @@ use tokio::time::Instant;
 
 use super::index_lock::IndexGuard;
 use super::parts::NodePart;
-use super::settle::Settler;
+use super::reconcile::TaskReconciler;
 use super::{Cluster, Error, Index};
 use crate::node::Call;
 
 /// Before a node that does not come to hold an index is told again.
 const AGAIN: Duration = Duration::from_secs(30);
-/// The longest that the settler waits for an index write lock; other tasks want to be settled, too.
+/// The longest that the reconciler waits for an index write lock: other tasks wait for it meanwhile.
 const PATIENCE: Duration = Duration::from_millis(200);
 /// Tasks of an index that are looked through for those that wait for it.
 const WAITING: usize = 1000;
@@ -41,7 +41,7 @@ impl Completing {
     }
 }
 
-impl Settler {
+impl TaskReconciler {
     /// Indexes that no task creates, and that nothing waits for: a release before this one could leave such behind.
     /// What came into being while tasks were read is no orphan, so each is seen twice.
     pub(super) async fn complete_orphans(&mut self) -> Result<(), Error> {
@@ -163,13 +163,13 @@ impl Cluster {
                 true
             }
         };
-        let settle = |index: &mut Index| {
+        let conclude = |index: &mut Index| {
             let key = index.pending_key.take();
             if has_documents {
                 index.primary_key = key.or_else(|| index.primary_key.take());
             }
         };
-        self.catalog.update(&now.physical, settle).await?;
+        self.catalog.update(&now.physical, conclude).await?;
         Ok(true)
     }
 }

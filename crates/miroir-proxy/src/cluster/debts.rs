@@ -104,8 +104,8 @@ impl Cluster {
     /// Write down what a change has left behind. Returns until when its guards are to be kept, as in [`Weighed`].
     ///
     /// # Errors
-    /// [`Error::IndexLockLost`] when another instance may have held the lock since: then the caller has to get it again to
-    /// settle this.
+    /// [`Error::IndexLockLost`] when another instance may have held the lock since: then the caller has to get it again and
+    /// call this once more.
     /// [`Error::Store`] when that cannot be.
     pub(super) async fn record_unrecorded(&self, sent: &Unrecorded) -> Result<Option<Instant>, Error> {
         let Unrecorded { index, topology, touched, parts, recorded_with, .. } = sent;
@@ -141,7 +141,7 @@ impl Cluster {
 
     /// Write down what a change has left behind, also when its lock was lost. The caller holds the lock: whatever others have
     /// sent of the index is recorded, or will never be.
-    async fn settle_debt(&self, guard: &IndexGuard, sent: &Unrecorded) -> Result<(), Error> {
+    async fn pay_debt(&self, guard: &IndexGuard, sent: &Unrecorded) -> Result<(), Error> {
         match self.record_unrecorded(sent).await {
             Err(Error::IndexLockLost) => {
                 let Unrecorded { index, touched, parts, recorded_with, .. } = sent;
@@ -184,15 +184,15 @@ impl Cluster {
     /// [`Error::Store`] when that cannot be.
     pub(super) async fn pay_debts(&self, guard: &IndexGuard, index: &IndexUid) -> Result<(), Error> {
         for debt in self.debts.of(index) {
-            self.settle_debt(guard, &debt).await?;
+            self.pay_debt(guard, &debt).await?;
             self.debts.paid(&debt);
         }
         Ok(())
     }
 
-    async fn settle_locked(&self, debt: &Unrecorded) -> Result<(), Error> {
+    async fn pay_locked(&self, debt: &Unrecorded) -> Result<(), Error> {
         match self.lock_physical(&debt.index.physical).await? {
-            Some((guard, _)) => self.settle_debt(&guard, debt).await,
+            Some((guard, _)) => self.pay_debt(&guard, debt).await,
             // The index is gone.
             None => Ok(()),
         }
@@ -205,7 +205,7 @@ impl Cluster {
         while owed.wait_for(|count| *count > 0).await.is_ok() {
             let mut failed = false;
             for debt in self.debts.all() {
-                match self.settle_locked(&debt).await {
+                match self.pay_locked(&debt).await {
                     Ok(()) => self.debts.paid(&debt),
                     Err(error) => {
                         tracing::warn!(%error, index = %debt.index.uid, "what replicas may have missed cannot be written down yet");

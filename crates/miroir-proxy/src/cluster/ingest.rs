@@ -88,7 +88,7 @@ impl Writer {
         let method = ingest.method.clone();
         let (skip_creation, may_create) = (ingest.skip_creation, ingest.may_create);
         let custom_metadata = ingest.custom_metadata.clone();
-        let (decoded, ingest) = settled(ingest)?;
+        let (decoded, ingest) = separated(ingest)?;
         let mut prepared = self.prepare(uid, &decoded, &ingest).await?;
         let begun = Instant::now();
         let guard = loop {
@@ -119,7 +119,7 @@ impl Writer {
         answer
     }
 
-    async fn prepare(&self, uid: &IndexUid, body: &Bytes, ingest: &Settled) -> Result<Prepared, Error> {
+    async fn prepare(&self, uid: &IndexUid, body: &Bytes, ingest: &Parameters) -> Result<Prepared, Error> {
         let target = self.target_of(uid).await?;
         let how = How {
             format: ingest.format,
@@ -305,7 +305,7 @@ fn add_documents<'a, W: Iterator<Item = &'a NodeId>>(
 }
 
 /// What is left of an [`Ingest`] beside its body.
-struct Settled {
+struct Parameters {
     method: Method,
     format: Format,
     primary_key: Option<String>,
@@ -313,11 +313,11 @@ struct Settled {
     _reserved: Reserved,
 }
 
-fn settled(ingest: Ingest) -> Result<(Bytes, Settled), Error> {
+fn separated(ingest: Ingest) -> Result<(Bytes, Parameters), Error> {
     let Ingest { method, body, format, primary_key, skip_creation, mut reserved, .. } = ingest;
     // The split holds about as much again.
     reserved.grow(body.len() as u64)?;
-    Ok((body, Settled { method, format, primary_key, skip_creation, _reserved: reserved }))
+    Ok((body, Parameters { method, format, primary_key, skip_creation, _reserved: reserved }))
 }
 
 /// How documents are to be taken.

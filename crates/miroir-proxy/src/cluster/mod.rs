@@ -5,10 +5,10 @@
 mod anti_entropy;
 mod broadcast;
 mod browse;
+mod builtin_tasks;
 mod cancel;
 mod catalog;
 mod catch_up;
-mod chores;
 mod clock;
 mod compact;
 mod complete;
@@ -45,6 +45,7 @@ mod peers;
 mod promote;
 mod read;
 mod readiness;
+mod reconcile;
 mod recovery;
 mod refusal;
 mod rename;
@@ -53,7 +54,6 @@ mod replica;
 mod rules;
 mod search;
 mod settings;
-mod settle;
 mod similar;
 mod stale;
 mod stats;
@@ -86,9 +86,9 @@ pub use multi_search::Rule;
 pub use pages::Pages;
 pub use peers::{Peer, Peers};
 pub use promote::Wanted;
+pub use reconcile::TaskReconciler;
 pub use rename::Swap;
 pub use search::{OverFetch, Wants};
-pub use settle::Settler;
 pub use similar::Similar;
 pub use stale::StaleReplica;
 pub use transition::{Rebalancing, Replacing, change_view};
@@ -170,7 +170,7 @@ pub struct Cluster {
     pub admin_requests: Arc<Semaphore>,
     /// Who may call, and do what.
     pub keys: Keys,
-    /// Wakes the settler.
+    /// Wakes the task reconciler.
     pub registered: Notify,
     /// How often changes of the store were missed: everything may have changed, and numbers of tasks may mean others.
     gaps: AtomicU64,

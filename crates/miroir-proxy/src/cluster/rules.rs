@@ -23,7 +23,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::follow::Follow;
-use super::settle::{CHORES, finish};
+use super::reconcile::{BUILTIN_TASKS, finish};
 use super::write::{Accepted, Change, raw};
 use super::{Cluster, Error, Writer};
 use crate::node::{Call, Node, NotDone, ResponseError};
@@ -250,7 +250,7 @@ impl Cluster {
                 () = self.rules.wake.notified() => {}
             }
             // One instance tells all nodes: the one that ends the tasks.
-            if !self.peers.owns(CHORES) {
+            if !self.peers.owns(BUILTIN_TASKS) {
                 self.rules.sent().clear();
             } else if self.features().has(Feature::DynamicSearchRules) {
                 join_all(self.nodes().values().map(|node| self.bring_rules_to(node))).await;

@@ -44,12 +44,12 @@ impl Cluster {
     /// As [`super::index_lock::IndexLocks::lock`].
     pub(super) async fn lock_index(&self, uid: &IndexUid) -> Result<IndexGuard, Error> {
         let guard = self.index_locks.lock(uid).await?;
-        self.settled(guard, uid).await
+        self.resolved(guard, uid).await
     }
 
     /// Deal with what others have left of an index before this instance got its lock.
-    async fn settled(&self, mut guard: IndexGuard, uid: &IndexUid) -> Result<IndexGuard, Error> {
-        if guard.left().is_settled() {
+    async fn resolved(&self, mut guard: IndexGuard, uid: &IndexUid) -> Result<IndexGuard, Error> {
+        if guard.left().is_resolved() {
             return Ok(guard);
         }
         self.catalog.refresh(uid).await?;
@@ -57,9 +57,9 @@ impl Cluster {
         let mut in_doubt = BTreeSet::new();
         if let Some(index) = self.catalog.get(uid) {
             self.stale.refresh(&index.physical).await?;
-            in_doubt = self.settle_what_was_left(&guard, &index).await?;
+            in_doubt = self.resolve_takeover(&guard, &index).await?;
         }
-        guard.settle(in_doubt);
+        guard.resolve(in_doubt);
         Ok(guard)
     }
 
@@ -81,7 +81,7 @@ impl Cluster {
     }
 
     /// Returns the shards of which it cannot be said now which replica is to be kept.
-    async fn settle_what_was_left(&self, guard: &IndexGuard, index: &Index) -> Result<BTreeSet<ShardId>, Error> {
+    async fn resolve_takeover(&self, guard: &IndexGuard, index: &Index) -> Result<BTreeSet<ShardId>, Error> {
         let known = self.in_doubt(index).await?;
         let shards = match guard.quiet_for() {
             None if known.is_empty() => return Ok(known),
@@ -141,7 +141,7 @@ impl Cluster {
     }
 
     /// Take over the locks that lapsed, for ever: also those of indexes that nobody changes again; and look again at what
-    /// could not be settled then.
+    /// could not be resolved then.
     pub async fn take_over_index_locks(self: Arc<Self>) {
         let (mut looks, mut since) = (0_u32, BTreeMap::new());
         loop {
@@ -200,7 +200,7 @@ impl Cluster {
     async fn take_over(&self, uid: IndexUid) {
         let taken = async {
             let guard = self.index_locks.try_lock(&uid).await?;
-            self.settled(guard, &uid).await
+            self.resolved(guard, &uid).await
         };
         match taken.await {
             // Whoever has it sees to it.

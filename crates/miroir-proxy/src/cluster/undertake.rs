@@ -321,7 +321,7 @@ mod tests {
             let index = index.clone();
             let change = async move |writer: Writer| {
                 writer.lock_index(&index.uid).await?;
-                writer.hand().guards[0].settle(BTreeSet::from([ShardId(1)]));
+                writer.hand().guards[0].resolve(BTreeSet::from([ShardId(1)]));
                 let topology = writer.ensure_placement(index.shards).await?;
                 writer.sends(&index, &topology, &[ShardId(shard)], &[], Batch::default()).await?;
                 writer.recorded();

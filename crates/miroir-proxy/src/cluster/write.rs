@@ -40,7 +40,7 @@ pub struct Change {
     pub kind: TaskKind,
     /// The task's details.
     pub details: Option<Box<RawValue>>,
-    /// What settling does besides.
+    /// What becomes true besides when the task ends.
     pub effects: Effects,
     /// Known from the start to fail with this, whatever the nodes say.
     pub doomed: Option<ErrorBody>,
@@ -152,7 +152,7 @@ impl Writer {
         self.register(change, None, sent, status, Degraded::default()).await
     }
 
-    /// Register a task that no node does: the settler does it.
+    /// Register a built-in task: no node has a part in it, the task reconciler does it.
     pub(super) async fn do_later(&self, change: Change) -> Result<Accepted, Error> {
         debug_assert!(change.parts.is_empty() && change.doomed.is_none());
         let sent = Sent { at: OffsetDateTime::now_utc(), node_tasks: Vec::new(), missed: Vec::new() };

@@ -189,7 +189,11 @@ impl Inner {
         r.register("peer_pod_count", "Instances that share the store and live", self.peers.clone());
         r.register("owned_shards_count", "Shards that this instance takes care of", self.owned_shards.clone());
         r.register("stale_replicas", "Replicas that may have missed a write", self.stale_replicas.clone());
-        r.register("task_processing_age_seconds", "Age of the oldest unsettled task", self.task_processing_age.clone());
+        r.register(
+            "task_processing_age_seconds",
+            "Age of the oldest unfinished task",
+            self.task_processing_age.clone(),
+        );
         r.register("tasks", "Tasks that reached this status", self.tasks.clone());
         r.register("task_registry_size", "Tasks remembered", self.task_registry_size.clone());
         r.register("scatter_fan_out_size", "Nodes asked per read", self.scatter_fan_out.clone());
@@ -316,7 +320,7 @@ impl Metrics {
         self.0.tasks.get_or_create(&StatusLabels { status }).inc();
     }
 
-    /// For how long the oldest unsettled task has been there.
+    /// For how long the oldest unfinished task has been there.
     pub fn task_backlog(&self, oldest: Duration) {
         self.0.task_processing_age.set(oldest.as_secs_f64());
     }

@@ -68,18 +68,18 @@ pub(super) fn millis(duration: Duration) -> u64 {
 struct Arguments {
     batch: Batch,
     new_tasks: Vec<Row>,
-    settled: Vec<(TaskUid, Row)>,
+    task_updates: Vec<(TaskUid, Row)>,
 }
 
 impl Arguments {
     fn new(mut batch: Batch) -> Result<Self, StoreError> {
         let new_tasks = std::mem::take(&mut batch.new_tasks).into_iter().map(Row::of_new);
         // A number beyond what the store counts was never given.
-        let given = batch.settled.iter().filter(|task| task.uid.0 <= MAX_NUMBER);
-        let settled = given.map(|task| Ok((task.uid, Row::of(task)?)));
+        let given = batch.task_updates.iter().filter(|task| task.uid.0 <= MAX_NUMBER);
+        let task_updates = given.map(|task| Ok((task.uid, Row::of(task)?)));
         Ok(Self {
             new_tasks: new_tasks.collect::<Result<_, StoreError>>()?,
-            settled: settled.collect::<Result<_, StoreError>>()?,
+            task_updates: task_updates.collect::<Result<_, StoreError>>()?,
             batch,
         })
     }
@@ -103,8 +103,8 @@ impl Arguments {
             call.arg(&row.label);
             task(call, row);
         }
-        call.arg(self.settled.len());
-        for (uid, row) in &self.settled {
+        call.arg(self.task_updates.len());
+        for (uid, row) in &self.task_updates {
             call.arg(uid.0);
             task(call, row);
         }

@@ -171,12 +171,12 @@ impl Store for RedisStore {
         task::page(&self.pool, &self.prefix, query).await
     }
 
-    async fn unsettled_tasks(&self, after: Option<TaskUid>, limit: usize) -> Result<Vec<Task>, StoreError> {
+    async fn unfinished_tasks(&self, after: Option<TaskUid>, limit: usize) -> Result<Vec<Task>, StoreError> {
         task::unsettled(&self.pool, &self.prefix, after, limit).await
     }
 
-    async fn unsettled_uids(&self, after: Option<TaskUid>, limit: usize) -> Result<Vec<TaskUid>, StoreError> {
-        task::unsettled_uids(&self.pool, &self.prefix, after, limit).await
+    async fn unfinished_uids(&self, after: Option<TaskUid>, limit: usize) -> Result<Vec<TaskUid>, StoreError> {
+        task::unfinished_uids(&self.pool, &self.prefix, after, limit).await
     }
 
     async fn prune_tasks(&self, finished_before: OffsetDateTime, limit: usize) -> Result<u64, StoreError> {

@@ -44,11 +44,11 @@ impl Row {
     }
 
     fn new(task: &Task, body: Vec<u8>) -> Self {
-        let (begun, settled) = (u8::from(task.batch_uid().is_some()), u8::from(task.status.is_final()));
+        let (begun, is_final) = (u8::from(task.batch_uid().is_some()), u8::from(task.status.is_final()));
         let canceler = task.canceled_by.filter(|uid| uid.0 <= MAX_NUMBER);
         Self {
             label: label::of(task),
-            tail: format!("{} {} {begun}{settled}", task.kind.name(), task.status.name()),
+            tail: format!("{} {} {begun}{is_final}", task.kind.name(), task.status.name()),
             canceler: canceler.map(|uid| uid.0.to_string()).unwrap_or_default(),
             times: times([Some(task.enqueued_at), task.started_at, task.finished_at]),
             body,

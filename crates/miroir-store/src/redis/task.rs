@@ -138,7 +138,7 @@ pub(super) async fn unsettled(
     tasks(pool, Some(answer))
 }
 
-pub(super) async fn unsettled_uids(
+pub(super) async fn unfinished_uids(
     pool: &Pool,
     prefix: &str,
     after: Option<TaskUid>,

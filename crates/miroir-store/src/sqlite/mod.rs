@@ -210,12 +210,12 @@ impl Store for SqliteStore {
         self.read(move |connection| task_query::page(connection, &query)).await
     }
 
-    async fn unsettled_tasks(&self, after: Option<TaskUid>, limit: usize) -> Result<Vec<Task>, StoreError> {
+    async fn unfinished_tasks(&self, after: Option<TaskUid>, limit: usize) -> Result<Vec<Task>, StoreError> {
         self.read(move |connection| read::unsettled(connection, after, limit)).await
     }
 
-    async fn unsettled_uids(&self, after: Option<TaskUid>, limit: usize) -> Result<Vec<TaskUid>, StoreError> {
-        self.read(move |connection| read::unsettled_uids(connection, after, limit)).await
+    async fn unfinished_uids(&self, after: Option<TaskUid>, limit: usize) -> Result<Vec<TaskUid>, StoreError> {
+        self.read(move |connection| read::unfinished_uids(connection, after, limit)).await
     }
 
     async fn prune_tasks(&self, finished_before: OffsetDateTime, limit: usize) -> Result<u64, StoreError> {

@@ -71,7 +71,7 @@ pub(super) fn unsettled(
     tasks.collect()
 }
 
-pub(super) fn unsettled_uids(
+pub(super) fn unfinished_uids(
     connection: &Connection,
     after: Option<TaskUid>,
     limit: usize,

@@ -25,7 +25,7 @@ pub(super) struct Prepared {
     renamed: Vec<(IndexUid, IndexUid)>,
     writes: Vec<Write>,
     new_tasks: Vec<Row>,
-    settled: Vec<(TaskUid, Row)>,
+    task_updates: Vec<(TaskUid, Row)>,
     forgotten: Vec<String>,
     counts: Vec<(String, u64)>,
     appends: Vec<Append>,
@@ -54,8 +54,8 @@ impl Prepared {
             Ok(Row::new(&NewTask::numbered(task, TaskUid(0)), body))
         });
         // A number that the file cannot hold was never given.
-        let given = batch.settled.into_iter().filter(|task| i64::try_from(task.uid.0).is_ok());
-        let settled = given.map(|task| {
+        let given = batch.task_updates.into_iter().filter(|task| i64::try_from(task.uid.0).is_ok());
+        let task_updates = given.map(|task| {
             let body = serde_json::to_vec(&task)
                 .map_err(|error| StoreError::Task { uid: task.uid, source: Arc::new(error) })?;
             Ok((task.uid, Row::new(&task, body)))
@@ -65,7 +65,7 @@ impl Prepared {
             renamed: batch.renamed,
             writes: batch.writes,
             new_tasks: new_tasks.collect::<Result<_, StoreError>>()?,
-            settled: settled.collect::<Result<_, StoreError>>()?,
+            task_updates: task_updates.collect::<Result<_, StoreError>>()?,
             forgotten: batch.forgotten,
             counts: batch.counts,
             appends: batch.appends,
@@ -80,7 +80,7 @@ impl Prepared {
             let (table, key) = write.target();
             Change::Record { table, key: key.to_owned(), version: *version }
         });
-        let tasks = !(self.new_tasks.is_empty() && self.settled.is_empty() && self.renamed.is_empty());
+        let tasks = !(self.new_tasks.is_empty() && self.task_updates.is_empty() && self.renamed.is_empty());
         let logs = self.appends.iter().map(|append| Change::Log(append.log.clone()));
         records.chain(tasks.then_some(Change::Tasks)).chain(logs)
     }
@@ -169,7 +169,7 @@ fn apply(savepoint: &Savepoint<'_>, batch: &Prepared, now: i64) -> Result<Commit
         add(savepoint, uid, row)?;
         tasks.push(TaskUid(uid));
     }
-    for (uid, row) in &batch.settled {
+    for (uid, row) in &batch.task_updates {
         replace(savepoint, uid.0, row)?;
     }
     for counter in &batch.forgotten {

@@ -90,7 +90,7 @@ async fn replay(store: &dyn Store, (tasks, changes): History) -> Vec<Task> {
         let slot = which.index(model.len());
         // Settling does not move a task to another index.
         let task = Task { index_uid: model[slot].index_uid.clone(), ..task.numbered(TaskUid(slot as u64)) };
-        store.commit(Batch { settled: vec![task.clone()], ..Batch::default() }).await.expect("written");
+        store.commit(Batch { task_updates: vec![task.clone()], ..Batch::default() }).await.expect("written");
         if task.status.is_final() || !model[slot].status.is_final() {
             model[slot] = task;
         }
@@ -234,16 +234,16 @@ pub async fn listings_of_many_tasks_agree_with_the_definition(store: Arc<dyn Sto
         let uids = register(&*store, tasks.clone()).await.expect("written");
         model.extend(tasks.into_iter().zip(uids).map(|(task, uid)| task.numbered(uid)));
     }
-    let mut settled = Vec::new();
+    let mut task_updates = Vec::new();
     for task in model.iter_mut().filter(|task| !task.status.is_final()) {
         if below(state, 2) == 0 {
             let (started_at, finished_at) =
                 (task.started_at.or(Some(task.enqueued_at)), Some(at(below(state, 3000) as i64)));
             *task = Task { status: TaskStatus::Failed, started_at, finished_at, ..task.clone() };
-            settled.push(task.clone());
+            task_updates.push(task.clone());
         }
     }
-    store.commit(Batch { settled, ..Batch::default() }).await.expect("written");
+    store.commit(Batch { task_updates, ..Batch::default() }).await.expect("written");
     for round in 0..150 {
         if round % 50 == 25 {
             let bound = at(300 * (round as i64 / 50 + 1));

@@ -66,7 +66,7 @@ pub async fn concurrent_committers_get_unique_rising_numbers(store: Arc<dyn Stor
     assert!(listed.tasks.iter().all(|task| { task.index_uid.as_ref().is_some_and(|uid| uid.as_str() != "lost") }));
 }
 
-pub async fn a_final_task_is_never_unsettled(store: Arc<dyn Store>) {
+pub async fn a_final_task_is_never_unfinished_again(store: Arc<dyn Store>) {
     let uid = register(&*store, vec![waiting(Some("a"), 0)]).await.expect("written")[0];
     let settle = |status| {
         let task = match status {
@@ -77,7 +77,7 @@ pub async fn a_final_task_is_never_unsettled(store: Arc<dyn Store>) {
         task.status = status;
         let store = store.clone();
         async move {
-            store.commit(Batch { settled: vec![task], ..Batch::default() }).await.expect("written");
+            store.commit(Batch { task_updates: vec![task], ..Batch::default() }).await.expect("written");
             store.task(uid).await.expect("read").expect("there").status
         }
     };
@@ -86,25 +86,25 @@ pub async fn a_final_task_is_never_unsettled(store: Arc<dyn Store>) {
     assert_eq!(settle(TaskStatus::Failed).await, TaskStatus::Failed);
     assert_eq!(settle(TaskStatus::Processing).await, TaskStatus::Failed);
     assert_eq!(settle(TaskStatus::Succeeded).await, TaskStatus::Succeeded);
-    assert!(store.unsettled_tasks(None, 10).await.expect("read").is_empty());
+    assert!(store.unfinished_tasks(None, 10).await.expect("read").is_empty());
 
     for unknown in [7, u64::MAX] {
         let ghost = done(Some("a"), 0).numbered(TaskUid(unknown));
-        store.commit(Batch { settled: vec![ghost], ..Batch::default() }).await.expect("ignored");
+        store.commit(Batch { task_updates: vec![ghost], ..Batch::default() }).await.expect("ignored");
         assert!(store.task(TaskUid(unknown)).await.expect("read").is_none());
     }
     assert_eq!(store.tasks(&TaskQuery::default()).await.expect("read").total, 1);
 }
 
-pub async fn unsettled_tasks_come_oldest_first_in_pages(store: Arc<dyn Store>) {
+pub async fn unfinished_tasks_come_oldest_first_in_pages(store: Arc<dyn Store>) {
     let tasks = (0..10).map(|n| if n % 3 == 0 { done(Some("a"), n) } else { waiting(Some("a"), n) }).collect();
     register(&*store, tasks).await.expect("written");
     let uids = |after, limit| {
         let store = store.clone();
         async move {
-            let page = store.unsettled_tasks(after, limit).await.expect("read");
+            let page = store.unfinished_tasks(after, limit).await.expect("read");
             let uids: Vec<TaskUid> = page.into_iter().map(|task| task.uid).collect();
-            assert_eq!(store.unsettled_uids(after, limit).await.expect("read"), uids);
+            assert_eq!(store.unfinished_uids(after, limit).await.expect("read"), uids);
             uids.into_iter().map(|uid| uid.0).collect::<Vec<_>>()
         }
     };
@@ -144,8 +144,8 @@ pub async fn details_stay_the_text_they_were(store: Arc<dyn Store>) {
     assert_eq!(back.details.as_ref().map(|raw| raw.get()), Some(text));
     assert!(back.effects.creates_index);
     back.status = TaskStatus::Processing;
-    store.commit(Batch { settled: vec![back], ..Batch::default() }).await.expect("written");
-    let again = store.unsettled_tasks(None, 1).await.expect("read").pop().expect("there");
+    store.commit(Batch { task_updates: vec![back], ..Batch::default() }).await.expect("written");
+    let again = store.unfinished_tasks(None, 1).await.expect("read").pop().expect("there");
     assert_eq!((again.uid, again.details.as_ref().map(|raw| raw.get())), (uid, Some(text)));
 }
 
@@ -180,7 +180,7 @@ pub async fn a_task_settled_from_an_old_copy_keeps_its_new_name(store: Arc<dyn S
     let mut old = store.task(TaskUid(0)).await.expect("read").expect("there");
     store.commit(Batch { renamed: vec![(uid("a"), uid("b"))], ..Batch::default() }).await.expect("written");
     old.status = TaskStatus::Succeeded;
-    store.commit(Batch { settled: vec![old], ..Batch::default() }).await.expect("written");
+    store.commit(Batch { task_updates: vec![old], ..Batch::default() }).await.expect("written");
     assert_eq!(listed(&*store, "b").await, [(0, Some("b".into()))]);
     assert!(listed(&*store, "a").await.is_empty());
 }

@@ -58,12 +58,12 @@ impl<O: Observer> Store for Observed<O> {
         Ok(TaskPage { tasks: self.read(page.tasks), ..page })
     }
 
-    async fn unsettled_tasks(&self, after: Option<TaskUid>, limit: usize) -> Result<Vec<Task>, StoreError> {
-        self.store.unsettled_tasks(after, limit).await.map(|rows| self.read(rows))
+    async fn unfinished_tasks(&self, after: Option<TaskUid>, limit: usize) -> Result<Vec<Task>, StoreError> {
+        self.store.unfinished_tasks(after, limit).await.map(|rows| self.read(rows))
     }
 
-    async fn unsettled_uids(&self, after: Option<TaskUid>, limit: usize) -> Result<Vec<TaskUid>, StoreError> {
-        self.store.unsettled_uids(after, limit).await.map(|rows| self.read(rows))
+    async fn unfinished_uids(&self, after: Option<TaskUid>, limit: usize) -> Result<Vec<TaskUid>, StoreError> {
+        self.store.unfinished_uids(after, limit).await.map(|rows| self.read(rows))
     }
 
     async fn prune_tasks(&self, finished_before: OffsetDateTime, limit: usize) -> Result<u64, StoreError> {

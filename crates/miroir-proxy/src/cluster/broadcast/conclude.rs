@@ -12,7 +12,7 @@ use miroir_work::led::Leadership;
 use time::OffsetDateTime;
 
 use super::super::index_lock::IndexGuard;
-use super::super::settle::finish;
+use super::super::reconcile::finish;
 use super::super::{Error, Index};
 use super::machine::{Broadcasting, Ending, subject};
 
@@ -36,7 +36,7 @@ impl Broadcasting {
             task
         });
         let mut with =
-            Batch { fences: vec![lead.fence()], settled: task.iter().cloned().collect(), ..Batch::default() };
+            Batch { fences: vec![lead.fence()], task_updates: task.iter().cloned().collect(), ..Batch::default() };
         let mut guard = None;
         if let (Outcome::Fail(failed), Head::Current(change), Some(index)) = (&outcome, head, &ending.index)
             && change.creates_index

@@ -104,7 +104,7 @@ impl Machine for Broadcasting {
         let cancel = known.broadcast.cancel || facts.intent == Intent::Cancel;
         let broadcast = BroadcastFacts { now: facts.now, cancel, ..known.broadcast.clone() };
         let step = line.next(&LineFacts { broadcast, ..known.clone() }, &self.cluster.broadcast_policy());
-        let begins = || Batch { settled: seen.begins(facts.now).into_iter().collect(), ..Batch::default() };
+        let begins = || Batch { task_updates: seen.begins(facts.now).into_iter().collect(), ..Batch::default() };
         match (step, &seen.index) {
             (LineStep::Wait(wait), _) => Step::Wait(wait),
             (LineStep::Look, _) => match begins() {

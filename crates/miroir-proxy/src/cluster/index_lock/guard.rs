@@ -28,7 +28,7 @@ pub enum Left {
 
 impl Left {
     /// Nothing is left to be looked at.
-    pub fn is_settled(&self) -> bool {
+    pub fn is_resolved(&self) -> bool {
         matches!(self, Self::InDoubt(shards) if shards.is_empty())
     }
 
@@ -75,7 +75,7 @@ impl IndexGuard {
     }
 
     /// What the former holder left has been dealt with: these shards are in doubt still.
-    pub fn settle(&mut self, in_doubt: BTreeSet<ShardId>) {
+    pub fn resolve(&mut self, in_doubt: BTreeSet<ShardId>) {
         self.set_left(Left::InDoubt(Arc::new(in_doubt)));
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use miroir_core::id::{IndexUid, NodeId, ShardId, TaskUid};
-use miroir_core::settle::{Settlement, settle};
+use miroir_core::settlement::{Settlement, settlement};
 use miroir_core::task::{NodeTask, Task, TaskQuery, TaskStatus};
 use miroir_store::Batch;
 use time::OffsetDateTime;
@@ -13,12 +13,12 @@ use super::super::stale::{Miss, Reason, StaleShards};
 use super::super::weigh::shards_of;
 use super::super::{Cluster, Error, Index};
 use super::finish::tell_what_was_done;
-use super::{BY_THEMSELVES, SHOWN, Settler, WEIGHED, finish};
+use super::{BY_THEMSELVES, SHOWN, TaskReconciler, WEIGHED, finish};
 
 /// What a round has found out and not recorded yet.
 #[derive(Default)]
 pub(super) struct Found {
-    settled: Vec<Task>,
+    task_updates: Vec<Task>,
     missed: Vec<Miss>,
     /// What becomes of indexes.
     ended: BTreeMap<IndexUid, Ended>,
@@ -41,7 +41,7 @@ impl Found {
 
     /// This task, and those that have ended and of which the store is not told yet.
     fn ended_with(&self, task: TaskUid) -> BTreeSet<TaskUid> {
-        let ended = self.settled.iter().filter(|task| task.status.is_final()).map(|task| task.uid);
+        let ended = self.task_updates.iter().filter(|task| task.status.is_final()).map(|task| task.uid);
         ended.chain([task]).collect()
     }
 
@@ -53,7 +53,7 @@ impl Found {
     }
 }
 
-impl Settler {
+impl TaskReconciler {
     /// Weigh the tasks of which there is news. Returns whether any changed.
     ///
     /// # Errors
@@ -93,14 +93,14 @@ impl Settler {
                 if status != task.status {
                     self.cluster.metrics.task(task.status.name());
                 }
-                found.settled.push(task);
+                found.task_updates.push(task);
             }
         }
         self.record(found).await
     }
 
     async fn record(&mut self, found: Found) -> Result<bool, Error> {
-        let Found { settled, missed, ended, stale: _ } = found;
+        let Found { task_updates, missed, ended, stale: _ } = found;
         let cluster = &self.cluster;
         // The catalog first: whoever sees that a task has ended finds what it did.
         if !ended.is_empty() {
@@ -116,15 +116,16 @@ impl Settler {
             };
             cluster.catalog.update_all(&ended.keys().cloned().collect(), change).await?;
         }
-        if settled.is_empty() && missed.is_empty() {
+        if task_updates.is_empty() && missed.is_empty() {
             return Ok(false);
         }
         let finals: Vec<Task> = match cluster.has_webhooks() {
-            true => settled.iter().filter(|task| task.status.is_final()).cloned().collect(),
+            true => task_updates.iter().filter(|task| task.status.is_final()).cloned().collect(),
             false => Vec::new(),
         };
-        let are_final: Vec<(TaskUid, bool)> = settled.iter().map(|task| (task.uid, task.status.is_final())).collect();
-        cluster.record_missed(&missed, Batch { settled, ..Batch::default() }).await?;
+        let are_final: Vec<(TaskUid, bool)> =
+            task_updates.iter().map(|task| (task.uid, task.status.is_final())).collect();
+        cluster.record_missed(&missed, Batch { task_updates, ..Batch::default() }).await?;
         cluster.look_at_rules();
         cluster.announce(&finals);
         for (uid, is_final) in are_final {
@@ -135,12 +136,12 @@ impl Settler {
 
     async fn conclude(&mut self, task: &mut Task, found: &mut Found) -> Result<(), Error> {
         if task.node_tasks.is_empty() {
-            return self.do_chore(task).await;
+            return self.run_builtin_task(task).await;
         }
         let cluster = self.cluster.clone();
         let stale = task.physical.as_ref().map(|physical| found.stale(&cluster, physical).clone()).unwrap_or_default();
         let is_fresh = |shard, node: &NodeId| !stale.contains(&(shard, node.clone())) && cluster.node(node).is_some();
-        match settle(&task.node_tasks, |node| self.backlog.is_down(node), is_fresh) {
+        match settlement(&task.node_tasks, |node| self.backlog.is_down(node), is_fresh) {
             Settlement::Enqueued => {}
             Settlement::Processing => {
                 task.status = TaskStatus::Processing;

@@ -1,4 +1,5 @@
-//! The settler: asks the nodes what became of the tasks that are not finished, in batches, and concludes.
+//! The task reconciler: asks the nodes, in batches, what became of the tasks that are not finished, and ends those that nodes
+//! have done.
 //!
 //! What is unfinished is in memory (`core::backlog`), filled from the store oldest first and followed from there. A round
 //! asks each node for the oldest of its tasks, weighs those tasks of which there is news, and records what came of all of
@@ -41,13 +42,13 @@ const BY_THEMSELVES: usize = 64;
 const RECONSIDERED: usize = 64;
 /// Between two rounds while something moves; clients that wait for a task see its end within this.
 const BUSY: Duration = Duration::from_millis(50);
-/// Whoever owns this settles the tasks that are not of one index.
-pub(super) const CHORES: &str = "chores";
+/// The instance that owns this name reconciles the tasks that are not of one index.
+pub(super) const BUILTIN_TASKS: &str = "chores";
 /// Between two rounds while nothing moves.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// The background work of settling.
-pub struct Settler {
+/// The background work that reconciles tasks with those of nodes.
+pub struct TaskReconciler {
     pub(super) cluster: Arc<Cluster>,
     pub(super) backlog: Backlog,
     /// All tasks up to this number are remembered, as far as they are unfinished.
@@ -71,8 +72,8 @@ pub struct Settler {
     pub(super) orphans: BTreeSet<IndexUid>,
 }
 
-impl Settler {
-    /// The settler of this instance.
+impl TaskReconciler {
+    /// The task reconciler of this instance.
     pub fn new(cluster: Arc<Cluster>) -> Self {
         Self {
             cluster,
@@ -90,7 +91,7 @@ impl Settler {
         }
     }
 
-    /// Settle until told to stop; the caller drops the future.
+    /// Reconcile for ever; to stop, the caller drops the future.
     pub async fn run(mut self) {
         let mut pause = BUSY;
         loop {
@@ -99,7 +100,7 @@ impl Settler {
                 Ok(true) => BUSY,
                 Ok(false) => (pause * 2).min(QUIET),
                 Err(error) => {
-                    tracing::error!(%error, "settling tasks failed; trying again");
+                    tracing::error!(%error, "a round of the task reconciler failed; trying again");
                     QUIET
                 }
             };
@@ -159,12 +160,12 @@ impl Settler {
             (self.is_complete, self.has_more) = (false, false);
             return Ok(false);
         }
-        let page = self.cluster.store.unsettled_tasks(self.loaded, room).await?;
+        let page = self.cluster.store.unfinished_tasks(self.loaded, room).await?;
         self.is_complete = page.len() < room;
         self.has_more = !self.is_complete;
         self.loaded = page.last().map(|task| task.uid).or(self.loaded);
         for task in &page {
-            self.backlog.add(task, self.cluster.settles(task.physical.as_ref()));
+            self.backlog.add(task, self.cluster.reconciles(task.physical.as_ref()));
         }
         Ok(!page.is_empty())
     }
@@ -172,7 +173,7 @@ impl Settler {
     /// Forget tasks that others have ended.
     async fn sweep(&mut self) -> Result<(), Error> {
         let Some(loaded) = self.loaded.filter(|_| self.backlog.has_others()) else { return Ok(()) };
-        let open = self.cluster.store.unsettled_uids(self.swept, SWEPT).await?;
+        let open = self.cluster.store.unfinished_uids(self.swept, SWEPT).await?;
         let last = open.last().copied().filter(|last| open.len() == SWEPT && *last < loaded);
         let through = last.unwrap_or(loaded);
         self.backlog.are_open(self.swept, through, &open.into_iter().collect());
@@ -180,13 +181,13 @@ impl Settler {
         Ok(())
     }
 
-    /// The tasks of one index are settled by one instance.
+    /// The tasks of one index are reconciled by one instance.
     fn share_out(&mut self) {
         let sharers = self.cluster.peers.ids();
         if sharers != self.sharers {
             self.sharers = sharers;
             let cluster = &self.cluster;
-            self.backlog.own(|physical| cluster.settles(physical));
+            self.backlog.own(|physical| cluster.reconciles(physical));
         }
     }
 
@@ -215,9 +216,9 @@ impl Settler {
 }
 
 impl Cluster {
-    /// Whether this instance settles the tasks of an index; none: those that are not one index's.
-    fn settles(&self, physical: Option<&IndexUid>) -> bool {
-        self.peers.owns(physical.map_or(CHORES, IndexUid::as_str))
+    /// Whether this instance reconciles the tasks of an index. `None`: those that are not of one index.
+    fn reconciles(&self, physical: Option<&IndexUid>) -> bool {
+        self.peers.owns(physical.map_or(BUILTIN_TASKS, IndexUid::as_str))
     }
 }
 

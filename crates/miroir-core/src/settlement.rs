@@ -1,7 +1,7 @@
-//! Settling: what a task's node tasks amount to.
+//! Settlement of a task: what its node tasks amount to.
 //!
 //! A task succeeds when every shard it touches succeeded on at least one fresh replica; replicas that failed, or whose node
-//! is gone before it said what became of its part, become stale. It is not settled before every live node has finished:
+//! is gone before it said what became of its part, become stale. It does not end before every live node has finished:
 //! whoever reads after the task succeeded finds what it did, whichever replica answers.
 //!
 //! What a stale replica has done does not count as long as a fresh one has a say: it would make stale the last one that
@@ -49,7 +49,7 @@ enum Part {
 
 /// Weigh the node tasks. `is_down` says that a node does not answer and should not be waited for, `is_fresh` that a
 /// replica holds every write before this task's.
-pub fn settle(
+pub fn settlement(
     node_tasks: &[NodeTask],
     is_down: impl Fn(&NodeId) -> bool,
     is_fresh: impl Fn(ShardId, &NodeId) -> bool,
@@ -152,14 +152,14 @@ mod tests {
     #[test]
     fn waits_for_every_live_node() {
         let tasks = [node_task("a", &[0], TaskStatus::Succeeded), node_task("b", &[0], TaskStatus::Enqueued)];
-        assert_eq!(settle(&tasks, nobody, all), Settlement::Processing);
-        assert_eq!(settle(&tasks[1..], nobody, all), Settlement::Enqueued);
+        assert_eq!(settlement(&tasks, nobody, all), Settlement::Processing);
+        assert_eq!(settlement(&tasks[1..], nobody, all), Settlement::Enqueued);
     }
 
     #[test]
     fn a_node_that_is_gone_becomes_stale_when_another_did_its_part() {
         let tasks = [node_task("a", &[0, 1], TaskStatus::Succeeded), node_task("b", &[0], TaskStatus::Enqueued)];
-        let settled = settle(&tasks, |node| node.as_str() == "b", all);
+        let settled = settlement(&tasks, |node| node.as_str() == "b", all);
         let stale = vec![(NodeId::new("b"), BTreeSet::from([ShardId(0)]))];
         assert_eq!(
             settled,
@@ -170,13 +170,15 @@ mod tests {
     #[test]
     fn a_node_that_alone_knows_is_waited_for() {
         let tasks = [node_task("a", &[0], TaskStatus::Succeeded), node_task("b", &[1], TaskStatus::Enqueued)];
-        assert_eq!(settle(&tasks, |node| node.as_str() == "b", all), Settlement::Processing);
+        assert_eq!(settlement(&tasks, |node| node.as_str() == "b", all), Settlement::Processing);
     }
 
     #[test]
     fn failing_everywhere_fails_the_task_and_leaves_nothing_stale() {
         let tasks = [node_task("a", &[0], TaskStatus::Failed), node_task("b", &[0], TaskStatus::Failed)];
-        let Settlement::Final { status, error, stale, .. } = settle(&tasks, nobody, all) else { panic!("not final") };
+        let Settlement::Final { status, error, stale, .. } = settlement(&tasks, nobody, all) else {
+            panic!("not final")
+        };
         assert_eq!((status, stale), (TaskStatus::Failed, vec![]));
         assert_eq!(error.map(|e| e.message).as_deref(), Some("broken"));
     }
@@ -184,16 +186,16 @@ mod tests {
     #[test]
     fn what_shards_did_of_a_task_that_failed_is_told() {
         let tasks = [node_task("a", &[0], TaskStatus::Failed), node_task("b", &[1, 2], TaskStatus::Succeeded)];
-        let Settlement::Final { status, done, .. } = settle(&tasks, nobody, all) else { panic!("not final") };
+        let Settlement::Final { status, done, .. } = settlement(&tasks, nobody, all) else { panic!("not final") };
         assert_eq!((status, done), (TaskStatus::Failed, BTreeSet::from([ShardId(1), ShardId(2)])));
-        let Settlement::Final { done, .. } = settle(&tasks[1..], nobody, all) else { panic!("not final") };
+        let Settlement::Final { done, .. } = settlement(&tasks[1..], nobody, all) else { panic!("not final") };
         assert!(done.is_empty(), "a task that succeeded did all of it");
     }
 
     #[test]
     fn a_replica_that_fails_alone_is_stale() {
         let tasks = [node_task("a", &[0], TaskStatus::Failed), node_task("b", &[0], TaskStatus::Succeeded)];
-        let Settlement::Final { status, stale, .. } = settle(&tasks, nobody, all) else { panic!("not final") };
+        let Settlement::Final { status, stale, .. } = settlement(&tasks, nobody, all) else { panic!("not final") };
         assert_eq!(status, TaskStatus::Succeeded);
         assert_eq!(stale, vec![(NodeId::new("a"), BTreeSet::from([ShardId(0)]))]);
     }
@@ -203,19 +205,19 @@ mod tests {
         let (of_a, of_b) = (TaskStatus::Succeeded, TaskStatus::Failed);
         let tasks = [node_task("a", &[0], of_a), node_task("b", &[0], of_b)];
         let only_b = |_, node: &NodeId| node.as_str() == "b";
-        let Settlement::Final { status, stale, .. } = settle(&tasks, nobody, only_b) else { panic!("not final") };
+        let Settlement::Final { status, stale, .. } = settlement(&tasks, nobody, only_b) else { panic!("not final") };
         // It has what the fresh one has not.
         assert_eq!((status, stale), (TaskStatus::Failed, vec![(NodeId::new("a"), BTreeSet::from([ShardId(0)]))]));
         let waiting = [node_task("a", &[0], of_a), node_task("b", &[0], TaskStatus::Enqueued)];
-        assert_eq!(settle(&waiting, |node| node.as_str() == "b", only_b), Settlement::Processing);
-        let Settlement::Final { status, .. } = settle(&tasks, nobody, |_, _| false) else { panic!("not final") };
+        assert_eq!(settlement(&waiting, |node| node.as_str() == "b", only_b), Settlement::Processing);
+        let Settlement::Final { status, .. } = settlement(&tasks, nobody, |_, _| false) else { panic!("not final") };
         assert_eq!(status, TaskStatus::Succeeded, "nobody is fresh");
     }
 
     #[test]
     fn an_index_wide_failure_names_the_node_without_shards() {
         let tasks = [node_task("a", &[], TaskStatus::Failed), node_task("b", &[], TaskStatus::Succeeded)];
-        let Settlement::Final { stale, .. } = settle(&tasks, nobody, all) else { panic!("not final") };
+        let Settlement::Final { stale, .. } = settlement(&tasks, nobody, all) else { panic!("not final") };
         assert_eq!(stale, vec![(NodeId::new("a"), BTreeSet::new())]);
     }
 
@@ -238,7 +240,7 @@ mod tests {
         ) {
             let tasks: Vec<NodeTask> = parts.iter().map(|(n, s, st)| node_task(&n.to_string(), s, *st)).collect();
             let is_down = |node: &NodeId| down.iter().any(|d| d.to_string() == node.as_str());
-            let Settlement::Final { status: TaskStatus::Succeeded, stale, .. } = settle(&tasks, is_down, all) else {
+            let Settlement::Final { status: TaskStatus::Succeeded, stale, .. } = settlement(&tasks, is_down, all) else {
                 return Ok(());
             };
             let stale: BTreeMap<_, _> = stale.into_iter().collect();
@@ -262,7 +264,7 @@ mod tests {
             let tasks: Vec<NodeTask> = parts.iter().map(|(n, s, st)| node_task(&n.to_string(), s, *st)).collect();
             let is_down = |node: &NodeId| down.iter().any(|d| d.to_string() == node.as_str());
             let is_fresh = |shard: ShardId, node: &NodeId| fresh.iter().any(|(s, n)| *s == shard.0 && n.to_string() == node.as_str());
-            let Settlement::Final { stale, .. } = settle(&tasks, is_down, is_fresh) else { return Ok(()) };
+            let Settlement::Final { stale, .. } = settlement(&tasks, is_down, is_fresh) else { return Ok(()) };
             let stale: BTreeMap<_, _> = stale.into_iter().collect();
             for shard in (0..4).map(ShardId) {
                 let about = tasks.iter().filter(|task| task.shards.contains(&shard));

@@ -6,7 +6,7 @@ use miroir_core::backlog::{Backlog, NodeTaskState};
 use miroir_core::id::NodeId;
 
 use super::super::Cluster;
-use super::Settler;
+use super::TaskReconciler;
 use crate::node::{Call, ResponseError, TASKS_PER_CALL, TaskResponse, comma_separated};
 
 /// Requests for tasks that one node gets in one round, as long as most of those asked for have ended.
@@ -14,7 +14,7 @@ pub(super) const CALLS: usize = 5;
 /// Tasks of one node that are canceled in one round.
 const CANCELED: usize = 1000;
 
-impl Settler {
+impl TaskReconciler {
     /// Ask each node for the oldest of its tasks. Returns whether there is news.
     pub(super) async fn listen(&mut self) -> bool {
         let nodes = self.backlog.nodes();

@@ -1,25 +1,25 @@
-//! Chores: the tasks that the settler does by itself, since no node has a part in them.
+//! Built-in tasks: those that the task reconciler does by itself, since no node has a part in them.
 
 use miroir_core::error::{Code, ErrorBody};
 use miroir_core::id::TaskUid;
 use miroir_core::task::{Task, TaskKind, TaskQuery, TaskStatus};
 use serde_json::{Map, Value};
 
-use super::settle::{Settler, finish};
+use super::reconcile::{TaskReconciler, finish};
 use super::write::raw;
 use super::{Error, Index};
 
 /// Tasks forgotten in one step: short enough not to hold up writers.
 const STEP: usize = 1000;
-/// Steps of one deletion in one round: other tasks want to be settled, too.
+/// Steps of one deletion in one round: other tasks wait for the reconciler meanwhile.
 const STEPS_PER_ROUND: usize = 10;
 
-impl Settler {
-    /// Go on with a task that no node does.
+impl TaskReconciler {
+    /// Go on with a built-in task.
     ///
     /// # Errors
     /// [`Error::Store`]; it is tried again.
-    pub(super) async fn do_chore(&self, task: &mut Task) -> Result<(), Error> {
+    pub(super) async fn run_builtin_task(&self, task: &mut Task) -> Result<(), Error> {
         if let Some(unveiling) = &task.effects.unveils {
             let busy = |physical| self.backlog.is_busy(physical, task.uid);
             if self.has_loaded(task.uid) && !unveiling.physical.iter().any(busy) {

@@ -1,4 +1,4 @@
-//! A round of the settler costs the same, whatever the number of unfinished tasks.
+//! A round of the task reconciler costs the same, whatever the number of unfinished tasks.
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
@@ -28,7 +28,7 @@ use observed::{Observed, Observer};
 const MANY: u64 = 100_000;
 /// Tasks of one index follow one another.
 const INDEXES: u64 = 10;
-/// Rounds in which as much is settled as one may.
+/// Rounds in which as many tasks end as one may end.
 const ROUNDS: usize = 20;
 
 /// Counts what a store is asked for.
@@ -113,11 +113,11 @@ async fn a_round_is_bounded(store: Arc<dyn Store>) {
         store.commit(Batch { new_tasks, ..Batch::default() }).await.expect("written");
     }
 
-    let mut settler = Settler::new(cluster.clone());
+    let mut reconciler = TaskReconciler::new(cluster.clone());
     let mut asked = 0;
-    let mut round = async |settler: &mut Settler| {
+    let mut round = async |reconciler: &mut TaskReconciler| {
         counting.observer.take();
-        let moved = settler.round().await.expect("a round");
+        let moved = reconciler.round().await.expect("a round");
         let (rows, commits) = counting.observer.take();
         let calls = node.asked().len() - asked;
         asked += calls;
@@ -126,27 +126,27 @@ async fn a_round_is_bounded(store: Arc<dyn Store>) {
     };
     // Nothing ends while the backlog is read.
     let mut rounds = 0;
-    while settler.backlog.len() < MANY as usize {
-        round(&mut settler).await;
+    while reconciler.backlog.len() < MANY as usize {
+        round(&mut reconciler).await;
         rounds += 1;
     }
     assert!(rounds <= MANY as usize / LOADED + 1, "{rounds}");
     // Nothing moves: the node is asked for the oldest, and what is known is not read again.
-    round(&mut settler).await;
-    let (moved, rows, calls) = round(&mut settler).await;
+    round(&mut reconciler).await;
+    let (moved, rows, calls) = round(&mut reconciler).await;
     assert!(!moved && rows <= 1 && calls == 1, "{rows} rows, {calls} calls");
-    // What has ended in the middle is settled at once, however much there is.
+    // Tasks that have ended in the middle are ended at once, however much there is.
     ended.store(700, Ordering::Relaxed);
-    let (moved, rows, _) = round(&mut settler).await;
+    let (moved, rows, _) = round(&mut reconciler).await;
     assert!(moved && rows > 500, "{rows} rows");
     ended.store(MANY, Ordering::Relaxed);
     for _ in 0..ROUNDS {
-        let before = settler.backlog.len();
-        assert!(round(&mut settler).await.0);
-        let done = before - settler.backlog.len();
+        let before = reconciler.backlog.len();
+        assert!(round(&mut reconciler).await.0);
+        let done = before - reconciler.backlog.len();
         assert!((WEIGHED..=WEIGHED + SHOWN).contains(&done), "{done} tasks ended in one round");
     }
-    let done = MANY as usize - settler.backlog.len();
+    let done = MANY as usize - reconciler.backlog.len();
     let succeeded = TaskQuery { statuses: Some([TaskStatus::Succeeded].into()), limit: 1, ..TaskQuery::default() };
     assert_eq!(store.tasks(&succeeded).await.expect("read").total, done as u64);
     for nth in 0..INDEXES {
@@ -194,8 +194,8 @@ async fn of_tasks_weighed_together_the_later_know_who_is_stale_since_the_earlier
     for parts in [first, second] {
         let known = found.stale(&cluster, &physical(0)).clone();
         let is_fresh = |shard, node: &NodeId| !known.contains(&(shard, node.clone()));
-        let miroir_core::settle::Settlement::Final { stale, .. } =
-            miroir_core::settle::settle(&parts, |_| false, is_fresh)
+        let miroir_core::settlement::Settlement::Final { stale, .. } =
+            miroir_core::settlement::settlement(&parts, |_| false, is_fresh)
         else {
             panic!("not final")
         };
