@@ -131,7 +131,7 @@ impl Backlog {
         if self.open.contains_key(&task.uid) {
             return;
         }
-        let unveils = task.effects.unveils.iter().flat_map(|unveiling| &unveiling.physical);
+        let cuts_over = task.effects.cuts_over.iter().flat_map(|cut_over| &cut_over.physical);
         let shared = |index: &IndexUid| self.by_index.get_key_value(index).map_or(index, |(known, _)| known).clone();
         self.names.extend(
             task.node_tasks
@@ -149,7 +149,7 @@ impl Backlog {
         };
         let open = Open {
             physical: task.physical.as_ref().map(shared),
-            also: unveils.map(shared).collect(),
+            also: cuts_over.map(shared).collect(),
             parts: task.node_tasks.iter().map(part).collect(),
             ends: Ends::Elsewhere,
             enqueued_at: task.enqueued_at,

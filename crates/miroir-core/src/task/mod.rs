@@ -70,9 +70,9 @@ pub struct Effects {
     /// The indexes whose tasks are deleted, when it is not those of all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deletes_within: Option<BTreeSet<IndexUid>>,
-    /// The task ends when earlier tasks have; then readers learn new names of indexes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub unveils: Option<Unveiling>,
+    /// The task ends when earlier tasks have; then readers are cut over to the new names of indexes.
+    #[serde(rename = "unveils", skip_serializing_if = "Option::is_none")]
+    pub cuts_over: Option<NameCutOver>,
     /// The task changes the search rules.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rules: Option<RuleChange>,
@@ -88,12 +88,13 @@ pub struct BroadcastTask {
     pub version: Option<u64>,
 }
 
-/// Indexes that got new names. Writes use these at once; readers when everything has been done that was asked for before.
+/// The cut-over of indexes that got new names. Writers use these at once, readers when everything has been done that was asked
+/// for before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Unveiling {
-    /// Marks the names that end with this task.
+pub struct NameCutOver {
+    /// Marks the previous names that go when this task ends.
     pub token: String,
-    /// The indexes on the nodes.
+    /// The physical names of the indexes.
     pub physical: Vec<IndexUid>,
 }
 
@@ -109,10 +110,10 @@ impl Effects {
             canceler,
             cancels,
             deletes_within,
-            unveils,
+            cuts_over,
             rules,
         } = self;
-        let nothing_kept = broadcast.is_none() && primary_key.is_none() && details.is_none() && unveils.is_none();
+        let nothing_kept = broadcast.is_none() && primary_key.is_none() && details.is_none() && cuts_over.is_none();
         nothing_kept
             && !creates_index
             && !counts_deletions

@@ -20,10 +20,10 @@ impl TaskReconciler {
     /// # Errors
     /// [`Error::Store`]; it is tried again.
     pub(super) async fn run_builtin_task(&self, task: &mut Task) -> Result<(), Error> {
-        if let Some(unveiling) = &task.effects.unveils {
+        if let Some(cut_over) = &task.effects.cuts_over {
             let busy = |physical| self.backlog.is_busy(physical, task.uid);
-            if self.has_loaded(task.uid) && !unveiling.physical.iter().any(busy) {
-                self.cluster.catalog.unveil(&unveiling.token).await?;
+            if self.has_loaded(task.uid) && !cut_over.physical.iter().any(busy) {
+                self.cluster.catalog.cut_over(&cut_over.token).await?;
                 finish(task, TaskStatus::Succeeded, None);
             }
             return Ok(());

@@ -72,5 +72,5 @@ impl Writer {
 /// What the catalog has carried out already is not undone: deletions of indexes, and new names.
 fn can_be_canceled(task: &Task) -> bool {
     let done_elsewhere = !task.node_tasks.is_empty() || task.effects.broadcast.is_some();
-    done_elsewhere && task.kind != TaskKind::IndexDeletion && task.effects.unveils.is_none()
+    done_elsewhere && task.kind != TaskKind::IndexDeletion && task.effects.cuts_over.is_none()
 }

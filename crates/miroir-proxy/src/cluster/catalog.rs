@@ -37,9 +37,9 @@ pub struct Index {
     pub updated_at: OffsetDateTime,
     /// Its creation has been processed. Before that, as with one server, only writes know it.
     pub ready: bool,
-    /// Names that readers know it by until the tasks before its renaming are done, oldest first.
+    /// Previous names, under which readers see it until the tasks from before its renaming are done, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub earlier: Vec<EarlierName>,
+    pub previous_names: Vec<PreviousName>,
     /// As committed: what the nodes read back, without the overlay.
     pub settings: Settings,
     /// How often a change of settings was committed; 0: never, the index has those that it came with.
@@ -60,12 +60,12 @@ pub struct Index {
     pub frozen: BTreeSet<NodeId>,
 }
 
-/// A name that readers still know an index by.
+/// A name under which readers still see an index.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EarlierName {
+pub struct PreviousName {
     /// The name.
     pub uid: IndexUid,
-    /// The mark of the task whose end is the name's end.
+    /// The mark of the task with whose end readers are cut over from this name.
     pub until: String,
 }
 
@@ -82,7 +82,7 @@ impl Index {
             created_at: now,
             updated_at: now,
             ready: false,
-            earlier: Vec::new(),
+            previous_names: Vec::new(),
             settings: Settings::default(),
             settings_version: 0,
             secrets: Secrets::default(),
@@ -104,12 +104,12 @@ impl Index {
 
     /// The name by which readers know it.
     pub(super) fn shown_name(&self) -> &IndexUid {
-        self.earlier.first().map_or(&self.uid, |name| &name.uid)
+        self.previous_names.first().map_or(&self.uid, |name| &name.uid)
     }
 
     /// As readers know it.
     pub(super) fn shown(self: &Arc<Self>) -> Arc<Self> {
-        match self.earlier.first() {
+        match self.previous_names.first() {
             None => self.clone(),
             Some(name) => Arc::new(Self { uid: name.uid.clone(), ..Self::clone(self) }),
         }
@@ -317,8 +317,8 @@ impl Catalog {
         if self.by_physical(physical).is_none() { self.0.reload().await } else { Ok(()) }
     }
 
-    /// Give indexes new names, all at once and together with the rest of the batch. Readers keep the old ones until
-    /// [`Catalog::unveil`]; without a mark they do not. In the same step an index gets a primary key, for good if the task
+    /// Give indexes new names, all at once and together with the rest of the batch. Readers see them under the previous names
+    /// until [`Catalog::cut_over`] with the mark `until`; without a mark they are cut over at once. In the same step an index gets a primary key, for good if the task
     /// of the batch has ended.
     ///
     /// # Errors
@@ -342,17 +342,19 @@ impl Catalog {
         self.0.change(plan).await.map(|((), committed)| committed)
     }
 
-    /// Readers learn the names that are marked with this, and of all names before them.
+    /// Cut readers over: the previous names with this mark go, and all that are older.
     ///
     /// # Errors
     /// When the store cannot be written; then nothing changed.
-    pub async fn unveil(&self, until: &str) -> Result<(), StoreError> {
+    pub async fn cut_over(&self, until: &str) -> Result<(), StoreError> {
         let plan = |records: &Records<Arc<Index>>| {
             let mut edit = Edit::nothing();
             for (uid, record) in records.iter() {
-                let Some(last) = record.value.earlier.iter().rposition(|name| name.until == until) else { continue };
+                let Some(last) = record.value.previous_names.iter().rposition(|name| name.until == until) else {
+                    continue;
+                };
                 let mut changed = Index::clone(&record.value);
-                changed.earlier.drain(..=last);
+                changed.previous_names.drain(..=last);
                 edit.records.insert(uid.clone(), Some(Arc::new(changed)));
             }
             Ok::<_, StoreError>((edit, ()))
@@ -434,8 +436,8 @@ fn renamed(
         for (index, uid) in moved {
             let Some(mut index) = index.flatten().map(|index| Index::clone(&index)) else { continue };
             match until {
-                Some(until) => index.earlier.push(EarlierName { uid: index.uid, until: until.into() }),
-                None => index.earlier.clear(),
+                Some(until) => index.previous_names.push(PreviousName { uid: index.uid, until: until.into() }),
+                None => index.previous_names.clear(),
             }
             index.uid = uid.clone();
             index.updated_at = OffsetDateTime::now_utc();

@@ -39,7 +39,7 @@ impl Derived<Arc<Index>> for Names {
         if let Some(index) = after {
             self.writers.insert_mut(index.uid.clone(), index.clone());
             self.physical.insert_mut(index.physical.clone(), index.clone());
-            if !index.earlier.is_empty() {
+            if !index.previous_names.is_empty() {
                 self.renamed.insert(index.uid.clone(), index.clone());
             }
         }
@@ -69,20 +69,20 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::catalog::EarlierName;
+    use super::super::catalog::PreviousName;
     use super::*;
 
-    fn index(uid: u8, physical: u8, ready: bool, earlier: Option<u8>) -> Arc<Index> {
+    fn index(uid: u8, physical: u8, ready: bool, previous: Option<u8>) -> Arc<Index> {
         let name = |name: u8| -> IndexUid { format!("n{name}").parse().expect("a uid") };
         let mut index = Index::new(name(uid), format!("p{physical}").parse().expect("a uid"), None, NonZeroU32::MIN);
         index.ready = ready;
-        index.earlier.extend(earlier.map(|earlier| EarlierName { uid: name(earlier), until: "t".into() }));
+        index.previous_names.extend(previous.map(|previous| PreviousName { uid: name(previous), until: "t".into() }));
         Arc::new(index)
     }
 
     /// What readers find, by the definition.
     fn readers(indexes: &BTreeMap<IndexUid, Arc<Index>>) -> BTreeMap<IndexUid, IndexUid> {
-        let (renamed, others): (Vec<_>, Vec<_>) = indexes.values().partition(|index| !index.earlier.is_empty());
+        let (renamed, others): (Vec<_>, Vec<_>) = indexes.values().partition(|index| !index.previous_names.is_empty());
         let ready = others.into_iter().chain(renamed).filter(|index| index.ready);
         ready.map(|index| (index.shown_name().clone(), index.physical.clone())).collect()
     }
@@ -93,8 +93,8 @@ mod tests {
             steps in proptest::collection::vec((0u8..5, 0u8..5, any::<bool>(), any::<bool>(), proptest::option::of(0u8..5)), 0..30),
         ) {
             let (mut names, mut all) = (Names::default(), BTreeMap::<IndexUid, Arc<Index>>::new());
-            for (uid, physical, there, ready, earlier) in steps {
-                let after = index(uid, physical, ready, earlier);
+            for (uid, physical, there, ready, previous) in steps {
+                let after = index(uid, physical, ready, previous);
                 // A physical index has one name; it may change hands from one record to the next.
                 let taken_over: Vec<_> = all.values().filter(|i| i.physical == after.physical && i.uid != after.uid).cloned().collect();
                 let before = all.get(&after.uid).cloned();

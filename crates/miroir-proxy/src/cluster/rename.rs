@@ -9,7 +9,7 @@ use std::sync::Arc;
 use http::Method;
 use miroir_core::error::Code;
 use miroir_core::id::IndexUid;
-use miroir_core::task::{TaskKind, TaskQuery, TaskStatus, Unveiling};
+use miroir_core::task::{NameCutOver, TaskKind, TaskQuery, TaskStatus};
 use miroir_store::Fence;
 use serde_json::{Value, json};
 
@@ -96,7 +96,7 @@ impl Writer {
         let topology = self.ensure_placement(index.shards).await?;
         change.take_key(index, key);
         if !renamings.is_empty() {
-            change.effects.unveils = Some(Unveiling { token: token(), physical: vec![index.physical.clone()] });
+            change.effects.cuts_over = Some(NameCutOver { token: token(), physical: vec![index.physical.clone()] });
         }
         change.renamings = renamings;
         change.touched = all_shards(index);
@@ -163,14 +163,14 @@ impl Writer {
                 self.pay_debts(&guard, &index.physical).await?;
             }
         }
-        // A name that readers have not learned yet is not skipped.
-        let veiled = |uid: &IndexUid| self.catalog.get(uid).is_some_and(|index| !index.earlier.is_empty());
-        if names.is_empty() || (!names.iter().any(veiled) && !self.is_busy(&names, None).await?) {
+        // An index that readers still see under a previous name is not renamed past that.
+        let has_previous = |uid: &IndexUid| self.catalog.get(uid).is_some_and(|index| !index.previous_names.is_empty());
+        if names.is_empty() || (!names.iter().any(has_previous) && !self.is_busy(&names, None).await?) {
             return self.conclude_at_once(change).await;
         }
         let physical =
             names.iter().filter_map(|uid| self.catalog.get(uid)).map(|index| index.physical.clone()).collect();
-        change.effects.unveils = Some(Unveiling { token: token(), physical });
+        change.effects.cuts_over = Some(NameCutOver { token: token(), physical });
         self.do_later(change).await
     }
 }

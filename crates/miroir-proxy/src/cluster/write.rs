@@ -292,7 +292,7 @@ impl Writer {
             (None, key, renamings) => {
                 // First, so that it is known whatever becomes of the rest.
                 self.record_missed(&sent.missed, Batch { fences: batch.fences.clone(), ..Batch::default() }).await?;
-                let until = task.effects.unveils.as_ref().map(|unveiling| unveiling.token.as_str());
+                let until = task.effects.cuts_over.as_ref().map(|cut_over| cut_over.token.as_str());
                 self.catalog.rename(renamings, until, key.as_ref(), batch).await?
             }
         };

@@ -158,8 +158,8 @@ impl TaskReconciler {
                     return Ok(());
                 }
                 found.miss(&cluster, self.missed_by(task, stale));
-                if let Some(unveiling) = &task.effects.unveils {
-                    cluster.catalog.unveil(&unveiling.token).await?;
+                if let Some(cut_over) = &task.effects.cuts_over {
+                    cluster.catalog.cut_over(&cut_over.token).await?;
                 }
                 finish(task, status, error);
                 tell_what_was_done(task, &done);
