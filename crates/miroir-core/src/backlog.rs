@@ -99,7 +99,7 @@ pub struct Backlog {
     waiting: BTreeSet<TaskUid>,
     cancelations: BTreeMap<TaskUid, Selection>,
     /// Tasks of nodes that are to be canceled.
-    doomed: BTreeMap<NodeId, BTreeSet<u64>>,
+    to_cancel: BTreeMap<NodeId, BTreeSet<u64>>,
     down: BTreeSet<NodeId>,
     /// Every node of a part; what is remembered of many shares one name.
     names: BTreeSet<NodeId>,
@@ -171,7 +171,7 @@ impl Backlog {
         }
         let canceler = self.cancelations.iter().find(|(uid, selection)| selects(**uid, selection, task.uid));
         if let Some(canceler) = canceler.map(|(canceler, _)| *canceler) {
-            self.doom(task.uid, canceler);
+            self.request_cancel(task.uid, canceler);
         }
     }
 
@@ -182,18 +182,18 @@ impl Backlog {
         }
         let hit: Vec<TaskUid> =
             selection.ranges().flat_map(|(first, last)| self.open.range(first..=last)).map(|(uid, _)| *uid).collect();
-        hit.into_iter().filter(|uid| *uid < cancelation).for_each(|uid| self.doom(uid, cancelation));
+        hit.into_iter().filter(|uid| *uid < cancelation).for_each(|uid| self.request_cancel(uid, cancelation));
         self.cancelations.insert(cancelation, selection);
     }
 
-    fn doom(&mut self, uid: TaskUid, canceler: TaskUid) {
+    fn request_cancel(&mut self, uid: TaskUid, canceler: TaskUid) {
         let Some(open) = self.open.get_mut(&uid) else { return };
         if !open.is_cancelable || open.ends == Ends::Elsewhere {
             return;
         }
         open.canceler = open.canceler.or(Some(canceler));
         for part in open.parts.iter().filter(|part| !part.ended) {
-            self.doomed.entry(part.node.clone()).or_default().insert(part.uid);
+            self.to_cancel.entry(part.node.clone()).or_default().insert(part.uid);
         }
     }
 
@@ -209,19 +209,19 @@ impl Backlog {
     }
 
     /// At most so many tasks of a node to be canceled, each once.
-    pub fn take_doomed(&mut self, node: &NodeId, limit: usize) -> Vec<u64> {
-        let Some(doomed) = self.doomed.get_mut(node) else { return Vec::new() };
-        let taken: Vec<u64> = doomed.iter().take(limit).copied().collect();
-        taken.iter().for_each(|uid| _ = doomed.remove(uid));
-        if doomed.is_empty() {
-            self.doomed.remove(node);
+    pub fn take_to_cancel(&mut self, node: &NodeId, limit: usize) -> Vec<u64> {
+        let Some(to_cancel) = self.to_cancel.get_mut(node) else { return Vec::new() };
+        let taken: Vec<u64> = to_cancel.iter().take(limit).copied().collect();
+        taken.iter().for_each(|uid| _ = to_cancel.remove(uid));
+        if to_cancel.is_empty() {
+            self.to_cancel.remove(node);
         }
         taken
     }
 
     /// The nodes that answer and have tasks to be canceled.
-    pub fn nodes_with_doomed(&self) -> Vec<NodeId> {
-        self.doomed.keys().filter(|node| !self.down.contains(*node)).cloned().collect()
+    pub fn nodes_to_cancel_on(&self) -> Vec<NodeId> {
+        self.to_cancel.keys().filter(|node| !self.down.contains(*node)).cloned().collect()
     }
 
     /// The request to cancel these tasks did not reach the node: it is to be sent again for those that have not ended.
@@ -230,7 +230,7 @@ impl Backlog {
         let open: Vec<u64> =
             uids.iter().copied().filter(|uid| queue.is_some_and(|queue| queue.contains_key(uid))).collect();
         if !open.is_empty() {
-            self.doomed.entry(node.clone()).or_default().extend(open);
+            self.to_cancel.entry(node.clone()).or_default().extend(open);
         }
     }
 
@@ -247,7 +247,7 @@ impl Backlog {
             self.give(uid, ours);
             let canceler = self.cancelations.iter().find(|(canceler, selection)| selects(**canceler, selection, uid));
             if let Some(canceler) = canceler.map(|(canceler, _)| *canceler) {
-                self.doom(uid, canceler);
+                self.request_cancel(uid, canceler);
             }
         }
     }
@@ -273,7 +273,7 @@ impl Backlog {
         let Some(open) = self.open.get(&uid) else { return };
         for part in &open.parts {
             unqueue(&mut self.queues, &part.node, part.uid);
-            undoom(&mut self.doomed, &part.node, part.uid);
+            remove_to_cancel(&mut self.to_cancel, &part.node, part.uid);
         }
         for set in [&mut self.elsewhere, &mut self.by_themselves, &mut self.ready, &mut self.begun, &mut self.waiting] {
             set.remove(&uid);
@@ -351,7 +351,7 @@ impl Backlog {
         part.state = Some(Box::new(state));
         if ended {
             unqueue(&mut self.queues, node, uid);
-            undoom(&mut self.doomed, node, uid);
+            remove_to_cancel(&mut self.to_cancel, node, uid);
         }
         if begun && !open.shown_begun {
             self.begun.insert(task);
@@ -523,11 +523,11 @@ fn unqueue(queues: &mut BTreeMap<NodeId, BTreeMap<u64, TaskUid>>, node: &NodeId,
     }
 }
 
-fn undoom(doomed: &mut BTreeMap<NodeId, BTreeSet<u64>>, node: &NodeId, uid: u64) {
-    if let Some(of_node) = doomed.get_mut(node) {
+fn remove_to_cancel(to_cancel: &mut BTreeMap<NodeId, BTreeSet<u64>>, node: &NodeId, uid: u64) {
+    if let Some(of_node) = to_cancel.get_mut(node) {
         of_node.remove(&uid);
         if of_node.is_empty() {
-            doomed.remove(node);
+            to_cancel.remove(node);
         }
     }
 }

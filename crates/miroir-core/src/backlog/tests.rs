@@ -63,7 +63,7 @@ fn is_empty(backlog: &Backlog) -> bool {
     let maps =
         open.is_empty() && queues.is_empty() && by_index.is_empty() && broadcasts.is_empty() && held_up.is_empty();
     let sets = [by_themselves, elsewhere, ready, begun, waiting];
-    maps && sets.into_iter().all(BTreeSet::is_empty) && backlog.cancelations.is_empty() && backlog.doomed.is_empty()
+    maps && sets.into_iter().all(BTreeSet::is_empty) && backlog.cancelations.is_empty() && backlog.to_cancel.is_empty()
 }
 
 #[test]
@@ -129,10 +129,10 @@ fn a_cancelation_is_about_tasks_before_it_whenever_they_come() {
     backlog.cancel(selection.uid, selection.effects.cancels.clone());
     backlog.add(&task(3, 1, &[0]), true);
     backlog.add(&task(4, 1, &[0]), false);
-    assert_eq!(backlog.take_doomed(&node(0), 1), [1]);
-    assert_eq!(backlog.take_doomed(&node(0), 10), [3], "somebody else has the fourth canceled");
+    assert_eq!(backlog.take_to_cancel(&node(0), 1), [1]);
+    assert_eq!(backlog.take_to_cancel(&node(0), 10), [3], "somebody else has the fourth canceled");
     backlog.cancel_again(&node(0), &[1, 2, 77]);
-    assert_eq!(backlog.take_doomed(&node(0), 10), [1, 2]);
+    assert_eq!(backlog.take_to_cancel(&node(0), 10), [1, 2]);
     let mut canceled = task(1, 0, &[0, 1]);
     backlog.update(&mut canceled);
     assert_eq!(canceled.effects.canceler, Some(TaskUid(9)));
@@ -141,7 +141,7 @@ fn a_cancelation_is_about_tasks_before_it_whenever_they_come() {
     [1, 3].into_iter().for_each(|uid| backlog.remove(TaskUid(uid)));
     assert!(unfinished(&backlog));
     backlog.own(|_| true);
-    assert_eq!(backlog.take_doomed(&node(0), 10), [4], "it is this one's to have canceled now");
+    assert_eq!(backlog.take_to_cancel(&node(0), 10), [4], "it is this one's to have canceled now");
     backlog.remove(TaskUid(4));
     assert!(!unfinished(&backlog));
 }

@@ -117,15 +117,15 @@ fn pool() -> ApiResult<&'static milli_core::ThreadPoolNoAbort> {
 pub fn delete_ids(engine: &Engine, uid: &str, index: &Index, ids: &[String]) -> ApiResult<u64> {
     let rtxn = index.read_txn()?;
     let known = index.external_documents_ids();
-    let mut doomed = RoaringBitmap::new();
+    let mut to_delete = RoaringBitmap::new();
     for id in ids {
         // Longer keys cannot exist, and the store refuses to look for them.
         if id.len() <= 511 && !id.is_empty() {
-            doomed.extend(known.get(&rtxn, id)?);
+            to_delete.extend(known.get(&rtxn, id)?);
         }
     }
     drop(rtxn);
-    delete_internal(engine, uid, index, doomed)
+    delete_internal(engine, uid, index, to_delete)
 }
 
 /// Deletes the documents that `filter` finds. Returns how many were deleted.
@@ -143,20 +143,20 @@ pub fn delete_by_filter(engine: &Engine, uid: &str, index: &Index, filter: &Valu
             if api.code == "invalid_search_filter" { api.with_code("invalid_document_filter") } else { api }
         }
     };
-    let doomed = match Filter::from_json(filter).map_err(as_document_filter)? {
+    let to_delete = match Filter::from_json(filter).map_err(as_document_filter)? {
         Some(filter) => filter.evaluate(&rtxn, index).map_err(as_document_filter)?,
         None => RoaringBitmap::new(),
     };
     drop(rtxn);
-    delete_internal(engine, uid, index, doomed)
+    delete_internal(engine, uid, index, to_delete)
 }
 
-fn delete_internal(engine: &Engine, uid: &str, index: &Index, doomed: RoaringBitmap) -> ApiResult<u64> {
-    if doomed.is_empty() {
+fn delete_internal(engine: &Engine, uid: &str, index: &Index, to_delete: RoaringBitmap) -> ApiResult<u64> {
+    if to_delete.is_empty() {
         return Ok(0);
     }
     let in_index = |error: EngineError| ApiError::in_index(uid, error);
-    let count = doomed.len();
+    let count = to_delete.len();
     let arena = Bump::new();
     let rtxn = index.read_txn()?;
     let known_fields = index.fields_ids_map(&rtxn)?;
@@ -167,7 +167,7 @@ fn delete_internal(engine: &Engine, uid: &str, index: &Index, doomed: RoaringBit
     let primary_key =
         PrimaryKey::new_or_insert(primary_key, &mut fields).map_err(|error| in_index(EngineError::UserError(error)))?;
     let mut deletion = indexer::DocumentDeletion::new();
-    deletion.delete_documents_by_docids(doomed);
+    deletion.delete_documents_by_docids(to_delete);
     let changes = deletion.into_changes(&arena, primary_key);
     let mut wtxn = index.write_txn()?;
     let embedders = engine.embedders().of(index, &wtxn).map_err(in_index)?;

@@ -86,7 +86,7 @@ impl Writer {
             Deletion::One(_) | Deletion::Batch(_) | Deletion::All => None,
         };
         // What may be filtered by is for the task to find out.
-        let doomed = self.check_filter_of_change(filter.as_ref().map(|filter| filter.get().as_bytes()))?;
+        let fails_with = self.check_filter_of_change(filter.as_ref().map(|filter| filter.get().as_bytes()))?;
         let guard = match &filter {
             Some(_) => self.lock_index_behind_settings(uid).await?,
             None => self.lock_index(uid).await?,
@@ -113,9 +113,9 @@ impl Writer {
             change.details = details(Some(0));
             return self.conclude_at_once(change.without_index()).await;
         };
-        if let Some(body) = doomed {
+        if let Some(body) = fails_with {
             change.details = details(Some(0));
-            return self.conclude_at_once(Change { doomed: Some(body), ..change }).await;
+            return self.conclude_at_once(Change { fails_with: Some(body), ..change }).await;
         }
         let timeout = self.write_timeout();
         let topology = self.ensure_placement(index.shards).await?;

@@ -67,7 +67,7 @@ impl Writer {
             return Err(Error::Invalid(ErrorBody::new(Code::MiroirReservedField, message)));
         }
         let raw_filter = filter.as_ref().filter(|filter| !filter.is_null()).map(Value::to_string);
-        let doomed = self.check_filter_of_change(raw_filter.as_ref().map(String::as_bytes))?;
+        let fails_with = self.check_filter_of_change(raw_filter.as_ref().map(String::as_bytes))?;
         let guard = match &raw_filter {
             Some(_) => self.lock_index_behind_settings(uid).await?,
             None => self.lock_index(uid).await?,
@@ -92,9 +92,9 @@ impl Writer {
             change.details = details(Some(0));
             return self.conclude_at_once(change.without_index()).await;
         };
-        if let Some(body) = doomed {
+        if let Some(body) = fails_with {
             change.details = details(Some(0));
-            return self.conclude_at_once(Change { doomed: Some(body), ..change }).await;
+            return self.conclude_at_once(Change { fails_with: Some(body), ..change }).await;
         }
         let body = json!({
             "function": wrapper(),

@@ -196,7 +196,7 @@ impl Writer {
         match prepared.outcome {
             Err(error) => {
                 change.details = raw(&json!({ "receivedDocuments": prepared.received, "indexedDocuments": 0 }));
-                change.doomed = Some(error);
+                change.fails_with = Some(error);
             }
             Ok(split) => {
                 if let Some(key) = prepared.primary_key.filter(|_| split.received > 0 || prepared.is_named) {

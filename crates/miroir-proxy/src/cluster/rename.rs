@@ -60,13 +60,13 @@ impl Writer {
         };
         if let Some(new) = new_uid.as_ref().filter(|new| *new != uid && self.catalog.get(new).is_some()) {
             let message = format!("Index `{new}` already exists.");
-            return self.conclude_at_once(change.doomed_by(Code::IndexAlreadyExists, message)).await;
+            return self.conclude_at_once(change.failing_with(Code::IndexAlreadyExists, message)).await;
         }
         let new_key = primary_key.filter(|key| index.key() != Some(key));
         if new_key.is_some() && self.has_or_awaits_documents(&index).await? {
             let key = index.key().cloned().unwrap_or_default();
             let message = format!("Index `{uid}`: Index already has a primary key: `{key}`.");
-            return self.conclude_at_once(change.doomed_by(Code::IndexPrimaryKeyAlreadyExists, message)).await;
+            return self.conclude_at_once(change.failing_with(Code::IndexPrimaryKeyAlreadyExists, message)).await;
         }
         let renamings: Vec<Renaming> =
             new_uid.into_iter().filter(|new| new != uid).map(|new| Renaming { from: uid.clone(), to: new }).collect();
@@ -117,7 +117,7 @@ impl Writer {
         let details = raw(&json!({ "swaps": details }));
         let change = Change { details, fences: fences(&guards), ..Change::of_no_index(TaskKind::IndexSwap) };
         if let Some((code, message)) = self.refuse_swaps(swaps) {
-            return self.conclude_at_once(change.doomed_by(code, message)).await;
+            return self.conclude_at_once(change.failing_with(code, message)).await;
         }
         let renamings: Vec<Renaming> = swaps
             .iter()

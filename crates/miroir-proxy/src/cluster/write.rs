@@ -42,8 +42,8 @@ pub struct Change {
     pub details: Option<Box<RawValue>>,
     /// What becomes true besides when the task ends.
     pub effects: Effects,
-    /// Known from the start to fail with this, whatever the nodes say.
-    pub doomed: Option<ErrorBody>,
+    /// The error with which the task fails whatever the nodes say. `None`: the nodes decide.
+    pub fails_with: Option<ErrorBody>,
     /// The client's own note.
     pub custom_metadata: Option<String>,
     /// What it does depends on what a replica holds: a deletion by filter, an edit.
@@ -78,7 +78,7 @@ impl Change {
             kind,
             details: None,
             effects: Effects::default(),
-            doomed: None,
+            fails_with: None,
             custom_metadata: None,
             conditional: false,
             fences: Vec::new(),
@@ -111,15 +111,15 @@ impl Change {
     }
 
     /// The change as a task that fails with this, and does nothing.
-    pub fn doomed_by(self, code: Code, message: impl Into<String>) -> Self {
-        let doomed = Some(ErrorBody::new(code, message));
-        Self { doomed, effects: Effects::default(), parts: Vec::new(), ..self }
+    pub fn failing_with(self, code: Code, message: impl Into<String>) -> Self {
+        let fails_with = Some(ErrorBody::new(code, message));
+        Self { fails_with, effects: Effects::default(), parts: Vec::new(), ..self }
     }
 
     /// The change as a task that fails because its index does not exist.
     pub fn without_index(self) -> Self {
         let uid = self.uid.as_ref().map_or_else(String::new, ToString::to_string);
-        self.doomed_by(Code::IndexNotFound, format!("Index `{uid}` not found."))
+        self.failing_with(Code::IndexNotFound, format!("Index `{uid}` not found."))
     }
 }
 
@@ -148,20 +148,20 @@ impl Writer {
     pub(super) async fn conclude_at_once(&self, change: Change) -> Result<Accepted, Error> {
         debug_assert!(change.parts.is_empty());
         let sent = Sent { at: OffsetDateTime::now_utc(), node_tasks: Vec::new(), missed: Vec::new() };
-        let status = if change.doomed.is_some() { TaskStatus::Failed } else { TaskStatus::Succeeded };
+        let status = if change.fails_with.is_some() { TaskStatus::Failed } else { TaskStatus::Succeeded };
         self.register(change, None, sent, status, Degraded::default()).await
     }
 
     /// Register a built-in task: no node has a part in it, the task reconciler does it.
     pub(super) async fn do_later(&self, change: Change) -> Result<Accepted, Error> {
-        debug_assert!(change.parts.is_empty() && change.doomed.is_none());
+        debug_assert!(change.parts.is_empty() && change.fails_with.is_none());
         let sent = Sent { at: OffsetDateTime::now_utc(), node_tasks: Vec::new(), missed: Vec::new() };
         self.register(change, None, sent, TaskStatus::Enqueued, Degraded::default()).await
     }
 
     /// Register a task about an index that no node does: it waits until what was asked for before has ended.
     pub(super) async fn wait_in_queue(&self, change: Change, index: &Index) -> Result<Accepted, Error> {
-        debug_assert!(change.parts.is_empty() && change.doomed.is_none());
+        debug_assert!(change.parts.is_empty() && change.fails_with.is_none());
         let sent = Sent { at: OffsetDateTime::now_utc(), node_tasks: Vec::new(), missed: Vec::new() };
         self.register(change, Some(index), sent, TaskStatus::Enqueued, Degraded::default()).await
     }
@@ -221,7 +221,7 @@ impl Writer {
                 let accepted = outcomes.iter().filter(|o| o.answer == ReplicaAnswer::Accepted);
                 let accepted = accepted.map(|outcome| outcome.node.clone()).collect();
                 let node_tasks: Vec<NodeTask> = outcomes.into_iter().flat_map(|outcome| outcome.tasks).collect();
-                let status = match (&change.doomed, node_tasks.is_empty()) {
+                let status = match (&change.fails_with, node_tasks.is_empty()) {
                     (_, false) => TaskStatus::Enqueued,
                     (Some(_), true) => TaskStatus::Failed,
                     (None, true) => TaskStatus::Succeeded,
@@ -348,7 +348,7 @@ fn new_task(change: Change, index: Option<&Index>, sent: &Sent, status: TaskStat
         physical: index.map(|index| index.physical.clone()),
         status,
         details,
-        error: change.doomed,
+        error: change.fails_with,
         started_at: ended,
         finished_at: ended,
         custom_metadata: change.custom_metadata,

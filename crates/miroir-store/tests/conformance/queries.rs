@@ -124,13 +124,13 @@ async fn agrees(store: &dyn Store, model: &[Task], query: &TaskQuery) {
 pub async fn deletions_agree_with_the_definition(store: Arc<dyn Store>, history: History, query: TaskQuery) {
     let mut model = replay(&*store, history).await;
     let before = TaskUid(30);
-    let doomed = |task: &Task| query.matches(task) && task.status.is_final() && task.uid < before;
-    let expected = model.iter().filter(|task| doomed(task)).count() as u64;
+    let to_delete = |task: &Task| query.matches(task) && task.status.is_final() && task.uid < before;
+    let expected = model.iter().filter(|task| to_delete(task)).count() as u64;
     let first = store.delete_tasks(&query, before, 3).await.expect("deleted");
     assert_eq!(first, expected.min(3), "{query:?}");
     let rest = store.delete_tasks(&query, before, usize::MAX).await.expect("deleted");
     assert_eq!(first + rest, expected, "{query:?}");
-    model.retain(|task| !doomed(task));
+    model.retain(|task| !to_delete(task));
     let all = store.tasks(&TaskQuery { limit: 1000, reverse: true, ..TaskQuery::default() }).await.expect("read");
     let views: Vec<String> = all.tasks.iter().map(Task::view).collect();
     assert_eq!(views, model.iter().map(Task::view).collect::<Vec<_>>());
@@ -247,22 +247,22 @@ pub async fn listings_of_many_tasks_agree_with_the_definition(store: Arc<dyn Sto
     for round in 0..150 {
         if round % 50 == 25 {
             let bound = at(300 * (round as i64 / 50 + 1));
-            let mut doomed: Vec<&Task> = model
+            let mut to_delete: Vec<&Task> = model
                 .iter()
                 .filter(|task| task.status.is_final() && task.finished_at.is_some_and(|finished| finished < bound))
                 .collect();
-            doomed.sort_by_key(|task| task.finished_at);
-            let doomed: BTreeSet<TaskUid> = doomed.iter().take(170).map(|task| task.uid).collect();
-            assert_eq!(store.prune_tasks(bound, 170).await.expect("pruned"), doomed.len() as u64);
-            model.retain(|task| !doomed.contains(&task.uid));
+            to_delete.sort_by_key(|task| task.finished_at);
+            let to_delete: BTreeSet<TaskUid> = to_delete.iter().take(170).map(|task| task.uid).collect();
+            assert_eq!(store.prune_tasks(bound, 170).await.expect("pruned"), to_delete.len() as u64);
+            model.retain(|task| !to_delete.contains(&task.uid));
         }
         let query = some_query(state, TASKS);
         if round % 25 == 10 {
-            let doomed = |task: &&Task| query.matches(task) && task.status.is_final() && task.uid.0 < 2000;
-            let doomed: BTreeSet<TaskUid> = model.iter().filter(doomed).take(40).map(|task| task.uid).collect();
+            let to_delete = |task: &&Task| query.matches(task) && task.status.is_final() && task.uid.0 < 2000;
+            let to_delete: BTreeSet<TaskUid> = model.iter().filter(to_delete).take(40).map(|task| task.uid).collect();
             let gone = store.delete_tasks(&query, TaskUid(2000), 40).await.expect("deleted");
-            assert_eq!(gone, doomed.len() as u64, "{query:?}");
-            model.retain(|task| !doomed.contains(&task.uid));
+            assert_eq!(gone, to_delete.len() as u64, "{query:?}");
+            model.retain(|task| !to_delete.contains(&task.uid));
         }
         agrees(&*store, &model, &query).await;
     }

@@ -13,9 +13,9 @@ use super::super::error::list;
 /// The task has ended so.
 pub(in crate::cluster) fn finish(task: &mut Task, status: TaskStatus, error: Option<ErrorBody>) {
     let now = OffsetDateTime::now_utc();
-    // A task that was doomed when it was taken stays so.
-    let doomed = task.error.is_some();
-    task.status = if doomed { TaskStatus::Failed } else { status };
+    // A task that had its error when it was registered fails with that.
+    let fails_anyway = task.error.is_some();
+    task.status = if fails_anyway { TaskStatus::Failed } else { status };
     task.error = task.error.take().or(error).map(|mut error| {
         error.message = miroir_core::strip::message(&error.message);
         if let Some((physical, uid)) = task.physical.as_ref().zip(task.index_uid.as_ref()) {

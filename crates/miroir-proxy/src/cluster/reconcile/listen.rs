@@ -31,10 +31,11 @@ impl TaskReconciler {
     /// Cancel on nodes what is to be canceled there. A node that was not reached is asked again in the next round.
     pub(super) async fn cancel_on_nodes(&mut self) {
         let cluster = self.cluster.clone();
-        let nodes = self.backlog.nodes_with_doomed();
-        let doomed: Vec<(NodeId, Vec<u64>)> =
-            nodes.into_iter().map(|node| (node.clone(), self.backlog.take_doomed(&node, CANCELED))).collect();
-        let chunks = doomed.iter().flat_map(|(node, uids)| uids.chunks(TASKS_PER_CALL).map(move |uids| (node, uids)));
+        let nodes = self.backlog.nodes_to_cancel_on();
+        let to_cancel: Vec<(NodeId, Vec<u64>)> =
+            nodes.into_iter().map(|node| (node.clone(), self.backlog.take_to_cancel(&node, CANCELED))).collect();
+        let chunks =
+            to_cancel.iter().flat_map(|(node, uids)| uids.chunks(TASKS_PER_CALL).map(move |uids| (node, uids)));
         let calls = chunks.map(async |(node, uids)| (node, uids, cluster.cancel_on_node(node, uids).await));
         let canceled = join_all(calls).await;
         let failed: Vec<_> = canceled
