@@ -1,6 +1,6 @@
 //! Which shards nobody can answer for right now.
 //!
-//! Most indexes have neither stale replicas nor nodes behind their settings: they are covered alike, and looked at once for
+//! Most indexes have neither stale replicas nor lagging nodes: they are covered alike, and looked at once for
 //! each number of shards. So the cost goes with what is amiss, not with the number of indexes.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,12 +16,12 @@ pub struct Amiss<'a> {
     pub shards: NonZeroU32,
     /// Its stale replicas.
     pub stale: Option<&'a BTreeSet<(ShardId, NodeId)>>,
-    /// The nodes that no read of it asks, ascending: they are behind its settings.
-    pub behind: &'a [&'a NodeId],
+    /// The nodes whose settings are lagging, ascending: no read of it asks them.
+    pub lagging: &'a [&'a NodeId],
 }
 
 /// The shards, of any of these indexes, that no replica can answer for: one that is fresh, on a node that is `live` and not
-/// behind.
+/// lagging.
 pub fn uncovered<'a>(
     topology: &Topology,
     live: impl Fn(&NodeId) -> bool,
@@ -46,9 +46,9 @@ pub fn uncovered<'a>(
             index.stale.is_some_and(|stale| !stale.is_empty() && stale.contains(&(shard, node.clone())))
         };
         let usable = |shard: ShardId, node: &NodeId| {
-            live.contains(node) && !index.behind.contains(&node) && !is_stale(shard, node)
+            live.contains(node) && !index.lagging.contains(&node) && !is_stale(shard, node)
         };
-        let suspects: BTreeSet<ShardId> = match index.behind {
+        let suspects: BTreeSet<ShardId> = match index.lagging {
             [] => index.stale.into_iter().flatten().map(|(shard, _)| *shard).collect(),
             [_, ..] => all(index.shards).collect(),
         };
@@ -101,7 +101,7 @@ mod tests {
         // One replica is stale in one index, the other one in another.
         let stale: Vec<BTreeSet<_>> =
             replicas.iter().map(|node| BTreeSet::from([(ShardId(3), node.clone())])).collect();
-        let amiss = |stale| Amiss { shards: shards(4), stale: Some(stale), behind: &[] };
+        let amiss = |stale| Amiss { shards: shards(4), stale: Some(stale), lagging: &[] };
         assert_eq!(uncovered(&topology, |_| true, stale.iter().map(amiss)), BTreeSet::new());
         let both: BTreeSet<_> = stale.iter().flatten().cloned().collect();
         assert_eq!(uncovered(&topology, |_| true, [amiss(&both)]), BTreeSet::from([ShardId(3)]));
@@ -126,17 +126,17 @@ mod tests {
                 .iter()
                 .map(|index| index.1.iter().map(|(shard, n)| (ShardId(*shard), node(*n))).collect())
                 .collect();
-            let behind: Vec<Vec<NodeId>> = indexes.iter().map(|index| index.2.iter().copied().map(node).collect()).collect();
-            let behind: Vec<Vec<&NodeId>> = behind.iter().map(|nodes| nodes.iter().collect()).collect();
-            let amiss = indexes.iter().zip(&stale).zip(&behind);
-            let amiss = amiss.map(|((index, stale), behind)| Amiss { shards: count(index), stale: Some(stale), behind });
+            let lagging: Vec<Vec<NodeId>> = indexes.iter().map(|index| index.2.iter().copied().map(node).collect()).collect();
+            let lagging: Vec<Vec<&NodeId>> = lagging.iter().map(|nodes| nodes.iter().collect()).collect();
+            let amiss = indexes.iter().zip(&stale).zip(&lagging);
+            let amiss = amiss.map(|((index, stale), lagging)| Amiss { shards: count(index), stale: Some(stale), lagging });
             let found = uncovered(&topology, live, amiss);
             let mut expected = BTreeSet::new();
-            for ((index, stale), behind) in indexes.iter().zip(&stale).zip(&behind) {
+            for ((index, stale), lagging) in indexes.iter().zip(&stale).zip(&lagging) {
                 for shard in all(count(index)) {
                     let groups = topology.placements(count(index)).expect("made");
                     let mut replicas = groups.values().flat_map(|placement| placement.replicas(shard));
-                    if !replicas.any(|n| live(n) && !behind.contains(&n) && !stale.contains(&(shard, n.clone()))) {
+                    if !replicas.any(|n| live(n) && !lagging.contains(&n) && !stale.contains(&(shard, n.clone()))) {
                         expected.insert(shard);
                     }
                 }

@@ -249,7 +249,7 @@ pub enum SettingsCommand {
         #[arg(value_parser = settings::parse_uid)]
         uid: String,
     },
-    /// Bring nodes that are behind to the committed settings. Exits with 1 when one could not be.
+    /// Bring lagging nodes to the committed settings. Exits with 1 when one could not be.
     Repair {
         /// The index.
         #[arg(value_parser = settings::parse_uid)]

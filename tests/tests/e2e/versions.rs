@@ -187,7 +187,7 @@ fn shards_that_only_nodes_behind_could_answer_for_are_missing() {
     gone(&cluster, 0);
     client.configure("films", &json!({ "synonyms": { "rocket": ["spaceship"] } }));
     cluster.kill_node(1);
-    // What is left has lost the index: it stays behind, however often it is looked at.
+    // What is left has lost the index: it goes on lagging, however often it is looked at.
     cluster.kill_proxy();
     cluster.restart_node(0);
     let node = cluster.node_client(0);

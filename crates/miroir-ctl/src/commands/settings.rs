@@ -85,8 +85,8 @@ fn print(status: &Status) -> String {
             let held = match (node.current, node.live) {
                 (true, true) => "current",
                 (true, false) => "current, not live",
-                (false, true) => "behind",
-                (false, false) => "behind, not live",
+                (false, true) => "lagging",
+                (false, false) => "lagging, not live",
             };
             let task = node.task.map_or_else(String::new, |task| task.to_string());
             let fingerprint = node.fingerprint.as_deref().and_then(|text| text.get(..12)).unwrap_or_default();

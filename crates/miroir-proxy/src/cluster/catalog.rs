@@ -48,10 +48,10 @@ pub struct Index {
     /// Keys of embedding services, which nodes and clients show only the beginning of.
     #[serde(default, skip_serializing_if = "Secrets::is_empty")]
     pub secrets: Secrets,
-    /// The nodes that have not shown to hold the committed settings, and the version that they were last seen at; 0:
+    /// The lagging nodes, which have not shown to hold the committed settings, and the version that they were last seen at; 0:
     /// never, or they may hold anything. They are not read from. All other nodes are at the committed version.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub behind: BTreeMap<NodeId, u64>,
+    #[serde(rename = "behind", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lagging: BTreeMap<NodeId, u64>,
     /// Nodes may be at other settings than the committed ones, because a change is on its way to them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub changing: bool,
@@ -86,7 +86,7 @@ impl Index {
             settings: Settings::default(),
             settings_version: 0,
             secrets: Secrets::default(),
-            behind: BTreeMap::new(),
+            lagging: BTreeMap::new(),
             changing: false,
             frozen: BTreeSet::new(),
         }
@@ -99,7 +99,7 @@ impl Index {
 
     /// The version of the settings that a node has shown to hold.
     pub fn settings_version_on(&self, node: &NodeId) -> u64 {
-        self.behind.get(node).copied().unwrap_or(self.settings_version)
+        self.lagging.get(node).copied().unwrap_or(self.settings_version)
     }
 
     /// The name by which readers know it.
@@ -232,18 +232,18 @@ impl Catalog {
         fence: Fence,
     ) -> Result<bool, StoreError> {
         let change = |index: &mut Index| {
-            index.behind.remove(node);
+            index.lagging.remove(node);
             index.frozen.remove(node);
         };
         self.change_at(physical, version, fence, change).await
     }
 
-    /// A node does not hold the settings that were committed as this version, and nobody knows what it holds: it is not
-    /// read. Returns false when they are not those of the index any more.
+    /// Distrust a node: it does not hold the settings that were committed as this version, and nobody knows what it holds, so it
+    /// is not read. Returns false when they are not those of the index any more.
     ///
     /// # Errors
     /// When the store cannot be written; then nothing changed.
-    pub async fn mistrust(
+    pub async fn distrust(
         &self,
         physical: &IndexUid,
         node: &NodeId,
@@ -251,7 +251,7 @@ impl Catalog {
         fence: Fence,
     ) -> Result<bool, StoreError> {
         let change = |index: &mut Index| {
-            index.behind.insert(node.clone(), 0);
+            index.lagging.insert(node.clone(), 0);
         };
         self.change_at(physical, version, fence, change).await
     }

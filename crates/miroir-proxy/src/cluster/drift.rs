@@ -75,18 +75,18 @@ impl Cluster {
     }
 
     /// The nodes that can be brought to the settings of an index now, as far as this instance takes care of them.
-    pub fn pairs_behind(&self) -> BTreeSet<Pair> {
+    pub fn lagging_pairs(&self) -> BTreeSet<Pair> {
         let mut pairs = self.drifted.all();
         for index in self.indexes().iter().filter(|index| !index.changing) {
             let frozen = index.frozen.iter().filter(|_| self.config.settings_drift_check.auto_repair);
-            let owned = index.behind.keys().chain(frozen).filter(|node| self.owns_settings(&index.physical, node));
+            let owned = index.lagging.keys().chain(frozen).filter(|node| self.owns_settings(&index.physical, node));
             pairs.extend(owned.map(|node| (index.physical.clone(), node.clone())));
         }
         pairs.retain(|(_, node)| self.is_live(node));
         pairs
     }
 
-    /// Look whether a node holds the settings of an index, and note it when it does not: who is behind is brought up to date.
+    /// Look whether a node holds the settings of an index, and record it as lagging when it does not: lagging nodes are brought up to date.
     ///
     /// # Errors
     /// When the node does not answer, or the store cannot be written.
@@ -112,7 +112,7 @@ impl Cluster {
             Drift::Repair => {
                 self.note_drift(&index, node);
                 if self.can_do_without(&index, node) {
-                    self.catalog.mistrust(&index.physical, node, index.settings_version, guard.fence()).await?;
+                    self.catalog.distrust(&index.physical, node, index.settings_version, guard.fence()).await?;
                 }
                 self.drifted.add((index.physical.clone(), node.clone()));
                 Ok(())
@@ -132,7 +132,7 @@ impl Cluster {
         let Some(groups) = topology.placements(index.shards) else { return false };
         let stale = self.stale.of(&index.physical);
         let usable = |shard: ShardId, other: &NodeId| {
-            let trusted = !index.behind.contains_key(other) && !stale.contains(&(shard, other.clone()));
+            let trusted = !index.lagging.contains_key(other) && !stale.contains(&(shard, other.clone()));
             other != node && trusted && self.is_live(other)
         };
         let others = |shard: ShardId| groups.values().flat_map(move |placement| placement.replicas(shard));
@@ -177,7 +177,7 @@ impl Cluster {
         }
     }
 
-    /// The same, of a pair from [`Cluster::pairs_behind`].
+    /// The same, of a pair from [`Cluster::lagging_pairs`].
     ///
     /// # Errors
     /// As [`Cluster::bring_up_to_date`].
@@ -283,7 +283,7 @@ impl Cluster {
         check(&Facts {
             committed: committed.as_ref(),
             version: index.settings_version,
-            recorded: (!index.behind.contains_key(node)).then_some(index.settings_version),
+            recorded: (!index.lagging.contains_key(node)).then_some(index.settings_version),
             read,
             broadcast: index.changing,
             auto_repair: self.config.settings_drift_check.auto_repair,

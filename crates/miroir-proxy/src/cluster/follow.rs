@@ -53,11 +53,11 @@ impl Cluster {
     pub async fn follow_store(self: Arc<Self>) {
         let mut watch = self.store.watch();
         // What changed before the watch began.
-        let mut behind = self.store.is_shared();
+        let mut outdated = self.store.is_shared();
         loop {
-            if behind {
+            if outdated {
                 match self.reload_all().await {
-                    Ok(()) => behind = false,
+                    Ok(()) => outdated = false,
                     Err(error) => {
                         tracing::warn!(%error, "what other instances changed cannot be read; trying again");
                         tokio::time::sleep(PAUSE).await;
@@ -66,7 +66,7 @@ impl Cluster {
                 continue;
             }
             let Some(change) = watch.next().await else { return };
-            behind = !self.take_note(change).await;
+            outdated = !self.take_note(change).await;
         }
     }
 

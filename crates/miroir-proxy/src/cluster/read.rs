@@ -66,7 +66,7 @@ impl View<'_> {
 
 impl Replicas for View<'_> {
     fn freshness(&self, shard: ShardId, node: &NodeId) -> Option<Freshness> {
-        let ranks_otherwise = self.index.behind.contains_key(node);
+        let ranks_otherwise = self.index.lagging.contains_key(node);
         if ranks_otherwise || self.failed.contains(node) || !self.cluster.is_live(node) {
             return None;
         }

@@ -87,15 +87,15 @@ impl Cluster {
     fn look_at_coverage(&self) -> Seen {
         let (topology, nodes, indexes) = (self.topology(), self.nodes(), self.indexes());
         let live = |id: &NodeId| nodes.get(id).is_some_and(|node| node.health.state().is_live());
-        let behind: Vec<Vec<&NodeId>> = indexes.iter().map(|index| index.behind.keys().collect()).collect();
+        let lagging: Vec<Vec<&NodeId>> = indexes.iter().map(|index| index.lagging.keys().collect()).collect();
         let uncovered = self.stale.with(|stale| {
-            let amiss = |(index, behind)| {
+            let amiss = |(index, lagging)| {
                 let index: &super::Index = index;
-                let behind: &Vec<&NodeId> = behind;
-                Amiss { shards: index.shards, stale: stale.get(&index.physical), behind }
+                let lagging: &Vec<&NodeId> = lagging;
+                Amiss { shards: index.shards, stale: stale.get(&index.physical), lagging }
             };
-            let indexes = indexes.iter().map(|index| &**index).zip(&behind).map(amiss);
-            let next_index = Amiss { shards: self.config.shards, stale: None, behind: &[] };
+            let indexes = indexes.iter().map(|index| &**index).zip(&lagging).map(amiss);
+            let next_index = Amiss { shards: self.config.shards, stale: None, lagging: &[] };
             uncovered(&topology, live, indexes.chain([next_index]))
         });
         let holds = |id: &NodeId| topology.replicas(self.config.shards).any(|(_, holder)| holder == id);

@@ -248,9 +248,9 @@ impl Cluster {
     /// Any live node but those asked; one that holds the settings of all indexes as long as there is one, since refusals are
     /// about settings, too.
     fn node_to_refuse(&self, asked: &BTreeSet<NodeId>) -> Option<Arc<Node>> {
-        let mut behind = asked.clone();
-        behind.extend(self.indexes().iter().flat_map(|index| index.behind.keys().cloned()));
-        self.any_live_node_but(&behind).or_else(|| self.any_live_node_but(asked))
+        let mut lagging = asked.clone();
+        lagging.extend(self.indexes().iter().flat_map(|index| index.lagging.keys().cloned()));
+        self.any_live_node_but(&lagging).or_else(|| self.any_live_node_but(asked))
     }
 }
 

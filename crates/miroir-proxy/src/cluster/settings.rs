@@ -62,9 +62,9 @@ impl Cluster {
         self.catalog
             .update(&index.physical, |index| {
                 for node in self.nodes().keys().filter(|node| !agreeing.contains(*node)) {
-                    index.behind.entry(node.clone()).or_insert(index.settings_version);
+                    index.lagging.entry(node.clone()).or_insert(index.settings_version);
                 }
-                index.behind.retain(|node, _| !agreeing.contains(node));
+                index.lagging.retain(|node, _| !agreeing.contains(node));
                 index.settings.clone_from(&settings);
                 index.updated_at = time::OffsetDateTime::now_utc();
             })

@@ -1,4 +1,4 @@
-//! Settings on nodes: looked at once in an interval, and brought up to date where a node is known to be behind.
+//! Settings on nodes: looked at once in an interval, and brought up to date where a node is lagging.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -71,7 +71,7 @@ async fn check_node(cluster: Arc<Cluster>, id: NodeId) -> NodeId {
     id
 }
 
-/// Bring nodes that are behind up to date as soon as they can be reached, for ever. When there are none, nobody is asked
+/// Bring lagging nodes up to date as soon as they can be reached, for ever. When there are none, nobody is asked
 /// anything.
 pub async fn catch_up_settings(cluster: Arc<Cluster>) {
     let mut ticks = interval(cluster.config.health.interval);
@@ -97,15 +97,15 @@ struct CatchingUp {
 
 impl CatchingUp {
     fn begin(&mut self, cluster: &Arc<Cluster>) {
-        let behind = cluster.pairs_behind();
+        let lagging = cluster.lagging_pairs();
         // Whoever was away in between is tried at once.
-        self.failed.retain(|pair, _| behind.contains(pair));
+        self.failed.retain(|pair, _| lagging.contains(pair));
         let mut load: BTreeMap<_, usize> = BTreeMap::new();
         for (_, node) in &self.pairs {
             *load.entry(node.clone()).or_default() += 1;
         }
         let now = Instant::now();
-        for pair in behind {
+        for pair in lagging {
             let waits = self.failed.get(&pair).is_some_and(|(_, until)| *until > now);
             let load = load.entry(pair.1.clone()).or_default();
             if waits || *load >= PER_NODE || self.pairs.contains(&pair) {

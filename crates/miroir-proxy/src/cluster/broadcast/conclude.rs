@@ -129,9 +129,9 @@ fn commit(index: &mut Index, committed: &Committed, members: &BTreeSet<NodeId>) 
         return;
     }
     for node in members.difference(&committed.nodes) {
-        index.behind.entry(node.clone()).or_insert(index.settings_version);
+        index.lagging.entry(node.clone()).or_insert(index.settings_version);
     }
-    index.behind.retain(|node, _| !committed.nodes.contains(node));
+    index.lagging.retain(|node, _| !committed.nodes.contains(node));
     index.frozen.retain(|node| !committed.nodes.contains(node));
     index.settings.clone_from(&committed.settings);
     index.secrets.clone_from(&committed.secrets);
@@ -143,9 +143,9 @@ fn commit(index: &mut Index, committed: &Committed, members: &BTreeSet<NodeId>) 
 fn fail(index: &mut Index, failed: &Failed) {
     // Of settings that were never read back nobody can say whether a node holds them.
     if !index.settings.is_empty() {
-        index.behind.extend(failed.doubtful.iter().map(|node| (node.clone(), 0)));
+        index.lagging.extend(failed.doubtful.iter().map(|node| (node.clone(), 0)));
     }
-    index.behind.retain(|node, _| !failed.restored.contains(node));
+    index.lagging.retain(|node, _| !failed.restored.contains(node));
     index.frozen.retain(|node| !failed.restored.contains(node));
     index.frozen.extend(failed.frozen.iter().cloned());
 }
@@ -167,7 +167,7 @@ mod tests {
         let settings: Settings = serde_json::from_str(r#"{"stopWords": []}"#).expect("settings");
         let mut index = Index::new(uid.clone(), uid, None, NonZeroU32::MIN);
         (index.settings, index.settings_version, index.ready) = (settings, 4, true);
-        index.behind = [(NodeId::new("c"), 2)].into();
+        index.lagging = [(NodeId::new("c"), 2)].into();
         index.frozen = nodes(&["b", "c"]);
         index
     }
@@ -183,7 +183,7 @@ mod tests {
         let (mut index, members) = (index(), nodes(&["a", "b", "c"]));
         write(&mut index, &committed(5), &members);
         assert_eq!(index.settings_version, 5);
-        assert_eq!(index.behind, [(NodeId::new("b"), 4)].into());
+        assert_eq!(index.lagging, [(NodeId::new("b"), 4)].into());
         assert_eq!(index.frozen, nodes(&["b"]));
         let before = index.clone();
         write(&mut index, &committed(5), &members);
@@ -196,7 +196,7 @@ mod tests {
         let (doubtful, restored, frozen) = (nodes(&["a"]), nodes(&["b", "c"]), nodes(&["a"]));
         let failed = Failed { doubtful, restored, unrepairable: frozen.clone(), frozen, error: None };
         write(&mut index, &Outcome::Fail(Box::new(failed)), &nodes(&["a", "b", "c"]));
-        assert_eq!((index.settings_version, index.behind), (4, [(NodeId::new("a"), 0)].into()));
+        assert_eq!((index.settings_version, index.lagging), (4, [(NodeId::new("a"), 0)].into()));
         assert_eq!(index.frozen, nodes(&["a"]));
     }
 }

@@ -30,13 +30,13 @@ pub enum Repaired {
 }
 
 impl Cluster {
-    /// Bring every node that is behind, or because of which the index is frozen, to the committed settings, and wait for
+    /// Bring every node that is lagging, or because of which the index is frozen, to the committed settings, and wait for
     /// as long as `settings_broadcast.verify_timeout_s`. Nodes that need nothing are not named.
     ///
     /// # Errors
     /// [`Error::Store`]; what a node does wrong is said of the node.
     pub async fn repair_settings(&self, index: &Index) -> Result<BTreeMap<NodeId, Repaired>, Error> {
-        let nodes: BTreeSet<NodeId> = index.behind.keys().chain(&index.frozen).cloned().collect();
+        let nodes: BTreeSet<NodeId> = index.lagging.keys().chain(&index.frozen).cloned().collect();
         let repaired = join_all(nodes.iter().map(|node| self.repair_node(index, node))).await;
         nodes.into_iter().zip(repaired).map(|(node, repaired)| Ok((node, repaired?))).collect()
     }

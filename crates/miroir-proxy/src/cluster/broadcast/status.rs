@@ -47,7 +47,7 @@ impl Cluster {
             "node": node,
             "live": self.is_live(node),
             "version": index.settings_version_on(node),
-            "current": !index.behind.contains_key(node),
+            "current": !index.lagging.contains_key(node),
             "stage": stage,
             "task": task,
             "attempts": part.map(|part| part.attempts),

@@ -54,7 +54,7 @@ impl Cluster {
         let mut sources: Vec<(bool, f64, NodeId)> = replicas
             .into_iter()
             .filter(|id| *id != subject.target)
-            .filter_map(|id| Some((index.behind.contains_key(&id), self.node(&id)?.cost(&weights), id)))
+            .filter_map(|id| Some((index.lagging.contains_key(&id), self.node(&id)?.cost(&weights), id)))
             .collect();
         // One that lacks settings may not be able to tell shards apart.
         sources.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));

@@ -87,7 +87,7 @@ impl Holders for Nodes<'_> {
     fn can_answer(&self, shard: ShardId, node: &NodeId) -> bool {
         self.cluster.is_live(node)
             && (self.stale.is_empty() || !self.stale.contains(&(shard, node.clone())))
-            && !self.index.behind.contains_key(node)
+            && !self.index.lagging.contains_key(node)
     }
 }
 
@@ -235,8 +235,8 @@ impl Cluster {
     /// Which nodes may be asked about an index.
     fn tells_of(&self, index: &Index) -> impl Fn(&NodeId) -> bool {
         let stale = self.stale.of(&index.physical);
-        let behind: BTreeSet<NodeId> = index.behind.keys().cloned().collect();
-        move |node| !behind.contains(node) && !stale.iter().any(|(_, stale)| stale == node)
+        let lagging: BTreeSet<NodeId> = index.lagging.keys().cloned().collect();
+        move |node| !lagging.contains(node) && !stale.iter().any(|(_, stale)| stale == node)
     }
 
     async fn stats_of_nodes(&self, index: &Index, wanted: StatsQuery) -> StatsByNode {
@@ -288,7 +288,7 @@ impl Cluster {
     }
 }
 
-/// The statistics of this index, taken out of the responses about all indexes. A node that is behind its settings may have
+/// The statistics of this index, taken out of the responses about all indexes. A lagging node may have
 /// indexed its documents otherwise, but has as many.
 fn take_stats(of_nodes: &mut BTreeMap<NodeId, AllOfNode>, index: &Index) -> StatsByNode {
     let of_node =

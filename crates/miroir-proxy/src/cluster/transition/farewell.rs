@@ -76,11 +76,11 @@ impl Cluster {
 
     async fn forget_node(&self, id: &NodeId) -> Result<(), Error> {
         for index in self.catalog.all() {
-            if !index.behind.contains_key(id) && !index.frozen.contains(id) {
+            if !index.lagging.contains_key(id) && !index.frozen.contains(id) {
                 continue;
             }
             let forget = |index: &mut Index| {
-                index.behind.remove(id);
+                index.lagging.remove(id);
                 index.frozen.remove(id);
             };
             self.catalog.update(&index.physical, forget).await?;

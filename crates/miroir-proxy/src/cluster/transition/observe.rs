@@ -67,11 +67,11 @@ impl Cluster {
             let shards = *shards.get(&stale.index)?;
             Some(Replica { shards, shard: stale.shard, node: stale.node.clone() })
         });
-        let behind: BTreeSet<(NonZeroU32, &NodeId)> =
-            indexes.iter().flat_map(|index| index.behind.keys().map(|node| (index.shards, node))).collect();
-        let behind = behind.into_iter().flat_map(|(shards, node)| {
+        let lagging: BTreeSet<(NonZeroU32, &NodeId)> =
+            indexes.iter().flat_map(|index| index.lagging.keys().map(|node| (index.shards, node))).collect();
+        let lagging = lagging.into_iter().flat_map(|(shards, node)| {
             (0..shards.get()).map(move |shard| Replica { shards, shard: ShardId(shard), node: node.clone() })
         });
-        Ok(stale.chain(behind).collect())
+        Ok(stale.chain(lagging).collect())
     }
 }

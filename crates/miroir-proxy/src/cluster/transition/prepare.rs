@@ -1,7 +1,7 @@
 //! Joining nodes get the indexes.
 //!
 //! An index is made under its write lock, while no client's change of it, and no deletion, is on its way to nodes. Whoever
-//! joins is noted as behind its settings before, and read only after it has shown to hold what was committed, as any node
+//! joins is recorded as lagging before, and read only after it has shown to hold what was committed, as any node
 //! that was away for a change.
 
 use std::collections::BTreeSet;
@@ -91,8 +91,8 @@ impl Cluster {
             // A client has just had it made there.
             return Ok(Made::Has);
         }
-        let behind = |index: &mut Index| _ = index.behind.entry(id.clone()).or_insert(0);
-        if self.catalog.update(&index.physical, behind).await?.is_none() {
+        let lagging = |index: &mut Index| _ = index.lagging.entry(id.clone()).or_insert(0);
+        if self.catalog.update(&index.physical, lagging).await?.is_none() {
             return Ok(Made::Gone);
         }
         let (create, settings) = (self.creation_call(index), self.whole_settings_call(index));
