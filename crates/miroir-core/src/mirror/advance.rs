@@ -116,7 +116,7 @@ impl Mirror {
                     }
                 }
             }
-            Work::Fold(fold) => fold.page(window, documents, &self.witness),
+            Work::Fold(fold) => fold.page(window, documents, &self.verified),
             Work::Dig(dig) => {
                 if dig.page(window, documents).is_err() {
                     self.fail(Failure::TooLarge);
@@ -138,7 +138,7 @@ impl Mirror {
         match std::mem::take(&mut mend.part) {
             Part::Target => mend.part = Part::Source(found),
             Part::Source(target) => {
-                let written = mend.compare(&target, &found, &mut self.witness);
+                let written = mend.compare(&target, &found, &mut self.verified);
                 self.round.written.extend(written);
             }
             part @ (Part::Pick | Part::Write { .. }) => mend.part = part,
@@ -151,7 +151,7 @@ impl Mirror {
         match &mut self.work {
             Work::Copy { paging, put, tasks, before } => {
                 progress.copied = progress.copied.saturating_add(put.len() as u64);
-                before.given(put, &mut self.witness);
+                before.given(put, &mut self.verified);
                 put.clear();
                 tasks.push_back(task);
                 if let Some(source) = &self.source {
@@ -207,7 +207,7 @@ impl Mirror {
         let spoilt = (self.round.misses, self.round.conditional) != (facts.misses, facts.conditional);
         let (whole, left) = (*whole || spoilt, std::mem::take(left));
         self.round = Round::within_fence(facts);
-        self.witness.begin(facts, facts.now >= self.nothing_arrives_after(facts));
+        self.verified.begin(facts, facts.now >= self.nothing_arrives_after(facts));
         if whole {
             // Writes are held: whatever is compared is compared for good.
             self.record.stage = Stage::Compare(Depth::Content);

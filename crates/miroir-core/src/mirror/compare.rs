@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::paging::{Paging, Taken};
-use super::witness::Witness;
+use super::verified::VerifiedVersions;
 use crate::digest::{BUCKETS, Copied, Digest, Listing, TooMany, Version, bucket_of, compare, in_groups};
 
 /// Which replica is read.
@@ -46,8 +46,8 @@ pub(super) enum Evidence {
     /// That their stamps are the same.
     #[default]
     Stamps,
-    /// That their stamps are the same, and so they are if a witness vouches for them.
-    Vouched,
+    /// That their stamps are the same, and so they are if their version is in the verified-version cache.
+    Verified,
     /// That they are the same.
     Content,
 }
@@ -60,7 +60,7 @@ pub(super) struct Fold {
     evidence: Evidence,
     /// What to remember of the source's documents if their bucket turns out to be equal.
     marks: Vec<(u8, u64)>,
-    /// Buckets with documents that nobody vouches for.
+    /// Buckets with documents whose versions are not in the cache.
     doubtful: BTreeSet<u8>,
 }
 
@@ -78,7 +78,7 @@ impl Fold {
         Self { reading, source: None, evidence, marks: Vec::new(), doubtful: BTreeSet::new() }
     }
 
-    pub fn page(&mut self, window: super::Window, documents: &[Copied], witness: &Witness) {
+    pub fn page(&mut self, window: super::Window, documents: &[Copied], verified: &VerifiedVersions) {
         let Some(new) = self.reading.take(window, documents) else {
             self.reading.found = Digest::default();
             if self.reading.side == Side::Source {
@@ -91,10 +91,10 @@ impl Fold {
             self.reading.found.add(document);
             let Copied { id, version } = document;
             match (self.reading.side, self.evidence) {
-                (Side::Source, Evidence::Content) if self.marks.len() < witness.room() => {
-                    self.marks.extend(witness.mark(id, version).map(|mark| (bucket_of(id), mark)));
+                (Side::Source, Evidence::Content) if self.marks.len() < verified.room() => {
+                    self.marks.extend(verified.mark(id, version).map(|mark| (bucket_of(id), mark)));
                 }
-                (Side::Source, Evidence::Vouched) if !witness.vouches_for(id, version) => {
+                (Side::Source, Evidence::Verified) if !verified.contains(id, version) => {
                     self.doubtful.insert(bucket_of(id));
                 }
                 (Side::Source | Side::Target, _) => {}
@@ -182,7 +182,7 @@ impl Dig {
     }
 
     /// The documents of the group that are to be looked at one by one, once both sides were listed; the next group follows.
-    pub fn finished(&mut self, witness: &mut Witness) -> Option<BTreeSet<String>> {
+    pub fn finished(&mut self, verified: &mut VerifiedVersions) -> Option<BTreeSet<String>> {
         if !self.reading.paging.has_ended() {
             return None;
         }
@@ -196,11 +196,11 @@ impl Dig {
                 let mut ids = compare(&source, self.reading.found.documents()).ids();
                 match self.evidence {
                     Evidence::Stamps => {}
-                    Evidence::Vouched => {
-                        let doubtful = source.iter().filter(|(id, version)| !witness.vouches_for(id, version));
+                    Evidence::Verified => {
+                        let doubtful = source.iter().filter(|(id, version)| !verified.contains(id, version));
                         ids.extend(doubtful.map(|(id, _)| id.clone()));
                     }
-                    Evidence::Content => witness.alike(source.iter().filter(|(id, _)| !ids.contains(*id))),
+                    Evidence::Content => verified.alike(source.iter().filter(|(id, _)| !ids.contains(*id))),
                 }
                 self.groups.pop_front();
                 let groups = std::mem::take(&mut self.groups);

@@ -11,7 +11,7 @@ use super::round::{Done, Round, Verdict};
 use super::settling::{Settled, Settling, Then};
 use super::step::{Facts, Step};
 use super::throttle::Throttle;
-use super::witness::{Before, Witness};
+use super::verified::{Before, VerifiedVersions};
 use crate::digest::{Copied, Depth};
 use crate::id::NodeId;
 
@@ -42,7 +42,7 @@ pub struct Mirror {
     /// The window that was asked for last.
     pub(super) window: Window,
     /// What need not be read whole.
-    pub(super) witness: Witness,
+    pub(super) verified: VerifiedVersions,
     pub(super) settled: Option<Settled>,
     /// The target was written to since it was last waited until the source had done what the target was handed before.
     pub(super) touched: bool,
@@ -86,7 +86,7 @@ impl Mirror {
         let linger = u64::try_from(linger.as_millis()).unwrap_or(u64::MAX);
         Self {
             throttle: Throttle::new(policy.documents_per_second, now),
-            witness: Witness::new(now, policy.in_flight, policy.vouched),
+            verified: VerifiedVersions::new(now, policy.in_flight, policy.verified_versions),
             settled: None,
             touched: false,
             source: None,
@@ -174,7 +174,7 @@ impl Mirror {
             Work::Fold(fold) => {
                 if fold.reading.paging.has_ended() {
                     if let Some(folded) = fold.finished(self.policy.listed_ids) {
-                        self.witness.remember(folded.alike);
+                        self.verified.remember(folded.alike);
                         self.work = self.dig(folded.groups);
                     }
                     return None;
@@ -187,7 +187,7 @@ impl Mirror {
                     self.end_round(facts);
                     return None;
                 }
-                if let Some(ids) = dig.finished(&mut self.witness) {
+                if let Some(ids) = dig.finished(&mut self.verified) {
                     let rest = std::mem::take(&mut dig.groups);
                     self.work = Work::Mend(Box::new(Mend::of(ids)), rest);
                     return None;
@@ -236,7 +236,7 @@ impl Mirror {
 
     fn begin(&mut self, facts: &Facts) {
         self.round = Round::begin(facts, self.nothing_arrives_after(facts));
-        self.witness.begin(facts, self.round.quiet);
+        self.verified.begin(facts, self.round.quiet);
         self.record.progress.compared = 0;
         self.work = match (&self.record.stage, &self.source) {
             (Stage::Copy(from, paging), Some(source)) if from == source => {
@@ -277,7 +277,7 @@ impl Mirror {
         }
         let documents = target.max(source);
         self.round.evidence = self.evidence(documents);
-        if self.round.evidence == Evidence::Vouched {
+        if self.round.evidence == Evidence::Verified {
             self.record.stage = Stage::Compare(Depth::Content);
         }
         self.work = match documents <= self.policy.listed_ids as u64 {
@@ -288,8 +288,8 @@ impl Mirror {
 
     /// How so many documents are best compared.
     pub(super) fn evidence(&self, documents: u64) -> Evidence {
-        if self.witness.covers(documents, self.policy.listed_ids) {
-            return Evidence::Vouched;
+        if self.verified.covers(documents, self.policy.listed_ids) {
+            return Evidence::Verified;
         }
         match self.record.stage {
             Stage::Compare(Depth::Stamps) => Evidence::Stamps,
@@ -357,7 +357,7 @@ impl Mirror {
 
     pub(super) fn depth(&self) -> Depth {
         match (&self.work, self.round.evidence) {
-            (Work::Survey(_), _) | (Work::Fold(_) | Work::Dig(_), Evidence::Stamps | Evidence::Vouched) => {
+            (Work::Survey(_), _) | (Work::Fold(_) | Work::Dig(_), Evidence::Stamps | Evidence::Verified) => {
                 Depth::Stamps
             }
             (

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::witness::Witness;
+use super::verified::VerifiedVersions;
 use crate::digest::Version;
 
 /// Documents that may differ.
@@ -95,10 +95,10 @@ impl Mend {
         &mut self,
         target: &BTreeMap<String, Version>,
         source: &BTreeMap<String, Version>,
-        witness: &mut Witness,
+        verified: &mut VerifiedVersions,
     ) -> Vec<String> {
         let (mut delete, mut put) = (Vec::new(), Vec::new());
-        witness.alike(source.iter().filter(|(id, version)| target.get(*id) == Some(*version)));
+        verified.alike(source.iter().filter(|(id, version)| target.get(*id) == Some(*version)));
         for id in std::mem::take(&mut self.chunk) {
             match (target.get(&id), source.get(&id)) {
                 (None, None) => continue,

@@ -26,9 +26,9 @@
 //! 6. Writes that the target missed before may still wait on the source: it shows what the target shows, and will not for
 //!    long. A round therefore looks at the source only when that has done all that it had accepted when the list last
 //!    changed; and so for the target and writes as in 2.
-//! 7. Stamps do vouch for the content of documents that the target was given, or seen to hold, as the source does, if they
+//! 7. Stamps do prove the content of documents that the target was given, or seen to hold, as the source does, if they
 //!    are older than the mirror by more than clocks are apart and writes are under way: no write will give such a stamp
-//!    any more, and edits, which leave it, are known of. Only the rest is read whole again.
+//!    any more, and edits, which leave it, are known of. Those versions are cached as verified, and only the rest is read whole again.
 //!
 //! Invariant: [`Step::Done`] is reached only by a round in which every document of either side was seen equal under 1 to
 //! 7, or was not there from its beginning to its end. The latter are equal as well: they were deleted or created by
@@ -46,7 +46,7 @@ mod step;
 #[cfg(test)]
 mod tests;
 mod throttle;
-mod witness;
+mod verified;
 
 pub use machine::Mirror;
 pub use paging::{Paging, Taken, Window};

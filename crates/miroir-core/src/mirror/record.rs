@@ -120,8 +120,8 @@ pub struct Policy {
     pub page_bytes: u64,
     /// The most ids held at once of each side.
     pub listed_ids: usize,
-    /// The most documents of which it is remembered that their stamps vouch for them.
-    pub vouched: usize,
+    /// The most documents in the verified-version cache of one mirror.
+    pub verified_versions: usize,
     /// Milliseconds that a write may take from being given its stamp to being handed to all replicas, and that clocks may
     /// be apart.
     pub in_flight: u64,
@@ -144,7 +144,7 @@ impl Default for Policy {
             page_beside_clients: 200,
             page_bytes: 8 << 20,
             listed_ids: 50_000,
-            vouched: 1_000_000,
+            verified_versions: 1_000_000,
             in_flight: 60_000,
             tasks_in_flight: 64,
             documents_per_second: None,

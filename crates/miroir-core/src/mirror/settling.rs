@@ -63,7 +63,7 @@ impl Mirror {
             Some(Settling::Target) => {
                 // What was counted by now was handed to both sides, which are going to have done it.
                 self.round.conditional = facts.conditional;
-                self.witness.begin(facts, self.round.quiet);
+                self.verified.begin(facts, self.round.quiet);
                 return Some(Step::Drain(self.record.subject.target.clone()));
             }
             Some(Settling::Source) => return Some(Step::Drain(source)),

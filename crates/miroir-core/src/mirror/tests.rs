@@ -147,7 +147,7 @@ fn what_was_copied_long_after_it_was_written_is_compared_by_stamps() {
 }
 
 #[test]
-fn edits_leave_stamps_that_vouch_for_nothing() {
+fn edits_leave_stamps_that_prove_nothing() {
     let mut pair = Pair::new(documents(1000), BTreeMap::new());
     pair.facts.now = LATER;
     let mut mirror = pair.start(Scope::Whole, Policy::default());

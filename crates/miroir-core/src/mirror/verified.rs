@@ -1,4 +1,4 @@
-//! Documents whose stamps vouch for their content.
+//! The verified-version cache: versions of documents whose stamps suffice to know that both sides hold the same content.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -12,7 +12,7 @@ use crate::digest::{Copied, Version, fingerprint};
 /// and those that gave such stamps were done by then; edits, which change documents and leave their stamps, make all of
 /// it forgotten, and so does a write that the target missed.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Witness {
+pub(super) struct VerifiedVersions {
     seen: HashSet<u64>,
     /// Writes with stamps before this instant were handed to both sides before they were drained.
     horizon: u64,
@@ -24,7 +24,7 @@ pub(super) struct Witness {
     closed: bool,
 }
 
-impl Witness {
+impl VerifiedVersions {
     /// Of a mirror that begins now. `in_flight`: for how long a write may be under way, and clocks be apart.
     pub fn new(now: u64, in_flight: u64, limit: usize) -> Self {
         Self { horizon: now.saturating_sub(in_flight), limit, ..Self::default() }
@@ -39,10 +39,10 @@ impl Witness {
         self.closed = facts.edits_unfinished || !quiet;
     }
 
-    /// What to remember if both sides turn out to hold this version; none: it vouches for nothing.
+    /// The mark to remember if both sides turn out to hold this version. `None`: its stamp proves nothing.
     pub fn mark(&self, id: &str, version: &Version) -> Option<u64> {
-        let vouches = !self.closed && version.stamp.is_some_and(|stamp| stamp < self.horizon);
-        vouches.then(|| fingerprint(id, &stamped(version)))
+        let is_usable = !self.closed && version.stamp.is_some_and(|stamp| stamp < self.horizon);
+        is_usable.then(|| fingerprint(id, &stamped(version)))
     }
 
     /// Both sides hold what these marks are of.
@@ -63,7 +63,7 @@ impl Witness {
     }
 
     /// Whether two copies of this version need not be looked into.
-    pub fn vouches_for(&self, id: &str, version: &Version) -> bool {
+    pub fn contains(&self, id: &str, version: &Version) -> bool {
         !self.seen.is_empty() && self.seen.contains(&fingerprint(id, &stamped(version)))
     }
 
@@ -80,7 +80,7 @@ fn stamped(version: &Version) -> Version {
 }
 
 /// Documents that are given to the target, of which some may have been there before: they may keep what a replacement
-/// leaves, and vouch for nothing.
+/// leaves, so their stamps prove nothing.
 #[derive(Clone, Debug)]
 pub(super) enum Before {
     /// Only these were there.
@@ -91,9 +91,9 @@ pub(super) enum Before {
 
 impl Before {
     /// The documents were put to the target.
-    pub fn given(&self, documents: &[Copied], witness: &mut Witness) {
+    pub fn given(&self, documents: &[Copied], verified: &mut VerifiedVersions) {
         let Self::Known(before) = self else { return };
         let new = documents.iter().filter(|document| !before.contains(&document.id));
-        witness.alike(new.map(|document| (&document.id, &document.version)));
+        verified.alike(new.map(|document| (&document.id, &document.version)));
     }
 }
