@@ -380,8 +380,8 @@ impl Cluster {
         self.fleet.node(id)
     }
 
-    /// A node that is not a member.
-    fn outsider(&self, member: &Member) -> Arc<Node> {
+    /// An unregistered node: it is not a member.
+    fn unregistered_node(&self, member: &Member) -> Arc<Node> {
         Arc::new((self.make_node)(member))
     }
 

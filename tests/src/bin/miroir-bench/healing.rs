@@ -18,7 +18,7 @@ const BOUND: Duration = Duration::from_secs(3600);
 const RATE: u32 = 40;
 /// For so long before it is.
 const BEFORE: Duration = Duration::from_secs(15);
-/// Documents whose versions fit into the verified-version cache.
+/// The age from which versions of documents can be in the verified-version cache.
 const OLD: Duration = Duration::from_secs(70);
 
 /// All documents of one node to another that is empty, page by page, as anybody would write it. Returns seconds.

@@ -86,7 +86,7 @@ impl Cluster {
         let looks = change
             .joining()
             .iter()
-            .map(|member| async move { Some((member.id.clone(), self.look_at_newcomer(member).await.err()?)) });
+            .map(|member| async move { Some((member.id.clone(), self.preflight(member).await.err()?)) });
         let leaving: Vec<NodeId> = match change {
             Change::Drain { node } | Change::RemoveNode { node } => vec![node.clone()],
             Change::RemoveGroup { group } => {

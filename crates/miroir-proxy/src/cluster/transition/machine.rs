@@ -30,8 +30,8 @@ pub enum Action {
     Clean(Vec<Replica>),
     /// The topology is the last one.
     Finish(Box<Finished>, u64),
-    /// See off those who are members no longer.
-    Farewell,
+    /// Decommission the nodes that are members no longer.
+    Decommission,
 }
 
 impl Rebalancing {
@@ -87,8 +87,8 @@ impl Machine for Rebalancing {
         if let Some(ended) = &record.ended {
             return match seen.acknowledged {
                 false => Step::Wait(LOOK),
-                true if ended.seen_off => self.over(record, ended, facts),
-                true => Step::Act(Action::Farewell),
+                true if ended.decommissioned => self.over(record, ended, facts),
+                true => Step::Act(Action::Decommission),
             };
         }
         let unprepared = record.unprepared(seen.topology.epoch);
@@ -111,7 +111,7 @@ impl Machine for Rebalancing {
             Action::Save(next, effects, version) => self.save(lead, record, *next, &effects, version).await,
             Action::Clean(replicas) => self.clean(record, &replicas).await,
             Action::Finish(finished, version) => self.finish(lead, record, &finished, version).await,
-            Action::Farewell => self.see_off(record).await,
+            Action::Decommission => self.decommission(record).await,
         };
         next.map_err(not_acted)
     }

@@ -57,7 +57,7 @@ impl Cluster {
     /// Make the indexes that a node lacks. Returns which.
     async fn give_indexes(&self, member: &Member) -> Result<BTreeSet<IndexUid>, Error> {
         let id = &member.id;
-        let node = self.node(id).unwrap_or_else(|| self.outsider(member));
+        let node = self.node(id).unwrap_or_else(|| self.unregistered_node(member));
         let held = node.indexes(self.read_timeout()).await.map_err(|error| Error::answer(id, error))?;
         let held: BTreeSet<String> = held.into_iter().map(|index| index.uid).collect();
         let lacking = self.catalog.all().into_iter().filter(|index| !held.contains(index.physical.as_str()));

@@ -50,8 +50,9 @@ pub struct Ended {
     pub canceled: bool,
     /// Members no longer, or who never became one.
     pub gone: Vec<Member>,
-    /// Nothing is remembered of them, and what they held of ours was deleted where they could be reached.
-    pub seen_off: bool,
+    /// Whether they were decommissioned: they are forgotten, and their indexes were deleted where they could be reached.
+    #[serde(rename = "seenOff")]
+    pub decommissioned: bool,
 }
 
 /// How the last change ended, for operators.

@@ -98,7 +98,7 @@ impl Rebalancing {
             fences = grants;
             writes.push(fleet::replace(topology, version)?);
         }
-        let ended = Some(Ended { canceled: finished.canceled, gone, seen_off: false });
+        let ended = Some(Ended { canceled: finished.canceled, gone, decommissioned: false });
         Ok(Next { record: Record { ended, ..record.clone() }, effects: Batch { fences, writes, ..Batch::default() } })
     }
 

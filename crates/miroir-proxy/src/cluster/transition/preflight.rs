@@ -1,4 +1,4 @@
-//! A node that is to join, asked at its address: it is not a member yet.
+//! Preflight of a candidate node: it is asked at its address, and is not a member yet.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,14 +21,14 @@ fn silent(member: &Member, error: &ResponseError) -> Refused {
 }
 
 impl Cluster {
-    /// Whether a node can join: it answers, takes our key, is new enough, and holds no index that would be taken for one
+    /// Whether a candidate node can join: it answers, takes our key, is new enough, and holds no index that would be taken for one
     /// of ours.
     ///
     /// # Errors
     /// Why it cannot.
-    pub(super) async fn look_at_newcomer(&self, member: &Member) -> Result<(), Refused> {
+    pub(super) async fn preflight(&self, member: &Member) -> Result<(), Refused> {
         self.may_be_a_node(member).await?;
-        let node = self.outsider(member);
+        let node = self.unregistered_node(member);
         let silent = |error: ResponseError| silent(member, &error);
         let version = node.version(self.read_timeout()).await.map_err(silent)?;
         let found = node.indexes(self.read_timeout()).await.map_err(silent)?;
@@ -41,7 +41,7 @@ impl Cluster {
         fit(member, &check(Standing::Joining, &expected, &found))
     }
 
-    /// Whether nodes may be at the address of one that is to join.
+    /// Whether nodes may be at the address of a candidate.
     async fn may_be_a_node(&self, member: &Member) -> Result<(), Refused> {
         let policy = &self.config.address_policy.nodes;
         if *policy == AddressPolicy::Any {

@@ -1,5 +1,5 @@
-//! Members no longer: nothing is remembered of them, and what they held of ours is deleted where they can be reached, so
-//! that they can join again.
+//! Decommissions nodes that are no members any more: the cluster forgets what it knows of them, and deletes the indexes of
+//! Miroir on those that can be reached, so that they can join again.
 
 use std::collections::BTreeSet;
 
@@ -22,8 +22,8 @@ const LAST: TypedTable<Last> = TypedTable::new(Table::Meta);
 const LAST_KEY: &str = "rebalance/last";
 
 impl Rebalancing {
-    /// Every instance acts on the last topology: whoever is gone is sent nothing any more.
-    pub(super) async fn see_off(&self, record: &Record) -> Result<Next<Record>, Error> {
+    /// Decommission the nodes that are gone. Every instance acts on the last topology by now and sends them nothing any more.
+    pub(super) async fn decommission(&self, record: &Record) -> Result<Next<Record>, Error> {
         let Some(ended) = record.ended.clone() else { return Ok(Next::to(record.clone())) };
         let cluster = &self.cluster;
         cluster.catch_up_all().await?;
@@ -43,7 +43,7 @@ impl Rebalancing {
             id = record.id, change = ?record.transition.change, canceled = ended.canceled,
             "a change of the cluster has ended"
         );
-        Ok(Next::to(Record { ended: Some(Ended { seen_off: true, ..ended }), ..record.clone() }))
+        Ok(Next::to(Record { ended: Some(Ended { decommissioned: true, ..ended }), ..record.clone() }))
     }
 
     /// The operation ends.
@@ -92,9 +92,9 @@ impl Cluster {
         Ok(())
     }
 
-    /// Delete our indexes on a node that is no member.
+    /// Delete the indexes of Miroir on an unregistered node.
     async fn wipe(&self, member: &Member, record: &Record) -> Result<(), Error> {
-        let node = self.outsider(member);
+        let node = self.unregistered_node(member);
         let timeout = self.write_timeout();
         let not_done = |error: String| Error::answer(&member.id, error);
         let held = node.indexes(self.read_timeout()).await.map_err(|error| not_done(error.to_string()))?;
