@@ -134,7 +134,7 @@ impl Faults {
     }
 
     /// Spoil nothing any more.
-    pub fn mend(&self) {
+    pub fn clear(&self) {
         let mut rules = self.rules();
         rules.rules.clear();
         rules.weather = None;

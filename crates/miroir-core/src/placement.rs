@@ -188,7 +188,7 @@ impl<'a> Layout<'a> {
         self.fill();
         for shard in 0..self.holders.len() {
             while self.holders[shard].len() < self.copies {
-                self.mend(shard);
+                self.give_by_exchange(shard);
             }
         }
         let replicas = self
@@ -225,7 +225,7 @@ impl<'a> Layout<'a> {
     /// another shard of a full node, which takes this one.
     ///
     /// The exchange always exists: the full node holds at least as many shards as the one with room, and not this one.
-    fn mend(&mut self, shard: usize) {
+    fn give_by_exchange(&mut self, shard: usize) {
         let nodes = 0..self.members.len();
         let free = nodes.clone().filter(|&node| self.has_room(node));
         let exchange = free

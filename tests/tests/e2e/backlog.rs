@@ -78,7 +78,7 @@ fn degraded_writes_of_many_indexes_are_all_known_and_all_mended() {
     assert_eq!(stale_indexes.len(), INDEXES, "{stale_indexes:?}");
 
     cluster.restart_node(1);
-    eventually("all is mended", BOUND, || {
+    eventually("all is repaired", BOUND, || {
         (cluster.node_state(1) == "healthy" && cluster.stale(0).is_empty()).then_some(())
     });
     holds(&client, 2);

@@ -111,7 +111,7 @@ fn a_node_that_spoils_a_change_is_told_again() {
         let struck = relay.struck();
         client.done(&client.patch(&path("movies"), &synonym(word)));
         assert_eq!(relay.struck(), struck + times, "{word}");
-        relay.mend();
+        relay.clear();
         assert_eq!(version(&cluster, "movies"), done as u64 + 1, "{word}");
         assert_eq!(held(&cluster, "movies", "synonyms"), all(&json!({ word: ["film"] })));
         assert_eq!(held(&cluster, "movies", "stopWords"), all(&json!([])), "{word}");
@@ -148,7 +148,7 @@ fn a_node_that_never_complies_freezes_the_index_until_it_is_repaired() {
     let vain = repair();
     assert_eq!(vain["nodes"][0]["outcome"], "failed", "{vain}");
     assert_eq!(vain["frozen"], json!(["node-1"]));
-    cluster.faults(1).mend();
+    cluster.faults(1).clear();
     let repaired = repair();
     assert_eq!(repaired["nodes"], json!([{ "node": "node-1", "outcome": "repaired", "error": null }]));
     assert_eq!(repaired["frozen"], json!([]));
@@ -195,8 +195,8 @@ fn a_node_that_is_away_is_left_behind() {
     assert_eq!(phase(&cluster, 0, "movies"), "propose");
     cluster.kill_node(2);
     wait::eventually("it is gone", BOUND, || (cluster.node_state(2) == "failed").then_some(()));
-    cluster.faults(0).mend();
-    cluster.faults(2).mend();
+    cluster.faults(0).clear();
+    cluster.faults(2).clear();
     client.done(&accepted);
     assert_eq!(version(&cluster, "movies"), 2);
     let status = status(&cluster, 0, "movies");
@@ -239,7 +239,7 @@ fn changes_at_the_same_time_are_made_one_after_the_other() {
     );
     assert_ne!(client.get(&format!("/tasks/{}", documents.body["taskUid"])).body["status"], "succeeded");
     for node in 0..3 {
-        cluster.faults(node).mend();
+        cluster.faults(node).clear();
     }
     client.done(&first);
     queued.iter().for_each(|accepted| drop(client.done(accepted)));
@@ -289,7 +289,7 @@ fn an_index_that_is_deleted_meanwhile_stays_so() {
     for accepted in [first, second, deletion] {
         client.done(&accepted);
     }
-    (0..3).for_each(|node| cluster.faults(node).mend());
+    (0..3).for_each(|node| cluster.faults(node).clear());
     assert_eq!(client.get("/indexes/gone").status, 404);
     client.create("gone", "id");
     client.done(&client.patch(&path("gone"), &synonym("third")));
@@ -343,7 +343,7 @@ fn another_instance_goes_on_where_a_leader_was_killed() {
             spoil(&cluster, held_back);
             let accepted = cluster.client().add("movies", &json!([{ "id": 7, "title": "film again" }])).expect(202);
             let task = cluster.admin().get(&format!("/_miroir/tasks/{}", accepted.body["taskUid"])).expect(200).body;
-            (0..3).for_each(|node| cluster.faults(node).mend());
+            (0..3).for_each(|node| cluster.faults(node).clear());
             for node_task in task["nodeTasks"].as_array().into_iter().flatten() {
                 let node: usize = node_task["node"].as_str().unwrap_or_default()[5..].parse().expect("node-N");
                 let path = format!("uids={}", node_task["uid"]);
@@ -362,7 +362,7 @@ fn another_instance_goes_on_where_a_leader_was_killed() {
         let others: Vec<usize> = (0..3).filter(|i| *i != killed).collect();
         leader(&cluster, &others);
         assert_eq!(phase(&cluster, others[0], "movies"), wanted);
-        (0..3).for_each(|node| cluster.faults(node).mend());
+        (0..3).for_each(|node| cluster.faults(node).clear());
         let [one, other] = [0, 1].map(|i| cluster.instance(others[i]).client());
         one.done(&accepted);
         if let Some(documents) = documents {
@@ -401,7 +401,7 @@ fn another_instance_goes_back_where_a_leader_was_killed() {
     cluster.instance_mut(killed).kill();
     let left = 1 - killed;
     leader(&cluster, &[left]);
-    (0..3).for_each(|node| cluster.faults(node).mend());
+    (0..3).for_each(|node| cluster.faults(node).clear());
     assert_eq!(cluster.instance(left).client().failed(&accepted), "invalid_settings_synonyms");
     assert_eq!(status(&cluster, left, "movies")["version"], 1);
     assert_eq!(held(&cluster, "movies", "synonyms"), all(&json!({ "before": ["film"] })));

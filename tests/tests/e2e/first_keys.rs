@@ -99,7 +99,7 @@ fn a_write_that_no_node_takes_takes_no_key() {
     relays().for_each(|relay| relay.spoil("POST", "/documents", ALWAYS, Fault::Drop));
     let refused = add(&client, "films", "", &json!([{ "id": 1 }]));
     assert_eq!(refused.status, 503, "{}", refused.text);
-    relays().for_each(Faults::mend);
+    relays().for_each(Faults::clear);
     assert_eq!(key(&client, "films"), Value::Null);
     client.done(&add(&client, "films", "sku", &json!([{ "sku": 1, "id": 2 }])));
     assert_eq!(key(&client, "films"), "sku");
@@ -116,7 +116,7 @@ fn a_key_whose_only_write_fails_on_the_nodes_is_given_back() {
         let failed = client.failed(&add(&client, index, "", &json!([{ "id": 1 }, { "id": 2 }, { "id": 3 }])));
         assert_eq!(failed, "missing_document_id");
     }
-    relays().for_each(Faults::mend);
+    relays().for_each(Faults::clear);
     for index in ["films", "fresh"] {
         assert_eq!(key(&client, index), Value::Null, "{index}");
         client.done(&add(&client, index, "sku", &json!([{ "sku": 1, "id": 2 }])));

@@ -111,7 +111,7 @@ fn a_first_write_that_is_lost_or_refused_at_any_step_leaves_nothing_behind() {
                 let index = format!("{name}-{step}-{way}");
                 relays(&cluster).for_each(|relay| relay.spoil(method, path, ALWAYS, fault.clone()));
                 let refused = first_write(&client, way, &index);
-                relays(&cluster).for_each(Faults::mend);
+                relays(&cluster).for_each(Faults::clear);
                 if *way == "settings" && step == 0 {
                     client.done(&refused);
                 } else {
@@ -139,7 +139,7 @@ fn what_nodes_have_of_an_index_that_did_not_come_into_being_is_deleted() {
     for _ in 0..3 {
         assert_eq!(first_write(&client, "documents", "films").status, 413);
     }
-    relays(&cluster).for_each(Faults::mend);
+    relays(&cluster).for_each(Faults::clear);
     client.done(&first_write(&client, "documents", "films"));
     assert_works(&client, "films");
     let one_each = || held(cluster.nodes()).iter().all(|names| names.len() == 1).then_some(());
@@ -178,7 +178,7 @@ fn an_orchestrator_that_is_killed_at_any_step_of_a_first_write_leaves_nothing_be
                 assert!(writer.join().expect("the writer").is_err(), "{index}: there was an answer");
             });
             cluster.kill_proxy();
-            relays(&cluster).for_each(Faults::mend);
+            relays(&cluster).for_each(Faults::clear);
             cluster.restart_proxy();
             let client = cluster.client();
             let again = first_write(&client, way, &index);

@@ -348,7 +348,7 @@ fn answers_that_are_lost_late_or_wrong_only_take_time() {
     cluster.restart_node(1);
     healed(&cluster, 0);
     assert!(target.struck() > 3, "{}", target.struck());
-    target.mend();
+    target.clear();
     let all = assert_equal_replicas(&cluster, 2);
     assert_eq!((all.len(), all["d1"]["version"].as_u64()), (documents, Some(3)));
 }
@@ -437,7 +437,7 @@ fn where_no_fresh_replica_is_left_an_operator_can_have_a_stale_one_promoted() {
     assert!(refused.text.contains("`node-0` has a fresh replica"), "{}", refused.text);
     cluster.kill_node(0);
     wait_for_state(&cluster, 0, &["failed"]);
-    cluster.faults(1).mend();
+    cluster.faults(1).clear();
 
     assert_eq!(client.add(INDEX, &json!([document(1, 10)])).verdict(), (503, "miroir_no_quorum".to_owned()));
     for (wrong, status, named) in [

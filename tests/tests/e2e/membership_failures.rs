@@ -82,7 +82,7 @@ fn killed(spoil: impl FnOnce(&Cluster, usize), what: &str, holds: impl Fn(&Value
         let first = leader(&cluster);
         wait_for(&cluster.instance(first).admin(), what, holds);
         cluster.instance_mut(first).kill();
-        (0..cluster.nodes().len()).for_each(|node| cluster.faults(node).mend());
+        (0..cluster.nodes().len()).for_each(|node| cluster.faults(node).clear());
         let other = cluster.instance(1 - first).admin();
         eventually("the other one leads", moves::MOVE_BOUND, || leads(&cluster, 1 - first).then_some(()));
         cluster.instance_mut(first).restart();

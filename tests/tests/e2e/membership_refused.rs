@@ -162,7 +162,7 @@ fn a_change_is_called_off_while_it_is_prepared() {
     moves::ask(&admin, "rebalance/cancel").expect(200);
     let last = moves::ended(&admin, &begun);
     assert_eq!(last["canceled"], true, "{last}");
-    cluster.faults(spare).mend();
+    cluster.faults(spare).clear();
     assert_as_before(&cluster, spare, &known, &before);
     moves::done(&admin, &moves::add(&cluster, spare, 0));
 }
@@ -181,7 +181,7 @@ fn a_change_is_paused_and_called_off_while_documents_are_copied() {
         let operation = moves::under_way(&admin)?;
         (operation["waitsFor"] == "operator").then_some(())
     });
-    cluster.faults(spare).mend();
+    cluster.faults(spare).clear();
     moves::ask(&admin, "rebalance/cancel").expect(200);
     assert_eq!(moves::ended(&admin, &begun)["canceled"], true);
     assert_as_before(&cluster, spare, &known, &before);

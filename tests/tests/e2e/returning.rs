@@ -56,7 +56,7 @@ fn a_node_without_replicas_is_read_while_it_does_what_it_had_accepted() {
     assert_eq!(total(&client), Some(250));
     cluster.kill_node(0);
     // A node that is gone says nothing of its tasks.
-    cluster.faults(0).mend();
+    cluster.faults(0).clear();
     eventually("the node is known as failed", BOUND, || (cluster.node_state(0) == "failed").then_some(()));
     never_done(&cluster, 0);
     cluster.restart_node(0);

@@ -25,15 +25,15 @@ fn synonym(word: &str) -> Value {
     json!({ "synonyms": { word: ["film"] } })
 }
 
-/// A change cannot be verified before the faults are mended.
+/// A change cannot be verified before the faults are cleared.
 fn hold_back(cluster: &Cluster) {
     for node in 0..cluster.nodes().len() {
         cluster.faults(node).spoil("GET", SETTINGS, ALWAYS, Fault::Answer(500, json!({})));
     }
 }
 
-fn mend(cluster: &Cluster) {
-    (0..cluster.nodes().len()).for_each(|node| cluster.faults(node).mend());
+fn clear_faults(cluster: &Cluster) {
+    (0..cluster.nodes().len()).for_each(|node| cluster.faults(node).clear());
 }
 
 /// The node holds something else than it is told, so many times.
@@ -81,7 +81,7 @@ fn miroir_ctl_shows_how_a_change_stands() {
     shows(&cluster, "miroir_settings_broadcast_phase", 2.0);
     let told = run(&cluster, &["--output", "json", "settings", "status", "movies"]).json();
     assert_eq!((&told["broadcast"]["version"], &told["broadcast"]["waiting"]), (&json!(2), &json!(1)), "{told}");
-    mend(&cluster);
+    clear_faults(&cluster);
     changes.iter().for_each(|accepted| drop(client.done(accepted)));
     shows(&cluster, "miroir_settings_broadcast_phase", 0.0);
     shows(&cluster, "miroir_settings_version{index=\"movies\"}", 3.0);
@@ -151,7 +151,7 @@ fn an_index_that_takes_no_documents_is_freed_by_the_reconciler() {
         assert_eq!(gauge(&cluster, "miroir_settings_unrepairable_total"), Some(round));
         if times == ALWAYS {
             assert_eq!(add(&client).verdict(), (503, "miroir_settings_frozen".to_owned()));
-            mend(&cluster);
+            clear_faults(&cluster);
         }
         let accepted = wait::eventually("it takes documents", BOUND, || Some(add(&client)).filter(|a| a.status == 202));
         client.done(&accepted);
@@ -180,6 +180,6 @@ fn only_so_many_changes_of_one_index_wait() {
     assert_eq!(status["broadcast"]["waiting"], WAITING, "{status}");
     // Another index is not concerned, and there is room as soon as one has ended.
     client.configure("others", &synonym("other"));
-    mend(&cluster);
+    clear_faults(&cluster);
     wait::eventually("there is room", BOUND, || (change(WAITING + 2).status == 202).then_some(()));
 }

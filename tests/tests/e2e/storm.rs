@@ -204,7 +204,7 @@ fn after_a_storm_replicas_are_equal_or_known_as_stale_and_the_last_acknowledged_
     println!("{acknowledged} of {asked} writes were acknowledged");
     assert!(acknowledged > 20, "only {acknowledged} of {asked} writes were acknowledged");
 
-    (0..NODES).for_each(|node| cluster.faults(node).mend());
+    (0..NODES).for_each(|node| cluster.faults(node).clear());
     // Replicas that were in doubt are compared, one after the other, before all is covered again.
     let covered = wait::poll(Duration::from_secs(60), || {
         let answer = clients[0].try_send("GET", "/_miroir/ready?cluster=true", None, &[]);

@@ -89,7 +89,7 @@ fn every_kind_of_change_outlives_its_client() {
         let uid = newest().as_u64().unwrap_or_default();
         let task = client.task(uid);
         assert_eq!(task["status"], "succeeded", "{method} {path}: {task}");
-        cluster.faults(1).mend();
+        cluster.faults(1).clear();
     }
     assert_eq!(cluster.stale_nodes(0), BTreeSet::new());
 }

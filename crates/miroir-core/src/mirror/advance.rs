@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::compare::everything;
 use super::machine::{BACKOFF_MS, Mirror, Work};
-use super::mend::{Mend, Part};
 use super::paging::Taken;
 use super::record::{Failure, Stage};
+use super::repair::{Part, Repair};
 use super::round::Round;
 use super::step::{Event, Facts};
 use crate::digest::{Copied, Depth, Version};
@@ -31,7 +31,7 @@ impl Mirror {
                 | Work::Copy { .. }
                 | Work::Fold(_)
                 | Work::Dig(_)
-                | Work::Mend(..)
+                | Work::Repair(..)
                 | Work::Fencing { .. }
                 | Work::Over(_) => {}
             },
@@ -67,8 +67,8 @@ impl Mirror {
             return self.fail(Failure::TooLarge);
         }
         *page /= 2;
-        if let Work::Mend(mend, _) = &mut self.work {
-            mend.put_back();
+        if let Work::Repair(repair, _) = &mut self.work {
+            repair.put_back();
         }
     }
 
@@ -125,7 +125,7 @@ impl Mirror {
             Work::Begin
             | Work::Settle(..)
             | Work::Count { .. }
-            | Work::Mend(..)
+            | Work::Repair(..)
             | Work::Fencing { .. }
             | Work::Over(_) => {}
         }
@@ -134,14 +134,14 @@ impl Mirror {
     fn take_fetched(&mut self, documents: Vec<Copied>, bytes: u64) {
         self.measure(documents.len(), bytes);
         let found: BTreeMap<String, Version> = documents.into_iter().map(|it| (it.id, it.version)).collect();
-        let Work::Mend(mend, _) = &mut self.work else { return };
-        match std::mem::take(&mut mend.part) {
-            Part::Target => mend.part = Part::Source(found),
+        let Work::Repair(repair, _) = &mut self.work else { return };
+        match std::mem::take(&mut repair.part) {
+            Part::Target => repair.part = Part::Source(found),
             Part::Source(target) => {
-                let written = mend.compare(&target, &found, &mut self.verified);
+                let written = repair.compare(&target, &found, &mut self.verified);
                 self.round.written.extend(written);
             }
-            part @ (Part::Pick | Part::Write { .. }) => mend.part = part,
+            part @ (Part::Pick | Part::Write { .. }) => repair.part = part,
         }
     }
 
@@ -158,9 +158,9 @@ impl Mirror {
                     self.record.stage = Stage::Copy(source.clone(), paging.clone());
                 }
             }
-            Work::Mend(mend, _) => {
-                mend.tasks.push(task);
-                let Part::Write { delete, put } = &mut mend.part else { return };
+            Work::Repair(repair, _) => {
+                repair.tasks.push(task);
+                let Part::Write { delete, put } = &mut repair.part else { return };
                 if delete.is_empty() {
                     progress.copied = progress.copied.saturating_add(put.len() as u64);
                     put.clear();
@@ -169,7 +169,7 @@ impl Mirror {
                     delete.clear();
                 }
                 if put.is_empty() {
-                    mend.part = Part::Pick;
+                    repair.part = Part::Pick;
                 }
             }
             Work::Begin
@@ -184,8 +184,8 @@ impl Mirror {
     }
 
     fn finished(&mut self) {
-        if let Work::Mend(mend, _) = &mut self.work {
-            mend.tasks.clear();
+        if let Work::Repair(repair, _) = &mut self.work {
+            repair.tasks.clear();
         } else if let Work::Copy { paging, tasks, .. } = &mut self.work {
             match paging.has_ended() {
                 true => tasks.clear(),
@@ -214,7 +214,7 @@ impl Mirror {
             self.round.evidence = self.evidence(self.record.progress.total);
             self.work = self.dig(everything());
         } else {
-            self.work = Work::Mend(Box::new(Mend::of(left)), VecDeque::new());
+            self.work = Work::Repair(Box::new(Repair::of(left)), VecDeque::new());
         }
     }
 

@@ -4,9 +4,9 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::compare::{Dig, Evidence, Fold, Reading, Side, everything};
-use super::mend::{Mend, Next, Part};
 use super::paging::{Paging, Window};
 use super::record::{Failure, Policy, Record, Scope, Stage};
+use super::repair::{Next, Part, Repair};
 use super::round::{Done, Round, Verdict};
 use super::settling::{Settled, Settling, Then};
 use super::step::{Facts, Step};
@@ -65,7 +65,7 @@ pub(super) enum Work {
     },
     Fold(Box<Fold>),
     Dig(Box<Dig>),
-    Mend(Box<Mend>, VecDeque<Vec<u8>>),
+    Repair(Box<Repair>, VecDeque<Vec<u8>>),
     Fencing {
         whole: bool,
         left: BTreeSet<String>,
@@ -189,7 +189,7 @@ impl Mirror {
                 }
                 if let Some(ids) = dig.finished(&mut self.verified) {
                     let rest = std::mem::take(&mut dig.groups);
-                    self.work = Work::Mend(Box::new(Mend::of(ids)), rest);
+                    self.work = Work::Repair(Box::new(Repair::of(ids)), rest);
                     return None;
                 }
                 if dig.reading.paging.has_ended() {
@@ -198,7 +198,7 @@ impl Mirror {
                 let (side, paging) = (dig.reading.side, dig.reading.paging.clone());
                 Some(self.read(side, source, &paging, facts))
             }
-            Work::Mend(..) => self.mend(source, facts),
+            Work::Repair(..) => self.repair(source, facts),
             Work::Fencing { held: false, .. } => Some(Step::Fence),
             Work::Fencing { held: true, .. } => {
                 self.begin_fenced(facts);
@@ -261,7 +261,7 @@ impl Mirror {
         self.record.progress.total = source;
         if let Scope::Ids(ids) = &self.record.scope {
             self.record.stage = Stage::Compare(Depth::Content);
-            self.work = Work::Mend(Box::new(Mend::of(ids.clone())), VecDeque::new());
+            self.work = Work::Repair(Box::new(Repair::of(ids.clone())), VecDeque::new());
             return;
         }
         if self.record.stage == Stage::Begin {
@@ -367,7 +367,7 @@ impl Mirror {
                 | Work::Copy { .. }
                 | Work::Fold(_)
                 | Work::Dig(_)
-                | Work::Mend(..)
+                | Work::Repair(..)
                 | Work::Fencing { .. }
                 | Work::Over(_),
                 _,
@@ -375,22 +375,24 @@ impl Mirror {
         }
     }
 
-    fn mend(&mut self, source: NodeId, facts: &Facts) -> Option<Step> {
+    fn repair(&mut self, source: NodeId, facts: &Facts) -> Option<Step> {
         let page = self.beside_clients(self.page, facts);
-        let Work::Mend(mend, rest) = &mut self.work else { return None };
-        match mend.next(page as usize, self.policy.looks, facts.now) {
+        let Work::Repair(repair, rest) = &mut self.work else { return None };
+        match repair.next(page as usize, self.policy.looks, facts.now) {
             Next::Until(instant) => Some(wait(instant.saturating_sub(facts.now))),
-            Next::Tasks => Some(Step::Await(mend.tasks.clone())),
+            Next::Tasks => Some(Step::Await(repair.tasks.clone())),
             Next::Over(stubborn) => {
                 self.round.stubborn.extend(stubborn);
                 let rest = std::mem::take(rest);
                 self.work = self.dig(rest);
                 None
             }
-            Next::Part => match &mend.part {
+            Next::Part => match &repair.part {
                 Part::Pick => None,
-                Part::Target => Some(Step::Fetch { node: self.record.subject.target.clone(), ids: mend.chunk.clone() }),
-                Part::Source(_) => Some(Step::Fetch { node: source, ids: mend.chunk.clone() }),
+                Part::Target => {
+                    Some(Step::Fetch { node: self.record.subject.target.clone(), ids: repair.chunk.clone() })
+                }
+                Part::Source(_) => Some(Step::Fetch { node: source, ids: repair.chunk.clone() }),
                 Part::Write { delete, .. } if !delete.is_empty() => Some(Step::Delete(delete.clone())),
                 Part::Write { put, .. } => Some(Step::Put(put.clone())),
             },

@@ -2,7 +2,7 @@
 //!
 //! A machine without I/O or clock: [`Mirror::next`] says what to do, whoever runs it does that and says what came of it
 //! with [`Mirror::advance`]. The target takes all writes of clients from before the mirror begins; a replica that was empty
-//! is copied page by page first, then source and target are compared in rounds, and what differs is mended.
+//! is copied page by page first, then source and target are compared in rounds, and what differs is repaired.
 //!
 //! **Why it is right.** All replicas of a shard are handed the same writes in the same order, and what a node is handed
 //! it does in order. So a replica is determined by how many of those writes it has done, and by what it was before.
@@ -37,9 +37,9 @@
 mod advance;
 mod compare;
 mod machine;
-mod mend;
 mod paging;
 mod record;
+mod repair;
 mod round;
 mod settling;
 mod step;

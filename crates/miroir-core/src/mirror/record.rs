@@ -31,7 +31,7 @@ pub enum Scope {
     Ids(BTreeSet<String>),
 }
 
-/// Where a mirror goes on after a restart. A comparison begins anew: what it has mended is equal by then.
+/// Where a mirror goes on after a restart. A comparison begins anew: what it has repaired is equal by then.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use super::machine::{Mirror, Work};
-use super::mend::Mend;
+use super::repair::Repair;
 use super::step::{Facts, Step};
 use crate::id::NodeId;
 
@@ -72,7 +72,7 @@ impl Mirror {
         self.touched = false;
         self.work = match std::mem::replace(then, Then::Count) {
             Then::Count => Work::Count { target: None },
-            Then::Again(ids) => Work::Mend(Box::new(Mend::of(ids)), VecDeque::new()),
+            Then::Again(ids) => Work::Repair(Box::new(Repair::of(ids)), VecDeque::new()),
         };
         None
     }

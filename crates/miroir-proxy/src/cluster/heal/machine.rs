@@ -16,8 +16,8 @@ use tokio::time::Instant;
 use super::super::clock::now_ms;
 use super::super::error::not_acted;
 use super::super::{Cluster, Error};
-use super::crew::{Crew, place};
 use super::mirror::Ended;
+use super::pool::{MirrorPool, place};
 
 /// How often progress is saved.
 const SLICE: Duration = Duration::from_secs(2);
@@ -33,7 +33,7 @@ const AWAY: Duration = Duration::from_secs(120);
 /// Heals nodes, each in an operation of its own. The subject is the node.
 pub struct Healing {
     cluster: Arc<Cluster>,
-    crews: Mutex<HashMap<String, Crew>>,
+    pools: Mutex<HashMap<String, MirrorPool>>,
 }
 
 /// How far the healing of a node is.
@@ -122,17 +122,17 @@ impl Record {
 impl Healing {
     /// For this cluster.
     pub fn new(cluster: Arc<Cluster>) -> Self {
-        Self { cluster, crews: Mutex::default() }
+        Self { cluster, pools: Mutex::default() }
     }
 
-    fn crews(&self) -> MutexGuard<'_, HashMap<String, Crew>> {
-        self.crews.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pools(&self) -> MutexGuard<'_, HashMap<String, MirrorPool>> {
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Those who are at work under this lease. Who was under an earlier one is dropped, in the midst of what they did.
-    fn crew(&self, lead: &Leadership) -> Crew {
-        let found = self.crews().remove(lead.scope()).filter(|crew| crew.is_under(lead.token()));
-        found.unwrap_or_else(|| Crew::under(lead.token()))
+    /// The mirror pool of this lease. One of an earlier lease is dropped, in the midst of what its mirrors did.
+    fn pool(&self, lead: &Leadership) -> MirrorPool {
+        let found = self.pools().remove(lead.scope()).filter(|pool| pool.is_under(lead.token()));
+        found.unwrap_or_else(|| MirrorPool::under(lead.token()))
     }
 
     fn node(scope: &str) -> NodeId {
@@ -210,12 +210,12 @@ impl Machine for Healing {
 
     async fn act(&self, lead: &Leadership, record: &Record, due: Vec<Subject>) -> Result<Next<Record>, NotActed> {
         let cluster = &self.cluster;
-        let (mut record, mut crew) = (record.clone(), self.crew(lead));
+        let (mut record, mut pool) = (record.clone(), self.pool(lead));
         let most = cluster.config.rebalancer.max_concurrent_migrations.get();
         let still: BTreeSet<_> = due.iter().map(place).collect();
         // The index of one that has gone is looked after in the same way as if it had run.
         let idle = record.mirrors.iter().map(|saved| saved.mirror.subject.clone());
-        let idle: Vec<Subject> = idle.filter(|it| !crew.has(it) && !still.contains(&place(it))).collect();
+        let idle: Vec<Subject> = idle.filter(|it| !pool.has(it) && !still.contains(&place(it))).collect();
         let open = cluster.stale_on(&Self::node(lead.scope())).await.map_err(not_acted)?;
         for subject in idle.iter().filter(|it| !open.contains(it)) {
             self.ended(&mut record, subject, &Ended::Moot("it is stale no more")).await.map_err(not_acted)?;
@@ -224,26 +224,26 @@ impl Machine for Healing {
         let new: Vec<Subject> = due.iter().filter(|subject| record.of(subject).is_none()).cloned().collect();
         if !new.is_empty() {
             for subject in new {
-                crew.announce(&subject);
+                pool.announce(&subject);
                 record.update(mirror::Record::new(subject, Scope::Whole, now_ms()));
             }
-            self.crews().insert(lead.scope().to_owned(), crew);
+            self.pools().insert(lead.scope().to_owned(), pool);
             return Ok(Next::to(record));
         }
         let end = Instant::now() + SLICE;
-        let mut waiting = due.into_iter().filter(|subject| !crew.has(subject)).collect::<Vec<_>>().into_iter();
+        let mut waiting = due.into_iter().filter(|subject| !pool.has(subject)).collect::<Vec<_>>().into_iter();
         loop {
-            while crew.has_room(most)
+            while pool.has_room(most)
                 && let Some(subject) = waiting.next()
             {
                 let Some(saved) = record.of(&subject) else { continue };
-                crew.begin(cluster, saved.mirror.clone(), lead);
+                pool.begin(cluster, saved.mirror.clone(), lead);
             }
             tokio::select! {
                 () = tokio::time::sleep_until(end) => break,
                 // One of them may have made room.
                 () = tokio::time::sleep(ROOM), if waiting.len() > 0 => {}
-                ended = crew.ended() => match ended {
+                ended = pool.ended() => match ended {
                     Some((mirror, ended)) => {
                         let subject = mirror.subject.clone();
                         record.update(mirror);
@@ -253,19 +253,19 @@ impl Machine for Healing {
                 },
             }
         }
-        crew.records().for_each(|mirror| record.update(mirror));
-        if crew.len() > 0 {
-            self.crews().insert(lead.scope().to_owned(), crew);
+        pool.records().for_each(|mirror| record.update(mirror));
+        if pool.len() > 0 {
+            self.pools().insert(lead.scope().to_owned(), pool);
         }
         Ok(Next::to(record))
     }
 
     fn stand_still(&self, scope: &str) {
-        self.crews().remove(scope);
+        self.pools().remove(scope);
     }
 
     fn left(&self, scope: &str) {
-        self.crews().remove(scope);
+        self.pools().remove(scope);
     }
 
     fn concerns(&self, _scope: &str, change: &Change) -> bool {

@@ -1,4 +1,4 @@
-//! The mirrors to one node that run at one time.
+//! The mirror pool: the mirrors to one node that run at one time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,9 +18,9 @@ pub(super) fn place(subject: &Subject) -> Place {
     (subject.index.to_string(), subject.shard.0)
 }
 
-/// They go on beside the rounds of whoever leads, and end when this is dropped.
-pub(super) struct Crew {
-    /// Of the lease under which they were begun.
+/// Mirrors that go on beside the rounds of the leader, and end when this is dropped.
+pub(super) struct MirrorPool {
+    /// The fencing token of the lease under which the mirrors were begun.
     token: u64,
     end: mpsc::UnboundedSender<(Subject, Ended)>,
     ended: mpsc::UnboundedReceiver<(Subject, Ended)>,
@@ -30,15 +30,15 @@ pub(super) struct Crew {
     untouched: BTreeSet<Place>,
 }
 
-impl Crew {
-    /// Nobody yet.
+impl MirrorPool {
+    /// An empty pool.
     pub fn under(token: u64) -> Self {
         let (end, ended) = mpsc::unbounded_channel();
         let (alive, watched, untouched) = (CancellationToken::new().drop_guard(), BTreeMap::new(), BTreeSet::new());
         Self { token, end, ended, alive, watched, untouched }
     }
 
-    /// Whether they were begun under this lease.
+    /// Whether the pool belongs to the lease with this token.
     pub fn is_under(&self, token: u64) -> bool {
         self.token == token
     }
@@ -63,7 +63,7 @@ impl Crew {
         self.untouched.insert(place(subject));
     }
 
-    /// One more goes to work. Its record was saved.
+    /// Run one more mirror, whose record was saved.
     pub fn begin(&mut self, cluster: &Arc<Cluster>, record: Record, lead: &Leadership) {
         let subject = record.subject.clone();
         let watched = Watched::new(record);
@@ -79,7 +79,7 @@ impl Crew {
         });
     }
 
-    /// The next one that ends, and how far it has come; none: nobody is at work.
+    /// Wait for the next mirror that ends. Returns its record and how it ended. `None`: no mirror runs.
     pub async fn ended(&mut self) -> Option<(Record, Ended)> {
         if self.watched.is_empty() {
             return None;
@@ -90,7 +90,7 @@ impl Crew {
         Some((watched.record(), ended))
     }
 
-    /// How far each is.
+    /// The records of the mirrors that run: how far each has come.
     pub fn records(&self) -> impl Iterator<Item = Record> {
         self.watched.values().map(Watched::record)
     }

@@ -1,4 +1,4 @@
-//! Mending documents one by one: look at both sides, write what differs, look again until it is seen equal.
+//! Repairs documents one by one: look at both sides, write what differs, look again until it is seen equal.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use crate::digest::Version;
 
 /// Documents that may differ.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Mend {
+pub(super) struct Repair {
     /// To be looked at in this pass.
     queue: BTreeSet<String>,
     /// Those that are looked at together.
@@ -53,7 +53,7 @@ pub(super) enum Next {
 /// Between the first two looks at documents that are being written.
 const PAUSE_MS: u64 = 50;
 
-impl Mend {
+impl Repair {
     pub fn of(ids: BTreeSet<String>) -> Self {
         Self { queue: ids, ..Self::default() }
     }
