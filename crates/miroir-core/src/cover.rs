@@ -48,18 +48,18 @@ enum Order {
     /// Rendezvous: equal seeds prefer equal nodes.
     Rendezvous(u64),
     /// The nodes of a group in turn.
-    Turn(u64),
+    RoundRobin(u64),
 }
 
 impl Preference {
     /// The preference of one read. Equal requests (paging aside) have equal fingerprints and so ask the same replicas
-    /// under `adaptive`, but for the share of reads that explores. `turn` counts reads; `dice` is random.
-    pub fn new(selection: &SelectionConfig, fingerprint: u64, turn: u64, dice: u64) -> Self {
-        let random = Self { by_cost: false, order: Order::Rendezvous(dice) };
+    /// under `adaptive`, but for the share of reads that explores. `round` counts reads; `seed` is random.
+    pub fn new(selection: &SelectionConfig, fingerprint: u64, round: u64, seed: u64) -> Self {
+        let random = Self { by_cost: false, order: Order::Rendezvous(seed) };
         match selection.strategy {
-            SelectionStrategy::Adaptive if share(dice) < selection.exploration_epsilon => random,
+            SelectionStrategy::Adaptive if share(seed) < selection.exploration_epsilon => random,
             SelectionStrategy::Adaptive => Self { by_cost: true, order: Order::Rendezvous(fingerprint) },
-            SelectionStrategy::RoundRobin => Self { by_cost: false, order: Order::Turn(turn) },
+            SelectionStrategy::RoundRobin => Self { by_cost: false, order: Order::RoundRobin(round) },
             SelectionStrategy::Random => random,
         }
     }
@@ -73,8 +73,8 @@ impl Preference {
 }
 
 /// A random number as one of 0 (inclusive) to 1 (exclusive): its upper 53 bits, which are all that a float holds.
-fn share(dice: u64) -> f64 {
-    (dice >> 11) as f64 / (1u64 << 53) as f64
+fn share(seed: u64) -> f64 {
+    (seed >> 11) as f64 / (1u64 << 53) as f64
 }
 
 /// What a read wants.
@@ -231,7 +231,7 @@ impl<'a> Affinity<'a> {
         let order = wanted.preference.order;
         let ring = match order {
             Order::Rendezvous(_) => BTreeSet::new(),
-            Order::Turn(_) => {
+            Order::RoundRobin(_) => {
                 let placement = wanted.placements.get(&wanted.group);
                 placement.into_iter().flat_map(|placement| placement.shards()).flat_map(|(_, nodes)| nodes).collect()
             }
@@ -242,11 +242,11 @@ impl<'a> Affinity<'a> {
     fn to(&self, node: &NodeId) -> u64 {
         match self.order {
             Order::Rendezvous(seed) => xxh64(node.as_str().as_bytes(), seed),
-            Order::Turn(turn) => {
+            Order::RoundRobin(round) => {
                 // The node whose turn it is, then the one after it, and so on around.
                 let count = self.ring.len().max(1) as u64;
                 let position = self.ring.iter().position(|member| *member == node).unwrap_or_default() as u64;
-                count - (position + count - turn % count) % count
+                count - (position + count - round % count) % count
             }
         }
     }
@@ -332,8 +332,8 @@ mod tests {
         let mut world = world(&[3], 3);
         world.costs.insert(NodeId::new("g0n0"), 10.0);
         let mut answered = vec![0; 3];
-        for turn in 0..300 {
-            let preference = Preference::new(&selection(strategy), 7, turn, xxh64(&turn.to_le_bytes(), 1));
+        for round in 0..300 {
+            let preference = Preference::new(&selection(strategy), 7, round, xxh64(&round.to_le_bytes(), 1));
             let plan = ask_as(&world, 0, preference, false);
             assert_eq!(plan.assignments.len(), 1);
             let node = &plan.assignments[0].node;

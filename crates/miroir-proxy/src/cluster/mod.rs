@@ -123,7 +123,7 @@ use doubt::Suspects;
 use drift::Drifted;
 use features::FeatureRegistry;
 use fleet::{Fleet, Nodes};
-use heal::Yielding;
+use heal::ClientPriority;
 use index_lock::IndexLocks;
 use readiness::Readiness;
 use rules::RuleRegistry;
@@ -194,15 +194,15 @@ pub struct Cluster {
     drifted: Drifted,
     completing: Completing,
     suspects: Suspects,
-    yielding: Yielding,
+    client_priority: ClientPriority,
     index_locks: IndexLocks,
     /// What clients asked to be changed, until it is recorded.
     undertakings: TaskTracker,
     debts: Arc<Debts>,
     catching_up: CatchUp,
-    rotation: AtomicUsize,
-    /// Randomly keyed: what it makes of the rotation is as good as random.
-    dice: RandomState,
+    round_robin: AtomicUsize,
+    /// Randomly keyed: makes a random seed of the round-robin counter.
+    seeds: RandomState,
     stopping: AtomicBool,
     readiness: Readiness,
     last_stamp_ms: AtomicU64,
@@ -256,7 +256,7 @@ impl Cluster {
             drifted: Drifted::default(),
             completing: Completing::default(),
             suspects: Suspects::default(),
-            yielding: Yielding::default(),
+            client_priority: ClientPriority::default(),
             catching_up: CatchUp::default(),
             registered: Notify::new(),
             gaps: AtomicU64::new(0),
@@ -267,8 +267,8 @@ impl Cluster {
             admin_requests: Arc::new(Semaphore::new(config.admin.max_concurrent_requests.get())),
             undertakings: TaskTracker::new(),
             debts: debts.clone(),
-            rotation: AtomicUsize::new(0),
-            dice: RandomState::new(),
+            round_robin: AtomicUsize::new(0),
+            seeds: RandomState::new(),
             stopping: AtomicBool::new(false),
             readiness: Readiness::default(),
             last_stamp_ms: AtomicU64::new(0),
@@ -397,11 +397,11 @@ impl Cluster {
     /// The group that answers the next read, round robin, and how the read chooses among the group's replicas.
     fn choose(&self, topology: &Topology, fingerprint: u64) -> (GroupId, Preference) {
         let groups = topology.shape.groups();
-        let guard = self.rotation.fetch_add(1, Ordering::Relaxed);
-        let group = groups.get(guard % groups.len().max(1)).copied().unwrap_or(GroupId(0));
-        let turn_in_group = (guard / groups.len().max(1)) as u64;
-        let dice = self.dice.hash_one(guard);
-        (group, Preference::new(&self.config.replica_selection, fingerprint, turn_in_group, dice))
+        let round = self.round_robin.fetch_add(1, Ordering::Relaxed);
+        let group = groups.get(round % groups.len().max(1)).copied().unwrap_or(GroupId(0));
+        let round_in_group = (round / groups.len().max(1)) as u64;
+        let seed = self.seeds.hash_one(round);
+        (group, Preference::new(&self.config.replica_selection, fingerprint, round_in_group, seed))
     }
 
     fn weights(&self) -> Weights {
@@ -445,8 +445,8 @@ impl Cluster {
         let usable = |node: &&Arc<Node>| node.health.state().is_live() && !others.contains(&node.member.id);
         let nodes = self.nodes();
         let live: Vec<&Arc<Node>> = nodes.values().filter(usable).collect();
-        let guard = self.rotation.fetch_add(1, Ordering::Relaxed);
-        live.get(guard % live.len().max(1)).map(|node| Arc::clone(node))
+        let round = self.round_robin.fetch_add(1, Ordering::Relaxed);
+        live.get(round % live.len().max(1)).map(|node| Arc::clone(node))
     }
 }
 

@@ -193,7 +193,7 @@ impl Cluster {
         fingerprint: u64,
         call: impl Fn(&[Share]) -> Call,
     ) -> Result<Joint, Error> {
-        self.yielding.client_is_there();
+        self.client_priority.client_seen();
         let topology = self.topology();
         let mut views: Vec<View<'_>> = targets.iter().map(|target| self.view(&topology, target.index)).collect();
         let mut open: Vec<Vec<ShardId>> = targets.iter().map(|target| target.shards.clone()).collect();

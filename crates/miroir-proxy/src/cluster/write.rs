@@ -195,7 +195,7 @@ impl Writer {
         if changes_documents(change.kind) && !index.frozen.is_empty() {
             return Err(Error::Frozen { uid: index.uid.to_string() });
         }
-        self.yielding.client_is_there();
+        self.client_priority.client_seen();
         // Before any node has seen it: nothing starts before it was enqueued.
         let at = OffsetDateTime::now_utc();
         let recorded_with =

@@ -164,8 +164,8 @@ pub enum Outcome {
     Fail(Box<Failed>),
     /// It was canceled before it began.
     Canceled,
-    /// Its index was deleted: it does not matter any more. As with one server, that came later.
-    Moot,
+    /// Its index was deleted. The task succeeds: with one server the deletion would have come after it, too.
+    Superseded,
 }
 
 /// What comes next.
@@ -277,7 +277,7 @@ impl Line {
             (Presence::Gone, Phase::GoingBack) => {
                 LineStep::Conclude(Outcome::Fail(Box::new(change.record.failed(policy))))
             }
-            (Presence::Gone, Phase::Propose | Phase::Verify | Phase::Commit) => LineStep::Conclude(Outcome::Moot),
+            (Presence::Gone, Phase::Propose | Phase::Verify | Phase::Commit) => LineStep::Conclude(Outcome::Superseded),
             (Presence::Growing | Presence::Ready, _) => match decide(&change.record, &facts.broadcast, policy) {
                 Step::Save(record) => LineStep::Save(with(Change { record: *record, ..change.clone() })),
                 Step::Send(patches) => LineStep::Send(patches),
@@ -295,7 +295,7 @@ impl Line {
         }
         let step = match facts.index {
             _ if facts.broadcast.cancel => LineStep::Conclude(Outcome::Canceled),
-            Presence::Gone => LineStep::Conclude(Outcome::Moot),
+            Presence::Gone => LineStep::Conclude(Outcome::Superseded),
             Presence::Growing if facts.earlier_open => LineStep::Look,
             Presence::Growing | Presence::Ready => LineStep::Begin,
         };

@@ -3,7 +3,7 @@
 use miroir_core::digest::{Copied, Depth, TooMany};
 use miroir_core::mirror::{Paging, Taken};
 
-use super::super::heal::Yielding;
+use super::super::heal::ClientPriority;
 use super::super::replica::{Failed, Replica};
 
 /// How often a listing is begun anew because documents moved under it.
@@ -11,7 +11,7 @@ const RESTARTS: u32 = 5;
 
 /// List all documents of a replica into what `collect` makes, making way for clients. Returns it with the number of documents.
 pub(super) async fn list<T>(
-    yielding: &Yielding,
+    client_priority: &ClientPriority,
     replica: &Replica,
     depth: Depth,
     batch: u64,
@@ -22,10 +22,10 @@ pub(super) async fn list<T>(
         (collect(), Paging::default(), batch, 0, 0);
     while !paging.has_ended() {
         let window = paging.window(batch);
-        let turn = yielding.turn().await;
+        let slot = client_priority.slot().await;
         let page = replica.page(window, depth).await;
-        if let Some(turn) = turn {
-            turn.rest().await;
+        if let Some(slot) = slot {
+            slot.rest().await;
         }
         let page = match page {
             Ok((page, _)) => page,

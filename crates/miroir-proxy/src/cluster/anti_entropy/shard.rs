@@ -136,7 +136,7 @@ impl Cluster {
     ) -> Result<BTreeMap<NodeId, Folded>, Failed> {
         let (now, batch) = (now_ms(), self.fingerprint_batch());
         let folds = replicas.iter().map(|(node, replica)| async move {
-            let folded = list(&self.yielding, replica, depth, batch, Folded::default, |folded, document| {
+            let folded = list(&self.client_priority, replica, depth, batch, Folded::default, |folded, document| {
                 folded.digest.add(document);
                 if document.version.is_expired(now) && folded.expired.len() < EXPIRED {
                     folded.expired.insert(document.id.clone());
@@ -161,7 +161,7 @@ impl Cluster {
         // Twice the limit: buckets may have grown since they were counted.
         let empty = || Listing::of(buckets.iter().copied(), LISTED * 2);
         let lists = replicas.iter().map(|(node, replica)| async move {
-            let listed = list(&self.yielding, replica, depth, batch, empty, Listing::add).await?;
+            let listed = list(&self.client_priority, replica, depth, batch, empty, Listing::add).await?;
             Ok::<_, Failed>((node.clone(), listed))
         });
         let listed = join_all(lists).await.into_iter().collect::<Result<Vec<_>, Failed>>()?;

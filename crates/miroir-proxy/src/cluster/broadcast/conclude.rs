@@ -90,7 +90,7 @@ impl Broadcasting {
                 }
             }
             Outcome::Canceled => tracing::info!(index, task, "settings not changed: canceled"),
-            Outcome::Moot => tracing::info!(index, task, "the index of changed settings is gone"),
+            Outcome::Superseded => tracing::info!(index, task, "the index of changed settings is gone"),
         }
     }
 }
@@ -104,7 +104,7 @@ fn end(task: &mut Task, outcome: &Outcome) {
             }
             finish(task, TaskStatus::Succeeded, None);
         }
-        Outcome::Moot => finish(task, TaskStatus::Succeeded, None),
+        Outcome::Superseded => finish(task, TaskStatus::Succeeded, None),
         Outcome::Canceled => finish(task, TaskStatus::Canceled, None),
         Outcome::Fail(failed) => match &failed.error {
             Some(error) => finish(task, TaskStatus::Failed, Some(error.clone())),
@@ -118,7 +118,7 @@ fn write(index: &mut Index, outcome: &Outcome, members: &BTreeSet<NodeId>) {
     match outcome {
         Outcome::Commit(committed) => commit(index, committed, members),
         Outcome::Fail(failed) => fail(index, failed),
-        Outcome::Canceled | Outcome::Moot => {}
+        Outcome::Canceled | Outcome::Superseded => {}
     }
     // Who has left meanwhile holds nothing up.
     index.frozen.retain(|node| members.contains(node));

@@ -13,7 +13,7 @@ pub(super) enum Known {
     /// There is something to mirror.
     Stale(Arc<Index>, Facts),
     /// There is nothing to mirror any more: the index is gone, the replica is fresh, or is none.
-    Moot(&'static str),
+    Superseded(&'static str),
 }
 
 impl Cluster {
@@ -23,14 +23,14 @@ impl Cluster {
     /// [`Error::Store`] when that cannot be read.
     pub(super) async fn mirror_facts(&self, subject: &Subject) -> Result<Known, Error> {
         let Subject { index: physical, shard, target } = subject;
-        let Some(index) = self.catalog.by_physical(physical) else { return Ok(Known::Moot("the index is gone")) };
+        let Some(index) = self.catalog.by_physical(physical) else { return Ok(Known::Superseded("the index is gone")) };
         // What is read later is newer: a change that is counted here may be seen as unfinished there, not the reverse.
         self.stale.refresh(physical).await?;
         let Some(stale) = self.stale.find(physical, *shard, target) else {
-            return Ok(Known::Moot("it is known as stale no more"));
+            return Ok(Known::Superseded("it is known as stale no more"));
         };
         if !self.topology().takes_writes(index.shards, *shard, target) {
-            return Ok(Known::Moot("the node does not take its writes any more"));
+            return Ok(Known::Superseded("the node does not take its writes any more"));
         }
         let conditional = self.conditional(&index).await?;
         let facts = Facts {
@@ -42,7 +42,7 @@ impl Cluster {
             conditional: conditional.changes,
             edits: conditional.edits,
             edits_unfinished: conditional.edits_unfinished,
-            clients: self.yielding.clients_are_there(),
+            clients: self.client_priority.clients_active(),
         };
         Ok(Known::Stale(index, facts))
     }

@@ -90,7 +90,7 @@ impl Record {
     /// A mirror has ended.
     fn note(&mut self, subject: &Subject, ended: &Ended, now: u64) {
         match ended {
-            Ended::Equal | Ended::Moot(_) => {
+            Ended::Equal | Ended::Superseded(_) => {
                 self.healed += u64::from(*ended == Ended::Equal);
                 self.mirrors.retain(|saved| saved.mirror.subject != *subject);
             }
@@ -152,7 +152,7 @@ impl Healing {
                     "a replica is equal to the fresh ones again"
                 );
             }
-            Ended::Moot(why) => {
+            Ended::Superseded(why) => {
                 tracing::debug!(node = %target, %index, %shard, why, "nothing to heal");
                 if self.cluster.catalog.by_physical(index).is_none() {
                     // What it was sent last may have made the index anew.
@@ -204,8 +204,8 @@ impl Machine for Healing {
         }
         let (due, wait) = record.due(work, now_ms());
         // Those that are saved and have nothing to do any more are looked at once more, to be taken off.
-        let moot = record.mirrors.iter().any(|saved| !work.contains(&saved.mirror.subject));
-        if due.is_empty() && !moot { Step::Wait(wait.min(LOOK)) } else { Step::Act(due) }
+        let superseded = record.mirrors.iter().any(|saved| !work.contains(&saved.mirror.subject));
+        if due.is_empty() && !superseded { Step::Wait(wait.min(LOOK)) } else { Step::Act(due) }
     }
 
     async fn act(&self, lead: &Leadership, record: &Record, due: Vec<Subject>) -> Result<Next<Record>, NotActed> {
@@ -218,7 +218,7 @@ impl Machine for Healing {
         let idle: Vec<Subject> = idle.filter(|it| !pool.has(it) && !still.contains(&place(it))).collect();
         let open = cluster.stale_on(&Self::node(lead.scope())).await.map_err(not_acted)?;
         for subject in idle.iter().filter(|it| !open.contains(it)) {
-            self.ended(&mut record, subject, &Ended::Moot("it is stale no more")).await.map_err(not_acted)?;
+            self.ended(&mut record, subject, &Ended::Superseded("it is stale no more")).await.map_err(not_acted)?;
         }
         // What a mirror sends may arrive after its end: whoever comes next has to know that it was begun.
         let new: Vec<Subject> = due.iter().filter(|subject| record.of(subject).is_none()).cloned().collect();

@@ -28,7 +28,7 @@ pub(super) enum Ended {
     /// The replica is equal to the fresh ones, and on the list of stale ones no more.
     Equal,
     /// There is nothing to mirror any more.
-    Moot(&'static str),
+    Superseded(&'static str),
     /// The replica is as stale as before.
     Failed(String),
     /// Its target does not answer: it goes on when that is back.
@@ -103,7 +103,7 @@ impl Runner {
             }
             let (index, facts) = match self.cluster.mirror_facts(&self.subject).await {
                 Ok(Known::Stale(index, facts)) => (index, facts),
-                Ok(Known::Moot(why)) => return Ended::Moot(why),
+                Ok(Known::Superseded(why)) => return Ended::Superseded(why),
                 Err(error) => {
                     tracing::debug!(%error, "a mirror waits for the store");
                     sleep(STORE_PAUSE).await;
@@ -279,11 +279,11 @@ impl Runner {
         }
     }
 
-    /// Do something, in a turn while clients are there. Nobody rests while writes are held.
+    /// Act, in the slot for background work while clients are active. The mirror does not rest while writes are paused.
     async fn make_way(&mut self, index: &Arc<Index>, step: Step) -> Result<Event, (NodeId, Failed)> {
         let cluster = self.cluster.clone();
-        let takes_turns = matches!(step, Step::Read { .. } | Step::Fetch { .. } | Step::Put(_) | Step::Delete(_));
-        let turn = if takes_turns && self.held.is_none() { cluster.yielding.turn().await } else { None };
+        let needs_slot = matches!(step, Step::Read { .. } | Step::Fetch { .. } | Step::Put(_) | Step::Delete(_));
+        let turn = if needs_slot && self.held.is_none() { cluster.client_priority.slot().await } else { None };
         let event = self.act(index, step).await;
         if let Some(turn) = turn {
             turn.rest().await;

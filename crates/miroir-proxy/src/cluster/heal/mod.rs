@@ -8,13 +8,13 @@
 //! and only if the list says of it what it said when the mirror's last round began.
 
 mod begin;
+mod client_priority;
 mod facts;
 mod fence;
 mod machine;
 mod mirror;
 mod pool;
 mod progress;
-mod yielding;
 
+pub use client_priority::ClientPriority;
 pub use machine::Healing;
-pub use yielding::Yielding;

@@ -87,7 +87,7 @@ fn a_change_begins_when_its_index_is_there_and_ends_in_its_turn() {
     let alone = LineFacts { earlier_open: false, ..growing };
     assert_eq!(waiting.next(&alone, &POLICY), LineStep::Begin);
     let gone = LineFacts { index: Presence::Gone, ..facts() };
-    assert_eq!(waiting.next(&gone, &POLICY), LineStep::Conclude(Outcome::Moot));
+    assert_eq!(waiting.next(&gone, &POLICY), LineStep::Conclude(Outcome::Superseded));
     let later = LineFacts { earlier_open: true, ..gone };
     assert_eq!(waiting.next(&later, &POLICY), LineStep::Look);
     let mut canceled = facts();
@@ -104,7 +104,7 @@ fn a_change_begins_when_its_index_is_there_and_ends_in_its_turn() {
 fn a_change_of_an_index_that_was_deleted_does_not_matter() {
     let gone = LineFacts { index: Presence::Gone, ..facts() };
     let under_way = line(Some(change(Some(json!({})))), &[]);
-    assert_eq!(under_way.next(&gone, &POLICY), LineStep::Conclude(Outcome::Moot));
+    assert_eq!(under_way.next(&gone, &POLICY), LineStep::Conclude(Outcome::Superseded));
     let mut back = change(Some(json!({})));
     back.record = back.record.abandoned(NOW);
     let step = line(Some(back), &[]).next(&gone, &POLICY);
