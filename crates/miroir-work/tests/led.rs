@@ -339,18 +339,18 @@ async fn an_operation_is_paused_and_goes_on_and_is_canceled_in_mid_act() {
     over(&store).await;
     assert_eq!((begun(), dropped()), (2, 2));
     assert_eq!(entries(&store).await, ["0", "canceled"]);
-    assert_eq!(store.list(Table::Operations).await.expect("read"), [], "the wish has gone as well");
+    assert_eq!(store.list(Table::Operations).await.expect("read"), [], "the request has gone as well");
     assert!(!ask::<Acts>(&*store, Some("north"), Intent::Cancel).await.expect("asked"), "nothing is under way");
     instance.stop().await;
 }
 
-/// A wish that is written when its operation has ended already.
+/// A request that is written when its operation has ended already.
 #[tokio::test]
-async fn a_wish_is_for_the_operation_that_it_was_meant_for() {
-    const WISHES: TypedTable<serde_json::Value> = TypedTable::new(Table::Operations);
+async fn a_request_is_for_the_operation_that_it_was_meant_for() {
+    const REQUESTS: TypedTable<serde_json::Value> = TypedTable::new(Table::Operations);
     let store = store().await;
     let late = serde_json::json!({ "operation": "one before", "intent": "cancel" });
-    let writes = vec![WISHES.put("walk:north/intent", &late).expect("JSON")];
+    let writes = vec![REQUESTS.put("walk:north/intent", &late).expect("JSON")];
     store.commit(Batch { writes, ..Batch::default() }).await.expect("written");
     let instance = Instance::start(&store, "a", Acts::default(), LONG);
     begin(&store, 1).await.expect("none is under way");

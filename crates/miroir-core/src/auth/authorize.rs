@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::rights::{Access, Indexes};
-use super::{Action, Grant, Key, KeyRing, SearchRules, TokenError, token};
+use super::{Action, Grant, Key, KeyRegistry, SearchRules, TokenError, token};
 use crate::error::{Code, ErrorBody};
 
 /// Why a request is not let in, in Meilisearch's words.
@@ -108,7 +108,7 @@ pub fn bearer(header: Option<&[u8]>) -> Result<Option<&str>, Refusal> {
 /// # Errors
 /// Why not.
 pub fn authorize(
-    ring: &KeyRing,
+    registry: &KeyRegistry,
     shown: Option<&str>,
     access: &Access,
     index: Option<&str>,
@@ -120,9 +120,9 @@ pub fn authorize(
     };
     let mut granted = None;
     for action in actions {
-        let request = Request { ring, shown, action: *action, indexes, index, now };
+        let request = Request { registry, shown, action: *action, indexes, index, now };
         let grant = request.grant().map_err(|refusal| match (refusal, shown) {
-            _ if !ring.has_master_key() => Refusal::MissingMasterKey,
+            _ if !registry.has_master_key() => Refusal::MissingMasterKey,
             (_, None) => Refusal::MissingHeader,
             (refusal, Some(_)) => refusal,
         })?;
@@ -133,7 +133,7 @@ pub fn authorize(
 }
 
 struct Request<'a> {
-    ring: &'a KeyRing,
+    registry: &'a KeyRegistry,
     shown: Option<&'a str>,
     action: Action,
     indexes: Indexes,
@@ -144,15 +144,16 @@ struct Request<'a> {
 impl Request<'_> {
     fn grant(&self) -> Result<Grant, Refusal> {
         let shown = self.shown.unwrap_or_default();
-        let trusted = if self.ring.has_master_key() { self.ring.is_master_key(shown) } else { !self.manages_keys() };
+        let trusted =
+            if self.registry.has_master_key() { self.registry.is_master_key(shown) } else { !self.manages_keys() };
         if trusted {
             return Ok(Grant::everything());
         }
         let (uid, rules) = match self.tenant_token(shown)? {
             Some((uid, rules)) => (uid, Some(rules)),
-            None => (self.ring.uid_of(shown).ok_or(Refusal::InvalidKey)?, None),
+            None => (self.registry.uid_of(shown).ok_or(Refusal::InvalidKey)?, None),
         };
-        let key = self.ring.get(uid).ok_or(Refusal::InvalidKey)?;
+        let key = self.registry.get(uid).ok_or(Refusal::InvalidKey)?;
         if let Some(index) = self.index {
             refuse_foreign(index, key, rules.as_ref())?;
         }
@@ -180,7 +181,7 @@ impl Request<'_> {
         let read = || -> Result<Option<(Uuid, SearchRules)>, TokenError> {
             let uid = token::unverified_key(shown)?;
             // Of a key that was deleted too: that it is gone is found later, when it cannot be told from a wrong one.
-            let Some(value) = self.ring.value_of(uid) else { return Ok(None) };
+            let Some(value) = self.registry.value_of(uid) else { return Ok(None) };
             let claims = token::verify(shown, value.to_string().as_bytes(), self.now.unix_timestamp())?;
             Ok(Some((uid, claims.search_rules)))
         };

@@ -9,8 +9,8 @@ mod create;
 mod grant;
 mod key;
 mod pattern;
+mod registry;
 pub mod rights;
-mod ring;
 mod token;
 
 pub use action::{Action, UnknownAction};
@@ -19,7 +19,7 @@ pub use create::{patch_key, read_key};
 pub use grant::Grant;
 pub use key::{Key, KeyValue};
 pub use pattern::{IndexPattern, InvalidIndexPattern};
-pub use ring::KeyRing;
+pub use registry::KeyRegistry;
 pub use token::{Claims, Rule, SearchRules, TokenError, unverified_key, verify};
 
 #[cfg(test)]

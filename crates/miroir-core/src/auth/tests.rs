@@ -13,7 +13,7 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::rights::access;
-use super::{Grant, Key, KeyRing, Refusal, authorize, read_key};
+use super::{Grant, Key, KeyRegistry, Refusal, authorize, read_key};
 
 const MASTER: &str = "a master key of some length";
 
@@ -30,8 +30,8 @@ fn key(n: u128, actions: Value, indexes: Value) -> Key {
     read_key(&body, now(), uid(n)).expect("a key")
 }
 
-fn ring(keys: impl IntoIterator<Item = Key>) -> KeyRing {
-    KeyRing::new(Some(MASTER), keys)
+fn registry(keys: impl IntoIterator<Item = Key>) -> KeyRegistry {
+    KeyRegistry::new(Some(MASTER), keys)
 }
 
 fn value_of(n: u128) -> String {
@@ -54,11 +54,11 @@ fn signed(algorithm: &str, secret: &str, claims: &Value) -> String {
     format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
-fn ask(ring: &KeyRing, shown: &str, method: &str, path: &str, index: Option<&str>) -> Result<Grant, Refusal> {
+fn ask(registry: &KeyRegistry, shown: &str, method: &str, path: &str, index: Option<&str>) -> Result<Grant, Refusal> {
     let access = access(method, path).expect("a row of the table");
-    authorize(ring, Some(shown), access, index, now())
+    authorize(registry, Some(shown), access, index, now())
 }
 
-fn search(ring: &KeyRing, shown: &str, index: &str) -> Result<Grant, Refusal> {
-    ask(ring, shown, "POST", "/indexes/{uid}/search", Some(index))
+fn search(registry: &KeyRegistry, shown: &str, index: &str) -> Result<Grant, Refusal> {
+    ask(registry, shown, "POST", "/indexes/{uid}/search", Some(index))
 }

@@ -4,13 +4,13 @@
 //! holds. Here: what a rule is, how clients change it, what nodes are told of it, and the order that one server would
 //! give to the pins of several nodes.
 
-mod book;
 mod patch;
+mod pin_order;
 mod place;
 mod set;
 
-pub use book::Pins;
 pub use patch::{RuleListing, RulePatch};
+pub use pin_order::Pins;
 pub(crate) use place::{Pinned, Queue};
 pub use set::{RuleChange, RuleSet};
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::book::Book;
+use super::pin_order::PinOrder;
 use super::{Rule, RuleListing, RulePatch};
 use crate::id::IndexUid;
 
@@ -34,7 +34,7 @@ pub enum RuleChange {
 #[derive(Debug, Default)]
 pub struct RuleSet {
     rules: BTreeMap<IndexUid, Arc<Rule>>,
-    pub(super) book: Book,
+    pub(super) pin_order: PinOrder,
 }
 
 impl RuleSet {
@@ -44,8 +44,8 @@ impl RuleSet {
     }
 
     fn of(rules: BTreeMap<IndexUid, Arc<Rule>>) -> Self {
-        let book = Book::of(rules.values());
-        Self { rules, book }
+        let pin_order = PinOrder::of(rules.values());
+        Self { rules, pin_order }
     }
 
     /// Whether there is none.

@@ -48,7 +48,7 @@ pub(super) fn retrieved_from_nodes<'a>(request: &'a SearchRequest, index: &Index
     Some(attributes)
 }
 
-/// What of the client's wishes is displayed and not ours; `None` for everything.
+/// What of the attributes that the client asks for is displayed and not ours; `None` for everything.
 pub(crate) fn asked_for<'a>(request: &'a SearchRequest, index: &IndexView<'a>) -> Option<Vec<Cow<'a, str>>> {
     let asked = request.retrieve.as_deref().filter(|asked| !asked.iter().any(|name| name == "*"));
     let mut attributes: Vec<Cow<'a, str>> = match (asked, index.displayed) {

@@ -1,10 +1,10 @@
-//! The registry of API keys. The store is its truth; a ring in memory answers every request.
+//! The registry of API keys. The store is its truth; the key registry in memory answers every request.
 
 use std::ops::Deref;
 use std::sync::Arc;
 
 use arc_swap::Guard;
-use miroir_core::auth::{Key, KeyRing};
+use miroir_core::auth::{Key, KeyRegistry};
 use miroir_core::error::{Code, ErrorBody};
 use miroir_store::{Batch, Derived, Edit, Records, State, Store, StoreError, Table, TypedTable, View};
 use time::OffsetDateTime;
@@ -23,17 +23,17 @@ const DEFAULTS_KEY: &str = "default_keys";
 
 /// The keys as requests look them up. Each key's value is derived when the key comes, and not again.
 #[derive(Clone)]
-pub struct Ring(KeyRing);
+pub struct HeldKeys(KeyRegistry);
 
-impl Deref for Ring {
-    type Target = KeyRing;
+impl Deref for HeldKeys {
+    type Target = KeyRegistry;
 
-    fn deref(&self) -> &KeyRing {
+    fn deref(&self) -> &KeyRegistry {
         &self.0
     }
 }
 
-impl Derived<Key> for Ring {
+impl Derived<Key> for HeldKeys {
     fn note(&mut self, _: &str, before: Option<&Key>, after: Option<&Key>) {
         match (before, after) {
             (_, Some(key)) => self.0.insert(key.clone()),
@@ -44,7 +44,7 @@ impl Derived<Key> for Ring {
 }
 
 /// All keys.
-pub struct Keys(View<Key, Ring>);
+pub struct Keys(View<Key, HeldKeys>);
 
 impl Keys {
     /// What the store remembers; the default keys when it has none.
@@ -55,7 +55,7 @@ impl Keys {
         if TABLE.list(&*store).await?.is_empty() {
             make_defaults(&*store).await?;
         }
-        View::derive(store, TABLE, Ring(KeyRing::new(master_key, []))).await.map(Self)
+        View::derive(store, TABLE, HeldKeys(KeyRegistry::new(master_key, []))).await.map(Self)
     }
 
     /// The keys as the store has them, for whoever follows its changes.
@@ -64,7 +64,7 @@ impl Keys {
     }
 
     /// The keys as they are now.
-    pub fn ring(&self) -> Guard<Arc<State<Key, Ring>>> {
+    pub fn registry(&self) -> Guard<Arc<State<Key, HeldKeys>>> {
         self.0.now()
     }
 
@@ -73,12 +73,12 @@ impl Keys {
     /// # Errors
     /// [`Error::Invalid`] when there is none.
     pub fn find(&self, text: &str) -> Result<Arc<Key>, Error> {
-        let ring = self.ring();
+        let registry = self.registry();
         let uid = match Uuid::parse_str(text) {
             Ok(uid) => uid,
-            Err(_) => ring.uid_of(text).ok_or_else(|| not_found(text))?,
+            Err(_) => registry.uid_of(text).ok_or_else(|| not_found(text))?,
         };
-        ring.get(uid).cloned().ok_or_else(|| not_found(uid))
+        registry.get(uid).cloned().ok_or_else(|| not_found(uid))
     }
 
     /// Add a key.

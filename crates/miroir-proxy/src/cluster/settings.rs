@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use miroir_core::id::{IndexUid, NodeId};
-use miroir_core::settings::broadcast::Wish;
+use miroir_core::settings::broadcast::SettingsRequest;
 use miroir_core::settings::{Settings, holds, strip};
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ impl Writer {
     /// # Errors
     /// As [`Writer::change_settings`].
     pub async fn update_settings(&self, uid: &IndexUid, patch: Value, may_create: bool) -> Result<Accepted, Error> {
-        self.change_settings(uid, Wish::Patch(patch), may_create).await
+        self.change_settings(uid, SettingsRequest::Patch(patch), may_create).await
     }
 
     /// `DELETE /settings` and its parts: one setting, or everything, back to its default. That does not create an index:
@@ -29,11 +29,11 @@ impl Writer {
     /// As [`Writer::change_settings`].
     pub async fn reset_settings(&self, uid: &IndexUid, key: Option<&str>) -> Result<Accepted, Error> {
         let known = self.catalog.get(uid).is_some();
-        let wish = match key {
-            Some(key) if known => Wish::Patch(json!({ key: null })),
-            Some(_) | None => Wish::Reset,
+        let request = match key {
+            Some(key) if known => SettingsRequest::Patch(json!({ key: null })),
+            Some(_) | None => SettingsRequest::Reset,
         };
-        self.change_settings(uid, wish, false).await
+        self.change_settings(uid, request, false).await
     }
 }
 

@@ -55,7 +55,7 @@ async fn granted(
     access: &Access,
     index: Option<&str>,
 ) -> Result<Grant, Refusal> {
-    let ask = || authorize(&cluster.keys.ring(), shown, access, index, OffsetDateTime::now_utc());
+    let ask = || authorize(&cluster.keys.registry(), shown, access, index, OffsetDateTime::now_utc());
     match ask() {
         Err(refusal) if refusal.may_be_outdated() && cluster.catch_up().await => ask(),
         granted => granted,
@@ -95,7 +95,7 @@ pub async fn metrics(State(cluster): State<Shared>, request: Request, next: Next
         AdminAccess::Key(_) | AdminAccess::Keyless => {}
     }
     // Without a master key clients have no keys, and every one of them might do everything.
-    let has_keys = cluster.keys.ring().has_master_key();
+    let has_keys = cluster.keys.registry().has_master_key();
     let needs = Access::Needs(&[Action::MetricsGet], Indexes::Global);
     let shown =
         bearer(request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes)).map(|shown| shown.map(str::to_owned));

@@ -78,10 +78,10 @@ mod tests {
     #[test]
     fn a_promotion_names_a_node_and_accepts_what_it_costs() {
         let read = |value: Value| Object::of(value, String::new()).and_then(|object| wanted(&object));
-        let all = read(json!({ "node": "a", "acceptDataLoss": true })).expect("a wish");
+        let all = read(json!({ "node": "a", "acceptDataLoss": true })).expect("a request");
         assert_eq!((all.node, all.index, all.shards), (NodeId::new("a"), None, None));
         let some =
-            read(json!({ "node": "a", "index": "m", "shards": [3, 1], "acceptDataLoss": true })).expect("a wish");
+            read(json!({ "node": "a", "index": "m", "shards": [3, 1], "acceptDataLoss": true })).expect("a request");
         assert_eq!(some.shards, Some([ShardId(1), ShardId(3)].into()));
         for wrong in [
             json!({ "acceptDataLoss": true }),

@@ -3,7 +3,7 @@
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use miroir_core::auth::{Key, KeyRing, patch_key, read_key};
+use miroir_core::auth::{Key, KeyRegistry, patch_key, read_key};
 use miroir_core::error::Code;
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -20,10 +20,10 @@ pub async fn list(State(cluster): State<Shared>, RawQuery(query): RawQuery) -> R
     let codes = PageCodes { offset: Code::InvalidApiKeyOffset, limit: Code::InvalidApiKeyLimit };
     let Page { offset, limit } = Page::read(query.as_deref().unwrap_or_default(), codes)?;
     cluster.catch_up().await;
-    let ring = cluster.keys.ring();
+    let registry = cluster.keys.registry();
     let views: Vec<String> =
-        ring.listed().into_iter().skip(offset).take(limit).filter_map(|key| view(&ring, key)).collect();
-    let (results, total) = (views.join(","), ring.len());
+        registry.listed().into_iter().skip(offset).take(limit).filter_map(|key| view(&registry, key)).collect();
+    let (results, total) = (views.join(","), registry.len());
     let page = format!(r#"{{"results":[{results}],"offset":{offset},"limit":{limit},"total":{total}}}"#);
     Ok(json(StatusCode::OK, page))
 }
@@ -68,10 +68,10 @@ async fn read(payload: &mut Payload) -> Result<Value, Failure> {
 }
 
 fn shown(cluster: &Shared, status: StatusCode, key: &Key) -> Response {
-    json(status, view(&cluster.keys.ring(), key).unwrap_or_default())
+    json(status, view(&cluster.keys.registry(), key).unwrap_or_default())
 }
 
 /// Without a master key there is nothing to be seen, and nobody gets here.
-fn view(ring: &KeyRing, key: &Key) -> Option<String> {
-    ring.value_of(key.uid).map(|value| key.view(&value))
+fn view(registry: &KeyRegistry, key: &Key) -> Option<String> {
+    registry.value_of(key.uid).map(|value| key.view(&value))
 }

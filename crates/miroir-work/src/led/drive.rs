@@ -112,7 +112,7 @@ impl<M: Machine> Driver<M> {
 
     /// Wait until the operator wants something else than this. False: the store is closed.
     async fn other_intent(&self, changes: &mut Watch, operation: &str, than: Intent) -> bool {
-        let key = operation::wish_key(&self.scope);
+        let key = operation::request_key(&self.scope);
         let concerns = |change: &Change| match change {
             Change::Record { table, key: changed, .. } => *table == Table::Operations && *changed == key,
             Change::Everything => true,
@@ -174,7 +174,7 @@ impl<M: Machine> Driver<M> {
     fn is_news(&self, change: &Change) -> bool {
         let own = match change {
             Change::Record { table: Table::Operations, key, .. } => {
-                *key == self.scope || *key == operation::wish_key(&self.scope)
+                *key == self.scope || *key == operation::request_key(&self.scope)
             }
             Change::Everything => true,
             Change::Record { .. }

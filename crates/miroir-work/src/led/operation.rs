@@ -1,7 +1,7 @@
 //! Operations as they are stored: the machine's record, and what the operator wants of it.
 //!
 //! The record is written by the leader, and by others only as far as its machine can bear it: each writes it if it is
-//! still what it has read. An operator's wish, which concerns all kinds, is a record of its own, beside it.
+//! still what it has read. What an operator requests, which concerns all kinds, is a record of its own, beside it.
 
 use miroir_store::{Batch, Store, StoreError, Table, Typed, TypedTable, Write};
 use serde::de::DeserializeOwned;
@@ -13,7 +13,7 @@ use super::machine::{Intent, Machine};
 
 /// Between a scope and what is kept beside its operation. No index uid has one.
 const BESIDE: char = '/';
-const WISHES: TypedTable<Wish> = TypedTable::new(Table::Operations);
+const REQUESTS: TypedTable<OperatorRequest> = TypedTable::new(Table::Operations);
 
 /// An operation under way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,9 +35,9 @@ impl<R> Operation<R> {
     }
 }
 
-/// What the operator wants of an operation.
+/// What the operator requests of an operation.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Wish {
+struct OperatorRequest {
     operation: String,
     intent: Intent,
 }
@@ -46,7 +46,7 @@ pub(super) const fn table<R>() -> TypedTable<Operation<R>> {
     TypedTable::new(Table::Operations)
 }
 
-pub(super) fn wish_key(scope: &str) -> String {
+pub(super) fn request_key(scope: &str) -> String {
     format!("{scope}{BESIDE}intent")
 }
 
@@ -127,15 +127,15 @@ pub fn withdraw<M: Machine>(subject: Option<&str>, version: u64) -> [Write; 2] {
     end(&scope_of::<M>(subject), version)
 }
 
-/// Say what the operator wants of the operation under way. False: there is none.
+/// Store what the operator requests of the operation under way. Returns false when there is none.
 ///
 /// # Errors
 /// Why the store cannot be used.
 pub async fn ask<M: Machine>(store: &dyn Store, subject: Option<&str>, intent: Intent) -> Result<bool, StoreError> {
     let scope = scope_of::<M>(subject);
     let Some(found) = load::<M::Record>(store, &scope).await? else { return Ok(false) };
-    let wish = WISHES.put(&wish_key(&scope), &Wish { operation: found.value.id, intent })?;
-    store.commit(Batch { writes: vec![wish], ..Batch::default() }).await?;
+    let request = REQUESTS.put(&request_key(&scope), &OperatorRequest { operation: found.value.id, intent })?;
+    store.commit(Batch { writes: vec![request], ..Batch::default() }).await?;
     Ok(true)
 }
 
@@ -146,16 +146,16 @@ pub(super) async fn load<R: Serialize + DeserializeOwned>(
     table().get(store, scope).await
 }
 
-/// What the operator wants of this operation; a wish that was meant for another one does not matter.
+/// What the operator requests of this operation; a request that was meant for another one does not matter.
 pub(super) async fn wanted(store: &dyn Store, scope: &str, operation: &str) -> Result<Intent, StoreError> {
-    let wish = WISHES.get(store, &wish_key(scope)).await?;
-    let ours = wish.filter(|wish| wish.value.operation == operation);
-    Ok(ours.map_or(Intent::Run, |wish| wish.value.intent))
+    let request = REQUESTS.get(store, &request_key(scope)).await?;
+    let ours = request.filter(|request| request.value.operation == operation);
+    Ok(ours.map_or(Intent::Run, |request| request.value.intent))
 }
 
-/// What ends an operation: its record goes, and a wish that it may have.
+/// What ends an operation: its record goes, and the request that it may have.
 pub(super) fn end(scope: &str, version: u64) -> [Write; 2] {
-    [table::<()>().delete_if(scope, version), WISHES.delete(&wish_key(scope))]
+    [table::<()>().delete_if(scope, version), REQUESTS.delete(&request_key(scope))]
 }
 
 #[cfg(test)]
@@ -168,7 +168,7 @@ mod tests {
         assert!(is_of_kind("rebalance", "rebalance"));
         assert!(!is_of_kind("rebalance_more:x", "rebalance"));
         assert!(!is_of_kind("reshard:movies", "rebalance"));
-        assert!(!is_of_kind(&wish_key("settings_broadcast:movies"), "settings_broadcast"));
-        assert!(!is_of_kind(&wish_key("rebalance"), "rebalance"));
+        assert!(!is_of_kind(&request_key("settings_broadcast:movies"), "settings_broadcast"));
+        assert!(!is_of_kind(&request_key("rebalance"), "rebalance"));
     }
 }

@@ -148,8 +148,8 @@ fn a_stored_key_is_read_back() {
 
 #[test]
 fn default_keys_are_listed_latest_first() {
-    let ring = ring(Key::defaults(now(), [1, 2, 3, 4].map(uid)));
-    let names: Vec<&str> = ring.listed().iter().filter_map(|key| key.name.as_deref()).collect();
+    let registry = registry(Key::defaults(now(), [1, 2, 3, 4].map(uid)));
+    let names: Vec<&str> = registry.listed().iter().filter_map(|key| key.name.as_deref()).collect();
     let expected =
         ["Default Search API Key", "Default Admin API Key", "Default Read-Only Admin API Key", "Default Chat API Key"];
     assert_eq!(names, expected);
@@ -157,14 +157,14 @@ fn default_keys_are_listed_latest_first() {
 
 #[test]
 fn a_ring_finds_keys_by_value_until_they_go() {
-    let mut ring = ring([key(1, json!(["search"]), json!(["*"])), key(2, json!([]), json!([]))]);
-    assert_eq!(ring.uid_of(&value_of(1)), Some(uid(1)));
-    assert_eq!(ring.uid_of(&value_of(1).to_uppercase()), Some(uid(1)));
-    assert_eq!(ring.uid_of(&value_of(3)), None);
-    assert_eq!(ring.uid_of("x"), None);
-    ring.remove(uid(1));
-    assert_eq!((ring.uid_of(&value_of(1)), ring.len()), (None, 1));
-    assert!(ring.is_master_key(MASTER) && !ring.is_master_key("") && !KeyRing::default().is_master_key(""));
+    let mut registry = registry([key(1, json!(["search"]), json!(["*"])), key(2, json!([]), json!([]))]);
+    assert_eq!(registry.uid_of(&value_of(1)), Some(uid(1)));
+    assert_eq!(registry.uid_of(&value_of(1).to_uppercase()), Some(uid(1)));
+    assert_eq!(registry.uid_of(&value_of(3)), None);
+    assert_eq!(registry.uid_of("x"), None);
+    registry.remove(uid(1));
+    assert_eq!((registry.uid_of(&value_of(1)), registry.len()), (None, 1));
+    assert!(registry.is_master_key(MASTER) && !registry.is_master_key("") && !KeyRegistry::default().is_master_key(""));
 }
 
 proptest! {

@@ -46,12 +46,16 @@ fn indexes_stand_in_the_path_exactly_where_a_row_says_so() {
 #[test]
 fn every_single_action_opens_exactly_its_routes() {
     for action in Action::ALL {
-        let ring = ring([key(1, json!([action]), json!(["*"]))]);
+        let registry = registry([key(1, json!([action]), json!(["*"]))]);
         for (method, path, access) in rows() {
             let Access::Needs(actions, _) = access else { continue };
             let expected = actions.iter().all(|needed| action.grants(*needed));
             let index = path.starts_with("/indexes/{}").then_some("a");
-            assert_eq!(ask(&ring, &value_of(1), method, path, index).is_ok(), expected, "{action}: {method} {path}");
+            assert_eq!(
+                ask(&registry, &value_of(1), method, path, index).is_ok(),
+                expected,
+                "{action}: {method} {path}"
+            );
         }
     }
 }
@@ -89,31 +93,31 @@ fn groups_grant_their_members_and_editing_takes_everything() {
 
 #[test]
 fn a_key_for_some_indexes_is_kept_to_them() {
-    let ring = ring([key(1, json!(["*"]), json!(["b", "a*", "b"]))]);
+    let registry = registry([key(1, json!(["*"]), json!(["b", "a*", "b"]))]);
     let shown = value_of(1);
     for (method, path, access) in rows() {
         match access {
             Access::Open => {}
             Access::Needs(_, Indexes::InPath) => {
-                assert!(ask(&ring, &shown, method, path, Some("ab")).is_ok(), "{method} {path}");
-                let refusal = ask(&ring, &shown, method, path, Some("c")).expect_err("foreign");
+                assert!(ask(&registry, &shown, method, path, Some("ab")).is_ok(), "{method} {path}");
+                let refusal = ask(&registry, &shown, method, path, Some("c")).expect_err("foreign");
                 let allowed = "The API key cannot acces the index `c`, authorized indexes are [\"a*\", \"b\"].";
                 assert_eq!(
                     (refusal.body().code.as_str(), refusal.body().message.as_str()),
                     ("invalid_api_key", allowed)
                 );
                 assert!(
-                    ask(&ring, &shown, method, path, None).is_err(),
+                    ask(&registry, &shown, method, path, None).is_err(),
                     "an index that was not found: {method} {path}"
                 );
             }
             Access::Needs(_, Indexes::ByHandler) => {
-                let grant = ask(&ring, &shown, method, path, None).expect("let in");
+                let grant = ask(&registry, &shown, method, path, None).expect("let in");
                 assert!(grant.allows("a") && grant.allows("b") && !grant.allows("c") && !grant.allows_all());
                 assert!(grant.sees_task_of(Some("b")) && !grant.sees_task_of(Some("c")) && !grant.sees_task_of(None));
             }
             Access::Needs(_, Indexes::Global) => {
-                assert_eq!(ask(&ring, &shown, method, path, None).expect_err("global"), DENIED, "{method} {path}");
+                assert_eq!(ask(&registry, &shown, method, path, None).expect_err("global"), DENIED, "{method} {path}");
             }
         }
     }
@@ -121,20 +125,20 @@ fn a_key_for_some_indexes_is_kept_to_them() {
 
 #[test]
 fn a_key_without_indexes_opens_nothing() {
-    let ring = ring([key(1, json!(["*"]), json!([]))]);
+    let registry = registry([key(1, json!(["*"]), json!([]))]);
     for (method, path, access) in rows().filter(|(_, _, access)| **access != Access::Open) {
         let index = matches!(access, Access::Needs(_, Indexes::InPath)).then_some("a");
-        assert!(ask(&ring, &value_of(1), method, path, index).is_err(), "{method} {path}");
+        assert!(ask(&registry, &value_of(1), method, path, index).is_err(), "{method} {path}");
     }
 }
 
 #[test]
 fn an_expired_key_opens_nothing() {
     let end = now() + Duration::SECOND;
-    let ring = ring([Key { expires_at: Some(end), ..key(1, json!(["*"]), json!(["*"])) }]);
+    let registry = registry([Key { expires_at: Some(end), ..key(1, json!(["*"]), json!(["*"])) }]);
     let at = |now| {
         let access = access("GET", "/indexes").expect("a row");
-        authorize(&ring, Some(&value_of(1)), access, None, now)
+        authorize(&registry, Some(&value_of(1)), access, None, now)
     };
     assert!(at(now()).is_ok());
     assert_eq!(at(end).expect_err("over"), DENIED);
@@ -142,11 +146,11 @@ fn an_expired_key_opens_nothing() {
 
 #[test]
 fn creating_indexes_is_a_right_of_its_own() {
-    let ring = ring([
+    let registry = registry([
         key(1, json!(["documents.add"]), json!(["*"])),
         key(2, json!(["documents.add", "indexes.create"]), json!(["a*"])),
     ]);
-    let add = |n| ask(&ring, &value_of(n), "POST", "/indexes/{uid}/documents", Some("ab")).expect("let in");
+    let add = |n| ask(&registry, &value_of(n), "POST", "/indexes/{uid}/documents", Some("ab")).expect("let in");
     assert!(!add(1).may_create("ab"));
     assert!(add(2).may_create("ab") && !add(2).may_create("b"));
     assert!(Grant::everything().may_create("b"));
@@ -154,11 +158,11 @@ fn creating_indexes_is_a_right_of_its_own() {
 
 #[test]
 fn without_a_master_key_all_is_open_but_keys() {
-    let ring = KeyRing::new(None, Key::defaults(now(), [1, 2, 3, 4].map(uid)));
+    let registry = KeyRegistry::new(None, Key::defaults(now(), [1, 2, 3, 4].map(uid)));
     for (_, path, access) in rows() {
         let index = path.starts_with("/indexes/{}").then_some("a");
         for shown in [None, Some("x"), Some("a.b.c")] {
-            let answer = authorize(&ring, shown, access, index, now());
+            let answer = authorize(&registry, shown, access, index, now());
             if path.starts_with("/keys") {
                 assert_eq!(answer.expect_err("keys"), Refusal::MissingMasterKey);
             } else {
@@ -179,9 +183,9 @@ fn what_is_shown_is_read_strictly() {
     for header in [&b"bearer k"[..], b"Basic k", b"", b"k", b"Bearer\tk", b"\xff"] {
         assert_eq!(bearer(Some(header)), missing);
     }
-    let ring = ring([]);
+    let registry = registry([]);
     let access = access("GET", "/indexes").expect("a row");
-    let answer = |shown| authorize(&ring, shown, access, None, now()).map(drop);
+    let answer = |shown| authorize(&registry, shown, access, None, now()).map(drop);
     assert_eq!(answer(None), Err(Refusal::MissingHeader));
     assert_eq!(answer(Some("")), Err(DENIED));
     assert_eq!(answer(Some(MASTER)), Ok(()));

@@ -7,8 +7,8 @@ fn token(n: u128, rules: Value) -> String {
     signed("HS256", &value_of(n), &json!({ "apiKeyUid": uid(n), "searchRules": rules }))
 }
 
-fn searching() -> KeyRing {
-    ring([key(1, json!(["search"]), json!(["*"])), key(2, json!(["search"]), json!(["a", "b"]))])
+fn searching() -> KeyRegistry {
+    registry([key(1, json!(["search"]), json!(["*"])), key(2, json!(["search"]), json!(["a", "b"]))])
 }
 
 fn rule(rules: Value, index: &str) -> Option<String> {
@@ -93,14 +93,14 @@ fn time_is_counted_in_whole_seconds() {
 
 #[test]
 fn a_token_is_worth_no_more_than_its_key() {
-    let gone = ring([]);
+    let gone = registry([]);
     assert_eq!(search(&gone, &token(1, json!(["*"])), "a").expect_err("deleted"), Refusal::InvalidKey);
     let end = Some(now());
-    let expired = ring([Key { expires_at: end, ..key(1, json!(["search"]), json!(["*"])) }]);
+    let expired = registry([Key { expires_at: end, ..key(1, json!(["search"]), json!(["*"])) }]);
     assert_eq!(search(&expired, &token(1, json!(["*"])), "a").expect_err("expired"), Refusal::InvalidKey);
-    let other = ring([key(1, json!(["documents.get"]), json!(["*"]))]);
+    let other = registry([key(1, json!(["documents.get"]), json!(["*"]))]);
     assert_eq!(search(&other, &token(1, json!(["*"])), "a").expect_err("no search"), Refusal::InvalidKey);
-    let admin = ring([key(1, json!(["*"]), json!(["*"]))]);
+    let admin = registry([key(1, json!(["*"]), json!(["*"]))]);
     for (method, path, index) in [
         ("GET", "/indexes", None),
         ("GET", "/indexes/{uid}/documents", Some("a")),

@@ -24,17 +24,17 @@ const WAITING: usize = 256;
 /// What they may take together, as they are stored: every step of the line writes all of them.
 const WAITING_BYTES: usize = 32 * 1024 * 1024;
 
-/// What a client wants of the settings.
+/// What a client requests of the settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Wish {
+pub enum SettingsRequest {
     /// What it would send to `PATCH /settings`.
     Patch(Value),
     /// Everything is to be as in a new index.
     Reset,
 }
 
-impl Wish {
+impl SettingsRequest {
     /// The client's patch over these settings.
     pub fn patch(&self, current: &Settings) -> Value {
         match self {
@@ -53,15 +53,16 @@ pub struct Pending {
     #[serde(with = "time::serde::rfc3339")]
     pub born: OffsetDateTime,
     /// As the client wrote it.
-    pub wish: Wish,
+    #[serde(rename = "wish")]
+    pub request: SettingsRequest,
 }
 
 impl Pending {
     /// What it takes in the store, nearly.
     fn bytes(&self) -> usize {
-        match &self.wish {
-            Wish::Patch(patch) => patch.to_string().len(),
-            Wish::Reset => 0,
+        match &self.request {
+            SettingsRequest::Patch(patch) => patch.to_string().len(),
+            SettingsRequest::Reset => 0,
         }
     }
 }
@@ -145,7 +146,7 @@ pub enum Presence {
 /// What decisions about a line are made of.
 #[derive(Clone, Debug)]
 pub struct LineFacts {
-    /// About the nodes, and about the wish to undo the change.
+    /// About the nodes, and about a request to undo the change.
     pub broadcast: Facts,
     /// About the index of the change whose turn it is.
     pub index: Presence,
@@ -191,9 +192,9 @@ impl Line {
     /// A change of what may be filtered by was asked for that nodes have still to be told, or to be told again.
     pub fn filters_later(&self) -> bool {
         let concerns = |patch: &Value| patch.get("filterableAttributes").is_some();
-        let waits = |pending: &Pending| match &pending.wish {
-            Wish::Patch(patch) => concerns(patch),
-            Wish::Reset => true,
+        let waits = |pending: &Pending| match &pending.request {
+            SettingsRequest::Patch(patch) => concerns(patch),
+            SettingsRequest::Reset => true,
         };
         let is_untold = |change: &Change| {
             let goes_back = change.record.phase() == Phase::GoingBack;

@@ -26,6 +26,6 @@ mod record;
 mod tests;
 
 pub use decide::{Committed, Facts, Failed, Policy, Step, decide};
-pub use line::{Change, Head, Line, LineFacts, LineStep, Outcome, Pending, Presence, Wish, creating};
+pub use line::{Change, Head, Line, LineFacts, LineStep, Outcome, Pending, Presence, SettingsRequest, creating};
 pub use patch_response::PatchResponse;
 pub use record::{Answers, Part, Phase, Proposal, Question, Record, Stage, Strategy, TaskReport};

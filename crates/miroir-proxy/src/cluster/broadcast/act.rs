@@ -65,7 +65,7 @@ impl Broadcasting {
             }
             return Ok(line.clone());
         }
-        let proposal = match cluster.proposal(index, &pending.wish) {
+        let proposal = match cluster.proposal(index, &pending.request) {
             Ok(proposal) => proposal,
             // Over the settings that were committed since, it is about what is ours.
             Err(Error::Invalid(error)) => {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use miroir_core::id::{IndexUid, NodeId};
 use miroir_core::quorum::{Answer as ReplicaAnswer, Verdict};
-use miroir_core::settings::broadcast::{self, Line, PatchResponse, Record, Strategy, Wish, creating};
+use miroir_core::settings::broadcast::{self, Line, PatchResponse, Record, SettingsRequest, Strategy, creating};
 use miroir_core::settings::{GATED, details, initial};
 use miroir_core::task::{BroadcastTask, Effects, TaskKind, TaskStatus};
 use miroir_store::Batch;
@@ -49,20 +49,20 @@ impl Writer {
     pub(in super::super) async fn change_settings(
         &self,
         uid: &IndexUid,
-        wish: Wish,
+        request: SettingsRequest,
         may_create: bool,
     ) -> Result<Accepted, Error> {
         let guard = self.lock_index(uid).await?;
         self.peers.require_contact()?;
         for _ in 0..ATTEMPTS {
             let accepted = match self.catalog.get(uid) {
-                None if !may_create => return self.decline_settings(&guard, uid, &wish).await,
-                None => self.begin_with_index(&guard, uid, &wish).await,
+                None if !may_create => return self.decline_settings(&guard, uid, &request).await,
+                None => self.begin_with_index(&guard, uid, &request).await,
                 Some(index) => {
                     let line = led::stored::<Broadcasting>(&*self.store, Some(index.physical.as_str())).await?;
                     match line {
-                        None if index.ready => self.begin(&guard, index, &wish).await,
-                        line => self.line_up(&guard, &index, &wish, line).await,
+                        None if index.ready => self.begin(&guard, index, &request).await,
+                        line => self.line_up(&guard, &index, &request, line).await,
                     }
                 }
             };
@@ -75,18 +75,23 @@ impl Writer {
     }
 
     /// The index does not exist and must not come into being.
-    async fn decline_settings(&self, guard: &IndexGuard, uid: &IndexUid, wish: &Wish) -> Result<Accepted, Error> {
-        let shown = match wish {
-            Wish::Patch(patch) => raw(&details(patch)),
-            Wish::Reset => None,
+    async fn decline_settings(
+        &self,
+        guard: &IndexGuard,
+        uid: &IndexUid,
+        request: &SettingsRequest,
+    ) -> Result<Accepted, Error> {
+        let shown = match request {
+            SettingsRequest::Patch(patch) => raw(&details(patch)),
+            SettingsRequest::Reset => None,
         };
         let change = Change::new(guard, uid, TaskKind::SettingsUpdate).without_index();
         self.conclude_at_once(Change { details: shown, ..change }).await
     }
 
     /// No change is under way.
-    async fn begin(&self, guard: &IndexGuard, index: Arc<Index>, wish: &Wish) -> Result<Accepted, Error> {
-        let proposal = self.proposal(&index, wish)?;
+    async fn begin(&self, guard: &IndexGuard, index: Arc<Index>, request: &SettingsRequest) -> Result<Accepted, Error> {
+        let proposal = self.proposal(&index, request)?;
         let strategy = self.broadcast_strategy();
         let record = Record::new(proposal, strategy, self.nodes().keys().cloned());
         let operation = Operation::new(self.reserved(&index, record, false));
@@ -98,14 +103,19 @@ impl Writer {
         let changing = |index: &mut Index| index.changing = true;
         let committed = self.catalog.amend(&index.physical, index.created_at, changing, with).await?;
         let version = version_of(&committed.versions)?;
-        self.tell_nodes(guard, Reservation { operation, version, index }, wish).await
+        self.tell_nodes(guard, Reservation { operation, version, index }, request).await
     }
 
     /// The index comes into being with the change. Nodes make it out of one patch, which has everything that it needs.
-    async fn begin_with_index(&self, guard: &IndexGuard, uid: &IndexUid, wish: &Wish) -> Result<Accepted, Error> {
+    async fn begin_with_index(
+        &self,
+        guard: &IndexGuard,
+        uid: &IndexUid,
+        request: &SettingsRequest,
+    ) -> Result<Accepted, Error> {
         let mut index = self.new_index(uid, None).await?;
         index.changing = true;
-        let mut proposal = self.proposal(&index, wish)?;
+        let mut proposal = self.proposal(&index, request)?;
         let overlay = initial(index.shards, self.config.facets.node_multiplier);
         proposal.patch = creating(overlay, &proposal.patch);
         // There is nothing to go back to one by one.
@@ -121,7 +131,7 @@ impl Writer {
             return Err(Error::Overloaded("the index is being created by another request"));
         }
         let version = version_of(&committed.versions)?;
-        self.tell_nodes(guard, Reservation { operation, version, index }, wish).await
+        self.tell_nodes(guard, Reservation { operation, version, index }, request).await
     }
 
     /// The line while its nodes are told by this request.
@@ -136,7 +146,12 @@ impl Writer {
         Line { current: Some(change), ..Line::default() }
     }
 
-    async fn tell_nodes(&self, guard: &IndexGuard, reservation: Reservation, wish: &Wish) -> Result<Accepted, Error> {
+    async fn tell_nodes(
+        &self,
+        guard: &IndexGuard,
+        reservation: Reservation,
+        request: &SettingsRequest,
+    ) -> Result<Accepted, Error> {
         let at = OffsetDateTime::now_utc();
         let Some(change) = &reservation.operation.record.current else {
             return Err(Error::Internal("a line is reserved for nothing".into()));
@@ -150,7 +165,7 @@ impl Writer {
             return Err(refused(refusal).naming(&reservation.index));
         }
         if outcomes.iter().any(|outcome| outcome.answer == ReplicaAnswer::Accepted) {
-            return self.acknowledge(guard, reservation, outcomes, wish, at).await;
+            return self.acknowledge(guard, reservation, outcomes, request, at).await;
         }
         let nothing_arrived = outcomes.iter().all(|outcome| !outcome.reached);
         if nothing_arrived || change.creates_index {
@@ -178,7 +193,7 @@ impl Writer {
         guard: &IndexGuard,
         reservation: Reservation,
         outcomes: Vec<Outcome>,
-        wish: &Wish,
+        request: &SettingsRequest,
         at: OffsetDateTime,
     ) -> Result<Accepted, Error> {
         let Reservation { mut operation, version, index } = reservation;
@@ -206,7 +221,7 @@ impl Writer {
         let node_tasks = outcomes.into_iter().flat_map(|outcome| outcome.tasks).collect();
         let registered = Change {
             writes: vec![led::replace::<Broadcasting>(Some(index.physical.as_str()), &operation, version)?],
-            ..self.task_of_change(guard, &index, wish, token)
+            ..self.task_of_change(guard, &index, request, token)
         };
         let sent = Sent { at, node_tasks, missed };
         let accepted = self.register(registered, Some(&index), sent, TaskStatus::Enqueued, degraded).await;
@@ -217,10 +232,16 @@ impl Writer {
     }
 
     /// A change as a task.
-    pub(super) fn task_of_change(&self, guard: &IndexGuard, index: &Index, wish: &Wish, token: String) -> Change {
+    pub(super) fn task_of_change(
+        &self,
+        guard: &IndexGuard,
+        index: &Index,
+        request: &SettingsRequest,
+        token: String,
+    ) -> Change {
         let broadcast = Some(BroadcastTask { token, version: None });
         Change {
-            details: shown(index, wish),
+            details: shown(index, request),
             effects: Effects { broadcast, ..Effects::default() },
             ..Change::new(guard, &index.uid, TaskKind::SettingsUpdate)
         }
@@ -269,9 +290,9 @@ fn answers(outcomes: &[Outcome]) -> BTreeMap<NodeId, PatchResponse> {
 }
 
 /// `details` of the task.
-fn shown(index: &Index, wish: &Wish) -> Option<Box<RawValue>> {
-    let mut patch = wish.patch(&index.settings);
-    if let (Wish::Reset, Some(all)) = (wish, patch.as_object_mut()) {
+fn shown(index: &Index, request: &SettingsRequest) -> Option<Box<RawValue>> {
+    let mut patch = request.patch(&index.settings);
+    if let (SettingsRequest::Reset, Some(all)) = (request, patch.as_object_mut()) {
         // Whether or not nodes know them now, they are at their defaults.
         for gated in GATED {
             all.entry(gated.key).or_insert(Value::Null);

@@ -28,7 +28,7 @@ pub struct Broadcasting {
 
 /// What was looked at.
 pub struct Seen {
-    /// Without the clock, and without wishes of operators.
+    /// Without the clock, and without requests of operators.
     pub(super) facts: LineFacts,
     /// The index of the change whose turn it is.
     pub(super) index: Option<Arc<Index>>,

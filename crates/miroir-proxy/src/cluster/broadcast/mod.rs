@@ -18,7 +18,7 @@ pub use machine::Broadcasting;
 
 use miroir_core::id::IndexUid;
 use miroir_core::settings::Checks;
-use miroir_core::settings::broadcast::{Line, PatchResponse, Phase, Policy, Proposal, Strategy, Wish};
+use miroir_core::settings::broadcast::{Line, PatchResponse, Phase, Policy, Proposal, SettingsRequest, Strategy};
 use miroir_store::{StoreError, Table};
 use miroir_work::led;
 use tokio::time::Instant;
@@ -38,12 +38,12 @@ impl Cluster {
         Strategy::from(self.config.settings_broadcast.strategy)
     }
 
-    /// What a client's wish means for the nodes, as the index is now.
+    /// What a client's request means for the nodes, as the index is now.
     ///
     /// # Errors
     /// [`Error::Invalid`] when it is about what is ours.
-    fn proposal(&self, index: &Index, wish: &Wish) -> Result<Proposal, Error> {
-        let patch = wish.patch(&index.settings);
+    fn proposal(&self, index: &Index, request: &SettingsRequest) -> Result<Proposal, Error> {
+        let patch = request.patch(&index.settings);
         let multiplier = self.config.facets.node_multiplier;
         let for_nodes = index.settings.overlay(&patch, index.shards, multiplier);
         Ok(Proposal {

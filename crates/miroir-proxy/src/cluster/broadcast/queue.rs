@@ -1,7 +1,7 @@
 //! Changes that wait in the line behind another one.
 
 use http::Method;
-use miroir_core::settings::broadcast::{Line, Pending, Wish};
+use miroir_core::settings::broadcast::{Line, Pending, SettingsRequest};
 use miroir_core::task::TaskStatus;
 use miroir_store::Typed;
 use miroir_work::led::{self, Operation};
@@ -21,13 +21,13 @@ impl Writer {
         &self,
         guard: &IndexGuard,
         index: &Index,
-        wish: &Wish,
+        request: &SettingsRequest,
         stored: Option<Typed<Operation<Line>>>,
     ) -> Result<Accepted, Error> {
         let at = OffsetDateTime::now_utc();
-        self.check_settings(index, &self.proposal(index, wish)?.patch).await?;
+        self.check_settings(index, &self.proposal(index, request)?.patch).await?;
         let token = uuid::Uuid::new_v4().simple().to_string();
-        let pending = Pending { token: token.clone(), born: index.created_at, wish: wish.clone() };
+        let pending = Pending { token: token.clone(), born: index.created_at, request: request.clone() };
         let subject = Some(index.physical.as_str());
         let full = || Error::Overloaded("changes of the settings of this index");
         let write = match stored {
@@ -40,7 +40,7 @@ impl Writer {
                 led::replace::<Broadcasting>(subject, &Operation { id, started_at, record }, version)?
             }
         };
-        let change = Change { writes: vec![write], ..self.task_of_change(guard, index, wish, token) };
+        let change = Change { writes: vec![write], ..self.task_of_change(guard, index, request, token) };
         let sent = Sent { at, node_tasks: Vec::new(), missed: Vec::new() };
         self.register(change, Some(index), sent, TaskStatus::Enqueued, Degraded::default()).await
     }

@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use crate::id::NodeId;
 use crate::settings::broadcast::{
     Answers, Change, Facts, Line, LineFacts, LineStep, Outcome, Pending, Phase, Policy, Presence, Proposal, Record,
-    Strategy, Wish, creating,
+    SettingsRequest, Strategy, creating,
 };
 use crate::settings::{Secrets, Settings, initial};
 
@@ -37,7 +37,7 @@ fn change(base: Option<Value>) -> Change {
 }
 
 fn pending(token: &str) -> Pending {
-    Pending { token: token.into(), born: NOW, wish: Wish::Patch(json!({})) }
+    Pending { token: token.into(), born: NOW, request: SettingsRequest::Patch(json!({})) }
 }
 
 fn line(current: Option<Change>, queue: &[&str]) -> Line {
@@ -112,7 +112,7 @@ fn a_change_of_an_index_that_was_deleted_does_not_matter() {
 }
 
 fn long(token: &str, bytes: usize) -> Pending {
-    Pending { wish: Wish::Patch(json!({ "dictionary": ["x".repeat(bytes)] })), ..pending(token) }
+    Pending { request: SettingsRequest::Patch(json!({ "dictionary": ["x".repeat(bytes)] })), ..pending(token) }
 }
 
 #[test]

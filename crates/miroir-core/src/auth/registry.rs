@@ -1,4 +1,4 @@
-//! All keys, as requests look them up.
+//! The key registry: all keys, as requests look them up.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -14,20 +14,20 @@ use super::{Key, KeyValue};
 ///
 /// Values are found by their digest, so that how long a look-up takes tells nothing about any value.
 #[derive(Clone, Default)]
-pub struct KeyRing {
+pub struct KeyRegistry {
     master_key: Option<Arc<str>>,
     keys: RedBlackTreeMapSync<Uuid, Arc<Key>>,
     by_digest: HashTrieMapSync<[u8; 32], Uuid>,
 }
 
-impl KeyRing {
-    /// The ring of these keys. Without a master key no key has a value.
+impl KeyRegistry {
+    /// The registry of these keys. Without a master key no key has a value.
     pub fn new(master_key: Option<&str>, keys: impl IntoIterator<Item = Key>) -> Self {
-        let mut ring = Self { master_key: master_key.map(Arc::from), ..Self::default() };
+        let mut registry = Self { master_key: master_key.map(Arc::from), ..Self::default() };
         for key in keys {
-            ring.insert(key);
+            registry.insert(key);
         }
-        ring
+        registry
     }
 
     /// Add a key, in place of the one of its uid. A value belongs to a uid: it is derived when the uid is new.

@@ -13,7 +13,7 @@ const MAX_PINS: usize = 100;
 
 /// The actions of all active rules by the document they are about.
 #[derive(Debug, Default)]
-pub(super) struct Book {
+pub(super) struct PinOrder {
     by_id: HashMap<String, Vec<Entry>>,
     size: usize,
 }
@@ -27,21 +27,21 @@ struct Entry {
     rule: Arc<Rule>,
 }
 
-impl Book {
+impl PinOrder {
     pub fn of<'a>(rules: impl Iterator<Item = &'a Arc<Rule>>) -> Self {
         let mut rules: Vec<&Arc<Rule>> = rules.filter(|rule| rule.is_active()).collect();
         rules.sort_by_key(|rule| (rule.precedence().is_none(), rule.precedence(), rule.number));
-        let mut book = Self::default();
+        let mut pin_order = Self::default();
         for rule in rules {
             for action in rule.actions() {
                 let Action::Pin { position } = action.action;
                 let index = action.selector.index_uid.clone();
-                let entry = Entry { order: book.size, position, index, rule: rule.clone() };
-                book.by_id.entry(action.selector.id.clone()).or_default().push(entry);
-                book.size += 1;
+                let entry = Entry { order: pin_order.size, position, index, rule: rule.clone() };
+                pin_order.by_id.entry(action.selector.id.clone()).or_default().push(entry);
+                pin_order.size += 1;
             }
         }
-        book
+        pin_order
     }
 }
 
@@ -59,14 +59,14 @@ pub struct Pins<'a> {
 impl Pins<'_> {
     /// How many hits of each node give the first `end` hits of all: its own pins push its other hits back.
     pub(crate) fn depth(&self, end: usize) -> usize {
-        end.saturating_add(self.rules.book.size.min(MAX_PINS))
+        end.saturating_add(self.rules.pin_order.size.min(MAX_PINS))
     }
 
     /// The place in the order of pins of a document that a node says is pinned here. A document that several rules pin to
     /// one position is told apart by the conditions; whether words are the same only nodes can say for certain, so that a
     /// rule is preferred whose words are in the query, and any other taken when there is none.
     pub(crate) fn order(&self, index: &str, query: &str, id: &str, position: u32) -> usize {
-        let entries = self.rules.book.by_id.get(id).map(Vec::as_slice).unwrap_or_default();
+        let entries = self.rules.pin_order.by_id.get(id).map(Vec::as_slice).unwrap_or_default();
         let of_index = |entry: &&Entry| entry.index.as_ref().is_none_or(|uid| uid.as_str() == index);
         let here = entries.iter().filter(of_index).filter(|entry| entry.position == position);
         let likely = here.clone().find(|entry| may_hold(entry.rule.conditions(), query, self.now));
