@@ -126,7 +126,7 @@ impl Backlog {
         self.open.first_key_value().map(|(_, open)| open.enqueued_at)
     }
 
-    /// Take note of an unfinished task. One that is there already stays as it is.
+    /// Add an unfinished task. One that is there already stays as it is.
     pub fn add(&mut self, task: &Task, ours: bool) {
         if self.open.contains_key(&task.uid) {
             return;

@@ -130,8 +130,8 @@ async fn what_a_batch_wrote_elsewhere_is_learned_but_never_an_older_record() {
     put(&view(&store).await, "b", 5).await;
     let writes = vec![one.put("a", &2).expect("JSON")];
     let second = store.commit(Batch { writes, ..Batch::default() }).await.expect("written").versions[0];
-    one.learn(vec![("a".into(), 2, second.expect("a version"))]).await;
-    one.learn(vec![("a".into(), 1, first.expect("a version"))]).await;
+    one.apply_committed(vec![("a".into(), 2, second.expect("a version"))]).await;
+    one.apply_committed(vec![("a".into(), 1, first.expect("a version"))]).await;
     assert_eq!(sum(&one), 2);
     one.refresh("b", Some(first.expect("a version") + 1)).await.expect("read");
     assert_eq!(sum(&one), 7);
@@ -208,7 +208,7 @@ struct Noted {
 }
 
 impl Derived<u64> for Noted {
-    fn note(&mut self, _: &str, before: Option<&u64>, after: Option<&u64>) {
+    fn apply_change(&mut self, _: &str, before: Option<&u64>, after: Option<&u64>) {
         self.notes += 1;
         self.sum = self.sum - before.copied().unwrap_or(0) + after.copied().unwrap_or(0);
     }

@@ -38,7 +38,7 @@ impl Listing {
         Self { buckets: buckets.into_iter().collect(), limit, documents: BTreeMap::new() }
     }
 
-    /// Take note of a document, if it is of these buckets. One that is listed twice counts as it was seen last.
+    /// Record a document, if it is of these buckets. One that is listed twice counts as it was seen last.
     ///
     /// # Errors
     /// [`TooMany`]

@@ -14,7 +14,7 @@ pub(super) struct Faults(HashMap<u64, (u64, DocumentError)>);
 impl Faults {
     /// What a document says of its field: that it is sound, or not; none: it does not have the field. `replaces`: it takes
     /// the place of earlier ones with all of their fields. `order` is its place in the batch.
-    pub fn note(
+    pub fn record(
         &mut self,
         hash: u64,
         order: u64,

@@ -23,7 +23,7 @@ pub(super) struct Lack(HashMap<u64, Option<(u64, Lacking)>>);
 impl Lack {
     /// A document of the batch, and what was found in its vectors, if it has the field. `replaces`: it takes the place of
     /// earlier ones with all of their fields.
-    pub fn note(
+    pub fn record(
         &mut self,
         (hash, order, id): (u64, u64, &str),
         vectors: Option<&Vectors>,

@@ -334,22 +334,22 @@ impl<'r> Splitter<'r> {
         let (checks, order) = (self.request.checks, self.split.received);
         let replaces = self.request.method == Method::Replace;
         if checks.geo {
-            self.bad_geo.note(hash, order, checked.geo.map(|raw| geo::check(id, raw)), replaces)?;
+            self.bad_geo.record(hash, order, checked.geo.map(|raw| geo::check(id, raw)), replaces)?;
         }
         if checks.geojson {
-            self.bad_geojson.note(hash, order, checked.geojson.map(geojson::check), replaces)?;
+            self.bad_geojson.record(hash, order, checked.geojson.map(geojson::check), replaces)?;
         }
         let found = checked.vectors.map(|raw| vectors::check(id, raw, &checks.embedders));
         let said = |rank: Rank| {
             let fault = found.as_ref().map(|found| found.fault.as_ref().filter(|fault| fault.0 == rank));
             fault.map(|fault| fault.map_or(Ok(()), |(_, error)| Err(error.clone())))
         };
-        self.bad_vectors.note(hash, order, said(Rank::Shape), replaces)?;
+        self.bad_vectors.record(hash, order, said(Rank::Shape), replaces)?;
         if !checks.embedders.is_empty() {
-            self.unfit_vectors.note(hash, order, said(Rank::Embedding), replaces)?;
+            self.unfit_vectors.record(hash, order, said(Rank::Embedding), replaces)?;
         }
         if self.wants_vectors {
-            self.lack.note((hash, order, id), found.as_ref(), replaces, &checks.embedders);
+            self.lack.record((hash, order, id), found.as_ref(), replaces, &checks.embedders);
         }
         Ok(())
     }

@@ -57,8 +57,8 @@ fn look_at(text: &str, seen: &mut Seen) {
             Kind::Mark(']') => in_list = false,
             Kind::Word(_) | Kind::Quoted(_) if in_list || wants_a_value(before.as_ref()) => seen.values += 1,
             Kind::Word(JOIN) => seen.joins = true,
-            Kind::Word(name) => note_attribute(name, seen),
-            Kind::Quoted(name) => note_attribute(name, seen),
+            Kind::Word(name) => record_attribute(name, seen),
+            Kind::Quoted(name) => record_attribute(name, seen),
             Kind::Keyword(_) | Kind::Comparison | Kind::Mark(_) | Kind::Other => {}
         }
         before = Some(token.kind);
@@ -75,7 +75,7 @@ fn wants_a_value(before: Option<&Kind<'_>>) -> bool {
     }
 }
 
-fn note_attribute(name: &str, seen: &mut Seen) {
+fn record_attribute(name: &str, seen: &mut Seen) {
     let ours = [SHARD_FIELD, UPDATED_AT_FIELD].into_iter().find(|field| *field == name);
     seen.ours = seen.ours.or(ours);
 }

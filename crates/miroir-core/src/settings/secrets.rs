@@ -35,7 +35,7 @@ impl Secrets {
             Some(Value::Null) => next.0.clear(),
             Some(Value::Object(embedders)) => {
                 for (name, embedder) in embedders {
-                    next.learn(name, embedder);
+                    next.take_key_of(name, embedder);
                 }
             }
             Some(_) | None => {}
@@ -43,7 +43,7 @@ impl Secrets {
         next
     }
 
-    fn learn(&mut self, name: &str, embedder: &Value) {
+    fn take_key_of(&mut self, name: &str, embedder: &Value) {
         if embedder.is_null() {
             self.0.remove(name);
             return;

@@ -129,7 +129,7 @@ fn prepare(record: &Record, facts: &Facts) -> Step {
 
 fn advance(record: &Record, facts: &Facts) -> Step {
     let mut next = record.clone();
-    let forget = note_cleaned(&mut next, facts);
+    let forget = record_cleaned(&mut next, facts);
     if next != *record {
         // Not before: a write that was begun on an older epoch may have put them on the list again.
         return Step::Save(Box::new(next), Box::new(Effects { forget, ..Effects::default() }));
@@ -154,7 +154,7 @@ fn advance(record: &Record, facts: &Facts) -> Step {
 }
 
 /// What was deleted is done with; also on nodes that will not come back as members that hold anything.
-fn note_cleaned(record: &mut Record, facts: &Facts) -> Vec<Replica> {
+fn record_cleaned(record: &mut Record, facts: &Facts) -> Vec<Replica> {
     let settled = facts.acknowledged;
     let leaving = match &record.change {
         Change::RemoveNode { node } | Change::Drain { node } => BTreeSet::from([node.clone()]),

@@ -103,7 +103,7 @@ impl Cluster {
         let reply = self.ask(&node, timed(&shares)).await;
         let code: Option<String> = reply.as_ref().ok().and_then(about_attributes);
         let Some(code) = code else { return Asked { node, shares, reply, unmet: None } };
-        match self.learn_unmet(&node, &mut shares, targets, &code).await {
+        match self.find_unmet(&node, &mut shares, targets, &code).await {
             Ok(true) => {
                 let again = self.ask(&node, timed(&shares)).await;
                 Asked { node, shares, reply: again, unmet: reply.ok() }
@@ -118,7 +118,7 @@ impl Cluster {
     }
 
     /// Note with the shares what their node has never met. Returns whether that is anything.
-    async fn learn_unmet(
+    async fn find_unmet(
         &self,
         id: &NodeId,
         shares: &mut [Share],
@@ -157,7 +157,7 @@ impl Cluster {
     }
 
     /// Nodes have refused what others took: they are wrong, and are looked at.
-    pub(super) fn note_overruled(
+    pub(super) fn record_overruled(
         &self,
         targets: &[Target<'_>],
         alone: &BTreeSet<(usize, NodeId)>,

@@ -106,11 +106,11 @@ impl Cluster {
                 Ok(())
             }
             Drift::Report => {
-                self.note_drift(&index, node);
+                self.record_drift(&index, node);
                 Ok(())
             }
             Drift::Repair => {
-                self.note_drift(&index, node);
+                self.record_drift(&index, node);
                 if self.can_do_without(&index, node) {
                     self.catalog.distrust(&index.physical, node, index.settings_version, guard.fence()).await?;
                 }
@@ -120,7 +120,7 @@ impl Cluster {
         }
     }
 
-    fn note_drift(&self, index: &Index, node: &NodeId) {
+    fn record_drift(&self, index: &Index, node: &NodeId) {
         self.metrics.settings_mismatches(1);
         let (index, version) = (&index.uid, index.settings_version);
         tracing::warn!(%node, %index, version, "a node holds other settings than were committed");

@@ -57,7 +57,7 @@ impl FeatureRegistry {
 
     /// Nobody knows what a node was told.
     pub(super) fn forget(&self, node: &NodeId) {
-        self.note(node, None);
+        self.record_sent(node, None);
     }
 
     fn was_told(&self, node: &NodeId, features: &Features) -> bool {
@@ -65,7 +65,7 @@ impl FeatureRegistry {
         told.get(node) == Some(features)
     }
 
-    fn note(&self, node: &NodeId, features: Option<&Features>) {
+    fn record_sent(&self, node: &NodeId, features: Option<&Features>) {
         let mut told = self.told.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         match features {
             Some(features) => told.insert(node.clone(), features.clone()),
@@ -155,7 +155,7 @@ impl Cluster {
         let call = Call::json("features", Method::PATCH, "/experimental-features", body, self.read_timeout());
         match node.call(call).await {
             Ok(reply) if reply.status == 200 => {
-                self.features.note(id, Some(features));
+                self.features.record_sent(id, Some(features));
                 Ok(())
             }
             Ok(reply) if reply.status == 404 || reply.status == 405 => {
@@ -165,12 +165,12 @@ impl Cluster {
             // "Not implemented" is a decision, too.
             Ok(reply) if reply.status < 500 || reply.status == 501 => Err(refused(&reply)),
             Ok(reply) => {
-                self.features.note(id, None);
+                self.features.record_sent(id, None);
                 tracing::warn!(node = %id, status = reply.status, "a node could not be told of features");
                 Ok(())
             }
             Err(error) => {
-                self.features.note(id, None);
+                self.features.record_sent(id, None);
                 tracing::warn!(node = %id, %error, "a node could not be told of features");
                 Ok(())
             }
@@ -184,7 +184,7 @@ impl Cluster {
     pub async fn catch_up_features(&self, node: &Node) -> Result<(), Error> {
         let id = &node.member.id;
         if !node.health.state().is_live() {
-            self.features.note(id, None);
+            self.features.record_sent(id, None);
             return Ok(());
         }
         self.bring_features_to(node).await

@@ -66,12 +66,12 @@ impl Cluster {
                 continue;
             }
             let Some(change) = watch.next().await else { return };
-            outdated = !self.take_note(change).await;
+            outdated = !self.handle_change(change).await;
         }
     }
 
-    /// Returns false when everything has to be read again.
-    async fn take_note(&self, change: Change) -> bool {
+    /// Apply a change that another instance has made. Returns false when everything has to be read again.
+    async fn handle_change(&self, change: Change) -> bool {
         match change {
             Change::Record { table, key, version } => {
                 let Some(view) = self.view_of(table) else { return true };

@@ -34,7 +34,7 @@ impl Deref for HeldKeys {
 }
 
 impl Derived<Key> for HeldKeys {
-    fn note(&mut self, _: &str, before: Option<&Key>, after: Option<&Key>) {
+    fn apply_change(&mut self, _: &str, before: Option<&Key>, after: Option<&Key>) {
         match (before, after) {
             (_, Some(key)) => self.0.insert(key.clone()),
             (Some(key), None) => self.0.remove(key.uid),

@@ -183,7 +183,7 @@ impl Cluster {
         with.forgotten = super::conditional::counters(index);
         let committed = self.catalog.remove(physical, with).await?;
         if let Some(Some(version)) = committed.versions.first() {
-            self.tombstones.learn(physical, members, *version).await;
+            self.tombstones.apply_committed(physical, members, *version).await;
         }
         if had_stale {
             self.stale.refresh(physical).await?;

@@ -27,7 +27,7 @@ pub struct Names {
 }
 
 impl Derived<Arc<Index>> for Names {
-    fn note(&mut self, _: &str, before: Option<&Arc<Index>>, after: Option<&Arc<Index>>) {
+    fn apply_change(&mut self, _: &str, before: Option<&Arc<Index>>, after: Option<&Arc<Index>>) {
         if let Some(index) = before {
             self.writers.remove_mut(&index.uid);
             self.renamed.remove(&index.uid);
@@ -98,12 +98,12 @@ mod tests {
                 // A physical index has one name; it may change hands from one record to the next.
                 let taken_over: Vec<_> = all.values().filter(|i| i.physical == after.physical && i.uid != after.uid).cloned().collect();
                 let before = all.get(&after.uid).cloned();
-                names.note("", before.as_ref(), there.then_some(&after));
+                names.apply_change("", before.as_ref(), there.then_some(&after));
                 all.remove(&after.uid);
                 if there {
                     all.insert(after.uid.clone(), after.clone());
                     for other in taken_over {
-                        names.note("", Some(&other), None);
+                        names.apply_change("", Some(&other), None);
                         all.remove(&other.uid);
                     }
                 }

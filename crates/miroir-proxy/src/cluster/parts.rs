@@ -155,7 +155,7 @@ impl Cluster {
         }
     }
 
-    /// Take note of a node's new task. Returns false when it cannot be one.
+    /// Record a node's new task. Returns false when it cannot be one.
     fn has_accepted(&self, node: &NodeId, task: u64, before: Option<u64>) -> bool {
         self.node(node).is_none_or(|node| node.accepted(task, before))
     }

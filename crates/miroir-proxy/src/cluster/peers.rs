@@ -77,7 +77,7 @@ impl Peers {
             isolated: config.isolated_after(),
         };
         let others = peers.in_store().await?;
-        peers.learn(others);
+        peers.set_others(others);
         Ok(peers)
     }
 
@@ -142,7 +142,7 @@ impl Peers {
         Ok(TABLE.list(&*self.store).await?.into_iter().map(|(id, record)| (id, record.value)).collect())
     }
 
-    fn learn(&self, mut others: BTreeMap<String, Peer>) {
+    fn set_others(&self, mut others: BTreeMap<String, Peer>) {
         others.remove(&self.me);
         let mut ids: Vec<String> = others.keys().cloned().chain([self.me.clone()]).collect();
         ids.sort();
@@ -195,9 +195,9 @@ impl Cluster {
             }
             let mut beaten = self.peers.beat(&self.as_peer()).await;
             match &mut discovery {
-                Some(discovery) => self.peers.learn(discovery.ask(&client).await),
+                Some(discovery) => self.peers.set_others(discovery.ask(&client).await),
                 None => match self.peers.in_store().await {
-                    Ok(others) => self.peers.learn(others),
+                    Ok(others) => self.peers.set_others(others),
                     Err(error) => beaten = beaten.and(Err(error)),
                 },
             }

@@ -253,7 +253,7 @@ impl Cluster {
                     (_, reply) => self.config.scatter.retry_on_timeout || !matches!(reply, Err(NodeError::Timeout(_))),
                 };
                 if said != Said::Refusal {
-                    note_failure(&node, reply);
+                    log_failure(&node, reply);
                 }
                 views.iter_mut().for_each(|view| _ = view.failed.insert(node.clone()));
                 if may_retry {
@@ -279,7 +279,7 @@ impl Cluster {
             }
             (Verdict::Taken { .. }, Some(refusal)) => Err(refused(&refusal)),
             (Verdict::Taken { alone }, None) => {
-                self.note_overruled(targets, &alone, &refusals);
+                self.record_overruled(targets, &alone, &refusals);
                 self.conclude(targets.len(), parts, degraded)
             }
         };
@@ -361,7 +361,7 @@ fn most(views: &[View<'_>]) -> u32 {
 }
 
 /// The node is not asked again by this request, in this part of it or a later one.
-fn note_failure(node: &NodeId, failure: Result<Reply, NodeError>) {
+fn log_failure(node: &NodeId, failure: Result<Reply, NodeError>) {
     let why = match failure {
         Ok(reply) => format!("status {}: {}", reply.status, reply.shown()),
         Err(error) => error.to_string(),

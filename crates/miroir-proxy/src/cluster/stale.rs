@@ -132,7 +132,7 @@ impl Known {
 }
 
 impl Derived<OfIndex> for Known {
-    fn note(&mut self, key: &str, before: Option<&OfIndex>, after: Option<&OfIndex>) {
+    fn apply_change(&mut self, key: &str, before: Option<&OfIndex>, after: Option<&OfIndex>) {
         for StaleReplica { node, .. } in before.into_iter().flatten() {
             let left = self.on.get(node).map_or(0, |count| count.saturating_sub(1));
             if left > 0 {
@@ -343,12 +343,12 @@ mod tests {
         };
         let (one, both) = (of(&[miss(1, None)]), of(&[miss(1, None), miss(2, None)]));
         let (mut known, a) = (Known::default(), NodeId::new("a"));
-        known.note("movies", None, Some(&one));
-        known.note("books", None, Some(&both));
-        known.note("movies", Some(&one), Some(&both));
+        known.apply_change("movies", None, Some(&one));
+        known.apply_change("books", None, Some(&both));
+        known.apply_change("movies", Some(&one), Some(&both));
         assert_eq!((known.of.get("movies").map(|of| of.len()), known.on.get(&a)), (Some(2), Some(&4)));
-        known.note("movies", Some(&both), Some(&OfIndex::new()));
-        known.note("books", Some(&both), None);
+        known.apply_change("movies", Some(&both), Some(&OfIndex::new()));
+        known.apply_change("books", Some(&both), None);
         assert!(known.of.is_empty() && known.on.is_empty());
     }
 }

@@ -73,7 +73,7 @@ impl Claim {
 struct Named(RedBlackTreeMapSync<IndexUid, Tombstone>);
 
 impl Derived<Tombstone> for Named {
-    fn note(&mut self, key: &str, _: Option<&Tombstone>, after: Option<&Tombstone>) {
+    fn apply_change(&mut self, key: &str, _: Option<&Tombstone>, after: Option<&Tombstone>) {
         let Ok(name) = key.parse::<IndexUid>() else { return };
         match after {
             Some(tombstone) => self.0.insert_mut(name, tombstone.clone()),
@@ -194,7 +194,7 @@ impl Tombstones {
         self.known.change(plan).await.map(|(is_left, _)| is_left)
     }
 
-    /// The write that puts a tombstone into the store; [`Tombstones::learn`] follows.
+    /// The write that puts a tombstone into the store; [`Tombstones::apply_committed`] follows.
     ///
     /// # Errors
     /// When the record cannot be written as JSON.
@@ -202,9 +202,9 @@ impl Tombstones {
         self.known.put(physical.as_str(), &Tombstone::Free(nodes.clone()))
     }
 
-    /// Take note of what the store has accepted, at this version.
-    pub async fn learn(&self, physical: &IndexUid, nodes: Nodes, version: u64) {
-        self.known.learn(vec![(physical.to_string(), Tombstone::Free(nodes), version)]).await;
+    /// Apply to memory a tombstone that was committed at this version.
+    pub async fn apply_committed(&self, physical: &IndexUid, nodes: Nodes, version: u64) {
+        self.known.apply_committed(vec![(physical.to_string(), Tombstone::Free(nodes), version)]).await;
     }
 
     /// A node may hold an index that is no longer any client's.

@@ -57,7 +57,7 @@ impl Load {
         work(&mut self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner()), self.half_life())
     }
 
-    /// Take note of searches that were answered together.
+    /// Record searches that were answered together.
     pub fn answered(&self, elapsed: Duration, searches: u32) {
         let ms = elapsed.as_secs_f64() * 1000.0 / f64::from(searches.max(1));
         self.with(|state, half_life| {
@@ -67,12 +67,12 @@ impl Load {
         });
     }
 
-    /// Take note of a read that cannot be compared with searches.
+    /// Record a read that cannot be compared with searches.
     pub fn succeeded(&self) {
         self.with(|state, half_life| state.errors.add(0.0, half_life));
     }
 
-    /// Take note of a read that failed; of searches, after how long.
+    /// Record a read that failed; of searches, after how long.
     pub fn failed(&self, elapsed: Option<Duration>) {
         self.with(|state, half_life| {
             if let Some(elapsed) = elapsed {

@@ -88,7 +88,7 @@ impl Node {
         }
     }
 
-    /// Send one call and take note of how it went. It ends in time whatever it waits for: a free connection, the node, the
+    /// Send one call and record how it went. It ends in time whatever it waits for: a free connection, the node, the
     /// last byte of its answer; and before the client's request that it is made for.
     ///
     /// # Errors

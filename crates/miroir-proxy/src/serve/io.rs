@@ -1,4 +1,4 @@
-//! The socket of a connection, which takes note of what passes.
+//! The socket of a connection, which records what passes.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

@@ -72,7 +72,7 @@ async fn check(cluster: &Cluster, node: &Node) {
                 cluster.returned.notify_one();
             }
             if changed.is_some() || node.health.report().version.is_none() {
-                learn_version(cluster, node).await;
+                read_version(cluster, node).await;
             }
             changed
         }
@@ -97,7 +97,7 @@ async fn look_for_forgotten_tasks(cluster: &Cluster, node: &Node) {
     }
 }
 
-async fn learn_version(cluster: &Cluster, node: &Node) {
+async fn read_version(cluster: &Cluster, node: &Node) {
     match node.version(cluster.config.health.timeout).await {
         Ok(version) => node.health.set_version(version),
         Err(untold) if untold.is_about_the_key() => {

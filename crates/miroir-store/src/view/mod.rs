@@ -31,8 +31,8 @@ type Make<T, V> = Box<dyn Fn(&Records<T>, Option<(&State<T, V>, &BTreeSet<String
 /// What is made of records one by one, so that a change of one costs the same however many there are. Copies have to be
 /// cheap: one is made for each change.
 pub trait Derived<T>: Clone {
-    /// A record was this, and is that; none: it was not there, or is not there any more.
-    fn note(&mut self, key: &str, before: Option<&T>, after: Option<&T>);
+    /// Apply the change of one record. `before` is `None` for a new record, `after` for one that was deleted.
+    fn apply_change(&mut self, key: &str, before: Option<&T>, after: Option<&T>);
 }
 
 /// A table in memory, and `V`, which is made of its records.
@@ -124,7 +124,7 @@ where
         Self::load_with(store, table, Box::new(move |records, _| make(records))).await
     }
 
-    /// The table as it is, for tables of many records: what is made of them begins as `none` and takes note of each.
+    /// The table as it is, for tables of many records: what is made of them begins as `none`, and each is applied to it.
     ///
     /// # Errors
     /// As [`TypedTable::list`].
@@ -135,14 +135,14 @@ where
         let make = move |records: &Records<T>, news: Option<(&State<T, V>, &BTreeSet<String>)>| match news {
             None => {
                 let mut made = none.clone();
-                records.iter().for_each(|(key, record)| made.note(key, None, Some(&record.value)));
+                records.iter().for_each(|(key, record)| made.apply_change(key, None, Some(&record.value)));
                 made
             }
             Some((before, changed)) => {
                 let mut made = before.made.clone();
                 for key in changed {
                     let (old, new) = (before.records.get(key), records.get(key));
-                    made.note(key, old.map(|old| &old.value), new.map(|new| &new.value));
+                    made.apply_change(key, old.map(|old| &old.value), new.map(|new| &new.value));
                 }
                 made
             }
@@ -252,7 +252,7 @@ where
         Ok(committed)
     }
 
-    /// A write for a batch that is committed elsewhere; [`View::learn`] follows.
+    /// A write for a batch that is committed elsewhere; [`View::apply_committed`] follows.
     ///
     /// # Errors
     /// As [`TypedTable::put`].
@@ -260,8 +260,8 @@ where
         self.table.put(key, value)
     }
 
-    /// Take note of records that a batch has written at these versions.
-    pub async fn learn(&self, written: Vec<(String, T, u64)>) {
+    /// Apply to memory records that a batch has committed at these versions.
+    pub async fn apply_committed(&self, written: Vec<(String, T, u64)>) {
         if written.is_empty() {
             return;
         }

@@ -43,12 +43,12 @@ impl Cluster {
             selection.shards.into_iter().map(|(index, shard)| self.compare_shard(index, shard, depth).boxed());
         let mut compared = stream::iter(compared).buffer_unordered(self.config.anti_entropy.max_read_concurrency.get());
         while let Some(found) = compared.next().await {
-            self.note(&mut report, &found);
+            self.record_found(&mut report, &found);
             self.tell_of(&report).await;
         }
         for index in indexes.iter().filter(|index| self.owns_orphans(index)) {
             let found = self.remove_orphans(index).await;
-            self.note(&mut report, &found);
+            self.record_found(&mut report, &found);
         }
         cursor.0 = selection.cursor;
         report.finished_at = Some(OffsetDateTime::now_utc());
@@ -69,7 +69,7 @@ impl Cluster {
         self.peers.owns(&format!("{}/leftovers", index.physical))
     }
 
-    fn note(&self, report: &mut Report, found: &Found) {
+    fn record_found(&self, report: &mut Report, found: &Found) {
         report.found.add(found);
         self.metrics.antientropy(found.shards, found.mismatches, found.repaired);
     }

@@ -20,7 +20,7 @@ use super::listing::list;
 const LISTED: usize = 20_000;
 /// Documents repaired together, while writes are held.
 const TOGETHER: usize = 200;
-/// Expired documents taken note of on the way; those beyond are found by the next pass.
+/// Expired documents recorded on the way; those beyond are found by the next pass.
 const EXPIRED: usize = 10_000;
 
 /// The replicas that are compared, by node.

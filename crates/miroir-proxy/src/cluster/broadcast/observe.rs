@@ -63,7 +63,7 @@ impl Broadcasting {
             Some(_) | None => false,
         };
         let ended = token.is_some() && task.is_none();
-        self.note(scope, token.as_deref(), line);
+        self.record(scope, token.as_deref(), line);
         let (begun, age) = self.traces.with(scope, token.as_deref(), |trace| (trace.started_at.is_some(), trace.age()));
         let broadcast = Facts { now: OffsetDateTime::now_utc(), live, answers, cancel: canceler.is_some() };
         let facts = LineFacts { broadcast, index: presence, ended, earlier_open };
@@ -71,7 +71,7 @@ impl Broadcasting {
     }
 
     /// What operators see.
-    fn note(&self, scope: &str, token: Option<&str>, line: &Line) {
+    fn record(&self, scope: &str, token: Option<&str>, line: &Line) {
         let more = self.traces.with(scope, token, |trace| {
             let record = line.current.as_ref().map(|change| &change.record);
             trace.phase = record.map(|record| record.phase());

@@ -88,7 +88,7 @@ impl Record {
     }
 
     /// A mirror has ended.
-    fn note(&mut self, subject: &Subject, ended: &Ended, now: u64) {
+    fn record_end(&mut self, subject: &Subject, ended: &Ended, now: u64) {
         match ended {
             Ended::Equal | Ended::Superseded(_) => {
                 self.healed += u64::from(*ended == Ended::Equal);
@@ -165,7 +165,7 @@ impl Healing {
             }
             Ended::Away => tracing::debug!(node = %target, %index, %shard, "healing waits for the node"),
         }
-        record.note(subject, ended, now_ms());
+        record.record_end(subject, ended, now_ms());
         Ok(())
     }
 }
@@ -290,7 +290,7 @@ mod tests {
         let work = [subject(1), subject(2)];
         let mut last = 0;
         for failures in 1..4 {
-            record.note(&subject(1), &Ended::Failed("no".into()), 1000);
+            record.record_end(&subject(1), &Ended::Failed("no".into()), 1000);
             let saved = record.of(&subject(1)).expect("saved");
             assert_eq!((saved.failures, saved.error.as_deref()), (failures, Some("no")));
             assert!(saved.not_before > last);
@@ -300,7 +300,7 @@ mod tests {
             assert_eq!(wait, Duration::from_millis(last - 1000));
         }
         assert_eq!(record.due(&work, last).0, work);
-        record.note(&subject(1), &Ended::Equal, last);
+        record.record_end(&subject(1), &Ended::Equal, last);
         assert_eq!((record.mirrors.len(), record.healed), (0, 1));
     }
 }

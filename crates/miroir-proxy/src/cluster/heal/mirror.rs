@@ -136,7 +136,7 @@ impl Runner {
                 | Step::Await(_)
                 | Step::Fence) => self.take_step(&index, step, &facts).await,
             }
-            self.note();
+            self.record_progress();
         }
     }
 
@@ -332,7 +332,7 @@ impl Runner {
     }
 
     /// Tell operators how far it is.
-    fn note(&mut self) {
+    fn record_progress(&mut self) {
         let record = self.mirror.record();
         let (copied, deleted, bytes) = self.counted;
         let progress = &record.progress;

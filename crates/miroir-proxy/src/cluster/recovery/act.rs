@@ -46,7 +46,7 @@ impl Cluster {
         }
         let Some(index) = self.catalog.by_physical(physical) else { return Ok(()) };
         if plan.settings {
-            // Whatever it holds is read, and what differs is noted: no read asks it until it was brought up to date.
+            // Whatever it holds is read, and what differs is recorded: no read asks it until it was brought up to date.
             self.check_drift(&index, id).await?;
         }
         if !plan.orphans.is_empty() {

@@ -49,7 +49,7 @@ impl LastKnown {
     }
 
     /// This is true now.
-    pub(super) fn note(&self, index: &IndexUid, then: Remembered, numbers: &Numbers) {
+    pub(super) fn record(&self, index: &IndexUid, then: Remembered, numbers: &Numbers) {
         let mut inner = self.inner();
         if let Some(before) = inner.by_index.remove(index) {
             inner.names -= before.numbers.fields.len();
@@ -87,18 +87,18 @@ mod tests {
         let fields = |count: usize| (0..count).map(|number| (format!("field-{number}"), 1)).collect();
         let numbers = Numbers { documents: 7, fields: fields(MOST_NAMES / 2), ..Numbers::default() };
         for number in 0..3 {
-            known.note(&uid(number), Remembered::default(), &numbers);
+            known.record(&uid(number), Remembered::default(), &numbers);
             // Again: it counts once.
-            known.note(&uid(number), Remembered::default(), &numbers);
+            known.record(&uid(number), Remembered::default(), &numbers);
         }
         let of = |number| known.of(&uid(number)).expect("remembered").numbers;
         assert_eq!((of(1).fields.len(), of(2).fields.len(), of(2).documents), (MOST_NAMES / 2, 0, 7));
         let plain = Numbers::default();
-        (3..MOST_INDEXES + 5).for_each(|number| known.note(&uid(number), Remembered::default(), &plain));
+        (3..MOST_INDEXES + 5).for_each(|number| known.record(&uid(number), Remembered::default(), &plain));
         assert!(known.of(&uid(MOST_INDEXES - 1)).is_some() && known.of(&uid(MOST_INDEXES)).is_none());
         known.keep_only(&[&uid(2), &uid(3)].into());
         assert!(known.of(&uid(1)).is_none() && known.of(&uid(3)).is_some());
-        known.note(&uid(1), Remembered::default(), &numbers);
+        known.record(&uid(1), Remembered::default(), &numbers);
         assert_eq!(of(1).fields.len(), MOST_NAMES / 2);
     }
 }

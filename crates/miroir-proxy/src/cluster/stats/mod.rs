@@ -223,7 +223,7 @@ impl Cluster {
                     Remembered { updated_at_ms: updated_at_ms(index), by_node: documents_by_node(&by_node), documents };
                 // Without the nodes nothing but the number of documents is known.
                 if !by_node.is_empty() {
-                    self.last_known.note(&index.physical, then, &numbers);
+                    self.last_known.record(&index.physical, then, &numbers);
                 }
                 Arc::new(numbers)
             }

@@ -27,7 +27,7 @@ const TOGETHER: usize = 8;
 type ByShards = BTreeMap<NonZeroU32, Vec<ShardId>>;
 
 impl Rebalancing {
-    /// Delete what is left of these replicas, and note what is gone.
+    /// Delete what is left of these replicas, and record what is gone.
     pub(super) async fn clean(&self, record: &Record, replicas: &[Replica]) -> Result<Next<Record>, Error> {
         let quiet = record.quiet_at.is_none_or(|quiet_at| OffsetDateTime::now_utc() >= quiet_at);
         let mut by_node: BTreeMap<&NodeId, ByShards> = BTreeMap::new();

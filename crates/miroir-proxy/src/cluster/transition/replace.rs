@@ -39,13 +39,13 @@ impl Replacing {
                     return;
                 }
                 Err(Error::Membership(Refused::UnderWay)) => return,
-                Err(Error::Membership(why)) => self.note(node, why),
+                Err(Error::Membership(why)) => self.record(node, why),
                 Err(error) => tracing::warn!(%node, %error, "a node that stays away could not be drained"),
             }
         }
     }
 
-    fn note(&mut self, node: NodeId, why: Refused) {
+    fn record(&mut self, node: NodeId, why: Refused) {
         let known = self.refused.get(&node).is_some_and(|(before, _)| *before == why);
         if !known && why != Refused::AlreadyDraining(node.clone()) {
             tracing::error!(%node, %why, "a node that stays away cannot be drained");

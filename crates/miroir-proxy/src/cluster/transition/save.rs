@@ -33,7 +33,7 @@ impl Rebalancing {
         let (moved, documents) = (switched.len(), cluster.documents_on(&targets).await);
         let quiet_at = self.quiet_at(&record.transition, &next, &stale);
         let mut step = Record {
-            cleaned: left_to_note(record, &next),
+            cleaned: left_to_record(record, &next),
             moved: record.moved + moved,
             documents: record.documents.saturating_add(documents),
             quiet_at: record.quiet_at.max(quiet_at),
@@ -175,8 +175,8 @@ fn switched<'a>(before: &transition::Record, next: &'a transition::Record) -> Ve
     moves.map(|(_, new)| new).collect()
 }
 
-/// What was deleted and core has not taken note of.
-fn left_to_note(record: &Record, next: &transition::Record) -> BTreeSet<Replica> {
+/// What was deleted and core has not recorded yet.
+fn left_to_record(record: &Record, next: &transition::Record) -> BTreeSet<Replica> {
     let mut left = record.cleaned.clone();
     for moving in next.moves.iter().filter(|moving| moving.state == MoveState::Cleaned) {
         [moving.source(), moving.target()].into_iter().flatten().for_each(|replica| _ = left.remove(&replica));
