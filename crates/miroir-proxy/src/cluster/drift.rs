@@ -49,8 +49,8 @@ impl Drifted {
     }
 }
 
-/// How near a node came to the committed settings in one step.
-enum Approach {
+/// How far one step has brought a node to the committed settings.
+enum Convergence {
     /// It holds them, and is recorded as such.
     Holds,
     /// Others were committed in this moment.
@@ -92,14 +92,14 @@ impl Cluster {
     /// When the node does not answer, or the store cannot be written.
     pub async fn check_drift(&self, before: &Index, node: &NodeId) -> Result<(), Error> {
         let Some(index) = self.catalog.now(before) else { return Ok(()) };
-        match self.look(&index, node, &self.settings_of_node(&index, node).await?) {
+        match self.compare_settings(&index, node, &self.settings_of_node(&index, node).await?) {
             Drift::None | Drift::Wait | Drift::CatchUp => return Ok(()),
             Drift::Record(_) | Drift::Repair | Drift::Report => {}
         }
         // A change may be on its way that this instance does not know of; under the lock there is none.
         let Some((guard, index)) = self.lock_physical(&index.physical).await? else { return Ok(()) };
         let read = self.settings_of_node(&index, node).await?;
-        match self.look_closely(&index, node, &read).await? {
+        match self.compare_settings_under_lock(&index, node, &read).await? {
             Drift::None | Drift::Wait | Drift::CatchUp => Ok(()),
             Drift::Record(version) => {
                 self.catalog.caught_up(&index.physical, node, version, guard.fence()).await?;
@@ -153,10 +153,10 @@ impl Cluster {
         let mut told = None;
         let mut attempts = 0;
         loop {
-            let (version, task) = match self.approach(&index.physical, node).await? {
-                Approach::Holds => return Ok(()),
-                Approach::Overtaken => continue,
-                Approach::Accepted { version, task } => (version, task),
+            let (version, task) = match self.converge_once(&index.physical, node).await? {
+                Convergence::Holds => return Ok(()),
+                Convergence::Overtaken => continue,
+                Convergence::Accepted { version, task } => (version, task),
             };
             if told.replace(version) != Some(version) {
                 attempts = 0;
@@ -165,7 +165,7 @@ impl Cluster {
             let ended = self.end_of(node, task).await;
             if attempts > self.config.settings_broadcast.max_repair_retries {
                 // What it holds after the last attempt is what counts.
-                return match self.approach_no_more(&index.physical, node).await? {
+                return match self.has_converged(&index.physical, node).await? {
                     true => Ok(()),
                     false => Err(ended.err().unwrap_or_else(|| not_held(node, "it reads something else back"))),
                 };
@@ -191,46 +191,49 @@ impl Cluster {
         }
     }
 
-    async fn approach(&self, physical: &IndexUid, node: &NodeId) -> Result<Approach, Error> {
-        let Some((guard, index)) = self.lock_physical(physical).await? else { return Ok(Approach::Holds) };
+    /// One step towards the committed settings: read what the node holds, record that it holds them, or send what differs.
+    async fn converge_once(&self, physical: &IndexUid, node: &NodeId) -> Result<Convergence, Error> {
+        let Some((guard, index)) = self.lock_physical(physical).await? else { return Ok(Convergence::Holds) };
         let read = self.settings_of_node(&index, node).await?;
-        match self.look_closely(&index, node, &read).await? {
+        match self.compare_settings_under_lock(&index, node, &read).await? {
             Drift::Wait => Err(not_held(node, "a change of settings is under way")),
             Drift::None | Drift::Record(_) => self.record(&guard, &index, node).await,
             Drift::CatchUp | Drift::Repair | Drift::Report => self.send_difference(&index, node, &read).await,
         }
     }
 
-    /// Whether it holds the settings now.
-    async fn approach_no_more(&self, physical: &IndexUid, node: &NodeId) -> Result<bool, Error> {
+    /// Whether the node holds the committed settings now. Sends it nothing.
+    async fn has_converged(&self, physical: &IndexUid, node: &NodeId) -> Result<bool, Error> {
         let Some((guard, index)) = self.lock_physical(physical).await? else { return Ok(true) };
         let read = self.settings_of_node(&index, node).await?;
-        match self.look_closely(&index, node, &read).await? {
-            Drift::None | Drift::Record(_) => Ok(matches!(self.record(&guard, &index, node).await?, Approach::Holds)),
+        match self.compare_settings_under_lock(&index, node, &read).await? {
+            Drift::None | Drift::Record(_) => {
+                Ok(matches!(self.record(&guard, &index, node).await?, Convergence::Holds))
+            }
             Drift::Wait | Drift::CatchUp | Drift::Repair | Drift::Report => Ok(false),
         }
     }
 
     /// The node has read back what was committed.
-    async fn record(&self, guard: &IndexGuard, index: &Index, node: &NodeId) -> Result<Approach, Error> {
+    async fn record(&self, guard: &IndexGuard, index: &Index, node: &NodeId) -> Result<Convergence, Error> {
         let version = index.settings_version;
         if !self.catalog.caught_up(&index.physical, node, version, guard.fence()).await? {
-            return Ok(Approach::Overtaken);
+            return Ok(Convergence::Overtaken);
         }
         if self.drifted.remove(&(index.physical.clone(), node.clone())) {
             self.metrics.settings_repaired();
         }
         tracing::info!(%node, index = %index.uid, version, "a node holds the committed settings");
-        Ok(Approach::Holds)
+        Ok(Convergence::Holds)
     }
 
     /// The caller holds the index write lock, and the node has shown that the index is there: it is not made anew by this.
-    async fn send_difference(&self, index: &Index, node: &NodeId, read: &Value) -> Result<Approach, Error> {
+    async fn send_difference(&self, index: &Index, node: &NodeId, read: &Value) -> Result<Convergence, Error> {
         let committed = self.settings_on_nodes(index);
         let committed = committed.ok_or_else(|| not_held(node, "no settings were ever committed"))?;
         let call = self.settings_call(index, &towards(&committed, read, &index.secrets));
         let task = self.known(node)?.enqueue(call).await.map_err(|error| not_held(node, error))?;
-        Ok(Approach::Accepted { version: index.settings_version, task })
+        Ok(Convergence::Accepted { version: index.settings_version, task })
     }
 
     /// All settings of an index, for a node that has just got it.
@@ -278,7 +281,8 @@ impl Cluster {
         index.settings.on_nodes(index.shards, self.config.facets.node_multiplier)
     }
 
-    pub(super) fn look(&self, index: &Index, node: &NodeId, read: &Value) -> Drift {
+    /// Compare what a node has read back with what was committed.
+    pub(super) fn compare_settings(&self, index: &Index, node: &NodeId, read: &Value) -> Drift {
         let committed = self.settings_on_nodes(index);
         check(&Facts {
             committed: committed.as_ref(),
@@ -290,10 +294,10 @@ impl Cluster {
         })
     }
 
-    /// The same, and as long as the task of a change has not ended there is something to wait for. The caller
-    /// holds the index write lock.
-    async fn look_closely(&self, index: &Index, node: &NodeId, read: &Value) -> Result<Drift, Error> {
-        match self.look(index, node, read) {
+    /// As [`Cluster::compare_settings`], but as long as the task of a change has not ended there is something to wait for. The
+    /// caller holds the index write lock.
+    async fn compare_settings_under_lock(&self, index: &Index, node: &NodeId, read: &Value) -> Result<Drift, Error> {
+        match self.compare_settings(index, node, read) {
             calm @ (Drift::None | Drift::Wait) => Ok(calm),
             other @ (Drift::Record(_) | Drift::CatchUp | Drift::Repair | Drift::Report) => {
                 let busy = self.is_busy(std::slice::from_ref(&index.uid), Some(TaskKind::SettingsUpdate)).await?;

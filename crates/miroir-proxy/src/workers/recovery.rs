@@ -23,15 +23,15 @@ type Look = BoxFuture<'static, (NodeId, Result<bool, Error>)>;
 pub async fn examine_nodes(cluster: Arc<Cluster>) {
     let mut ticks = interval(cluster.config.health.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut looks: FuturesUnordered<Look> = FuturesUnordered::new();
-    let (mut looking, mut known) = (BTreeSet::new(), BTreeSet::new());
+    let mut probes: FuturesUnordered<Look> = FuturesUnordered::new();
+    let (mut probing, mut known) = (BTreeSet::new(), BTreeSet::new());
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
             () = cluster.returned.notified() => {}
-            Some((node, looked)) = looks.next(), if !looks.is_empty() => {
-                looking.remove(&node);
-                match looked {
+            Some((node, probed)) = probes.next(), if !probes.is_empty() => {
+                probing.remove(&node);
+                match probed {
                     Ok(true) => _ = known.insert(node),
                     Ok(false) => _ = known.remove(&node),
                     Err(error) => tracing::warn!(%node, %error, "a node could not be looked at; trying again"),
@@ -41,22 +41,22 @@ pub async fn examine_nodes(cluster: Arc<Cluster>) {
         for node in cluster.nodes().values() {
             let id = &node.member.id;
             let returned = node.health.returned().is_some();
-            // One that has failed and returned is looked at for that.
+            // One that has failed and returned is readmitted instead.
             let first = !known.contains(id) && node.health.is_confirmed() && node.health.state().is_live();
-            if (returned || first) && looking.insert(id.clone()) {
-                looks.push(Box::pin(look(cluster.clone(), node.clone(), returned)));
+            if (returned || first) && probing.insert(id.clone()) {
+                probes.push(Box::pin(probe(cluster.clone(), node.clone(), returned)));
             }
         }
     }
 }
 
-async fn look(cluster: Arc<Cluster>, node: Arc<Node>, returned: bool) -> (NodeId, Result<bool, Error>) {
-    let looked = match returned {
-        true => cluster.take_back(&node).await,
-        false => cluster.look_at_first(&node).await.map(|()| true),
+async fn probe(cluster: Arc<Cluster>, node: Arc<Node>, returned: bool) -> (NodeId, Result<bool, Error>) {
+    let probed = match returned {
+        true => cluster.readmit(&node).await,
+        false => cluster.probe_serving(&node).await.map(|()| true),
     };
-    if looked.is_err() {
+    if probed.is_err() {
         sleep(AGAIN).await;
     }
-    (node.member.id.clone(), looked)
+    (node.member.id.clone(), probed)
 }

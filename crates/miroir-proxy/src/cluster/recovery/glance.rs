@@ -11,7 +11,7 @@ use miroir_core::task::TaskQuery;
 
 use super::super::follow::Follow;
 use super::super::{Cluster, Error};
-use super::look::TASKS;
+use super::probe::TASKS;
 use crate::node::{Call, Node};
 
 impl Cluster {
@@ -37,15 +37,15 @@ impl Cluster {
     pub(in super::super) async fn nodes_that_are_whole(&self, among: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
         let nodes = self.nodes();
         let live = among.iter().filter_map(|id| nodes.get(id)).filter(|node| node.health.state().is_live()).cloned();
-        let looks = live.map(|node| async move {
+        let probes = live.map(|node| async move {
             let is_whole = match node.was_seen() {
                 true => self.remembers_its_tasks(&node).await,
                 false => matches!(self.glance_at(&node).await, Ok(Ok(()))),
             };
             is_whole.then(|| node.member.id.clone())
         });
-        let looks: Vec<_> = looks.map(FutureExt::boxed).collect();
-        join_all(looks).await.into_iter().flatten().collect()
+        let probes: Vec<_> = probes.map(FutureExt::boxed).collect();
+        join_all(probes).await.into_iter().flatten().collect()
     }
 
     /// Whether a node that was looked at is there, and has the disk that it had, as far as it tells.
@@ -64,7 +64,7 @@ impl Cluster {
     async fn remembered_of(&self, node: &Node) -> Result<Remembered, Error> {
         let id = &node.member.id;
         let page = self.store.tasks(&TaskQuery { limit: TASKS, ..TaskQuery::default() }).await?;
-        let since = self.taken_back_at(id).await?;
+        let since = self.readmitted_at(id).await?;
         let since_then = page.tasks.iter().filter(|task| since.is_none_or(|since| task.enqueued_at > since));
         let its_task = |of: &NodeId, task: &miroir_core::task::Task| {
             let uid = task.node_tasks.iter().filter(|task| task.node == *of).map(|task| task.uid).max()?;

@@ -181,7 +181,7 @@ impl Cluster {
         replicas.any(|node| node != but && !stale.contains(&(shard, node.clone())))
     }
 
-    pub(super) async fn taken_back_at(&self, node: &NodeId) -> Result<Option<OffsetDateTime>, Error> {
+    pub(super) async fn readmitted_at(&self, node: &NodeId) -> Result<Option<OffsetDateTime>, Error> {
         Ok(TABLE.get(&*self.store, &key(node)).await?.map(|record| record.value.at))
     }
 }

@@ -1,18 +1,18 @@
-//! Recovery: a node that failed and answers again is looked at before anything counts on it.
+//! Recovery: a node that failed and answers again is probed before it is readmitted.
 //!
-//! `core::recovery` decides what is to be done with it; `look` asks the node and the fresh replicas, `act` does it. What
+//! `core::recovery` decides what is to be done with it; `probe` asks the node and the fresh replicas, `act` does it. What
 //! the node should hold and does not is known as stale, in the store, before the node is live: from then on it takes
-//! writes, and is healed as any stale replica. Each instance looks for itself whenever its own view of a node goes from
+//! writes, and is healed as any stale replica. Each instance probes for itself whenever its own view of a node goes from
 //! failed to answering, and once after its start, when nodes may have changed while nobody looked.
 //!
-//! A look has to wait until the node has done what it had accepted, which may take as long as a bulk load. A node that has its
+//! A probe has to wait until the node has done what it had accepted, which may take as long as a bulk load. A node that has its
 //! own disk at a `glance` serves meanwhile: what it has missed is in the store as stale already, and what it holds besides
 //! its shards is kept out of reads by filters.
 
 mod act;
 mod glance;
-mod look;
 mod mark;
+mod probe;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,12 +37,12 @@ enum Serves {
 const THERE: Duration = Duration::from_millis(250);
 
 impl Cluster {
-    /// Count on a node that has returned: at once if a glance shows that it has its own disk, else once it was looked at and
-    /// what is to be done with it is done. Returns whether it was looked at.
+    /// Readmit a node that has returned: at once if a glance shows that it has its own disk, else once it was probed and repaired.
+    /// Returns whether it was probed.
     ///
     /// # Errors
     /// Why that was not possible: it is tried again.
-    pub async fn take_back(&self, node: &Arc<Node>) -> Result<bool, Error> {
+    pub async fn readmit(&self, node: &Arc<Node>) -> Result<bool, Error> {
         let Some(returned) = node.health.returned() else { return Ok(true) };
         let id = &node.member.id;
         self.forget_what_was_told(id);
@@ -50,34 +50,35 @@ impl Cluster {
         match &glance {
             Ok(()) => self.know_what_it_missed().await?,
             Err(doubt) => {
-                tracing::info!(node = %id, %doubt, "a node that returned is looked at when it has done what it had accepted");
-                self.examine(node, Serves::No).await?;
+                tracing::info!(node = %id, %doubt, "a node that returned is probed when it has done what it had accepted");
+                self.probe_and_repair(node, Serves::No).await?;
             }
         }
         self.features_and_rules_for(node).await?;
         node.set_serves_unseen(glance.is_ok());
         if let Some(state) = node.health.examined(returned, self.has_stale_replicas(id)) {
-            let seen = if glance.is_ok() { "serves what it has" } else { "was looked at" };
+            let seen = if glance.is_ok() { "serves what it has" } else { "was probed" };
             tracing::info!(node = %id, state = state.name(), "a node that returned {seen}");
             self.healable.notify_one();
         }
         Ok(glance.is_err())
     }
 
-    /// Look at a node that serves: after the start of this instance, or since the node has returned.
+    /// Probe a node that serves: after the start of this instance, or since the node has returned.
     ///
     /// # Errors
     /// Why that was not possible: it is tried again.
-    pub async fn look_at_first(&self, node: &Arc<Node>) -> Result<(), Error> {
+    pub async fn probe_serving(&self, node: &Arc<Node>) -> Result<(), Error> {
         let serves = if node.serves_unseen() { Serves::SinceReturn } else { Serves::SinceStart };
-        self.examine(node, serves).await?;
+        self.probe_and_repair(node, serves).await?;
         node.set_serves_unseen(false);
         self.healable.notify_one();
         Ok(())
     }
 
-    /// `serves`: the node counts already, and what it seems to have lost is looked at once more.
-    async fn examine(&self, node: &Arc<Node>, serves: Serves) -> Result<(), Error> {
+    /// Probe a node when it has done what it had accepted, record what it lacks, and do what can be done about it at once.
+    /// `serves`: the node counts already, and what it seems to have lost is confirmed first.
+    async fn probe_and_repair(&self, node: &Arc<Node>, serves: Serves) -> Result<(), Error> {
         let id = &node.member.id;
         tokio::select! {
             drained = node.drain(self.read_timeout()) => drained.map_err(|error| Error::answer(id, error))?,
@@ -87,7 +88,7 @@ impl Cluster {
         // As long as this is alive nobody else takes it for granted that the node holds what it is to hold on a later epoch:
         // what it need not hold on this one is deleted.
         let _acting_on = self.topology();
-        let (expected, found) = self.look_at(node).await?;
+        let (expected, found) = self.probe(node).await?;
         let mut plan = match check(Standing::Member, &expected, &found) {
             Verdict::Take(plan) => plan,
             Verdict::Refuse(refused) => {

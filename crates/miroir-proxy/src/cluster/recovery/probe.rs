@@ -1,4 +1,4 @@
-//! What a node should hold, and what it does.
+//! Probes a node: what it should hold, and what it does.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,13 +14,13 @@ use super::super::weigh::shards_of;
 use super::super::{Cluster, Error, Index};
 use crate::node::Node;
 
-/// Indexes looked at together.
+/// Indexes probed at one time.
 const TOGETHER: usize = 4;
 /// The newest tasks that are looked through for those of a node.
 pub(super) const TASKS: usize = 200;
 
 impl Cluster {
-    pub(super) async fn look_at(&self, node: &Arc<Node>) -> Result<(Expected, Found), Error> {
+    pub(super) async fn probe(&self, node: &Arc<Node>) -> Result<(Expected, Found), Error> {
         let id = &node.member.id;
         let patience = self.read_timeout();
         let version = node.version(patience).await.map_err(|error| Error::answer(&node.member.id, error))?;
@@ -41,11 +41,11 @@ impl Cluster {
         let physical: BTreeSet<&IndexUid> = indexes.iter().map(|index| &index.physical).collect();
         let others = held.keys().filter(|uid| !physical.contains(uid));
         found.indexes.extend(others.map(|uid| (uid.clone(), FoundIndex::default())));
-        let looks: Vec<_> =
-            indexes.iter().map(|index| self.look_at_index(node, index, held.get(&index.physical)).boxed()).collect();
-        let mut looks = stream::iter(looks).buffer_unordered(TOGETHER);
-        while let Some(looked) = looks.next().await {
-            let (physical, should, holds) = looked?;
+        let probes: Vec<_> =
+            indexes.iter().map(|index| self.probe_index(node, index, held.get(&index.physical)).boxed()).collect();
+        let mut probes = stream::iter(probes).buffer_unordered(TOGETHER);
+        while let Some(probed) = probes.next().await {
+            let (physical, should, holds) = probed?;
             expected.indexes.insert(physical.clone(), should);
             if let Some(holds) = holds {
                 found.indexes.insert(physical, holds);
@@ -54,7 +54,7 @@ impl Cluster {
         Ok((expected, found))
     }
 
-    async fn look_at_index(
+    async fn probe_index(
         &self,
         node: &Arc<Node>,
         index: &Arc<Index>,
@@ -86,7 +86,7 @@ impl Cluster {
     async fn found_on(&self, node: &Node, index: &Arc<Index>, key: &Option<String>) -> Result<FoundIndex, Error> {
         let id = &node.member.id;
         let read = self.settings_of_node(index, id).await?;
-        let drifted = matches!(self.look(index, id, &read), Drift::Repair | Drift::Report | Drift::CatchUp);
+        let drifted = matches!(self.compare_settings(index, id, &read), Drift::Repair | Drift::Report | Drift::CatchUp);
         let on_node = self.on_node(index, id).map_err(|error| Error::answer(&node.member.id, error))?;
         // Without the settings by which shards are told apart nothing can be counted, and everything may be different.
         let counts = match on_node.counts().await {
@@ -141,7 +141,7 @@ impl Cluster {
     /// The newest task that a node is known to have accepted since it was taken back with another disk.
     async fn newest_task_in_store(&self, id: &NodeId) -> Result<Option<u64>, Error> {
         let page = self.store.tasks(&TaskQuery { limit: TASKS, ..TaskQuery::default() }).await?;
-        let since = self.taken_back_at(id).await?;
+        let since = self.readmitted_at(id).await?;
         let since_then = page.tasks.iter().filter(|task| since.is_none_or(|since| task.enqueued_at > since));
         Ok(since_then.flat_map(|task| &task.node_tasks).filter(|task| task.node == *id).map(|task| task.uid).max())
     }
