@@ -32,7 +32,7 @@ impl Mirror {
                 | Work::Fold(_)
                 | Work::Dig(_)
                 | Work::Repair(..)
-                | Work::Fencing { .. }
+                | Work::Pausing { .. }
                 | Work::Over(_) => {}
             },
             Event::Page(documents, bytes) => self.take_page(&documents, bytes),
@@ -47,8 +47,8 @@ impl Mirror {
                 }
             }
             Event::TooLarge => self.too_large(),
-            Event::Fenced => self.fenced(),
-            Event::FenceLost => self.fence_lost(),
+            Event::WritesPaused => self.paused(),
+            Event::PauseEnded => self.pause_ended(),
             Event::Failed(node) => {
                 if node == self.record.subject.target {
                     self.quiet_at = self.quiet_at.max(facts.now.saturating_add(self.linger));
@@ -74,7 +74,7 @@ impl Mirror {
 
     fn fail(&mut self, failure: Failure) {
         self.work = Work::Over(Err(failure));
-        self.round.fenced = false;
+        self.round.paused = false;
     }
 
     fn restart_after(&mut self, now: u64, millis: u64) {
@@ -126,7 +126,7 @@ impl Mirror {
             | Work::Settle(..)
             | Work::Count { .. }
             | Work::Repair(..)
-            | Work::Fencing { .. }
+            | Work::Pausing { .. }
             | Work::Over(_) => {}
         }
     }
@@ -178,7 +178,7 @@ impl Mirror {
             | Work::Survey(_)
             | Work::Fold(_)
             | Work::Dig(_)
-            | Work::Fencing { .. }
+            | Work::Pausing { .. }
             | Work::Over(_) => {}
         }
     }
@@ -194,22 +194,22 @@ impl Mirror {
         }
     }
 
-    fn fenced(&mut self) {
-        if let Work::Fencing { held, .. } = &mut self.work {
+    fn paused(&mut self) {
+        if let Work::Pausing { held, .. } = &mut self.work {
             *held = true;
         }
     }
 
-    /// Writes are held; `facts` as of now.
-    pub(super) fn begin_fenced(&mut self, facts: &Facts) {
-        let Work::Fencing { whole, left, .. } = &mut self.work else { return };
+    /// Writes are paused; `facts` as of now.
+    pub(super) fn begin_paused(&mut self, facts: &Facts) {
+        let Work::Pausing { whole, left, .. } = &mut self.work else { return };
         // What came since the round is done by both sides, but may have been done by one of them while it was looked at.
         let spoilt = (self.round.misses, self.round.conditional) != (facts.misses, facts.conditional);
         let (whole, left) = (*whole || spoilt, std::mem::take(left));
-        self.round = Round::within_fence(facts);
+        self.round = Round::within_pause(facts);
         self.verified.begin(facts, facts.now >= self.nothing_arrives_after(facts));
         if whole {
-            // Writes are held: whatever is compared is compared for good.
+            // Writes are paused: whatever is compared is compared for good.
             self.record.stage = Stage::Compare(Depth::Content);
             self.round.evidence = self.evidence(self.record.progress.total);
             self.work = self.dig(everything());
@@ -218,13 +218,13 @@ impl Mirror {
         }
     }
 
-    fn fence_lost(&mut self) {
-        if !self.is_fenced() {
+    fn pause_ended(&mut self) {
+        if !self.is_paused() {
             return;
         }
         self.restart();
-        self.record.progress.fences = self.record.progress.fences.saturating_add(1);
-        if self.record.progress.fences > self.policy.fences {
+        self.record.progress.pauses = self.record.progress.pauses.saturating_add(1);
+        if self.record.progress.pauses > self.policy.pauses {
             self.fail(Failure::NeverQuiet);
         }
     }

@@ -66,7 +66,7 @@ pub(super) enum Work {
     Fold(Box<Fold>),
     Dig(Box<Dig>),
     Repair(Box<Repair>, VecDeque<Vec<u8>>),
-    Fencing {
+    Pausing {
         whole: bool,
         left: BTreeSet<String>,
         held: bool,
@@ -115,8 +115,8 @@ impl Mirror {
     }
 
     /// Whether writes are to be held.
-    pub fn is_fenced(&self) -> bool {
-        self.round.fenced || matches!(self.work, Work::Fencing { .. })
+    pub fn is_paused(&self) -> bool {
+        self.round.paused || matches!(self.work, Work::Pausing { .. })
     }
 
     /// What it had found when it was done no longer holds: another round.
@@ -148,7 +148,7 @@ impl Mirror {
         if facts.now < self.not_before {
             return Some(wait(self.not_before - facts.now));
         }
-        if !self.is_fenced()
+        if !self.is_paused()
             && let Some(pause) = self.throttle.wait(facts.now)
         {
             return Some(Step::Wait(pause));
@@ -199,9 +199,9 @@ impl Mirror {
                 Some(self.read(side, source, &paging, facts))
             }
             Work::Repair(..) => self.repair(source, facts),
-            Work::Fencing { held: false, .. } => Some(Step::Fence),
-            Work::Fencing { held: true, .. } => {
-                self.begin_fenced(facts);
+            Work::Pausing { held: false, .. } => Some(Step::PauseWrites),
+            Work::Pausing { held: true, .. } => {
+                self.begin_paused(facts);
                 None
             }
             Work::Over(_) => None,
@@ -231,7 +231,7 @@ impl Mirror {
 
     fn next_round(&mut self) {
         self.work = Work::Begin;
-        self.round.fenced = false;
+        self.round.paused = false;
     }
 
     fn begin(&mut self, facts: &Facts) {
@@ -338,7 +338,7 @@ impl Mirror {
     /// How large a page may be.
     fn beside_clients(&self, page: u64, facts: &Facts) -> u64 {
         // Who holds writes is in more of a hurry than they are.
-        if facts.clients && !self.is_fenced() { page.min(self.policy.page_beside_clients) } else { page }
+        if facts.clients && !self.is_paused() { page.min(self.policy.page_beside_clients) } else { page }
     }
 
     fn read(&mut self, side: Side, source: NodeId, paging: &Paging, facts: &Facts) -> Step {
@@ -368,7 +368,7 @@ impl Mirror {
                 | Work::Fold(_)
                 | Work::Dig(_)
                 | Work::Repair(..)
-                | Work::Fencing { .. }
+                | Work::Pausing { .. }
                 | Work::Over(_),
                 _,
             ) => Depth::Content,
@@ -411,7 +411,7 @@ impl Mirror {
         let progress = &mut self.record.progress;
         progress.rounds = progress.rounds.saturating_add(1);
         // Rounds since the writes were last held in vain.
-        let rounds = progress.rounds.saturating_sub(progress.fences.saturating_mul(self.policy.rounds));
+        let rounds = progress.rounds.saturating_sub(progress.pauses.saturating_mul(self.policy.rounds));
         let verdict = self.round.verdict(facts, depth, rounds, quiet_at, &self.policy);
         if self.round.misses != facts.misses {
             // What the target missed since is not known.
@@ -427,12 +427,12 @@ impl Mirror {
                 self.not_before = instant;
                 self.restart();
             }
-            Verdict::FenceAll => self.work = Work::Fencing { whole: true, left: BTreeSet::new(), held: false },
-            Verdict::Fence(left) => self.work = Work::Fencing { whole: false, left, held: false },
+            Verdict::PauseForAll => self.work = Work::Pausing { whole: true, left: BTreeSet::new(), held: false },
+            Verdict::PauseFor(left) => self.work = Work::Pausing { whole: false, left, held: false },
             Verdict::Unequal(ids) => {
                 let example = ids.first().cloned().unwrap_or_default();
                 self.work = Work::Over(Err(Failure::Unequal { count: ids.len(), example }));
-                self.round.fenced = false;
+                self.round.paused = false;
             }
         }
     }

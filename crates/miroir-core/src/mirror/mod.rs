@@ -15,7 +15,7 @@
 //! 2. Writes that depend on what a replica holds (deletion by filter, edits) break the argument for documents that are
 //!    looked at meanwhile. Both sides do all of them that they were handed before they are looked at, and a round proves
 //!    nothing if another one was handed to them before it is recorded ([`Done::conditional`]). Where there are always some,
-//!    only a round in a fence does, in which writes are held.
+//!    only a round in a write pause does.
 //! 3. What the mirror itself writes may undo a client's newer write that the target has done already. The source shows
 //!    that when it has done it, too. Therefore a document counts as equal only when it was seen so after the last of the
 //!    mirror's tasks that touches it was done, and after the writes that were under way by then were handed to all

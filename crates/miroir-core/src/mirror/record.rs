@@ -60,8 +60,9 @@ pub struct Progress {
     pub compared: u64,
     /// Rounds of comparing that were finished.
     pub rounds: u32,
-    /// How often writes were held for it.
-    pub fences: u32,
+    /// How often writes were paused for it.
+    #[serde(rename = "fences")]
+    pub pauses: u32,
 }
 
 /// A mirror, as it is saved.
@@ -129,12 +130,12 @@ pub struct Policy {
     pub tasks_in_flight: usize,
     /// Documents a second; none: as fast as it goes.
     pub documents_per_second: Option<u32>,
-    /// How often documents are looked at again before they are left to a fence.
+    /// How often documents are looked at again before they are left to a write pause.
     pub looks: u32,
-    /// Rounds before the writes of the shard are held.
+    /// Rounds before the writes of the shard are paused.
     pub rounds: u32,
-    /// How often they may be held in vain.
-    pub fences: u32,
+    /// How often they may be paused in vain.
+    pub pauses: u32,
 }
 
 impl Default for Policy {
@@ -150,7 +151,7 @@ impl Default for Policy {
             documents_per_second: None,
             looks: 4,
             rounds: 6,
-            fences: 5,
+            pauses: 5,
         }
     }
 }

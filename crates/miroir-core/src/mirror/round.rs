@@ -15,8 +15,8 @@ pub struct Done {
     pub misses: u64,
     /// And of changes that depend on what a replica holds: the same goes for these.
     pub conditional: u64,
-    /// The writes of the shard are being held.
-    pub fenced: bool,
+    /// The writes of the shard are paused.
+    pub paused: bool,
 }
 
 /// One round of comparing.
@@ -25,8 +25,8 @@ pub(super) struct Round {
     pub began: u64,
     pub misses: u64,
     pub conditional: u64,
-    /// Writes are held, and both sides have done theirs.
-    pub fenced: bool,
+    /// Writes are paused, and both sides have done theirs.
+    pub paused: bool,
     /// Nothing that was sent before it began can arrive after that.
     pub quiet: bool,
     /// What its listings show.
@@ -47,10 +47,10 @@ pub(super) enum Verdict {
     Again(Depth),
     /// Not before this instant.
     After(u64),
-    /// Hold the writes, and look at all documents again.
-    FenceAll,
-    /// Hold the writes, and look at these again: all others were seen equal.
-    Fence(BTreeSet<String>),
+    /// Pause the writes, and look at all documents again.
+    PauseForAll,
+    /// Pause the writes, and look at these again: all others were seen equal.
+    PauseFor(BTreeSet<String>),
     /// These stay different although nobody writes.
     Unequal(BTreeSet<String>),
 }
@@ -67,10 +67,10 @@ impl Round {
         }
     }
 
-    /// A round in the fence.
-    pub fn within_fence(facts: &Facts) -> Self {
+    /// A round in a write pause.
+    pub fn within_pause(facts: &Facts) -> Self {
         let Facts { now, misses, conditional, .. } = *facts;
-        Self { began: now, misses, conditional, fenced: true, ..Self::default() }
+        Self { began: now, misses, conditional, paused: true, ..Self::default() }
     }
 
     /// Whether a write that depends on what a replica holds may have been done on one side only: one was handed to the
@@ -84,7 +84,7 @@ impl Round {
     pub fn take_doubtful(&mut self, facts: &Facts, depth: Depth, looks: u32) -> Option<BTreeSet<String>> {
         let conclusive = depth == Depth::Content && !self.is_disturbed(facts) && self.misses == facts.misses;
         let none = self.written.is_empty() && self.stubborn.is_empty();
-        if self.fenced || !conclusive || self.looks >= looks || none {
+        if self.paused || !conclusive || self.looks >= looks || none {
             return None;
         }
         self.looks += 1;
@@ -94,7 +94,7 @@ impl Round {
     }
 
     fn done(&self) -> Done {
-        Done { misses: self.misses, conditional: self.conditional, fenced: self.fenced }
+        Done { misses: self.misses, conditional: self.conditional, paused: self.paused }
     }
 
     /// `rounds` were finished with this one; no request can still arrive after `quiet_at`.
@@ -102,7 +102,7 @@ impl Round {
         if self.misses != facts.misses {
             return Verdict::Again(depth);
         }
-        if self.fenced {
+        if self.paused {
             return match self.stubborn.is_empty() {
                 true if self.began >= quiet_at => Verdict::Done(self.done()),
                 true => Verdict::After(quiet_at),
@@ -126,6 +126,6 @@ impl Round {
             return Verdict::After(quiet_at);
         }
         let left = self.stubborn.union(&self.written).cloned().collect();
-        if disturbed { Verdict::FenceAll } else { Verdict::Fence(left) }
+        if disturbed { Verdict::PauseForAll } else { Verdict::PauseFor(left) }
     }
 }

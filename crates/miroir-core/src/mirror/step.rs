@@ -64,10 +64,10 @@ pub enum Step {
     Delete(Vec<String>),
     /// Wait for these tasks of the target: [`Event::Finished`] or [`Event::Rejected`].
     Await(Vec<u64>),
-    /// Hold all writes to the shard until [`Mirror::is_fenced`](super::Mirror::is_fenced) no longer says so, and wait until source and target have
-    /// done those that they had accepted: [`Event::Fenced`] or [`Event::FenceLost`].
-    Fence,
-    /// Both are equal. If writes are held, they are until that is written down.
+    /// Pause all writes to the shard until [`Mirror::is_paused`](super::Mirror::is_paused) no longer says so, and wait until source and target have
+    /// done those that they had accepted: [`Event::WritesPaused`] or [`Event::PauseEnded`].
+    PauseWrites,
+    /// Both are equal. If writes are paused, they are until that is written down.
     Done(Done),
     /// The target stays as stale as it is.
     GiveUp(Failure),
@@ -94,10 +94,10 @@ pub enum Event {
     Rejected(String),
     /// The answer was too large to take.
     TooLarge,
-    /// Writes are held, and both sides have done all of theirs.
-    Fenced,
-    /// Writes cannot be held, or not any longer. May come at any time.
-    FenceLost,
+    /// Writes are paused, and both sides have done all of theirs.
+    WritesPaused,
+    /// Writes cannot be paused, or not any longer. May come at any time.
+    PauseEnded,
     /// The node did not answer; it may have done what it was told.
     Failed(NodeId),
 }

@@ -87,7 +87,7 @@ impl Pair {
                 Event::Accepted(1)
             }
             Step::Await(_) => Event::Finished,
-            Step::Fence => Event::Fenced,
+            Step::PauseWrites => Event::WritesPaused,
             Step::Wait(_) | Step::Done(_) | Step::GiveUp(_) => unreachable!("nothing is answered to {step:?}"),
         }
     }
@@ -113,7 +113,7 @@ impl Pair {
     }
 }
 
-const DONE: Step = Step::Done(Done { misses: 0, conditional: 0, fenced: false });
+const DONE: Step = Step::Done(Done { misses: 0, conditional: 0, paused: false });
 
 #[test]
 fn an_empty_target_is_copied_and_everything_is_read_once_more_to_be_sure() {
@@ -161,7 +161,7 @@ fn edits_leave_stamps_that_prove_nothing() {
         }
         pair.answer(step)
     });
-    assert_eq!(end, Step::Done(Done { misses: 0, conditional: 1, fenced: false }));
+    assert_eq!(end, Step::Done(Done { misses: 0, conditional: 1, paused: false }));
     assert_eq!(pair.nodes[&source()], pair.nodes[&target()]);
     assert!(pair.read > 3000, "{}: copied, and compared on both sides", pair.read);
 }
@@ -192,7 +192,7 @@ fn what_no_longer_holds_is_looked_at_again() {
     pair.facts.misses = 1;
     pair.nodes.insert(target(), documents(49));
     mirror.go_on();
-    assert_eq!(pair.run(&mut mirror), Step::Done(Done { misses: 1, conditional: 0, fenced: false }));
+    assert_eq!(pair.run(&mut mirror), Step::Done(Done { misses: 1, conditional: 0, paused: false }));
     assert!(mirror.record().progress.rounds > rounds);
     assert_eq!(pair.nodes[&source()], pair.nodes[&target()]);
 }
@@ -269,7 +269,7 @@ fn a_document_that_stays_different_ends_in_a_failure_that_names_it() {
         event
     });
     assert_eq!(end, Step::GiveUp(Failure::Unequal { count: 1, example: "d00009".into() }));
-    assert!(!mirror.is_fenced());
+    assert!(!mirror.is_paused());
 }
 
 #[test]
@@ -291,7 +291,7 @@ fn pages_shrink_until_they_fit() {
         | Step::Put(_)
         | Step::Delete(_)
         | Step::Await(_)
-        | Step::Fence
+        | Step::PauseWrites
         | Step::Done(_)
         | Step::GiveUp(_) => pair.answer(step),
     });

@@ -9,7 +9,7 @@ use crate::world::{Happened, Replica, World};
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Seen {
     pub healed: u64,
-    pub fenced: u64,
+    pub paused: u64,
     /// Healed by mirrors that trusted stamps.
     pub trusted: u64,
     pub crashed: u64,
@@ -74,20 +74,20 @@ pub fn heal(world: &mut World, mirrors: &mut BTreeMap<Replica, Running>, seen: &
     match running.turn(world, &replica) {
         None => {}
         // The index write lock is waited for.
-        Some(Ended::Equal(done)) if done.fenced || world.turn_is_free() => {
+        Some(Ended::Equal(done)) if done.paused || world.turn_is_free() => {
             let trusted = running.trusted;
             mirrors.remove(&replica);
             if (world.stale.get(&replica), world.conditional) == (Some(&done.misses), done.conditional) {
                 world.stale.remove(&replica);
                 seen.healed += 1;
-                seen.fenced += u64::from(done.fenced);
+                seen.paused += u64::from(done.paused);
                 seen.trusted += u64::from(trusted);
                 fresh_replicas_hold_what_was_acknowledged(world)?;
             } else {
                 seen.outrun += 1;
             }
-            if world.fence.as_ref() == Some(&replica) {
-                world.fence = None;
+            if world.pause.as_ref() == Some(&replica) {
+                world.pause = None;
             }
         }
         Some(Ended::Equal(_)) => {}

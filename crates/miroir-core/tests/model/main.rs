@@ -62,7 +62,7 @@ fn stale_replicas_are_healed_while_clients_write() {
     let mut total = healing::Seen::default();
     schedules("healing", 6000, healing::run, |seen| {
         total.healed += seen.healed;
-        total.fenced += seen.fenced;
+        total.paused += seen.paused;
         total.trusted += seen.trusted;
         total.crashed += seen.crashed;
         total.outrun += seen.outrun;
@@ -79,7 +79,7 @@ fn stale_replicas_are_healed_while_clients_write() {
     if std::env::var("MIROIR_MODEL_SEED").is_err() {
         // A checker that comes across nothing checks nothing.
         let Happened { left, late, lingered, lost_turn, killed, undecided } = total.happened;
-        let all = [total.fenced, total.trusted, total.crashed, total.outrun, total.repaired];
+        let all = [total.paused, total.trusted, total.crashed, total.outrun, total.repaired];
         let all = [all.as_slice(), &[left, late, lingered, lost_turn, killed, undecided]].concat();
         assert!(total.healed > 100 && all.iter().all(|count| *count > 0), "{total:?}");
     }

@@ -11,7 +11,7 @@ use crate::node::{Doc, Op, copied};
 use crate::world::{IN_FLIGHT, LINGER, Replica, World};
 
 /// How long writes may be held.
-const FENCE_MAX: u64 = 2000;
+const PAUSE_MAX: u64 = 2000;
 
 pub struct Running {
     pub mirror: Mirror,
@@ -21,7 +21,7 @@ pub struct Running {
     /// Documents that were read or fetched last.
     held: BTreeMap<String, Doc>,
     wake: u64,
-    fenced_since: u64,
+    paused_since: u64,
     /// It trusted stamps.
     pub trusted: bool,
 }
@@ -61,7 +61,7 @@ impl Running {
 
     fn of(record: Record, now: u64) -> Self {
         let mirror = Mirror::resume(record.clone(), policy(), Duration::from_millis(LINGER), now);
-        Self { mirror, saved: record, pending: None, held: BTreeMap::new(), wake: 0, fenced_since: 0, trusted: false }
+        Self { mirror, saved: record, pending: None, held: BTreeMap::new(), wake: 0, paused_since: 0, trusted: false }
     }
 
     fn facts(&self, world: &World) -> Facts {
@@ -88,8 +88,8 @@ impl Running {
             let due = world.now + world.rng.below(LINGER);
             world.flying.push((due, replica.1.clone(), op));
         }
-        if world.fence.as_ref() == Some(replica) {
-            world.fence = None;
+        if world.pause.as_ref() == Some(replica) {
+            world.pause = None;
         }
         *self = Self::of(self.saved.clone(), world.now);
     }
@@ -107,7 +107,7 @@ impl Running {
             | Step::Read { .. }
             | Step::Fetch { .. }
             | Step::Await(_)
-            | Step::Fence
+            | Step::PauseWrites
             | Step::Done(_)
             | Step::GiveUp(_) => None,
         }
@@ -116,10 +116,10 @@ impl Running {
     /// One thing happens.
     pub fn turn(&mut self, world: &mut World, replica: &Replica) -> Option<Ended> {
         let facts = self.facts(world);
-        if world.fence.as_ref() == Some(replica) && world.now > self.fenced_since + FENCE_MAX {
-            world.fence = None;
+        if world.pause.as_ref() == Some(replica) && world.now > self.paused_since + PAUSE_MAX {
+            world.pause = None;
             self.pending = None;
-            self.mirror.advance(Event::FenceLost, &facts);
+            self.mirror.advance(Event::PauseEnded, &facts);
         }
         if self.pending.is_none() {
             if world.now < self.wake {
@@ -163,8 +163,8 @@ impl Running {
     }
 
     fn release(&mut self, world: &mut World, replica: &Replica) {
-        if world.fence.as_ref() == Some(replica) && !self.mirror.is_fenced() {
-            world.fence = None;
+        if world.pause.as_ref() == Some(replica) && !self.mirror.is_paused() {
+            world.pause = None;
         }
     }
 
@@ -208,7 +208,7 @@ impl Running {
                 Some(Event::Fetched(found.iter().map(|doc| copied(doc, Depth::Content)).collect(), bytes))
             }
             Step::Put(_) | Step::Delete(_) => self.write(world, target, step),
-            Step::Fence => self.fence(world, replica),
+            Step::PauseWrites => self.pause(world, replica),
         }
     }
 
@@ -239,15 +239,15 @@ impl Running {
         failed
     }
 
-    fn fence(&mut self, world: &mut World, replica: &Replica) -> Option<Event> {
-        if world.fence.as_ref() != Some(replica) {
-            if world.fence.is_none() && world.turn_is_free() {
-                world.fence = Some(replica.clone());
-                self.fenced_since = world.now;
+    fn pause(&mut self, world: &mut World, replica: &Replica) -> Option<Event> {
+        if world.pause.as_ref() != Some(replica) {
+            if world.pause.is_none() && world.turn_is_free() {
+                world.pause = Some(replica.clone());
+                self.paused_since = world.now;
             }
             return None;
         }
         let busy = world.nodes.values().any(|node| node.up && node.has_open(|_| true));
-        (!busy).then_some(Event::Fenced)
+        (!busy).then_some(Event::WritesPaused)
     }
 }

@@ -73,8 +73,8 @@ pub fn run(seed: u64) -> Result<Seen, String> {
         }
         mirrors.retain(|replica, _| {
             let wanted = world.stale.contains_key(replica) && world.is_healed(replica);
-            if !wanted && world.fence.as_ref() == Some(replica) {
-                world.fence = None;
+            if !wanted && world.pause.as_ref() == Some(replica) {
+                world.pause = None;
             }
             wanted
         });

@@ -1,4 +1,4 @@
-//! A pass of anti-entropy, at the depth of content, while nobody writes: as in the fence.
+//! A pass of anti-entropy, at the depth of content, while nobody writes: as in a write pause.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -95,7 +95,7 @@ pub struct World {
     /// How many were begun.
     pub writes: u64,
     /// Who holds the writes.
-    pub fence: Option<Replica>,
+    pub pause: Option<Replica>,
     pub conditional: u64,
     /// How many of them were edits.
     pub edits: u64,
@@ -147,7 +147,7 @@ impl World {
             doubts: Vec::new(),
             happened: Happened::default(),
             writes: 0,
-            fence: None,
+            pause: None,
             conditional: 0,
             edits: 0,
             registered: Vec::new(),
@@ -305,7 +305,7 @@ impl World {
     /// A client writes, a node at a time.
     pub fn write(&mut self) {
         match self.writing.take() {
-            None if self.fence.is_none() && self.clients && self.turn_is_free() => {
+            None if self.pause.is_none() && self.clients && self.turn_is_free() => {
                 self.writing = self.begin_write();
             }
             None => {}

@@ -39,8 +39,8 @@ struct Held {
     raw: BTreeMap<(NodeId, String), Bytes>,
 }
 
-/// What became of documents in a fence.
-enum Fenced {
+/// What became of documents while writes were paused.
+enum InPause {
     /// Both sides could not be seen at one point in time.
     TooLong,
     /// There is nobody to compare with any more.
@@ -96,18 +96,18 @@ impl Cluster {
                     break;
                 }
             }
-            match self.repair_in_fence(index, shard, &ids).await? {
-                Fenced::TooLong => {}
-                Fenced::Alone => return Ok(()),
-                Fenced::Equal => {
+            match self.repair_in_pause(index, shard, &ids).await? {
+                InPause::TooLong => {}
+                InPause::Alone => return Ok(()),
+                InPause::Equal => {
                     found.mismatches -= ids.len() as u64;
                     return Ok(());
                 }
-                Fenced::Reported(documents) => {
+                InPause::Reported(documents) => {
                     found.mismatches -= ids.len().saturating_sub(documents) as u64;
                     return Ok(());
                 }
-                Fenced::Repaired(documents, tasks) => {
+                InPause::Repaired(documents, tasks) => {
                     found.mismatches -= ids.len().saturating_sub(documents) as u64;
                     found.repaired += documents as u64;
                     return self.see_to_the_end(index, shard, tasks).await;
@@ -120,15 +120,15 @@ impl Cluster {
 
     /// Hold the writes of the index, have all replicas do what they have accepted, look once more, and hand the repairs to
     /// the nodes before anything else is handed to them: no repair undoes a later write.
-    async fn repair_in_fence(&self, index: &Arc<Index>, shard: ShardId, ids: &[String]) -> Result<Fenced, Failed> {
+    async fn repair_in_pause(&self, index: &Arc<Index>, shard: ShardId, ids: &[String]) -> Result<InPause, Failed> {
         let unanswered = |error: super::super::Error| Failed::Unanswered(error.to_string());
-        let Some(now) = self.catalog.by_physical(&index.physical) else { return Ok(Fenced::Alone) };
+        let Some(now) = self.catalog.by_physical(&index.physical) else { return Ok(InPause::Alone) };
         let guard = self.lock_index(&now.uid).await.map_err(unanswered)?;
         // Kept until the nodes have accepted: no replica is moved away meanwhile.
         let _topology = self.topology();
         let replicas = self.fresh_replicas(&now, shard);
         if replicas.len() < 2 || self.catalog.by_physical(&index.physical).is_none() {
-            return Ok(Fenced::Alone);
+            return Ok(InPause::Alone);
         }
         let look = async {
             try_join_all(replicas.values().map(Replica::drain)).await?;
@@ -136,12 +136,12 @@ impl Cluster {
         };
         let held = match timeout(self.config.rebalancer.fence_max, look).await {
             Ok(held) => held?,
-            Err(_) => return Ok(Fenced::TooLong),
+            Err(_) => return Ok(InPause::TooLong),
         };
         let auto_repair = self.config.anti_entropy.auto_repair;
-        let fenced = match repairs(&held.versions, now_ms(), auto_repair) {
-            ToRepair::Nothing => Fenced::Equal,
-            ToRepair::Report { documents } => Fenced::Reported(documents),
+        let outcome = match repairs(&held.versions, now_ms(), auto_repair) {
+            ToRepair::Nothing => InPause::Equal,
+            ToRepair::Report { documents } => InPause::Reported(documents),
             ToRepair::Repair(repairs) => {
                 let nodes: BTreeSet<&NodeId> = repairs.put.keys().chain(repairs.delete.keys()).collect();
                 let told = nodes
@@ -153,10 +153,10 @@ impl Cluster {
                 );
                 let at = OffsetDateTime::now_utc();
                 let told = join_all(told).await;
-                Fenced::Repaired(documents, self.know_who_did_not_answer(guard, &now, shard, at, told).await)
+                InPause::Repaired(documents, self.know_who_did_not_answer(guard, &now, shard, at, told).await)
             }
         };
-        Ok(fenced)
+        Ok(outcome)
     }
 
     /// Nodes that may have got their repairs, or may get them yet, are known as different before anything else is sent to them.

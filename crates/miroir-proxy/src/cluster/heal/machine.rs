@@ -145,10 +145,10 @@ impl Healing {
             Ended::Equal => {
                 self.cluster.metrics.replica_healed();
                 let progress = record.of(subject).map(|saved| saved.mirror.progress).unwrap_or_default();
-                let mirror::Progress { started_at, copied, deleted, rounds, fences, .. } = progress;
+                let mirror::Progress { started_at, copied, deleted, rounds, pauses, .. } = progress;
                 let seconds = now_ms().saturating_sub(started_at) / 1000;
                 tracing::info!(
-                    node = %target, %index, %shard, copied, deleted, rounds, fences, seconds,
+                    node = %target, %index, %shard, copied, deleted, rounds, pauses, seconds,
                     "a replica is equal to the fresh ones again"
                 );
             }

@@ -17,7 +17,7 @@ use super::super::clock::now_ms;
 use super::super::replica::{Document, Failed, Replica};
 use super::super::{Cluster, Error, Index};
 use super::facts::Known;
-use super::fence::Held;
+use super::write_pause::WritePause;
 
 /// Before the store is asked again that could not be read.
 const STORE_PAUSE: Duration = Duration::from_millis(500);
@@ -70,7 +70,7 @@ pub(super) struct Runner {
     lead: Fence,
     /// The documents that were read or fetched last.
     last: HashMap<String, Bytes>,
-    held: Option<Held>,
+    pause: Option<WritePause>,
     /// When it is given up.
     until: Instant,
     /// Since when the target has not answered.
@@ -92,7 +92,7 @@ impl Runner {
         let begin = if untouched { Mirror::begin_with } else { Mirror::resume };
         let mirror = begin(record, policy, cluster.write_timeout(), now_ms());
         let counted = (progress.copied, progress.deleted, progress.bytes);
-        Self { cluster, subject, mirror, watched, lead, last: HashMap::new(), held: None, until, away: None, counted }
+        Self { cluster, subject, mirror, watched, lead, last: HashMap::new(), pause: None, until, away: None, counted }
     }
 
     /// Until it is over.
@@ -113,10 +113,10 @@ impl Runner {
             if self.is_away(&facts) {
                 return Ended::Away;
             }
-            self.keep_fence(&facts);
+            self.keep_pause(&facts);
             let step = self.mirror.next(&facts);
-            if !self.mirror.is_fenced() && !matches!(step, Step::Done(_)) {
-                self.held = None;
+            if !self.mirror.is_paused() && !matches!(step, Step::Done(_)) {
+                self.pause = None;
             }
             match step {
                 Step::Wait(pause) => sleep(pause).await,
@@ -134,7 +134,7 @@ impl Runner {
                 | Step::Put(_)
                 | Step::Delete(_)
                 | Step::Await(_)
-                | Step::Fence) => self.take_step(&index, step, &facts).await,
+                | Step::PauseWrites) => self.take_step(&index, step, &facts).await,
             }
             self.record_progress();
         }
@@ -153,25 +153,25 @@ impl Runner {
         }
     }
 
-    /// A fence that has run out is lost.
-    fn keep_fence(&mut self, facts: &Facts) {
-        if self.held.as_ref().is_some_and(|held| !held.lasts()) {
-            self.held = None;
-            self.mirror.advance(Event::FenceLost, facts);
+    /// Tell the machine when the write pause has ended.
+    fn keep_pause(&mut self, facts: &Facts) {
+        if self.pause.as_ref().is_some_and(|pause| !pause.lasts()) {
+            self.pause = None;
+            self.mirror.advance(Event::PauseEnded, facts);
         }
     }
 
-    /// Do a step, and tell the machine. Within a fence it takes no longer than the fence lasts.
+    /// Do a step, and tell the machine what came of it. While writes are paused, the step is bounded by the deadline of the pause.
     async fn take_step(&mut self, index: &Arc<Index>, step: Step, before: &Facts) {
         let writes = matches!(step, Step::Put(_) | Step::Delete(_));
-        let event = match self.held.as_ref().map(Held::until) {
+        let event = match self.pause.as_ref().map(WritePause::until) {
             None => self.make_way(index, step).await,
             Some(until) => match timeout_at(until, self.act(index, step)).await {
                 Ok(event) => event,
                 Err(_elapsed) => {
-                    self.held = None;
+                    self.pause = None;
                     let facts = Facts { now: now_ms(), ..before.clone() };
-                    self.mirror.advance(Event::FenceLost, &facts);
+                    self.mirror.advance(Event::PauseEnded, &facts);
                     if writes {
                         // It may be done yet.
                         self.mirror.advance(Event::Failed(self.subject.target.clone()), &facts);
@@ -224,9 +224,9 @@ impl Runner {
                 let done = self.on(index, &target)?.done(&tasks).await;
                 done.map(|()| Event::Finished).map_err(|error| (target, error))
             }
-            Step::Fence => Ok(self.hold_writes(index).await),
+            Step::PauseWrites => Ok(self.pause_writes(index).await),
             // Whoever calls this has dealt with them.
-            Step::Wait(_) | Step::Done(_) | Step::GiveUp(_) => Ok(Event::FenceLost),
+            Step::Wait(_) | Step::Done(_) | Step::GiveUp(_) => Ok(Event::PauseEnded),
         }
     }
 
@@ -244,22 +244,22 @@ impl Runner {
         documents.into_iter().map(keep).collect()
     }
 
-    /// Hold the writes of the index, once both sides have nearly done theirs, and wait until they have.
-    async fn hold_writes(&mut self, index: &Arc<Index>) -> Event {
-        let Some(source) = self.mirror.source().cloned() else { return Event::FenceLost };
+    /// Pause the writes of the index, once both sides have nearly done theirs, and wait until they have.
+    async fn pause_writes(&mut self, index: &Arc<Index>) -> Event {
+        let Some(source) = self.mirror.source().cloned() else { return Event::PauseEnded };
         let target = self.subject.target.clone();
         if let Err((node, _)) = self.drain_both(index, &source, &target).await {
             return Event::Failed(node);
         }
-        let Ok(Some((turn, _))) = self.cluster.lock_physical(&index.physical).await else { return Event::FenceLost };
-        let held = Held::on_to(turn, self.cluster.config.rebalancer.fence_max);
-        match timeout_at(held.until(), self.drain_both(index, &source, &target)).await {
+        let Ok(Some((guard, _))) = self.cluster.lock_physical(&index.physical).await else { return Event::PauseEnded };
+        let pause = WritePause::new(guard, self.cluster.config.rebalancer.fence_max);
+        match timeout_at(pause.until(), self.drain_both(index, &source, &target)).await {
             Ok(Ok(())) => {}
             Ok(Err((node, _))) => return Event::Failed(node),
-            Err(_elapsed) => return Event::FenceLost,
+            Err(_elapsed) => return Event::PauseEnded,
         }
-        self.held = Some(held);
-        Event::Fenced
+        self.pause = Some(pause);
+        Event::WritesPaused
     }
 
     async fn drain_both(&self, index: &Arc<Index>, source: &NodeId, target: &NodeId) -> Result<(), (NodeId, Failed)> {
@@ -283,10 +283,10 @@ impl Runner {
     async fn make_way(&mut self, index: &Arc<Index>, step: Step) -> Result<Event, (NodeId, Failed)> {
         let cluster = self.cluster.clone();
         let needs_slot = matches!(step, Step::Read { .. } | Step::Fetch { .. } | Step::Put(_) | Step::Delete(_));
-        let turn = if needs_slot && self.held.is_none() { cluster.client_priority.slot().await } else { None };
+        let slot = if needs_slot && self.pause.is_none() { cluster.client_priority.slot().await } else { None };
         let event = self.act(index, step).await;
-        if let Some(turn) = turn {
-            turn.rest().await;
+        if let Some(slot) = slot {
+            slot.rest().await;
         }
         event
     }
@@ -294,7 +294,7 @@ impl Runner {
     /// Both are equal: say so, if what was known then still holds. None: another round.
     async fn conclude(&mut self, index: &Arc<Index>, done: &Done) -> Option<Ended> {
         let healed = self.take_off_the_list(index, done).await;
-        self.held = None;
+        self.pause = None;
         match healed {
             Ok(true) => Some(Ended::Equal),
             Ok(false) => {
@@ -312,15 +312,15 @@ impl Runner {
 
     async fn take_off_the_list(&self, index: &Arc<Index>, done: &Done) -> Result<bool, Error> {
         let mut fences = vec![self.lead.clone()];
-        let turn = match &self.held {
-            Some(held) => {
-                fences.push(held.fence());
+        let guard = match &self.pause {
+            Some(pause) => {
+                fences.push(pause.fence());
                 None
             }
             None => self.cluster.lock_physical(&index.physical).await?,
         };
-        if let Some((turn, _)) = &turn {
-            fences.push(turn.fence());
+        if let Some((guard, _)) = &guard {
+            fences.push(guard.fence());
         }
         let Known::Stale(_, facts) = self.cluster.mirror_facts(&self.subject).await? else { return Ok(false) };
         if (facts.misses, facts.conditional) != (done.misses, done.conditional) {

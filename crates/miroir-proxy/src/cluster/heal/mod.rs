@@ -10,11 +10,11 @@
 mod begin;
 mod client_priority;
 mod facts;
-mod fence;
 mod machine;
 mod mirror;
 mod pool;
 mod progress;
+mod write_pause;
 
 pub use client_priority::ClientPriority;
 pub use machine::Healing;

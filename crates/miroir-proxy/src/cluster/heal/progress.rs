@@ -63,7 +63,7 @@ fn mirror(saved: &Saved) -> Value {
         "deleted": record.progress.deleted,
         "bytes": record.progress.bytes,
         "rounds": record.progress.rounds,
-        "fences": record.progress.fences,
+        "fences": record.progress.pauses,
         "secondsLeft": record.estimate(now).map(|left| left.as_secs()),
         "failures": saved.failures,
         "error": saved.error,

@@ -1,4 +1,4 @@
-//! Holding the writes of an index for a moment: its write lock, which is released by itself in time.
+//! The write pause of an index: its write lock is held for a moment, and released by itself at the deadline.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,16 +8,16 @@ use tokio::time::Instant;
 
 use super::super::index_lock::IndexGuard;
 
-/// Writes are held while it lives, and at most until it has run out.
-pub(super) struct Held {
+/// Writes are paused while this lives, and at most until the deadline.
+pub(super) struct WritePause {
     guard: Arc<Mutex<Option<IndexGuard>>>,
     fence: Fence,
     until: Instant,
 }
 
-impl Held {
-    /// Keep a guard for so long. It is dropped then, whatever the owner of this is waiting for.
-    pub fn on_to(guard: IndexGuard, bound: Duration) -> Self {
+impl WritePause {
+    /// Pause writes under a guard for at most so long. The guard is dropped then, whatever the owner of this waits for.
+    pub fn new(guard: IndexGuard, bound: Duration) -> Self {
         let until = Instant::now() + bound;
         let fence = guard.fence();
         let guard = Arc::new(Mutex::new(Some(guard)));
@@ -31,12 +31,12 @@ impl Held {
         Self { guard, fence, until }
     }
 
-    /// When it runs out.
+    /// The deadline.
     pub fn until(&self) -> Instant {
         self.until
     }
 
-    /// Whether writes are held still.
+    /// Whether writes are paused still.
     pub fn lasts(&self) -> bool {
         self.guard.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
