@@ -69,7 +69,7 @@ pub fn weigh(
 
 /// How a replica's node answered a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum ReplicaAnswer {
     /// It accepted: the write is in its queue.
     Accepted,
     /// It refused, or was not reached: the write is certainly not there.
@@ -106,28 +106,28 @@ pub fn conclude(
     placements: &GroupPlacements,
     also: impl Fn(ShardId) -> Vec<NodeId>,
     touched: impl IntoIterator<Item = ShardId> + Clone,
-    answer: impl Fn(ShardId, &NodeId) -> Answer,
+    answer: impl Fn(ShardId, &NodeId) -> ReplicaAnswer,
     fresh: impl Fn(ShardId, &NodeId) -> bool,
 ) -> Outcome {
-    let counts = |shard: ShardId, node: &NodeId| answer(shard, node) == Answer::Accepted && fresh(shard, node);
+    let counts = |shard: ShardId, node: &NodeId| answer(shard, node) == ReplicaAnswer::Accepted && fresh(shard, node);
     let verdict = weigh(placements, touched.clone(), counts);
     let mut stale = Vec::new();
     let mut lingers = false;
     for shard in touched {
         let Takers { everyone, trusted, .. } = Takers::of(placements, &also, shard, &fresh);
-        let any = |wanted: Answer| trusted.iter().find(|node| answer(shard, node) == wanted);
-        let held = any(Answer::Accepted).is_some();
-        let keep = if held || any(Answer::Missed).is_some() { None } else { any(Answer::Ambiguous) };
+        let any = |wanted: ReplicaAnswer| trusted.iter().find(|node| answer(shard, node) == wanted);
+        let held = any(ReplicaAnswer::Accepted).is_some();
+        let keep = if held || any(ReplicaAnswer::Missed).is_some() { None } else { any(ReplicaAnswer::Ambiguous) };
         lingers |= keep.is_some();
         let fell_behind = |node: &&NodeId| match answer(shard, node) {
-            Answer::Accepted => false,
-            Answer::Missed => held,
-            Answer::Ambiguous => Some(*node) != keep,
+            ReplicaAnswer::Accepted => false,
+            ReplicaAnswer::Missed => held,
+            ReplicaAnswer::Ambiguous => Some(*node) != keep,
         };
         let differs = |node: &&NodeId| match answer(shard, node) {
-            Answer::Accepted => !held,
-            Answer::Missed => held || keep.is_some(),
-            Answer::Ambiguous => true,
+            ReplicaAnswer::Accepted => !held,
+            ReplicaAnswer::Missed => held || keep.is_some(),
+            ReplicaAnswer::Ambiguous => true,
         };
         let others = everyone.iter().filter(|node| !trusted.contains(node));
         let named = trusted.iter().filter(fell_behind).chain(others.filter(differs));
@@ -147,16 +147,16 @@ pub fn in_doubt(
     placements: &GroupPlacements,
     also: impl Fn(ShardId) -> Vec<NodeId>,
     touched: impl IntoIterator<Item = ShardId>,
-    answer: impl Fn(ShardId, &NodeId) -> Answer,
+    answer: impl Fn(ShardId, &NodeId) -> ReplicaAnswer,
     fresh: impl Fn(ShardId, &NodeId) -> bool,
 ) -> Vec<(ShardId, NodeId)> {
     let mut stale = Vec::new();
     for shard in touched {
         let takers = Takers::of(placements, &also, shard, &fresh);
         let doubt = |node: &NodeId| match answer(shard, node) {
-            Answer::Accepted => 0,
-            Answer::Missed => 1,
-            Answer::Ambiguous => 2,
+            ReplicaAnswer::Accepted => 0,
+            ReplicaAnswer::Missed => 1,
+            ReplicaAnswer::Ambiguous => 2,
         };
         let kept = takers.trusted.iter().min_by_key(|node| doubt(node));
         stale.extend(takers.all_but(kept));
@@ -297,7 +297,7 @@ mod tests {
     fn whoever_missed_what_another_accepted_is_stale() {
         let placements = groups(&[2], 2);
         let dead = NodeId::new("g0n1");
-        let answer = |_, n: &NodeId| if *n == dead { Answer::Missed } else { Answer::Accepted };
+        let answer = |_, n: &NodeId| if *n == dead { ReplicaAnswer::Missed } else { ReplicaAnswer::Accepted };
         let outcome = conclude(&placements, |_| vec![], [ShardId(2)], answer, |_, _| true);
         assert_eq!(outcome.stale, vec![(ShardId(2), dead.clone())]);
     }
@@ -306,7 +306,7 @@ mod tests {
     fn a_write_nobody_accepted_never_makes_the_last_fresh_replica_stale() {
         let placements = groups(&[2], 2);
         let all = |answer| conclude(&placements, |_| vec![], [ShardId(2)], |_, _| answer, |_, _| true);
-        let (unknown, missed) = (all(Answer::Ambiguous), all(Answer::Missed));
+        let (unknown, missed) = (all(ReplicaAnswer::Ambiguous), all(ReplicaAnswer::Missed));
         assert_eq!((unknown.stale.len(), unknown.lingers), (1, true));
         assert_eq!((missed.stale.len(), missed.lingers), (0, false));
     }
@@ -338,7 +338,7 @@ mod tests {
     fn what_only_a_stale_replica_accepted_is_not_acknowledged() {
         let placements = groups(&[2], 2);
         let (stale, down) = (NodeId::new("g0n0"), NodeId::new("g0n1"));
-        let answer = |_, n: &NodeId| if *n == down { Answer::Missed } else { Answer::Accepted };
+        let answer = |_, n: &NodeId| if *n == down { ReplicaAnswer::Missed } else { ReplicaAnswer::Accepted };
         let outcome = conclude(&placements, |_| vec![], [ShardId(2)], answer, |_, n| *n != stale);
         assert_eq!(outcome.verdict, Verdict::Lost { shards: BTreeSet::from([ShardId(2)]) });
         // The one that is away holds everything that was acknowledged; the other one now holds more than that.
@@ -349,13 +349,13 @@ mod tests {
     fn in_doubt_the_one_that_took_the_write_in_its_order_is_kept() {
         let placements = groups(&[3], 3);
         let nodes: Vec<NodeId> = placements.values().flat_map(|p| p.replicas(ShardId(2))).cloned().collect();
-        let said = |which: [Answer; 3]| {
+        let said = |which: [ReplicaAnswer; 3]| {
             let answer = move |_: ShardId, node: &NodeId| which[nodes_at(node)];
             let stale = in_doubt(&placements, |_| vec![], [ShardId(2)], answer, |_, _| true);
             nodes.iter().find(|node| !stale.contains(&(ShardId(2), (*node).clone()))).map(nodes_at)
         };
-        assert_eq!(said([Answer::Ambiguous, Answer::Missed, Answer::Accepted]), Some(2));
-        assert_eq!(said([Answer::Ambiguous, Answer::Missed, Answer::Ambiguous]), Some(1));
+        assert_eq!(said([ReplicaAnswer::Ambiguous, ReplicaAnswer::Missed, ReplicaAnswer::Accepted]), Some(2));
+        assert_eq!(said([ReplicaAnswer::Ambiguous, ReplicaAnswer::Missed, ReplicaAnswer::Ambiguous]), Some(1));
     }
 
     /// `g0n2` is the third.
@@ -363,8 +363,8 @@ mod tests {
         usize::from(node.as_str().as_bytes()[3] - b'0')
     }
 
-    fn any_answer() -> impl Strategy<Value = Answer> {
-        prop_oneof![Just(Answer::Accepted), Just(Answer::Missed), Just(Answer::Ambiguous)]
+    fn any_answer() -> impl Strategy<Value = ReplicaAnswer> {
+        prop_oneof![Just(ReplicaAnswer::Accepted), Just(ReplicaAnswer::Missed), Just(ReplicaAnswer::Ambiguous)]
     }
 
     proptest! {
@@ -412,11 +412,11 @@ mod tests {
             let had = nodes.iter().any(|node| of(node).1);
             prop_assert_eq!(nodes.iter().filter(still).count() > 0, had);
             let lost = matches!(outcome.verdict, Verdict::Lost { .. });
-            for node in nodes.iter().filter(|node| !of(node).1 && of(node).0 == Answer::Accepted) {
+            for node in nodes.iter().filter(|node| !of(node).1 && of(node).0 == ReplicaAnswer::Accepted) {
                 prop_assert_eq!(outcome.stale.contains(&(ShardId(0), node.clone())), lost, "it holds what others do not");
             }
             if !lost {
-                prop_assert!(nodes.iter().filter(still).all(|node| of(node).0 == Answer::Accepted));
+                prop_assert!(nodes.iter().filter(still).all(|node| of(node).0 == ReplicaAnswer::Accepted));
             }
         }
     }

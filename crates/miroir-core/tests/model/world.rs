@@ -7,7 +7,7 @@ use miroir_core::cover::{Freshness, Preference, Replicas, Wanted, plan};
 use miroir_core::hash::shard_of;
 use miroir_core::id::{GroupId, NodeId, ShardId};
 use miroir_core::placement::PlacementKind;
-use miroir_core::quorum::{Answer, Verdict, conclude, in_doubt, left_behind};
+use miroir_core::quorum::{ReplicaAnswer, Verdict, conclude, in_doubt, left_behind};
 use miroir_core::topology::{Member, Shape, Topology};
 
 use crate::node::{Doc, Node, Op};
@@ -29,7 +29,7 @@ pub struct Writing {
     pub op: Op,
     shard: ShardId,
     pending: Vec<NodeId>,
-    answers: BTreeMap<NodeId, Answer>,
+    answers: BTreeMap<NodeId, ReplicaAnswer>,
     /// Requests whose answers were lost, and which have not arrived.
     under_way: Vec<NodeId>,
     /// Its place in the history of each of its documents.
@@ -389,7 +389,7 @@ impl World {
             let (_, Writing { op, shard, answers, .. }) = self.doubts.remove(at);
             self.conditional += u64::from(op.is_conditional());
             self.edits += u64::from(op.is_edit());
-            let answer = |_, node: &NodeId| answers.get(node).copied().unwrap_or(Answer::Missed);
+            let answer = |_, node: &NodeId| answers.get(node).copied().unwrap_or(ReplicaAnswer::Missed);
             // Who was filled from one of them since may be no better.
             let Some(placements) = self.topology.placements(self.shards) else { continue };
             let also = |shard| self.topology.also_writes(self.shards, shard).cloned().collect();
@@ -518,17 +518,17 @@ impl World {
         let refused = self.fate(30);
         let Some(node) = self.nodes.get_mut(id) else { return };
         let answer = if !node.up || refused {
-            Answer::Missed
+            ReplicaAnswer::Missed
         } else if lost {
             match arrives {
                 0 => _ = node.accept(writing.op.clone()),
                 1 => writing.under_way.push(id.clone()),
                 _ => {}
             }
-            Answer::Ambiguous
+            ReplicaAnswer::Ambiguous
         } else {
             node.accept(writing.op.clone());
-            Answer::Accepted
+            ReplicaAnswer::Accepted
         };
         writing.answers.insert(id.clone(), answer);
     }
@@ -536,7 +536,7 @@ impl World {
     fn record(&mut self, writing: Writing) {
         let Writing { op, shard, answers, under_way, entries, view, .. } = writing;
         crate::trace(|| format!("{} {op:?}: {answers:?}, under way to {under_way:?}", self.now));
-        let answer = |_, node: &NodeId| answers.get(node).copied().unwrap_or(Answer::Missed);
+        let answer = |_, node: &NodeId| answers.get(node).copied().unwrap_or(ReplicaAnswer::Missed);
         self.conditional += u64::from(op.is_conditional());
         self.edits += u64::from(op.is_edit());
         let Some(placements) = view.placements(self.shards) else { return };
@@ -546,7 +546,7 @@ impl World {
             self.mark_stale(*shard, node.clone());
         }
         for (node, answer) in &answers {
-            if *answer == Answer::Ambiguous {
+            if *answer == ReplicaAnswer::Ambiguous {
                 self.quiet_at.insert(node.clone(), self.now + LINGER);
             }
         }

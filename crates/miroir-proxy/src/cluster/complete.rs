@@ -102,7 +102,7 @@ impl Cluster {
         let path = format!("/indexes/{}/settings", index.physical);
         match self.node(node)?.read::<Value>(Call::get("settings", path, self.read_timeout())).await {
             Ok(settings) => Some(is_overlaid(&settings)),
-            Err(untold) if untold.status() == Some(404) => Some(false),
+            Err(error) if error.status() == Some(404) => Some(false),
             Err(error) => {
                 tracing::debug!(%node, %error, index = %index.physical, "a node does not tell of an index");
                 None

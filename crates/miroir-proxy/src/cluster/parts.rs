@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use miroir_core::error::ErrorBody;
 use miroir_core::id::{NodeId, ShardId};
-use miroir_core::quorum::Answer as ReplicaAnswer;
+use miroir_core::quorum::ReplicaAnswer;
 use miroir_core::task::{NodeTask, TaskStatus};
 
 use super::Cluster;

@@ -8,11 +8,11 @@ use futures_util::future::join_all;
 use miroir_core::config::UnavailableShardPolicy;
 use miroir_core::cover::{self, Assignment, Freshness, Plan, Preference, Replicas, Wanted};
 use miroir_core::error::{Code, ErrorBody};
-use miroir_core::hearing::{self, Hearing, Said, Verdict};
 use miroir_core::id::{GroupId, NodeId, ShardId};
 use miroir_core::inert::shard_filter;
 use miroir_core::patience::{Attempt, inside};
 use miroir_core::strip;
+use miroir_core::tally::{self, ReadTally, ReadVerdict, Said};
 use miroir_core::topology::Topology;
 
 use super::doubt::{Asked, Named, unmet_by_all};
@@ -110,7 +110,7 @@ impl Share {
         self.assignment.needs_filter.then(|| shard_filter(&self.assignment.shards))
     }
 
-    fn parts(&self) -> impl Iterator<Item = hearing::Part> {
+    fn parts(&self) -> impl Iterator<Item = tally::Part> {
         self.assignment.shards.iter().map(|shard| (self.target, *shard))
     }
 }
@@ -198,7 +198,7 @@ impl Cluster {
         let mut views: Vec<View<'_>> = targets.iter().map(|target| self.view(&topology, target.index)).collect();
         let mut open: Vec<Vec<ShardId>> = targets.iter().map(|target| target.shards.clone()).collect();
         let mut parts: Vec<JointPart> = Vec::new();
-        let mut hearing = Hearing::default();
+        let mut tally = ReadTally::default();
         let mut refusals: Vec<(NodeId, Reply)> = Vec::new();
         let mut degraded = Degraded { isolated: self.peers.evicted_for(), ..Degraded::default() };
         let (mut group, mut preference) = self.choose(&topology, fingerprint);
@@ -214,14 +214,14 @@ impl Cluster {
                     continue;
                 }
                 let plan = self.plan(&topology, view, group, &shards, preference)?;
-                degraded.shards.extend(plan.missing.iter().filter(|shard| hearing.nobody_left((position, **shard))));
+                degraded.shards.extend(plan.missing.iter().filter(|shard| tally.nobody_left((position, **shard))));
                 degraded.stale.extend(&plan.stale);
                 for assignment in plan.assignments {
                     let share = Share { target: position, assignment, unmet: BTreeSet::new() };
                     by_node.entry(share.assignment.node.clone()).or_default().push(share);
                 }
             }
-            if hearing.is_refused() {
+            if tally.is_refused() {
                 break;
             }
             if parts.is_empty() {
@@ -243,7 +243,7 @@ impl Cluster {
                     (Said::Refusal, Ok(reply)) => {
                         refusals.push((node.clone(), reply.clone()));
                         let parts = shares.iter().flat_map(Share::parts);
-                        hearing.refused(&node, parts);
+                        tally.refused(&node, parts);
                         true
                     }
                     (Said::Busy, _) => true,
@@ -272,13 +272,13 @@ impl Cluster {
             degraded.settings = degraded.settings.and(self.settings_seen(target.index));
         }
         let nobody = |refusals: &[(NodeId, Reply)]| unmet_by_all(targets.len(), &parts, refusals).cloned();
-        let outcome = match (hearing.verdict(), nobody(&refusals)) {
-            (Verdict::Refused { by }, _) => {
+        let outcome = match (tally.verdict(), nobody(&refusals)) {
+            (ReadVerdict::Refused { by }, _) => {
                 let refusal = refusals.iter().find(|(node, _)| by.contains(node));
                 Err(refusal.map_or_else(|| Error::Internal("a refusal of nobody".into()), |(_, reply)| refused(reply)))
             }
-            (Verdict::Taken { .. }, Some(refusal)) => Err(refused(&refusal)),
-            (Verdict::Taken { alone }, None) => {
+            (ReadVerdict::Taken { .. }, Some(refusal)) => Err(refused(&refusal)),
+            (ReadVerdict::Taken { alone }, None) => {
                 self.record_overruled(targets, &alone, &refusals);
                 self.conclude(targets.len(), parts, degraded)
             }

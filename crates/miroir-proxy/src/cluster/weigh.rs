@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 
 use miroir_core::id::{NodeId, ShardId};
-use miroir_core::quorum::{self, Answer as ReplicaAnswer, Verdict};
+use miroir_core::quorum::{self, ReplicaAnswer, Verdict};
 use miroir_core::topology::{GroupPlacements, Topology};
 use miroir_store::{Batch, Committed, StoreError};
 use time::OffsetDateTime;

@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use miroir_core::config::DegradedWrites;
 use miroir_core::error::{Code, ErrorBody};
 use miroir_core::id::{IndexUid, NodeId, ShardId};
-use miroir_core::quorum::{Answer as ReplicaAnswer, Verdict};
+use miroir_core::quorum::{ReplicaAnswer, Verdict};
 use miroir_core::task::{Effects, NewTask, NodeTask, TaskKind, TaskStatus};
 use miroir_core::topology::Topology;
 use miroir_store::{Batch, Committed, Fence, StoreError, Write};

@@ -100,7 +100,7 @@ async fn look_for_forgotten_tasks(cluster: &Cluster, node: &Node) {
 async fn read_version(cluster: &Cluster, node: &Node) {
     match node.version(cluster.config.health.timeout).await {
         Ok(version) => node.health.set_version(version),
-        Err(untold) if untold.is_about_the_key() => {
+        Err(error) if error.is_about_the_key() => {
             tracing::error!(node = %node.member.id, "the node does not accept node_master_key");
         }
         Err(error) => tracing::debug!(node = %node.member.id, %error, "a node does not tell its version"),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use miroir_core::id::{IndexUid, NodeId};
-use miroir_core::quorum::{Answer as ReplicaAnswer, Verdict};
+use miroir_core::quorum::{ReplicaAnswer, Verdict};
 use miroir_core::settings::broadcast::{self, Line, PatchResponse, Record, SettingsRequest, Strategy, creating};
 use miroir_core::settings::{GATED, details, initial};
 use miroir_core::task::{BroadcastTask, Effects, TaskKind, TaskStatus};

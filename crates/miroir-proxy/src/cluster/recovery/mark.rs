@@ -95,8 +95,8 @@ impl Cluster {
             let equal = match equal {
                 Ok(Some(equal)) => equal,
                 // Without a comparison in that time, only what it seems to have lost counts.
-                untold => {
-                    is_sure &= untold.is_err() || serves != Serves::SinceReturn;
+                other => {
+                    is_sure &= other.is_err() || serves != Serves::SinceReturn;
                     doubtful.iter().copied().filter(holds).collect()
                 }
             };
@@ -111,8 +111,8 @@ impl Cluster {
         let call = Call::get("replica_look", format!("/indexes/{}", index.physical), self.read_timeout());
         match node.ask(call).await {
             Ok(_) => Ok(true),
-            Err(untold) if untold.status() == Some(404) => Ok(false),
-            Err(untold) => Err(untold.into()),
+            Err(error) if error.status() == Some(404) => Ok(false),
+            Err(error) => Err(error.into()),
         }
     }
 

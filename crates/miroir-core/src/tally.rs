@@ -1,4 +1,4 @@
-//! What nodes say to a read, and whose fault it is when they refuse.
+//! The tally of what nodes say to a read, and whose fault it is when they refuse.
 //!
 //! A node that refuses may be the one that is wrong: it lacks a setting or a feature, or somebody changed it. So whoever else
 //! can take a part of a read is asked for it, and a refusal is the client's only when of some part all who spoke refused.
@@ -43,17 +43,17 @@ impl Said {
 /// A part of a read: the shard of one of its targets.
 pub type Part = (usize, ShardId);
 
-/// What was said so far about the parts of a read.
+/// The tally of one read: what nodes have said so far about its parts.
 #[derive(Clone, Debug, Default)]
-pub struct Hearing {
+pub struct ReadTally {
     refused: BTreeMap<Part, BTreeSet<NodeId>>,
     nobody_left: BTreeSet<Part>,
 }
 
 /// What becomes of a read that is over.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// The client hears what these nodes have against it.
+pub enum ReadVerdict {
+    /// The client is told what these nodes have against it.
     Refused {
         /// Those that refused a part which nobody answered.
         by: BTreeSet<NodeId>,
@@ -65,7 +65,7 @@ pub enum Verdict {
     },
 }
 
-impl Hearing {
+impl ReadTally {
     /// A node refuses these parts.
     pub fn refused(&mut self, node: &NodeId, parts: impl IntoIterator<Item = Part>) {
         for part in parts {
@@ -86,14 +86,14 @@ impl Hearing {
     }
 
     /// What comes of it all, when each part was answered or has nobody left to be asked for it.
-    pub fn verdict(self) -> Verdict {
+    pub fn verdict(self) -> ReadVerdict {
         if self.is_refused() {
             let by = self.nobody_left.iter().filter_map(|part| self.refused.get(part)).flatten();
-            return Verdict::Refused { by: by.cloned().collect() };
+            return ReadVerdict::Refused { by: by.cloned().collect() };
         }
         let alone =
             self.refused.into_iter().flat_map(|((target, _), nodes)| nodes.into_iter().map(move |n| (target, n)));
-        Verdict::Taken { alone: alone.collect() }
+        ReadVerdict::Taken { alone: alone.collect() }
     }
 }
 
@@ -137,7 +137,7 @@ mod tests {
         fn a_read_is_refused_when_of_some_part_all_who_spoke_refused(
             parts in prop::collection::vec(prop::collection::vec(manner(), 1..4), 1..6),
         ) {
-            let mut hearing = Hearing::default();
+            let mut tally = ReadTally::default();
             let mut answered = 0;
             let mut missing = 0;
             for (shard, replicas) in parts.iter().enumerate() {
@@ -146,7 +146,7 @@ mod tests {
                 for (n, manner) in replicas.iter().enumerate() {
                     match manner {
                         Manner::Takes => taken = true,
-                        Manner::Refuses => hearing.refused(&NodeId::new(format!("n{n}")), [part]),
+                        Manner::Refuses => tally.refused(&NodeId::new(format!("n{n}")), [part]),
                         Manner::Fails => {}
                     }
                     if taken {
@@ -154,16 +154,16 @@ mod tests {
                     }
                 }
                 answered += usize::from(taken);
-                missing += usize::from(!taken && hearing.nobody_left(part));
+                missing += usize::from(!taken && tally.nobody_left(part));
             }
             let refused = |replicas: &Vec<Manner>| {
                 !replicas.contains(&Manner::Takes) && replicas.contains(&Manner::Refuses)
             };
             let expected = parts.iter().any(refused);
-            prop_assert_eq!(hearing.is_refused(), expected);
-            match hearing.verdict() {
-                Verdict::Refused { by } => prop_assert!(expected && !by.is_empty()),
-                Verdict::Taken { alone } => {
+            prop_assert_eq!(tally.is_refused(), expected);
+            match tally.verdict() {
+                ReadVerdict::Refused { by } => prop_assert!(expected && !by.is_empty()),
+                ReadVerdict::Taken { alone } => {
                     prop_assert!(!expected);
                     prop_assert_eq!(answered + missing, parts.len());
                     let overruled = parts.iter().any(|replicas| replicas.iter().take_while(|m| **m != Manner::Takes).any(|m| *m == Manner::Refuses));
