@@ -10,7 +10,7 @@ use crate::topology::Member;
 /// A change of the membership.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "change")]
-pub enum Change {
+pub enum MembershipChange {
     /// A node joins a group, and takes its share of it.
     AddNode {
         /// The node.
@@ -117,7 +117,7 @@ pub enum Refused {
     },
 }
 
-impl Change {
+impl MembershipChange {
     /// The nodes that are to join.
     pub fn joining(&self) -> &[Member] {
         match self {

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use super::change::Change;
+use super::change::MembershipChange;
 use super::plan::{Move, MoveState, Replica, moves};
-use super::record::{Phase, Record};
+use super::record::{Phase, TransitionRecord};
 use crate::id::NodeId;
 use crate::topology::Topology;
 
 /// What the operator wants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Intent {
+pub enum TransitionIntent {
     /// Go on.
     #[default]
     Run,
@@ -22,7 +22,7 @@ pub enum Intent {
 
 /// What decisions are made of, besides the record.
 #[derive(Clone, Debug)]
-pub struct Facts {
+pub struct TransitionFacts {
     /// The topology as the store has it.
     pub topology: Topology,
     /// Every live instance acts on its epoch, and has nothing under way that it began on an older one.
@@ -33,10 +33,10 @@ pub struct Facts {
     pub prepared: BTreeSet<NodeId>,
     /// Replicas that are stale for any index with so many shards, as the store has them.
     pub stale: BTreeSet<Replica>,
-    /// What was deleted, of what [`Step::Work`] names: nothing of the shard is left on the node.
+    /// What was deleted, of what [`TransitionStep::Work`] names: nothing of the shard is left on the node.
     pub cleaned: BTreeSet<Replica>,
     /// What the operator wants.
-    pub intent: Intent,
+    pub intent: TransitionIntent,
     /// `rebalancer.max_concurrent_migrations`
     pub most_at_once: usize,
 }
@@ -56,11 +56,11 @@ pub struct Effects {
 
 /// What comes next.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum TransitionStep {
     /// Give these nodes the indexes and their settings.
     Prepare(BTreeSet<NodeId>),
     /// Save this, all or nothing, and decide again.
-    Save(Box<Record>, Box<Effects>),
+    Save(Box<TransitionRecord>, Box<Effects>),
     /// See to it that these replicas are being mirrored, delete what is left of those, and decide again.
     Work {
         /// Stale ones that are to become fresh.
@@ -99,40 +99,40 @@ pub struct Finished {
 }
 
 /// Decide.
-pub fn decide(record: &Record, facts: &Facts) -> Step {
+pub fn decide(record: &TransitionRecord, facts: &TransitionFacts) -> TransitionStep {
     match record.phase {
         Phase::Preparing => prepare(record, facts),
         Phase::Moving => advance(record, facts),
     }
 }
 
-fn prepare(record: &Record, facts: &Facts) -> Step {
+fn prepare(record: &TransitionRecord, facts: &TransitionFacts) -> TransitionStep {
     let joining = || record.change.joining().iter().map(|member| member.id.clone());
     match facts.intent {
-        Intent::Cancel => {
+        TransitionIntent::Cancel => {
             let gone = joining().collect();
-            return Step::Finish(Box::new(Finished { topology: None, canceled: true, gone }));
+            return TransitionStep::Finish(Box::new(Finished { topology: None, canceled: true, gone }));
         }
-        Intent::Pause => return Step::Wait(Waiting::Paused),
-        Intent::Run => {}
+        TransitionIntent::Pause => return TransitionStep::Wait(Waiting::Paused),
+        TransitionIntent::Run => {}
     }
     let missing: BTreeSet<NodeId> = joining().filter(|node| !facts.prepared.contains(node)).collect();
     if !missing.is_empty() {
-        return Step::Prepare(missing);
+        return TransitionStep::Prepare(missing);
     }
     // Since it was begun, indexes may have come with other numbers of shards; nothing has moved yet.
     let moves = moves(&facts.topology, &record.change);
-    let next = Record { phase: Phase::Moving, moves, ..record.clone() };
+    let next = TransitionRecord { phase: Phase::Moving, moves, ..record.clone() };
     let effects = Effects { topology: Some(next.topology(&facts.topology, &next.moves)), ..Effects::default() };
-    Step::Save(Box::new(next), Box::new(effects))
+    TransitionStep::Save(Box::new(next), Box::new(effects))
 }
 
-fn advance(record: &Record, facts: &Facts) -> Step {
+fn advance(record: &TransitionRecord, facts: &TransitionFacts) -> TransitionStep {
     let mut next = record.clone();
     let forget = record_cleaned(&mut next, facts);
     if next != *record {
         // Not before: a write that was begun on an older epoch may have put them on the list again.
-        return Step::Save(Box::new(next), Box::new(Effects { forget, ..Effects::default() }));
+        return TransitionStep::Save(Box::new(next), Box::new(Effects { forget, ..Effects::default() }));
     }
     if !facts.acknowledged {
         return work(record, facts, Waiting::Epoch);
@@ -143,28 +143,29 @@ fn advance(record: &Record, facts: &Facts) -> Step {
     if let Some(step) = next_epoch(record, facts) {
         return step;
     }
-    if facts.intent == Intent::Run && !record.canceled {
+    if facts.intent == TransitionIntent::Run && !record.canceled {
         let stale = begin_copying(&mut next, facts);
         if !stale.is_empty() {
-            return Step::Save(Box::new(next), Box::new(Effects { stale, ..Effects::default() }));
+            return TransitionStep::Save(Box::new(next), Box::new(Effects { stale, ..Effects::default() }));
         }
     }
-    let why = if facts.intent == Intent::Pause { Waiting::Paused } else { Waiting::Replicas };
+    let why = if facts.intent == TransitionIntent::Pause { Waiting::Paused } else { Waiting::Replicas };
     work(record, facts, why)
 }
 
 /// What was deleted is done with; also on nodes that will not come back as members that hold anything.
-fn record_cleaned(record: &mut Record, facts: &Facts) -> Vec<Replica> {
+fn record_cleaned(record: &mut TransitionRecord, facts: &TransitionFacts) -> Vec<Replica> {
     let settled = facts.acknowledged;
     let leaving = match &record.change {
-        Change::RemoveNode { node } | Change::Drain { node } => BTreeSet::from([node.clone()]),
-        Change::RemoveGroup { group } => facts.topology.shape.members_of(*group).into_iter().collect(),
-        Change::AddNode { .. } | Change::AddGroup { .. } if record.canceled => {
+        MembershipChange::RemoveNode { node } | MembershipChange::Drain { node } => BTreeSet::from([node.clone()]),
+        MembershipChange::RemoveGroup { group } => facts.topology.shape.members_of(*group).into_iter().collect(),
+        MembershipChange::AddNode { .. } | MembershipChange::AddGroup { .. } if record.canceled => {
             record.change.joining().iter().map(|member| member.id.clone()).collect()
         }
-        Change::AddNode { .. } | Change::AddGroup { .. } | Change::Undrain { .. } | Change::Rebalance => {
-            BTreeSet::new()
-        }
+        MembershipChange::AddNode { .. }
+        | MembershipChange::AddGroup { .. }
+        | MembershipChange::Undrain { .. }
+        | MembershipChange::Rebalance => BTreeSet::new(),
     };
     // Nothing else is left to do. A node that comes back is relieved of all that it takes no writes of before it counts.
     let last = record.moves.iter().all(|moving| match moving.state {
@@ -203,9 +204,9 @@ fn left_behind(moving: &Move) -> Option<Replica> {
 }
 
 /// The next epoch, if there is a reason for one.
-fn next_epoch(record: &Record, facts: &Facts) -> Option<Step> {
-    let cancel = facts.intent == Intent::Cancel || record.canceled;
-    let mut next = Record { canceled: cancel, ..record.clone() };
+fn next_epoch(record: &TransitionRecord, facts: &TransitionFacts) -> Option<TransitionStep> {
+    let cancel = facts.intent == TransitionIntent::Cancel || record.canceled;
+    let mut next = TransitionRecord { canceled: cancel, ..record.clone() };
     let mut effects = Effects::default();
     let heir = |moving: &Move| heir(record, facts, moving);
     let copied = |moving: &Move| match moving.state {
@@ -214,12 +215,13 @@ fn next_epoch(record: &Record, facts: &Facts) -> Option<Step> {
         MoveState::Waiting => moving.to.is_none() && heir(moving).is_some(),
         MoveState::Planned | MoveState::Switched | MoveState::Left | MoveState::Abandoned | MoveState::Cleaned => false,
     };
-    let may_switch =
-        facts.intent == Intent::Run && !cancel && (record.at_once().is_none() || record.moves.iter().all(copied));
+    let may_switch = facts.intent == TransitionIntent::Run
+        && !cancel
+        && (record.at_once().is_none() || record.moves.iter().all(copied));
     for moving in &mut next.moves {
         moving.state = match moving.state {
             MoveState::Planned | MoveState::Waiting | MoveState::Copying if cancel => MoveState::Abandoned,
-            MoveState::Planned if facts.intent == Intent::Run => {
+            MoveState::Planned if facts.intent == TransitionIntent::Run => {
                 effects.stale.extend(moving.target());
                 MoveState::Waiting
             }
@@ -244,11 +246,11 @@ fn next_epoch(record: &Record, facts: &Facts) -> Option<Step> {
         return None;
     }
     effects.topology = Some(next.topology(&facts.topology, &record.moves));
-    Some(Step::Save(Box::new(next), Box::new(effects)))
+    Some(TransitionStep::Save(Box::new(next), Box::new(effects)))
 }
 
 /// The fresh replica that stays when the old one of a move goes: the new one, or where there is none, any that stays.
-fn heir(record: &Record, facts: &Facts, moving: &Move) -> Option<Replica> {
+fn heir(record: &TransitionRecord, facts: &TransitionFacts, moving: &Move) -> Option<Replica> {
     let fresh = |replica: &Replica| !facts.stale.contains(replica);
     if moving.to.is_some() {
         return moving.target().filter(fresh);
@@ -264,7 +266,7 @@ fn heir(record: &Record, facts: &Facts, moving: &Move) -> Option<Replica> {
 
 /// As many at once as may be. Returns those that were begun. They are made known as stale once more: an index that came
 /// into being while the epoch was not acknowledged may have been written to by the one before.
-fn begin_copying(record: &mut Record, facts: &Facts) -> Vec<Replica> {
+fn begin_copying(record: &mut TransitionRecord, facts: &TransitionFacts) -> Vec<Replica> {
     let stale = |moving: &Move| moving.target().is_some_and(|target| facts.stale.contains(&target));
     let busy = record.in_state(MoveState::Copying).filter(|(_, moving)| stale(moving)).count();
     let waiting = record.moves.iter_mut().filter(|moving| moving.state == MoveState::Waiting && moving.to.is_some());
@@ -277,7 +279,7 @@ fn begin_copying(record: &mut Record, facts: &Facts) -> Vec<Replica> {
 }
 
 /// What can be done, else why nothing can.
-fn work(record: &Record, facts: &Facts, otherwise: Waiting) -> Step {
+fn work(record: &TransitionRecord, facts: &TransitionFacts, otherwise: Waiting) -> TransitionStep {
     let mut away = BTreeSet::new();
     let mut live = |replica: &Replica| {
         let live = facts.live.contains(&replica.node);
@@ -287,21 +289,21 @@ fn work(record: &Record, facts: &Facts, otherwise: Waiting) -> Step {
         live
     };
     let copying = record.in_state(MoveState::Copying).filter_map(|(_, moving)| moving.target());
-    let stale = copying.filter(|target| facts.stale.contains(target) && facts.intent == Intent::Run);
+    let stale = copying.filter(|target| facts.stale.contains(target) && facts.intent == TransitionIntent::Run);
     let mirror: Vec<Replica> = stale.filter(&mut live).collect();
     let clean = record.moves.iter().filter_map(to_clean).filter(|_| facts.acknowledged);
     let clean: Vec<Replica> = clean.filter(&mut live).collect();
     match (mirror.is_empty() && clean.is_empty(), away.is_empty()) {
-        (false, _) => Step::Work { mirror, clean },
-        (true, false) => Step::Wait(Waiting::Nodes(away)),
-        (true, true) => Step::Wait(otherwise),
+        (false, _) => TransitionStep::Work { mirror, clean },
+        (true, false) => TransitionStep::Wait(Waiting::Nodes(away)),
+        (true, true) => TransitionStep::Wait(otherwise),
     }
 }
 
-fn finish(record: &Record, facts: &Facts) -> Step {
+fn finish(record: &TransitionRecord, facts: &TransitionFacts) -> TransitionStep {
     let topology = record.last_topology(&facts.topology);
     let stays = |node: &NodeId| topology.shape.members.iter().any(|member| member.id == *node);
     let members = facts.topology.shape.members.iter().map(|member| member.id.clone());
     let gone = members.filter(|node| !stays(node)).collect();
-    Step::Finish(Box::new(Finished { topology: Some(topology), canceled: record.canceled, gone }))
+    TransitionStep::Finish(Box::new(Finished { topology: Some(topology), canceled: record.canceled, gone }))
 }

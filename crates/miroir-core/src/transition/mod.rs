@@ -30,7 +30,7 @@ mod record;
 #[cfg(test)]
 mod tests;
 
-pub use change::{Change, Refused};
-pub use decide::{Effects, Facts, Finished, Intent, Step, Waiting, decide};
+pub use change::{MembershipChange, Refused};
+pub use decide::{Effects, Finished, TransitionFacts, TransitionIntent, TransitionStep, Waiting, decide};
 pub use plan::{Known, Move, MoveState, Replica, begin, fit};
-pub use record::{Phase, Progress, Record};
+pub use record::{Phase, Progress, TransitionRecord};

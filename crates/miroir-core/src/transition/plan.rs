@@ -5,8 +5,8 @@ use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 
-use super::change::{Change, Refused};
-use super::record::{Phase, Record};
+use super::change::{MembershipChange, Refused};
+use super::record::{Phase, TransitionRecord};
 use crate::id::{GroupId, NodeId, ShardId};
 use crate::placement::{Placement, place};
 use crate::recovery;
@@ -108,25 +108,30 @@ pub fn fit(member: &Member, verdict: &recovery::Verdict) -> Result<(), Refused> 
 ///
 /// # Errors
 /// [`Refused`]; nothing is changed then.
-pub fn begin(topology: &Topology, change: Change, under_way: bool, known: &impl Known) -> Result<Record, Refused> {
+pub fn begin(
+    topology: &Topology,
+    change: MembershipChange,
+    under_way: bool,
+    known: &impl Known,
+) -> Result<TransitionRecord, Refused> {
     if under_way {
         return Err(Refused::UnderWay);
     }
     refuse(topology, &change, known)?;
     let moves = moves(topology, &change);
-    Ok(Record { change, phase: Phase::Preparing, moves, canceled: false })
+    Ok(TransitionRecord { change, phase: Phase::Preparing, moves, canceled: false })
 }
 
 /// The replicas that move, as the topology is now.
-pub(super) fn moves(topology: &Topology, change: &Change) -> Vec<Move> {
+pub(super) fn moves(topology: &Topology, change: &MembershipChange) -> Vec<Move> {
     let (shape, draining) = membership(topology, change);
     let groups = match change {
-        Change::AddNode { member } => vec![member.group],
-        Change::Drain { node } | Change::RemoveNode { node } | Change::Undrain { node } => {
-            group_of(topology, node).into_iter().collect()
-        }
-        Change::AddGroup { group, .. } | Change::RemoveGroup { group } => vec![*group],
-        Change::Rebalance => shape.groups(),
+        MembershipChange::AddNode { member } => vec![member.group],
+        MembershipChange::Drain { node }
+        | MembershipChange::RemoveNode { node }
+        | MembershipChange::Undrain { node } => group_of(topology, node).into_iter().collect(),
+        MembershipChange::AddGroup { group, .. } | MembershipChange::RemoveGroup { group } => vec![*group],
+        MembershipChange::Rebalance => shape.groups(),
     };
     let mut moves = Vec::new();
     for group in groups {
@@ -145,15 +150,15 @@ pub(super) fn moves(topology: &Topology, change: &Change) -> Vec<Move> {
 }
 
 /// Who is a member, and who of them is to hold nothing, while a change goes on.
-pub(super) fn membership(topology: &Topology, change: &Change) -> (Shape, BTreeSet<NodeId>) {
+pub(super) fn membership(topology: &Topology, change: &MembershipChange) -> (Shape, BTreeSet<NodeId>) {
     let (mut shape, mut draining) = (topology.shape.clone(), topology.draining.clone());
     let known: BTreeSet<NodeId> = shape.members.iter().map(|member| member.id.clone()).collect();
     shape.members.extend(change.joining().iter().filter(|member| !known.contains(&member.id)).cloned());
     match change {
-        Change::AddNode { .. } | Change::AddGroup { .. } | Change::Rebalance => {}
-        Change::Drain { node } | Change::RemoveNode { node } => _ = draining.insert(node.clone()),
-        Change::Undrain { node } => _ = draining.remove(node),
-        Change::RemoveGroup { group } => draining.extend(shape.members_of(*group)),
+        MembershipChange::AddNode { .. } | MembershipChange::AddGroup { .. } | MembershipChange::Rebalance => {}
+        MembershipChange::Drain { node } | MembershipChange::RemoveNode { node } => _ = draining.insert(node.clone()),
+        MembershipChange::Undrain { node } => _ = draining.remove(node),
+        MembershipChange::RemoveGroup { group } => draining.extend(shape.members_of(*group)),
     }
     (shape, draining)
 }
@@ -180,16 +185,16 @@ fn moves_between(shards: NonZeroU32, group: GroupId, before: &Placement, after: 
     moves
 }
 
-fn refuse(topology: &Topology, change: &Change, known: &impl Known) -> Result<(), Refused> {
+fn refuse(topology: &Topology, change: &MembershipChange, known: &impl Known) -> Result<(), Refused> {
     let members = &topology.shape.members;
     match change {
-        Change::Rebalance => {}
-        Change::AddNode { member } => {
+        MembershipChange::Rebalance => {}
+        MembershipChange::AddNode { member } => {
             if !members.iter().any(|other| other.group == member.group) {
                 return Err(Refused::UnknownGroup(member.group));
             }
         }
-        Change::AddGroup { group, members: new } => {
+        MembershipChange::AddGroup { group, members: new } => {
             if members.iter().any(|other| other.group == *group) {
                 return Err(Refused::DuplicateGroup(*group));
             }
@@ -197,14 +202,16 @@ fn refuse(topology: &Topology, change: &Change, known: &impl Known) -> Result<()
                 return Err(Refused::BadGroup);
             }
         }
-        Change::Undrain { node } => {
+        MembershipChange::Undrain { node } => {
             group_of(topology, node)?;
             if !topology.draining.contains(node) {
                 return Err(Refused::NotDraining(node.clone()));
             }
         }
-        Change::Drain { node } | Change::RemoveNode { node } => refuse_to_lose(topology, change, node, known)?,
-        Change::RemoveGroup { group } => {
+        MembershipChange::Drain { node } | MembershipChange::RemoveNode { node } => {
+            refuse_to_lose(topology, change, node, known)?
+        }
+        MembershipChange::RemoveGroup { group } => {
             let groups = topology.shape.groups();
             if !groups.contains(group) {
                 return Err(Refused::UnknownGroup(*group));
@@ -221,10 +228,15 @@ fn refuse(topology: &Topology, change: &Change, known: &impl Known) -> Result<()
     refuse_joining(members, change.joining(), known)
 }
 
-fn refuse_to_lose(topology: &Topology, change: &Change, node: &NodeId, known: &impl Known) -> Result<(), Refused> {
+fn refuse_to_lose(
+    topology: &Topology,
+    change: &MembershipChange,
+    node: &NodeId,
+    known: &impl Known,
+) -> Result<(), Refused> {
     let group = group_of(topology, node)?;
     let drained = topology.draining.contains(node);
-    if drained && matches!(change, Change::Drain { .. }) {
+    if drained && matches!(change, MembershipChange::Drain { .. }) {
         return Err(Refused::AlreadyDraining(node.clone()));
     }
     if !drained && topology.active_members(group).iter().all(|other| other == node) {

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 
-use super::change::Change;
+use super::change::MembershipChange;
 use super::plan::{Move, MoveState, Replica, membership};
 use crate::id::{GroupId, NodeId};
 use crate::placement::Placement;
@@ -23,9 +23,9 @@ pub enum Phase {
 
 /// A transition, as it is saved after every step, together with the topology.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
+pub struct TransitionRecord {
     /// What was wanted.
-    pub change: Change,
+    pub change: MembershipChange,
     /// Where it stands.
     pub phase: Phase,
     /// Every replica that moves.
@@ -52,7 +52,7 @@ pub struct Progress {
     pub abandoned: usize,
 }
 
-impl Record {
+impl TransitionRecord {
     /// How far it has come.
     pub fn progress(&self) -> Progress {
         let mut progress = Progress { total: self.moves.len(), ..Progress::default() };
@@ -117,10 +117,13 @@ impl Record {
     fn call_off(&self, draining: &mut BTreeSet<NodeId>, placements: &BTreeMap<NonZeroU32, GroupPlacements>) {
         let placed = |node: &NodeId| is_placed(placements.values(), node);
         match &self.change {
-            Change::Drain { node } | Change::RemoveNode { node } => _ = draining.remove(node),
-            Change::Undrain { node } if !placed(node) => _ = draining.insert(node.clone()),
-            Change::RemoveGroup { .. } => draining.retain(|node| !placed(node)),
-            Change::Undrain { .. } | Change::AddNode { .. } | Change::AddGroup { .. } | Change::Rebalance => {}
+            MembershipChange::Drain { node } | MembershipChange::RemoveNode { node } => _ = draining.remove(node),
+            MembershipChange::Undrain { node } if !placed(node) => _ = draining.insert(node.clone()),
+            MembershipChange::RemoveGroup { .. } => draining.retain(|node| !placed(node)),
+            MembershipChange::Undrain { .. }
+            | MembershipChange::AddNode { .. }
+            | MembershipChange::AddGroup { .. }
+            | MembershipChange::Rebalance => {}
         }
     }
 
@@ -129,14 +132,16 @@ impl Record {
         let (mut shape, mut draining) = (now.shape.clone(), now.draining.clone());
         let placed = |node: &NodeId| is_placed(now.all_placements().map(|(_, groups)| groups), node);
         let leaving: BTreeSet<NodeId> = match (&self.change, self.canceled) {
-            (Change::RemoveNode { node }, false) => BTreeSet::from([node.clone()]),
-            (Change::RemoveGroup { group }, false) => now.shape.members_of(*group).into_iter().collect(),
-            (Change::AddNode { .. } | Change::AddGroup { .. }, true) => {
+            (MembershipChange::RemoveNode { node }, false) => BTreeSet::from([node.clone()]),
+            (MembershipChange::RemoveGroup { group }, false) => now.shape.members_of(*group).into_iter().collect(),
+            (MembershipChange::AddNode { .. } | MembershipChange::AddGroup { .. }, true) => {
                 self.change.joining().iter().map(|member| member.id.clone()).collect()
             }
-            (Change::RemoveNode { .. } | Change::RemoveGroup { .. }, true)
-            | (Change::AddNode { .. } | Change::AddGroup { .. }, false)
-            | (Change::Drain { .. } | Change::Undrain { .. } | Change::Rebalance, _) => BTreeSet::new(),
+            (MembershipChange::RemoveNode { .. } | MembershipChange::RemoveGroup { .. }, true)
+            | (MembershipChange::AddNode { .. } | MembershipChange::AddGroup { .. }, false)
+            | (MembershipChange::Drain { .. } | MembershipChange::Undrain { .. } | MembershipChange::Rebalance, _) => {
+                BTreeSet::new()
+            }
         };
         shape.members.retain(|member| !leaving.contains(&member.id) || placed(&member.id));
         draining.retain(|node| shape.members.iter().any(|member| member.id == *node));
@@ -147,12 +152,12 @@ impl Record {
     /// The group whose moves are switched all at once, since it is read only when it holds everything.
     pub(super) fn at_once(&self) -> Option<GroupId> {
         match &self.change {
-            Change::AddGroup { group, .. } | Change::RemoveGroup { group } => Some(*group),
-            Change::AddNode { .. }
-            | Change::Drain { .. }
-            | Change::Undrain { .. }
-            | Change::RemoveNode { .. }
-            | Change::Rebalance => None,
+            MembershipChange::AddGroup { group, .. } | MembershipChange::RemoveGroup { group } => Some(*group),
+            MembershipChange::AddNode { .. }
+            | MembershipChange::Drain { .. }
+            | MembershipChange::Undrain { .. }
+            | MembershipChange::RemoveNode { .. }
+            | MembershipChange::Rebalance => None,
         }
     }
 }

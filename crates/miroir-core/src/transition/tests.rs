@@ -40,28 +40,28 @@ fn topology(members: &[(&str, u32)], copies: u32, shards: u32) -> Topology {
 struct World {
     topology: Topology,
     stale: BTreeSet<Replica>,
-    facts: Facts,
+    facts: TransitionFacts,
 }
 
 impl World {
     fn new(topology: Topology) -> Self {
-        let facts = Facts {
+        let facts = TransitionFacts {
             topology: topology.clone(),
             acknowledged: true,
             live: BTreeSet::new(),
             prepared: BTreeSet::new(),
             stale: BTreeSet::new(),
             cleaned: BTreeSet::new(),
-            intent: Intent::Run,
+            intent: TransitionIntent::Run,
             most_at_once: 4,
         };
         Self { topology, stale: BTreeSet::new(), facts }
     }
 
-    fn facts(&self, record: &Record) -> Facts {
+    fn facts(&self, record: &TransitionRecord) -> TransitionFacts {
         let members = self.topology.shape.members.iter().chain(record.change.joining());
         let live = members.map(|member| member.id.clone()).collect();
-        Facts { topology: self.topology.clone(), live, stale: self.stale.clone(), ..self.facts.clone() }
+        TransitionFacts { topology: self.topology.clone(), live, stale: self.stale.clone(), ..self.facts.clone() }
     }
 
     fn save(&mut self, effects: Effects) {
@@ -75,24 +75,24 @@ impl World {
     }
 
     /// Do as told until it is over. Returns how many replicas were mirrored.
-    fn run(&mut self, mut record: Record) -> (Finished, usize) {
+    fn run(&mut self, mut record: TransitionRecord) -> (Finished, usize) {
         let mut mirrored = 0;
         for _ in 0..1000 {
             match decide(&record, &self.facts(&record)) {
-                Step::Prepare(nodes) => self.facts.prepared.extend(nodes),
-                Step::Save(next, effects) => {
+                TransitionStep::Prepare(nodes) => self.facts.prepared.extend(nodes),
+                TransitionStep::Save(next, effects) => {
                     assert_ne!(record, *next);
                     self.save(*effects);
                     record = *next;
                 }
-                Step::Work { mirror, clean } => {
+                TransitionStep::Work { mirror, clean } => {
                     assert!(mirror.len() <= self.facts.most_at_once);
                     mirrored += mirror.len();
                     mirror.iter().for_each(|replica| _ = self.stale.remove(replica));
                     self.facts.cleaned.extend(clean);
                 }
-                Step::Wait(why) => panic!("waits for {why:?}: {record:?}"),
-                Step::Finish(finished) => {
+                TransitionStep::Wait(why) => panic!("waits for {why:?}: {record:?}"),
+                TransitionStep::Finish(finished) => {
                     if let Some(topology) = &finished.topology {
                         self.topology = topology.clone();
                     }
@@ -103,7 +103,7 @@ impl World {
         panic!("does not end: {record:?}");
     }
 
-    fn change(&mut self, change: Change) -> (Finished, usize) {
+    fn change(&mut self, change: MembershipChange) -> (Finished, usize) {
         let record = begin(&self.topology, change, false, &All).expect("nothing against it");
         self.run(record)
     }
@@ -114,7 +114,7 @@ impl World {
     }
 }
 
-fn refused(topology: &Topology, change: Change) -> Refused {
+fn refused(topology: &Topology, change: MembershipChange) -> Refused {
     begin(topology, change, false, &All).expect_err("something is against it")
 }
 
@@ -122,19 +122,19 @@ fn refused(topology: &Topology, change: Change) -> Refused {
 fn a_fourth_node_takes_a_quarter_and_gives_it_back() {
     for (shards, copies) in [(64, 1), (64, 2), (16, 1), (256, 3)] {
         let mut world = World::new(topology(&[("a", 0), ("b", 0), ("c", 0)], copies, shards));
-        let (finished, mirrored) = world.change(Change::AddNode { member: member("d", 0) });
+        let (finished, mirrored) = world.change(MembershipChange::AddNode { member: member("d", 0) });
         assert!(!finished.canceled && finished.gone.is_empty());
         let quarter = f64::from(shards * copies) / 4.0;
         assert!(mirrored as f64 <= 1.1 * quarter, "{mirrored} of {quarter}");
         let share = (shards * copies / 4) as usize;
         assert!(world.loads(shards, 0).iter().all(|load| (share..=share + 1).contains(load)));
-        let (_, back) = world.change(Change::Drain { node: node("d") });
+        let (_, back) = world.change(MembershipChange::Drain { node: node("d") });
         // An exchange may be needed where all with room hold the shard already.
         assert!(back as f64 <= 1.1 * quarter, "{back} of {quarter}");
         assert_eq!(world.topology.shape.members.len(), 4);
-        let (_, again) = world.change(Change::Undrain { node: node("d") });
+        let (_, again) = world.change(MembershipChange::Undrain { node: node("d") });
         assert!(again as f64 <= 1.1 * quarter, "{again} of {quarter}");
-        let (finished, _) = world.change(Change::RemoveNode { node: node("d") });
+        let (finished, _) = world.change(MembershipChange::RemoveNode { node: node("d") });
         assert_eq!(finished.gone, BTreeSet::from([node("d")]));
         assert_eq!(world.topology.shape.members.len(), 3);
         assert!(world.stale.is_empty() && world.topology.draining.is_empty());
@@ -144,13 +144,13 @@ fn a_fourth_node_takes_a_quarter_and_gives_it_back() {
 #[test]
 fn a_group_is_filled_before_it_is_read_and_goes_without_a_copy() {
     let mut world = World::new(topology(&[("a", 0), ("b", 0)], 1, 8));
-    let change = Change::AddGroup { group: GroupId(1), members: vec![member("x", 1), member("y", 1)] };
+    let change = MembershipChange::AddGroup { group: GroupId(1), members: vec![member("x", 1), member("y", 1)] };
     let record = begin(&world.topology, change.clone(), false, &All).expect("nothing against it");
     assert!(record.moves.iter().all(|moving| moving.from.is_none() && moving.to.is_some()));
     let (_, mirrored) = world.run(record);
     assert_eq!(mirrored, 8);
     assert_eq!(world.loads(8, 1), [4, 4]);
-    let (finished, mirrored) = world.change(Change::RemoveGroup { group: GroupId(0) });
+    let (finished, mirrored) = world.change(MembershipChange::RemoveGroup { group: GroupId(0) });
     assert_eq!((mirrored, finished.gone.len()), (0, 2));
     assert_eq!(world.topology.shape.groups(), [GroupId(1)]);
     assert_eq!(world.topology.placements(count(8)).map(|groups| groups.len()), Some(1));
@@ -159,7 +159,8 @@ fn a_group_is_filled_before_it_is_read_and_goes_without_a_copy() {
 #[test]
 fn what_came_since_a_change_was_begun_moves_as_well() {
     let mut world = World::new(topology(&[("a", 0), ("b", 0)], 1, 8));
-    let record = begin(&world.topology, Change::RemoveNode { node: node("b") }, false, &All).expect("all is well");
+    let record =
+        begin(&world.topology, MembershipChange::RemoveNode { node: node("b") }, false, &All).expect("all is well");
     world.topology = world.topology.with_placement(count(16)).expect("another number of shards");
     let (finished, _) = world.run(record);
     assert_eq!(finished.gone, BTreeSet::from([node("b")]));
@@ -170,17 +171,18 @@ fn what_came_since_a_change_was_begun_moves_as_well() {
 #[test]
 fn who_joins_takes_new_numbers_of_shards_at_once_and_who_leaves_does_not() {
     let mut world = World::new(topology(&[("a", 0), ("b", 0)], 1, 8));
-    let mut record = begin(&world.topology, Change::AddNode { member: member("c", 0) }, false, &All).expect("well");
+    let mut record =
+        begin(&world.topology, MembershipChange::AddNode { member: member("c", 0) }, false, &All).expect("well");
     world.facts.prepared.insert(node("c"));
-    let Step::Save(next, effects) = decide(&record, &world.facts(&record)) else { panic!("an epoch") };
+    let TransitionStep::Save(next, effects) = decide(&record, &world.facts(&record)) else { panic!("an epoch") };
     world.save(*effects);
     record = *next;
     world.topology = world.topology.with_placement(count(6)).expect("another number of shards");
     assert_eq!(world.loads(6, 0), [2, 2, 2]);
     let (_, mirrored) = world.run(record);
     assert_eq!(mirrored, 2, "of eight shards, its share of two");
-    let mut record = begin(&world.topology, Change::Drain { node: node("c") }, false, &All).expect("well");
-    let Step::Save(next, effects) = decide(&record, &world.facts(&record)) else { panic!("an epoch") };
+    let mut record = begin(&world.topology, MembershipChange::Drain { node: node("c") }, false, &All).expect("well");
+    let TransitionStep::Save(next, effects) = decide(&record, &world.facts(&record)) else { panic!("an epoch") };
     world.save(*effects);
     record = *next;
     world.topology = world.topology.with_placement(count(4)).expect("another number of shards");
@@ -192,10 +194,13 @@ fn who_joins_takes_new_numbers_of_shards_at_once_and_who_leaves_does_not() {
 #[test]
 fn what_begins_to_be_copied_is_known_as_stale() {
     let mut world = World::new(topology(&[("a", 0), ("b", 0)], 1, 8));
-    let mut record = begin(&world.topology, Change::AddNode { member: member("c", 0) }, false, &All).expect("well");
+    let mut record =
+        begin(&world.topology, MembershipChange::AddNode { member: member("c", 0) }, false, &All).expect("well");
     world.facts.prepared.insert(node("c"));
     loop {
-        let Step::Save(next, effects) = decide(&record, &world.facts(&record)) else { panic!("nothing is copied yet") };
+        let TransitionStep::Save(next, effects) = decide(&record, &world.facts(&record)) else {
+            panic!("nothing is copied yet")
+        };
         let copying: BTreeSet<Replica> =
             next.in_state(MoveState::Copying).filter_map(|(_, moving)| moving.target()).collect();
         let begun = effects.stale.iter().cloned().collect::<BTreeSet<Replica>>();
@@ -211,37 +216,40 @@ fn what_begins_to_be_copied_is_known_as_stale() {
 #[test]
 fn shares_are_made_even_again_after_a_change_was_called_off() {
     let mut world = World::new(topology(&[("a", 0), ("b", 0)], 1, 8));
-    let mut record = begin(&world.topology, Change::AddNode { member: member("c", 0) }, false, &All).expect("well");
+    let mut record =
+        begin(&world.topology, MembershipChange::AddNode { member: member("c", 0) }, false, &All).expect("well");
     world.facts.prepared.insert(node("c"));
     world.facts.most_at_once = 1;
     while record.progress().switched == 0 {
         match decide(&record, &world.facts(&record)) {
-            Step::Save(next, effects) => {
+            TransitionStep::Save(next, effects) => {
                 world.save(*effects);
                 record = *next;
             }
-            Step::Work { mirror, .. } => mirror.iter().for_each(|replica| _ = world.stale.remove(replica)),
-            step @ (Step::Prepare(_) | Step::Wait(_) | Step::Finish(_)) => panic!("{step:?}"),
+            TransitionStep::Work { mirror, .. } => mirror.iter().for_each(|replica| _ = world.stale.remove(replica)),
+            step @ (TransitionStep::Prepare(_) | TransitionStep::Wait(_) | TransitionStep::Finish(_)) => {
+                panic!("{step:?}")
+            }
         }
     }
-    world.facts.intent = Intent::Cancel;
+    world.facts.intent = TransitionIntent::Cancel;
     let (finished, _) = world.run(record);
     assert!(finished.canceled && finished.gone.is_empty(), "it holds something");
     assert_eq!(world.loads(8, 0).iter().min(), Some(&1));
-    world.facts.intent = Intent::Run;
-    let (_, mirrored) = world.change(Change::Rebalance);
+    world.facts.intent = TransitionIntent::Run;
+    let (_, mirrored) = world.change(MembershipChange::Rebalance);
     assert_eq!((mirrored, world.loads(8, 0).into_iter().max()), (1, Some(3)));
-    assert_eq!(world.change(Change::Rebalance).1, 0, "there is nothing to be done");
+    assert_eq!(world.change(MembershipChange::Rebalance).1, 0, "there is nothing to be done");
 }
 
 #[test]
 fn nothing_is_read_from_a_group_that_is_being_filled() {
     let mut world = World::new(topology(&[("a", 0)], 1, 4));
-    let change = Change::AddGroup { group: GroupId(1), members: vec![member("x", 1)] };
+    let change = MembershipChange::AddGroup { group: GroupId(1), members: vec![member("x", 1)] };
     let mut record = begin(&world.topology, change, false, &All).expect("nothing against it");
     world.facts.prepared.insert(node("x"));
     for _ in 0..6 {
-        if let Step::Save(next, effects) = decide(&record, &world.facts(&record)) {
+        if let TransitionStep::Save(next, effects) = decide(&record, &world.facts(&record)) {
             world.save(*effects);
             record = *next;
         }
@@ -253,22 +261,27 @@ fn nothing_is_read_from_a_group_that_is_being_filled() {
     // All but one replica have been copied: still nothing is switched.
     let kept = world.stale.iter().next().cloned();
     world.stale.retain(|replica| Some(replica) == kept.as_ref());
-    assert!(!matches!(decide(&record, &world.facts(&record)), Step::Save(_, effects) if effects.topology.is_some()));
+    assert!(
+        !matches!(decide(&record, &world.facts(&record)), TransitionStep::Save(_, effects) if effects.topology.is_some())
+    );
 }
 
 #[test]
 fn what_is_called_off_is_as_it_was() {
     let before = topology(&[("a", 0), ("b", 0), ("c", 0)], 1, 8);
     let mut world = World::new(before.clone());
-    let mut record = begin(&before, Change::AddNode { member: member("d", 0) }, false, &All).expect("all is well");
+    let mut record =
+        begin(&before, MembershipChange::AddNode { member: member("d", 0) }, false, &All).expect("all is well");
     world.facts.prepared.insert(node("d"));
     for _ in 0..3 {
-        let Step::Save(next, effects) = decide(&record, &world.facts(&record)) else { panic!("something to do") };
+        let TransitionStep::Save(next, effects) = decide(&record, &world.facts(&record)) else {
+            panic!("something to do")
+        };
         world.save(*effects);
         record = *next;
     }
     assert_eq!(record.progress().copying, 2);
-    world.facts.intent = Intent::Cancel;
+    world.facts.intent = TransitionIntent::Cancel;
     let (finished, mirrored) = world.run(record);
     assert!(finished.canceled && mirrored == 0);
     assert_eq!(finished.gone, BTreeSet::from([node("d")]));
@@ -280,34 +293,35 @@ fn what_is_called_off_is_as_it_was() {
 #[test]
 fn nothing_goes_on_while_an_instance_acts_on_an_older_epoch_or_the_operator_pauses() {
     let mut world = World::new(topology(&[("a", 0), ("b", 0)], 1, 8));
-    let change = Change::AddNode { member: member("c", 0) };
+    let change = MembershipChange::AddNode { member: member("c", 0) };
     let mut record = begin(&world.topology, change, false, &All).expect("all is well");
     world.facts.prepared.insert(node("c"));
-    let Step::Save(next, effects) = decide(&record, &world.facts(&record)) else { panic!("an epoch") };
+    let TransitionStep::Save(next, effects) = decide(&record, &world.facts(&record)) else { panic!("an epoch") };
     world.save(*effects);
     record = *next;
     world.facts.acknowledged = false;
-    assert_eq!(decide(&record, &world.facts(&record)), Step::Wait(Waiting::Epoch));
+    assert_eq!(decide(&record, &world.facts(&record)), TransitionStep::Wait(Waiting::Epoch));
     world.facts.acknowledged = true;
-    world.facts.intent = Intent::Pause;
-    assert_eq!(decide(&record, &world.facts(&record)), Step::Wait(Waiting::Paused));
-    world.facts.intent = Intent::Run;
-    assert!(matches!(decide(&record, &world.facts(&record)), Step::Save(..)));
+    world.facts.intent = TransitionIntent::Pause;
+    assert_eq!(decide(&record, &world.facts(&record)), TransitionStep::Wait(Waiting::Paused));
+    world.facts.intent = TransitionIntent::Run;
+    assert!(matches!(decide(&record, &world.facts(&record)), TransitionStep::Save(..)));
 }
 
 #[test]
 fn a_replica_does_not_go_while_those_that_stay_are_stale() {
     let mut world = World::new(topology(&[("a", 0), ("b", 0)], 2, 2));
-    let mut record = begin(&world.topology, Change::Drain { node: node("b") }, false, &All).expect("all is well");
+    let mut record =
+        begin(&world.topology, MembershipChange::Drain { node: node("b") }, false, &All).expect("all is well");
     for _ in 0..2 {
-        let Step::Save(next, effects) = decide(&record, &world.facts(&record)) else { panic!("an epoch") };
+        let TransitionStep::Save(next, effects) = decide(&record, &world.facts(&record)) else { panic!("an epoch") };
         world.save(*effects);
         record = *next;
     }
     for shard in [ShardId(0), ShardId(1)] {
         world.stale.insert(Replica { shards: count(2), shard, node: node("a") });
     }
-    assert!(matches!(decide(&record, &world.facts(&record)), Step::Wait(_)));
+    assert!(matches!(decide(&record, &world.facts(&record)), TransitionStep::Wait(_)));
     world.stale.clear();
     let (_, mirrored) = world.run(record);
     assert_eq!((mirrored, world.loads(2, 0)), (0, vec![2]));
@@ -316,26 +330,26 @@ fn a_replica_does_not_go_while_those_that_stay_are_stale() {
 #[test]
 fn what_cannot_be_is_refused() {
     let two = topology(&[("a", 0), ("b", 0), ("c", 1)], 1, 4);
-    let drain = |name: &str| Change::Drain { node: node(name) };
+    let drain = |name: &str| MembershipChange::Drain { node: node(name) };
     assert_eq!(refused(&two, drain("z")), Refused::UnknownNode(node("z")));
     assert_eq!(refused(&two, drain("c")), Refused::LastReplica(node("c")));
-    assert_eq!(refused(&two, Change::RemoveNode { node: node("c") }), Refused::LastReplica(node("c")));
-    assert_eq!(refused(&two, Change::Undrain { node: node("a") }), Refused::NotDraining(node("a")));
-    assert_eq!(refused(&two, Change::AddNode { member: member("a", 0) }), Refused::DuplicateNode(node("a")));
-    assert_eq!(refused(&two, Change::AddNode { member: member("d", 7) }), Refused::UnknownGroup(GroupId(7)));
+    assert_eq!(refused(&two, MembershipChange::RemoveNode { node: node("c") }), Refused::LastReplica(node("c")));
+    assert_eq!(refused(&two, MembershipChange::Undrain { node: node("a") }), Refused::NotDraining(node("a")));
+    assert_eq!(refused(&two, MembershipChange::AddNode { member: member("a", 0) }), Refused::DuplicateNode(node("a")));
+    assert_eq!(refused(&two, MembershipChange::AddNode { member: member("d", 7) }), Refused::UnknownGroup(GroupId(7)));
     let address = Member { address: "http://a:7700".into(), ..member("d", 0) };
     let taken = Refused::DuplicateAddress { node: node("a"), address: "http://a:7700".into() };
-    assert_eq!(refused(&two, Change::AddNode { member: address }), taken);
-    assert_eq!(refused(&two, Change::RemoveGroup { group: GroupId(9) }), Refused::UnknownGroup(GroupId(9)));
-    let again = Change::AddGroup { group: GroupId(1), members: vec![member("d", 1)] };
+    assert_eq!(refused(&two, MembershipChange::AddNode { member: address }), taken);
+    assert_eq!(refused(&two, MembershipChange::RemoveGroup { group: GroupId(9) }), Refused::UnknownGroup(GroupId(9)));
+    let again = MembershipChange::AddGroup { group: GroupId(1), members: vec![member("d", 1)] };
     assert_eq!(refused(&two, again), Refused::DuplicateGroup(GroupId(1)));
-    let empty = Change::AddGroup { group: GroupId(2), members: vec![] };
+    let empty = MembershipChange::AddGroup { group: GroupId(2), members: vec![] };
     assert_eq!(refused(&two, empty), Refused::BadGroup);
-    let twice = Change::AddGroup { group: GroupId(2), members: vec![member("d", 2), member("d", 2)] };
+    let twice = MembershipChange::AddGroup { group: GroupId(2), members: vec![member("d", 2), member("d", 2)] };
     assert_eq!(refused(&two, twice), Refused::DuplicateNode(node("d")));
     assert_eq!(begin(&two, drain("a"), true, &All).expect_err("one at a time"), Refused::UnderWay);
     let one = topology(&[("a", 0)], 1, 4);
-    assert_eq!(refused(&one, Change::RemoveGroup { group: GroupId(0) }), Refused::LastGroup(GroupId(0)));
+    assert_eq!(refused(&one, MembershipChange::RemoveGroup { group: GroupId(0) }), Refused::LastGroup(GroupId(0)));
     let mut drained = World::new(two);
     drained.change(drain("a"));
     assert_eq!(refused(&drained.topology, drain("a")), Refused::AlreadyDraining(node("a")));
@@ -357,8 +371,8 @@ fn nodes_that_will_not_do_or_must_not_go_are_refused() {
     }
     let two = topology(&[("a", 0), ("b", 0)], 1, 4);
     let refused = |change| begin(&two, change, false, &Bad).expect_err("something is against it");
-    let unfit = refused(Change::AddNode { member: member("d", 0) });
+    let unfit = refused(MembershipChange::AddNode { member: member("d", 0) });
     assert!(unfit.to_string().contains("`movies`"), "{unfit}");
-    let gone = refused(Change::RemoveNode { node: node("a") });
+    let gone = refused(MembershipChange::RemoveNode { node: node("a") });
     assert_eq!(gone, Refused::OnlyCopy { node: node("a"), shard: ShardId(3) });
 }

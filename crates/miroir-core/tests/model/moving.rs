@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use miroir_core::id::{GroupId, NodeId, ShardId};
 use miroir_core::topology::Member;
 use miroir_core::transition::{
-    Change, Effects, Facts, Intent, Known, MoveState, Phase, Record, Refused, Replica, Step, begin, decide,
+    Effects, Known, MembershipChange, MoveState, Phase, Refused, Replica, TransitionFacts, TransitionIntent,
+    TransitionRecord, TransitionStep, begin, decide,
 };
 
 use crate::healing;
@@ -25,10 +26,10 @@ pub struct Seen {
 
 /// Whoever leads the change.
 struct Leader {
-    saved: Option<Record>,
+    saved: Option<TransitionRecord>,
     /// Decided, but not done.
-    pending: Option<Step>,
-    intent: Intent,
+    pending: Option<TransitionStep>,
+    intent: TransitionIntent,
     prepared: BTreeSet<NodeId>,
     /// Since when what was abandoned is left alone.
     quiet_at: u64,
@@ -53,7 +54,8 @@ pub fn run(seed: u64) -> Result<Seen, String> {
     let mut seen = Seen::default();
     let mut healed = healing::Seen::default();
     let mut mirrors: BTreeMap<world::Replica, Running> = BTreeMap::new();
-    let mut leader = Leader { saved: None, pending: None, intent: Intent::Run, prepared: BTreeSet::new(), quiet_at: 0 };
+    let mut leader =
+        Leader { saved: None, pending: None, intent: TransitionIntent::Run, prepared: BTreeSet::new(), quiet_at: 0 };
     let busy = 200 + world.rng.below(1500);
     for turn in 0..200_000u64 {
         world.faults = turn < busy;
@@ -101,9 +103,11 @@ fn lead(
         return Ok(());
     };
     match world.rng.below(60) {
-        0 if world.faults => leader.intent = Intent::Cancel,
-        1 if world.faults && leader.intent == Intent::Run => leader.intent = Intent::Pause,
-        _ if leader.intent == Intent::Pause && (!world.faults || world.rng.one_in(20)) => leader.intent = Intent::Run,
+        0 if world.faults => leader.intent = TransitionIntent::Cancel,
+        1 if world.faults && leader.intent == TransitionIntent::Run => leader.intent = TransitionIntent::Pause,
+        _ if leader.intent == TransitionIntent::Pause && (!world.faults || world.rng.one_in(20)) => {
+            leader.intent = TransitionIntent::Run
+        }
         _ => {}
     }
     match leader.pending.take() {
@@ -119,16 +123,16 @@ fn start(world: &mut World, leader: &mut Leader, seen: &mut Seen) {
     let (Some(node), Some(group)) = (world.rng.pick(&nodes).cloned(), world.rng.pick(&groups).copied()) else { return };
     let fresh = world.rng.below(1000);
     let change = match world.rng.below(6) {
-        0 | 1 => Change::AddNode { member: member(&format!("x{fresh}"), group) },
-        2 => Change::Drain { node },
-        3 => Change::RemoveNode { node },
-        4 if world.rng.one_in(2) => Change::Undrain { node },
-        4 if world.rng.one_in(3) => Change::Rebalance,
-        4 => Change::RemoveGroup { group },
+        0 | 1 => MembershipChange::AddNode { member: member(&format!("x{fresh}"), group) },
+        2 => MembershipChange::Drain { node },
+        3 => MembershipChange::RemoveNode { node },
+        4 if world.rng.one_in(2) => MembershipChange::Undrain { node },
+        4 if world.rng.one_in(3) => MembershipChange::Rebalance,
+        4 => MembershipChange::RemoveGroup { group },
         _ => {
             let group = GroupId(groups.iter().map(|group| group.0).max().unwrap_or_default() + 1);
             let members = (0..1 + world.rng.below(2)).map(|n| member(&format!("y{fresh}n{n}"), group)).collect();
-            Change::AddGroup { group, members }
+            MembershipChange::AddGroup { group, members }
         }
     };
     match begin(&world.topology, change, false, &OfWorld(world)) {
@@ -139,7 +143,7 @@ fn start(world: &mut World, leader: &mut Leader, seen: &mut Seen) {
             *leader = Leader {
                 saved: Some(record),
                 pending: None,
-                intent: Intent::Run,
+                intent: TransitionIntent::Run,
                 prepared: BTreeSet::new(),
                 quiet_at: 0,
             };
@@ -148,7 +152,7 @@ fn start(world: &mut World, leader: &mut Leader, seen: &mut Seen) {
     }
 }
 
-fn facts(world: &World, leader: &Leader, record: &Record) -> Facts {
+fn facts(world: &World, leader: &Leader, record: &TransitionRecord) -> TransitionFacts {
     let shards = world.shards;
     let replica = |(shard, node): &world::Replica| Replica { shards, shard: *shard, node: node.clone() };
     let ends = record.moves.iter().flat_map(|moving| [moving.source(), moving.target()]).flatten();
@@ -157,7 +161,7 @@ fn facts(world: &World, leader: &Leader, record: &Record) -> Facts {
         let node = &world.nodes[&replica.node];
         node.up && world.now >= quiet && !node.has_open(|_| true) && node.of(replica.shard).next().is_none()
     };
-    Facts {
+    TransitionFacts {
         topology: world.topology.clone(),
         acknowledged: world.acknowledged(),
         live: world.nodes.keys().filter(|node| world.is_up(node)).cloned().collect(),
@@ -172,15 +176,15 @@ fn facts(world: &World, leader: &Leader, record: &Record) -> Facts {
 fn act(
     world: &mut World,
     leader: &mut Leader,
-    record: Record,
-    step: Step,
+    record: TransitionRecord,
+    step: TransitionStep,
     mirrors: &mut BTreeMap<world::Replica, Running>,
     seen: &mut Seen,
 ) -> Result<(), String> {
     match step {
-        Step::Prepare(nodes) => leader.prepared.extend(nodes.into_iter().filter(|node| world.is_up(node))),
-        Step::Save(next, effects) => save(world, leader, &record, *next, *effects, seen)?,
-        Step::Work { clean, .. } => {
+        TransitionStep::Prepare(nodes) => leader.prepared.extend(nodes.into_iter().filter(|node| world.is_up(node))),
+        TransitionStep::Save(next, effects) => save(world, leader, &record, *next, *effects, seen)?,
+        TransitionStep::Work { clean, .. } => {
             for Replica { shard, node, .. } in clean {
                 mirrors.remove(&(shard, node.clone()));
                 let lost = world.fate(10);
@@ -191,8 +195,8 @@ fn act(
                 }
             }
         }
-        Step::Wait(_) => {}
-        Step::Finish(finished) => {
+        TransitionStep::Wait(_) => {}
+        TransitionStep::Finish(finished) => {
             if let Some(topology) = finished.topology {
                 if topology.epoch.0 != world.topology.epoch.0 + 1 {
                     return Ok(());
@@ -215,8 +219,8 @@ fn act(
 fn save(
     world: &mut World,
     leader: &mut Leader,
-    record: &Record,
-    next: Record,
+    record: &TransitionRecord,
+    next: TransitionRecord,
     effects: Effects,
     seen: &mut Seen,
 ) -> Result<(), String> {
@@ -234,7 +238,7 @@ fn save(
     for Replica { shard, node, .. } in effects.forget {
         world.stale.remove(&(shard, node));
     }
-    let moved = |record: &Record| record.moves.iter().filter(|moving| !moving.state.reads_old()).count();
+    let moved = |record: &TransitionRecord| record.moves.iter().filter(|moving| !moving.state.reads_old()).count();
     seen.moved += moved(&next).saturating_sub(moved(record)) as u64;
     crate::trace(|| {
         let moves = next.moves.iter().map(|m| format!("{}:{:?}->{:?} {:?}", m.shard, m.from, m.to, m.state));

@@ -7,7 +7,7 @@ use miroir_core::config::{NodeUrl, NodeUrlError, node_id};
 use miroir_core::error::Code;
 use miroir_core::id::{GroupId, NodeId};
 use miroir_core::topology::Member;
-use miroir_core::transition::Change;
+use miroir_core::transition::MembershipChange;
 use miroir_work::led::Intent;
 use serde_json::{Value, json};
 
@@ -28,19 +28,19 @@ pub async fn add_node(State(cluster): State<Shared>, mut payload: Payload) -> Re
         Some(value) => group_number(value, "replicaGroup")?,
         None => only_group(&cluster)?,
     };
-    begin(&cluster, Change::AddNode { member: member(&request, group)? }).await
+    begin(&cluster, MembershipChange::AddNode { member: member(&request, group)? }).await
 }
 
 pub async fn remove_node(State(cluster): State<Shared>, Path(id): Path<String>) -> Result<Response, Failure> {
-    begin(&cluster, Change::RemoveNode { node: NodeId::new(id) }).await
+    begin(&cluster, MembershipChange::RemoveNode { node: NodeId::new(id) }).await
 }
 
 pub async fn drain(State(cluster): State<Shared>, Path(id): Path<String>) -> Result<Response, Failure> {
-    begin(&cluster, Change::Drain { node: NodeId::new(id) }).await
+    begin(&cluster, MembershipChange::Drain { node: NodeId::new(id) }).await
 }
 
 pub async fn undrain(State(cluster): State<Shared>, Path(id): Path<String>) -> Result<Response, Failure> {
-    begin(&cluster, Change::Undrain { node: NodeId::new(id) }).await
+    begin(&cluster, MembershipChange::Undrain { node: NodeId::new(id) }).await
 }
 
 pub async fn add_group(State(cluster): State<Shared>, mut payload: Payload) -> Result<Response, Failure> {
@@ -65,7 +65,7 @@ pub async fn add_group(State(cluster): State<Shared>, mut payload: Payload) -> R
         node.only(&["id", "address"])?;
         member(&node, group)
     });
-    begin(&cluster, Change::AddGroup { group, members: members.collect::<Result<_, Failure>>()? }).await
+    begin(&cluster, MembershipChange::AddGroup { group, members: members.collect::<Result<_, Failure>>()? }).await
 }
 
 pub async fn remove_group(State(cluster): State<Shared>, Path(id): Path<String>) -> Result<Response, Failure> {
@@ -73,11 +73,11 @@ pub async fn remove_group(State(cluster): State<Shared>, Path(id): Path<String>)
         let shown: String = id.chars().take(40).collect();
         Failure::new(Code::BadRequest, format!("`{shown}` is no replica group: expected a number such as `1`."))
     })?;
-    begin(&cluster, Change::RemoveGroup { group }).await
+    begin(&cluster, MembershipChange::RemoveGroup { group }).await
 }
 
 pub async fn rebalance(State(cluster): State<Shared>) -> Result<Response, Failure> {
-    begin(&cluster, Change::Rebalance).await
+    begin(&cluster, MembershipChange::Rebalance).await
 }
 
 pub async fn status(State(cluster): State<Shared>) -> Result<Response, Failure> {
@@ -96,7 +96,7 @@ pub async fn cancel(State(cluster): State<Shared>) -> Result<Response, Failure> 
     ask(&cluster, Intent::Cancel).await
 }
 
-async fn begin(cluster: &Shared, change: Change) -> Result<Response, Failure> {
+async fn begin(cluster: &Shared, change: MembershipChange) -> Result<Response, Failure> {
     let begun = undertaken(cluster, move |writer| async move { writer.change_membership(change).await }).await?;
     let body = json!({ "id": begun.id, "change": change_view(&begun.change), "replicas": begun.moves });
     Ok(json(StatusCode::ACCEPTED, body.to_string()))

@@ -23,7 +23,7 @@ struct Changing {
 
 #[derive(Deserialize)]
 struct Transition {
-    transition: transition::Record,
+    transition: transition::TransitionRecord,
 }
 
 impl Cluster {

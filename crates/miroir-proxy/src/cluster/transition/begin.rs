@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures_util::future::join_all;
 use miroir_core::id::{NodeId, ShardId};
 use miroir_core::topology::{Member, Topology};
-use miroir_core::transition::{self, Change, Known, Refused};
+use miroir_core::transition::{self, Known, MembershipChange, Refused};
 use miroir_store::{Batch, StoreError, Table};
 use miroir_work::led;
 
@@ -19,7 +19,7 @@ pub struct Begun {
     /// Tells it from others.
     pub id: String,
     /// What is wanted.
-    pub change: Change,
+    pub change: MembershipChange,
     /// Replicas that are to move, as far as can be told by now.
     pub moves: usize,
 }
@@ -46,7 +46,7 @@ impl Cluster {
     ///
     /// # Errors
     /// [`Error::Membership`]: nothing was changed; [`Error::Isolated`]; [`Error::Store`].
-    pub async fn change_membership(&self, change: Change) -> Result<Begun, Error> {
+    pub async fn change_membership(&self, change: MembershipChange) -> Result<Begun, Error> {
         self.peers.require_contact()?;
         self.catch_up_all().await?;
         let topology = Topology::clone(&self.topology());
@@ -82,18 +82,21 @@ impl Cluster {
         Ok(())
     }
 
-    async fn look_before(&self, topology: &Topology, change: &Change) -> Looked {
+    async fn look_before(&self, topology: &Topology, change: &MembershipChange) -> Looked {
         let looks = change
             .joining()
             .iter()
             .map(|member| async move { Some((member.id.clone(), self.preflight(member).await.err()?)) });
         let leaving: Vec<NodeId> = match change {
-            Change::Drain { node } | Change::RemoveNode { node } => vec![node.clone()],
-            Change::RemoveGroup { group } => {
+            MembershipChange::Drain { node } | MembershipChange::RemoveNode { node } => vec![node.clone()],
+            MembershipChange::RemoveGroup { group } => {
                 let members = topology.shape.members.iter().filter(|member| member.group == *group);
                 members.map(|member| member.id.clone()).collect()
             }
-            Change::AddNode { .. } | Change::AddGroup { .. } | Change::Undrain { .. } | Change::Rebalance => Vec::new(),
+            MembershipChange::AddNode { .. }
+            | MembershipChange::AddGroup { .. }
+            | MembershipChange::Undrain { .. }
+            | MembershipChange::Rebalance => Vec::new(),
         };
         let only = leaving.into_iter().filter_map(|node| {
             let shard = self.only_copy(topology, &node)?;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use miroir_core::id::{Epoch, NodeId};
-use miroir_core::transition::{self, Effects, Facts as CoreFacts, Finished, Intent as CoreIntent, Replica, Waiting};
+use miroir_core::transition::{
+    self, Effects, Finished, Replica, TransitionFacts, TransitionIntent, TransitionStep, Waiting,
+};
 use miroir_store::{Change, Table};
 use miroir_work::led::{Facts, Intent, Leadership, Machine, Next, NotActed, Step};
 
@@ -25,7 +27,7 @@ pub enum Action {
     /// Give these nodes the indexes, as they are in this epoch.
     Prepare(BTreeSet<NodeId>, Epoch),
     /// Write this down, if the topology is at that version.
-    Save(Box<transition::Record>, Box<Effects>, u64),
+    Save(Box<transition::TransitionRecord>, Box<Effects>, u64),
     /// Delete what these replicas hold.
     Clean(Vec<Replica>),
     /// The topology is the last one.
@@ -41,8 +43,8 @@ impl Rebalancing {
     }
 
     /// What core says comes next.
-    pub(super) fn next(&self, record: &Record, seen: &Seen, intent: Intent) -> transition::Step {
-        let facts = CoreFacts {
+    pub(super) fn next(&self, record: &Record, seen: &Seen, intent: Intent) -> TransitionStep {
+        let facts = TransitionFacts {
             topology: seen.topology.clone(),
             acknowledged: seen.acknowledged,
             live: seen.live.clone(),
@@ -50,9 +52,9 @@ impl Rebalancing {
             stale: seen.stale.clone(),
             cleaned: record.cleaned.clone(),
             intent: match intent {
-                Intent::Run => CoreIntent::Run,
-                Intent::Pause => CoreIntent::Pause,
-                Intent::Cancel => CoreIntent::Cancel,
+                Intent::Run => TransitionIntent::Run,
+                Intent::Pause => TransitionIntent::Pause,
+                Intent::Cancel => TransitionIntent::Cancel,
             },
             most_at_once: self.cluster.config.rebalancer.max_concurrent_migrations.get(),
         };
@@ -62,11 +64,11 @@ impl Rebalancing {
     /// Why nothing is done now, for operators.
     pub(super) fn waits_for(&self, record: &Record, seen: &Seen, intent: Intent) -> Option<Waiting> {
         match self.next(record, seen, intent) {
-            transition::Step::Wait(waiting) => Some(waiting),
-            transition::Step::Prepare(_)
-            | transition::Step::Save(..)
-            | transition::Step::Work { .. }
-            | transition::Step::Finish(_) => None,
+            TransitionStep::Wait(waiting) => Some(waiting),
+            TransitionStep::Prepare(_)
+            | TransitionStep::Save(..)
+            | TransitionStep::Work { .. }
+            | TransitionStep::Finish(_) => None,
         }
     }
 }
@@ -96,12 +98,12 @@ impl Machine for Rebalancing {
             return Step::Act(Action::Prepare(unprepared, seen.topology.epoch));
         }
         match self.next(record, seen, facts.intent) {
-            transition::Step::Prepare(nodes) => Step::Act(Action::Prepare(nodes, seen.topology.epoch)),
-            transition::Step::Save(next, effects) => Step::Act(Action::Save(next, effects, seen.version)),
-            transition::Step::Work { clean, .. } if !clean.is_empty() => Step::Act(Action::Clean(clean)),
+            TransitionStep::Prepare(nodes) => Step::Act(Action::Prepare(nodes, seen.topology.epoch)),
+            TransitionStep::Save(next, effects) => Step::Act(Action::Save(next, effects, seen.version)),
+            TransitionStep::Work { clean, .. } if !clean.is_empty() => Step::Act(Action::Clean(clean)),
             // Whoever heals sees to the rest.
-            transition::Step::Work { .. } | transition::Step::Wait(_) => Step::Wait(LOOK),
-            transition::Step::Finish(finished) => Step::Act(Action::Finish(finished, seen.version)),
+            TransitionStep::Work { .. } | TransitionStep::Wait(_) => Step::Wait(LOOK),
+            TransitionStep::Finish(finished) => Step::Act(Action::Finish(finished, seen.version)),
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use miroir_core::id::{Epoch, IndexUid, NodeId};
 use miroir_core::topology::Member;
-use miroir_core::transition::{self, Change, MoveState, Phase, Replica};
+use miroir_core::transition::{self, MembershipChange, MoveState, Phase, Replica};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -18,7 +18,7 @@ pub struct Record {
     #[serde(with = "time::serde::rfc3339")]
     pub started_at: OffsetDateTime,
     /// What core decides on.
-    pub transition: transition::Record,
+    pub transition: transition::TransitionRecord,
     /// Joining nodes that held all indexes when this epoch was acknowledged.
     #[serde(default)]
     pub prepared: BTreeMap<NodeId, Epoch>,
@@ -62,7 +62,7 @@ pub struct Last {
     /// As [`Record::id`].
     pub id: String,
     /// What was wanted.
-    pub change: Change,
+    pub change: MembershipChange,
     /// It was called off.
     pub canceled: bool,
     /// Replicas that moved.
@@ -79,7 +79,7 @@ pub struct Last {
 
 impl Record {
     /// A change that begins.
-    pub fn new(transition: transition::Record) -> Self {
+    pub fn new(transition: transition::TransitionRecord) -> Self {
         Self {
             id: uuid::Uuid::now_v7().to_string(),
             started_at: OffsetDateTime::now_utc(),
@@ -126,8 +126,8 @@ mod tests {
             to: Some(NodeId::new("d")),
             state,
         };
-        Record::new(transition::Record {
-            change: Change::AddNode { member },
+        Record::new(transition::TransitionRecord {
+            change: MembershipChange::AddNode { member },
             phase,
             moves: vec![moving],
             canceled: false,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use miroir_core::id::NodeId;
-use miroir_core::transition::{Change, Refused};
+use miroir_core::transition::{MembershipChange, Refused};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
@@ -33,7 +33,7 @@ impl Replacing {
             if self.refused.get(&node).is_some_and(|(_, since)| since.elapsed() < AGAIN) {
                 continue;
             }
-            match cluster.change_membership(Change::Drain { node: node.clone() }).await {
+            match cluster.change_membership(MembershipChange::Drain { node: node.clone() }).await {
                 Ok(begun) => {
                     tracing::warn!(%node, away_s = after.as_secs(), id = begun.id, "a node that stays away is drained");
                     return;

@@ -21,7 +21,7 @@ impl Rebalancing {
         &self,
         lead: &Leadership,
         record: &Record,
-        next: transition::Record,
+        next: transition::TransitionRecord,
         effects: &Effects,
         version: u64,
     ) -> Result<Next<Record>, Error> {
@@ -105,8 +105,8 @@ impl Rebalancing {
     /// Requests of a mirror that a replica was given up by may arrive for so long.
     fn quiet_at(
         &self,
-        before: &transition::Record,
-        next: &transition::Record,
+        before: &transition::TransitionRecord,
+        next: &transition::TransitionRecord,
         stale: &Records<OfIndex>,
     ) -> Option<OffsetDateTime> {
         let stale =
@@ -169,14 +169,14 @@ fn is_stale(records: &Records<OfIndex>, node: &NodeId, shard: ShardId) -> bool {
 }
 
 /// The moves that are switched with this step.
-fn switched<'a>(before: &transition::Record, next: &'a transition::Record) -> Vec<&'a Move> {
+fn switched<'a>(before: &transition::TransitionRecord, next: &'a transition::TransitionRecord) -> Vec<&'a Move> {
     let moves = before.moves.iter().zip(&next.moves);
     let moves = moves.filter(|(old, new)| old.state != new.state && new.state == MoveState::Switched);
     moves.map(|(_, new)| new).collect()
 }
 
 /// What was deleted and core has not recorded yet.
-fn left_to_record(record: &Record, next: &transition::Record) -> BTreeSet<Replica> {
+fn left_to_record(record: &Record, next: &transition::TransitionRecord) -> BTreeSet<Replica> {
     let mut left = record.cleaned.clone();
     for moving in next.moves.iter().filter(|moving| moving.state == MoveState::Cleaned) {
         [moving.source(), moving.target()].into_iter().flatten().for_each(|replica| _ = left.remove(&replica));

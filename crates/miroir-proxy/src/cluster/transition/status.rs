@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use miroir_core::transition::{Change, Move, MoveState, Phase, Replica, Waiting};
+use miroir_core::transition::{MembershipChange, Move, MoveState, Phase, Replica, Waiting};
 use miroir_work::led::{self, Intent, Operation};
 use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
@@ -127,21 +127,21 @@ fn waits_for(machine: &Rebalancing, record: &Record, seen: &Seen, intent: Intent
 }
 
 /// As the admin API spells it.
-pub fn change_view(change: &Change) -> Value {
+pub fn change_view(change: &MembershipChange) -> Value {
     match change {
-        Change::AddNode { member } => json!({
+        MembershipChange::AddNode { member } => json!({
             "type": "addNode", "node": member.id, "address": member.address, "replicaGroup": member.group,
         }),
-        Change::Drain { node } => json!({ "type": "drainNode", "node": node }),
-        Change::Undrain { node } => json!({ "type": "undrainNode", "node": node }),
-        Change::RemoveNode { node } => json!({ "type": "removeNode", "node": node }),
-        Change::AddGroup { group, members } => {
+        MembershipChange::Drain { node } => json!({ "type": "drainNode", "node": node }),
+        MembershipChange::Undrain { node } => json!({ "type": "undrainNode", "node": node }),
+        MembershipChange::RemoveNode { node } => json!({ "type": "removeNode", "node": node }),
+        MembershipChange::AddGroup { group, members } => {
             let nodes: Vec<Value> =
                 members.iter().map(|member| json!({ "id": member.id, "address": member.address })).collect();
             json!({ "type": "addGroup", "replicaGroup": group, "nodes": nodes })
         }
-        Change::RemoveGroup { group } => json!({ "type": "removeGroup", "replicaGroup": group }),
-        Change::Rebalance => json!({ "type": "rebalance" }),
+        MembershipChange::RemoveGroup { group } => json!({ "type": "removeGroup", "replicaGroup": group }),
+        MembershipChange::Rebalance => json!({ "type": "rebalance" }),
     }
 }
 
