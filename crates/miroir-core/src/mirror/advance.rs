@@ -8,7 +8,7 @@ use super::paging::Taken;
 use super::record::{Failure, Stage};
 use super::repair::{Part, Repair};
 use super::round::Round;
-use super::step::{Event, Facts};
+use super::step::{MirrorEvent, MirrorFacts};
 use crate::digest::{Copied, Depth, Version};
 
 /// Tasks of the target that may fail.
@@ -16,10 +16,10 @@ const REJECTIONS: u32 = 3;
 
 impl Mirror {
     /// Go on with what came of the last step; `facts` as of now.
-    pub fn advance(&mut self, event: Event, facts: &Facts) {
+    pub fn advance(&mut self, event: MirrorEvent, facts: &MirrorFacts) {
         match event {
-            Event::Passed | Event::Drained => self.waited(),
-            Event::Counted(count) => match &mut self.work {
+            MirrorEvent::Passed | MirrorEvent::Drained => self.waited(),
+            MirrorEvent::Counted(count) => match &mut self.work {
                 Work::Count { target: target @ None } => *target = Some(count),
                 Work::Count { target: Some(target) } => {
                     let target = *target;
@@ -35,21 +35,21 @@ impl Mirror {
                 | Work::Pausing { .. }
                 | Work::Over(_) => {}
             },
-            Event::Page(documents, bytes) => self.take_page(&documents, bytes),
-            Event::Fetched(documents, bytes) => self.take_fetched(documents, bytes),
-            Event::Accepted(task) => self.accepted(task),
-            Event::Finished => self.finished(),
-            Event::Rejected(reason) => {
+            MirrorEvent::Page(documents, bytes) => self.take_page(&documents, bytes),
+            MirrorEvent::Fetched(documents, bytes) => self.take_fetched(documents, bytes),
+            MirrorEvent::Accepted(task) => self.accepted(task),
+            MirrorEvent::Finished => self.finished(),
+            MirrorEvent::Rejected(reason) => {
                 self.rejections += 1;
                 match self.rejections > REJECTIONS {
                     true => self.fail(Failure::Rejected(reason)),
                     false => self.restart_after(facts.now, BACKOFF_MS),
                 }
             }
-            Event::TooLarge => self.too_large(),
-            Event::WritesPaused => self.paused(),
-            Event::PauseEnded => self.pause_ended(),
-            Event::Failed(node) => {
+            MirrorEvent::TooLarge => self.too_large(),
+            MirrorEvent::WritesPaused => self.paused(),
+            MirrorEvent::PauseEnded => self.pause_ended(),
+            MirrorEvent::Failed(node) => {
                 if node == self.record.subject.target {
                     self.quiet_at = self.quiet_at.max(facts.now.saturating_add(self.linger));
                 } else {
@@ -201,7 +201,7 @@ impl Mirror {
     }
 
     /// Writes are paused; `facts` as of now.
-    pub(super) fn begin_paused(&mut self, facts: &Facts) {
+    pub(super) fn begin_paused(&mut self, facts: &MirrorFacts) {
         let Work::Pausing { whole, left, .. } = &mut self.work else { return };
         // What came since the round is done by both sides, but may have been done by one of them while it was looked at.
         let spoilt = (self.round.misses, self.round.conditional) != (facts.misses, facts.conditional);

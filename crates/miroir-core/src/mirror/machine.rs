@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use super::compare::{Dig, Evidence, Fold, Reading, Side, everything};
 use super::paging::{Paging, Window};
-use super::record::{Failure, Policy, Record, Scope, Stage};
+use super::record::{Failure, MirrorRecord, Policy, Scope, Stage};
 use super::repair::{Next, Part, Repair};
 use super::round::{Done, Round, Verdict};
 use super::settling::{Settled, Settling, Then};
-use super::step::{Facts, Step};
+use super::step::{MirrorFacts, MirrorStep};
 use super::throttle::Throttle;
 use super::verified::{Before, VerifiedVersions};
 use crate::digest::{Copied, Depth};
@@ -23,7 +23,7 @@ const NEARLY_EMPTY: u64 = 4;
 /// A mirror at work.
 #[derive(Clone, Debug)]
 pub struct Mirror {
-    pub(super) record: Record,
+    pub(super) record: MirrorRecord,
     pub(super) policy: Policy,
     pub(super) throttle: Throttle,
     pub(super) source: Option<NodeId>,
@@ -77,12 +77,12 @@ pub(super) enum Work {
 impl Mirror {
     /// Begin a mirror whose record was written down, and which nobody ever ran. `linger`: how long a request may be under
     /// way that was given up.
-    pub fn begin_with(record: Record, policy: Policy, linger: Duration, now: u64) -> Self {
+    pub fn begin_with(record: MirrorRecord, policy: Policy, linger: Duration, now: u64) -> Self {
         Self { quiet_at: now, ..Self::resume(record, policy, linger, now) }
     }
 
     /// Go on after whoever ran it before, which may be anybody.
-    pub fn resume(record: Record, policy: Policy, linger: Duration, now: u64) -> Self {
+    pub fn resume(record: MirrorRecord, policy: Policy, linger: Duration, now: u64) -> Self {
         let linger = u64::try_from(linger.as_millis()).unwrap_or(u64::MAX);
         Self {
             throttle: Throttle::new(policy.documents_per_second, now),
@@ -105,7 +105,7 @@ impl Mirror {
     }
 
     /// To be saved now and then: whoever goes on from it loses time at most.
-    pub fn record(&self) -> &Record {
+    pub fn record(&self) -> &MirrorRecord {
         &self.record
     }
 
@@ -127,21 +127,21 @@ impl Mirror {
     }
 
     /// What to do next.
-    pub fn next(&mut self, facts: &Facts) -> Step {
+    pub fn next(&mut self, facts: &MirrorFacts) -> MirrorStep {
         // Each turn moves on to another kind of work; a few of them lead to something to do.
         for _ in 0..64 {
             if let Some(step) = self.turn(facts) {
                 return step;
             }
         }
-        Step::Wait(Duration::from_millis(BACKOFF_MS))
+        MirrorStep::Wait(Duration::from_millis(BACKOFF_MS))
     }
 
-    fn turn(&mut self, facts: &Facts) -> Option<Step> {
+    fn turn(&mut self, facts: &MirrorFacts) -> Option<MirrorStep> {
         if let Work::Over(outcome) = &self.work {
             return Some(match outcome {
-                Ok(done) => Step::Done(*done),
-                Err(failure) => Step::GiveUp(failure.clone()),
+                Ok(done) => MirrorStep::Done(*done),
+                Err(failure) => MirrorStep::GiveUp(failure.clone()),
             });
         }
         let Some(source) = self.fit_source(facts) else { return Some(wait(BACKOFF_MS)) };
@@ -151,7 +151,7 @@ impl Mirror {
         if !self.is_paused()
             && let Some(pause) = self.throttle.wait(facts.now)
         {
-            return Some(Step::Wait(pause));
+            return Some(MirrorStep::Wait(pause));
         }
         match &mut self.work {
             Work::Begin => {
@@ -159,8 +159,8 @@ impl Mirror {
                 None
             }
             Work::Settle(..) => self.settling(source, facts),
-            Work::Count { target: None } => Some(Step::Count(self.record.subject.target.clone())),
-            Work::Count { target: Some(_) } => Some(Step::Count(source)),
+            Work::Count { target: None } => Some(MirrorStep::Count(self.record.subject.target.clone())),
+            Work::Count { target: Some(_) } => Some(MirrorStep::Count(source)),
             Work::Survey(reading) => {
                 if reading.paging.has_ended() {
                     let before = Before::Known(std::mem::take(&mut reading.found));
@@ -199,7 +199,7 @@ impl Mirror {
                 Some(self.read(side, source, &paging, facts))
             }
             Work::Repair(..) => self.repair(source, facts),
-            Work::Pausing { held: false, .. } => Some(Step::PauseWrites),
+            Work::Pausing { held: false, .. } => Some(MirrorStep::PauseWrites),
             Work::Pausing { held: true, .. } => {
                 self.begin_paused(facts);
                 None
@@ -209,7 +209,7 @@ impl Mirror {
     }
 
     /// The source; none: there is none, or the target is gone. What was begun with another one is begun anew.
-    fn fit_source(&mut self, facts: &Facts) -> Option<NodeId> {
+    fn fit_source(&mut self, facts: &MirrorFacts) -> Option<NodeId> {
         if !facts.target_live {
             self.restart();
             return None;
@@ -234,7 +234,7 @@ impl Mirror {
         self.round.paused = false;
     }
 
-    fn begin(&mut self, facts: &Facts) {
+    fn begin(&mut self, facts: &MirrorFacts) {
         self.round = Round::begin(facts, self.nothing_arrives_after(facts));
         self.verified.begin(facts, self.round.quiet);
         self.record.progress.compared = 0;
@@ -252,7 +252,7 @@ impl Mirror {
     }
 
     /// No request that was sent so far, by this mirror or by clients, can arrive after this instant.
-    pub(super) fn nothing_arrives_after(&self, facts: &Facts) -> u64 {
+    pub(super) fn nothing_arrives_after(&self, facts: &MirrorFacts) -> u64 {
         self.quiet_at.max(facts.quiet_at)
     }
 
@@ -315,16 +315,16 @@ impl Mirror {
         self.work = Work::Copy { paging, put: Vec::new(), tasks: VecDeque::new(), before };
     }
 
-    fn copy(&mut self, source: NodeId, facts: &Facts) -> Option<Step> {
+    fn copy(&mut self, source: NodeId, facts: &MirrorFacts) -> Option<MirrorStep> {
         let page = self.beside_clients(self.page, facts);
         let Work::Copy { paging, put, tasks, .. } = &mut self.work else { return None };
         let ended = paging.has_ended();
         if !put.is_empty() {
-            return Some(Step::Put(put.iter().map(|document| document.id.clone()).collect()));
+            return Some(MirrorStep::Put(put.iter().map(|document| document.id.clone()).collect()));
         }
         if tasks.len() >= self.policy.tasks_in_flight.max(1) || (ended && !tasks.is_empty()) {
             let due = if ended { tasks.len() } else { 1 };
-            return Some(Step::Await(tasks.iter().take(due).copied().collect()));
+            return Some(MirrorStep::Await(tasks.iter().take(due).copied().collect()));
         }
         if ended {
             self.record.stage = Stage::Compare(Depth::Stamps);
@@ -332,16 +332,16 @@ impl Mirror {
             return None;
         }
         self.window = paging.window(page);
-        Some(Step::Read { node: source, window: self.window, depth: Depth::Content })
+        Some(MirrorStep::Read { node: source, window: self.window, depth: Depth::Content })
     }
 
     /// How large a page may be.
-    fn beside_clients(&self, page: u64, facts: &Facts) -> u64 {
+    fn beside_clients(&self, page: u64, facts: &MirrorFacts) -> u64 {
         // Who holds writes is in more of a hurry than they are.
         if facts.clients && !self.is_paused() { page.min(self.policy.page_beside_clients) } else { page }
     }
 
-    fn read(&mut self, side: Side, source: NodeId, paging: &Paging, facts: &Facts) -> Step {
+    fn read(&mut self, side: Side, source: NodeId, paging: &Paging, facts: &MirrorFacts) -> MirrorStep {
         let depth = self.depth();
         let page = match depth {
             Depth::Stamps => self.listed,
@@ -352,7 +352,7 @@ impl Mirror {
             Side::Source => source,
             Side::Target => self.record.subject.target.clone(),
         };
-        Step::Read { node, window: self.window, depth }
+        MirrorStep::Read { node, window: self.window, depth }
     }
 
     pub(super) fn depth(&self) -> Depth {
@@ -375,12 +375,12 @@ impl Mirror {
         }
     }
 
-    fn repair(&mut self, source: NodeId, facts: &Facts) -> Option<Step> {
+    fn repair(&mut self, source: NodeId, facts: &MirrorFacts) -> Option<MirrorStep> {
         let page = self.beside_clients(self.page, facts);
         let Work::Repair(repair, rest) = &mut self.work else { return None };
         match repair.next(page as usize, self.policy.looks, facts.now) {
             Next::Until(instant) => Some(wait(instant.saturating_sub(facts.now))),
-            Next::Tasks => Some(Step::Await(repair.tasks.clone())),
+            Next::Tasks => Some(MirrorStep::Await(repair.tasks.clone())),
             Next::Over(stubborn) => {
                 self.round.stubborn.extend(stubborn);
                 let rest = std::mem::take(rest);
@@ -390,16 +390,16 @@ impl Mirror {
             Next::Part => match &repair.part {
                 Part::Pick => None,
                 Part::Target => {
-                    Some(Step::Fetch { node: self.record.subject.target.clone(), ids: repair.chunk.clone() })
+                    Some(MirrorStep::Fetch { node: self.record.subject.target.clone(), ids: repair.chunk.clone() })
                 }
-                Part::Source(_) => Some(Step::Fetch { node: source, ids: repair.chunk.clone() }),
-                Part::Write { delete, .. } if !delete.is_empty() => Some(Step::Delete(delete.clone())),
-                Part::Write { put, .. } => Some(Step::Put(put.clone())),
+                Part::Source(_) => Some(MirrorStep::Fetch { node: source, ids: repair.chunk.clone() }),
+                Part::Write { delete, .. } if !delete.is_empty() => Some(MirrorStep::Delete(delete.clone())),
+                Part::Write { put, .. } => Some(MirrorStep::Put(put.clone())),
             },
         }
     }
 
-    fn end_round(&mut self, facts: &Facts) {
+    fn end_round(&mut self, facts: &MirrorFacts) {
         let depth = match self.record.stage {
             Stage::Compare(depth) => depth,
             Stage::Begin | Stage::Copy(..) => Depth::Content,
@@ -438,6 +438,6 @@ impl Mirror {
     }
 }
 
-pub(super) fn wait(millis: u64) -> Step {
-    Step::Wait(Duration::from_millis(millis.max(1)))
+pub(super) fn wait(millis: u64) -> MirrorStep {
+    MirrorStep::Wait(Duration::from_millis(millis.max(1)))
 }

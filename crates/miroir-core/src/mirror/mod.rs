@@ -19,7 +19,7 @@
 //! 3. What the mirror itself writes may undo a client's newer write that the target has done already. The source shows
 //!    that when it has done it, too. Therefore a document counts as equal only when it was seen so after the last of the
 //!    mirror's tasks that touches it was done, and after the writes that were under way by then were handed to all
-//!    replicas ([`Step::Barrier`]) and done by the source. What a predecessor that died has written counts as written.
+//!    replicas ([`MirrorStep::Barrier`]) and done by the source. What a predecessor that died has written counts as written.
 //! 4. A request whose answer was lost may still arrive. Until that is impossible no round is the last.
 //! 5. A write that the target missed makes a round worthless. Whoever runs the mirror takes the target off the list of
 //!    stale replicas only if the list says of it what it said when the last round began ([`Done::misses`]).
@@ -30,7 +30,7 @@
 //!    are older than the mirror by more than clocks are apart and writes are under way: no write will give such a stamp
 //!    any more, and edits, which leave it, are known of. Those versions are cached as verified, and only the rest is read whole again.
 //!
-//! Invariant: [`Step::Done`] is reached only by a round in which every document of either side was seen equal under 1 to
+//! Invariant: [`MirrorStep::Done`] is reached only by a round in which every document of either side was seen equal under 1 to
 //! 7, or was not there from its beginning to its end. The latter are equal as well: they were deleted or created by
 //! writes that both sides were handed during the round.
 
@@ -50,7 +50,7 @@ mod verified;
 
 pub use machine::Mirror;
 pub use paging::{Paging, Taken, Window};
-pub use record::{Failure, Policy, Progress, Record, Scope, Stage, Subject};
+pub use record::{Failure, MirrorRecord, Policy, Progress, Scope, Stage, Subject};
 pub use round::Done;
-pub use step::{Event, Facts, Step};
+pub use step::{MirrorEvent, MirrorFacts, MirrorStep};
 pub use throttle::Throttle;

@@ -67,7 +67,7 @@ pub struct Progress {
 
 /// A mirror, as it is saved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
+pub struct MirrorRecord {
     /// What is made equal.
     pub subject: Subject,
     /// How much of it.
@@ -78,7 +78,7 @@ pub struct Record {
     pub progress: Progress,
 }
 
-impl Record {
+impl MirrorRecord {
     /// A mirror that has not begun.
     pub fn new(subject: Subject, scope: Scope, now: u64) -> Self {
         let progress = Progress { started_at: now, ..Progress::default() };

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::compare::Evidence;
 use super::record::Policy;
-use super::step::Facts;
+use super::step::MirrorFacts;
 use crate::digest::Depth;
 
 /// The target is equal to the fresh replicas.
@@ -57,7 +57,7 @@ pub(super) enum Verdict {
 
 impl Round {
     /// `quiet_at`: no request that was sent so far can arrive after this instant.
-    pub fn begin(facts: &Facts, quiet_at: u64) -> Self {
+    pub fn begin(facts: &MirrorFacts, quiet_at: u64) -> Self {
         Self {
             quiet: facts.now >= quiet_at,
             began: facts.now,
@@ -68,20 +68,20 @@ impl Round {
     }
 
     /// A round in a write pause.
-    pub fn within_pause(facts: &Facts) -> Self {
-        let Facts { now, misses, conditional, .. } = *facts;
+    pub fn within_pause(facts: &MirrorFacts) -> Self {
+        let MirrorFacts { now, misses, conditional, .. } = *facts;
         Self { began: now, misses, conditional, paused: true, ..Self::default() }
     }
 
     /// Whether a write that depends on what a replica holds may have been done on one side only: one was handed to the
     /// index since both had done all of them.
-    fn is_disturbed(&self, facts: &Facts) -> bool {
+    fn is_disturbed(&self, facts: &MirrorFacts) -> bool {
         facts.conditional != self.conditional
     }
 
     /// The documents that have to be looked at again before anything is concluded from the round; none: there are none,
     /// they were often enough, or nothing will be concluded from it. While writes are held, what was seen equal is.
-    pub fn take_doubtful(&mut self, facts: &Facts, depth: Depth, looks: u32) -> Option<BTreeSet<String>> {
+    pub fn take_doubtful(&mut self, facts: &MirrorFacts, depth: Depth, looks: u32) -> Option<BTreeSet<String>> {
         let conclusive = depth == Depth::Content && !self.is_disturbed(facts) && self.misses == facts.misses;
         let none = self.written.is_empty() && self.stubborn.is_empty();
         if self.paused || !conclusive || self.looks >= looks || none {
@@ -98,7 +98,7 @@ impl Round {
     }
 
     /// `rounds` were finished with this one; no request can still arrive after `quiet_at`.
-    pub fn verdict(&self, facts: &Facts, depth: Depth, rounds: u32, quiet_at: u64, policy: &Policy) -> Verdict {
+    pub fn verdict(&self, facts: &MirrorFacts, depth: Depth, rounds: u32, quiet_at: u64, policy: &Policy) -> Verdict {
         if self.misses != facts.misses {
             return Verdict::Again(depth);
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::machine::{Mirror, Work};
 use super::repair::Repair;
-use super::step::{Facts, Step};
+use super::step::{MirrorFacts, MirrorStep};
 use crate::id::NodeId;
 
 /// Source and target have done all that they were handed before these were counted.
@@ -38,7 +38,7 @@ pub(super) enum Then {
 
 impl Mirror {
     /// What has to be waited for before a round.
-    pub(super) fn settle(&self, facts: &Facts) -> Work {
+    pub(super) fn settle(&self, facts: &MirrorFacts) -> Work {
         let settled = self.settled.as_ref().is_some_and(|settled| {
             Some(&settled.source) == self.source.as_ref()
                 && (settled.misses, settled.conditional) == (facts.misses, facts.conditional)
@@ -56,17 +56,17 @@ impl Mirror {
         self.work = Work::Settle(VecDeque::from([Settling::Barrier, Settling::Source]), Then::Again(ids));
     }
 
-    pub(super) fn settling(&mut self, source: NodeId, facts: &Facts) -> Option<Step> {
+    pub(super) fn settling(&mut self, source: NodeId, facts: &MirrorFacts) -> Option<MirrorStep> {
         let Work::Settle(waits, then) = &mut self.work else { return None };
         match waits.front() {
-            Some(Settling::Barrier) => return Some(Step::Barrier),
+            Some(Settling::Barrier) => return Some(MirrorStep::Barrier),
             Some(Settling::Target) => {
                 // What was counted by now was handed to both sides, which are going to have done it.
                 self.round.conditional = facts.conditional;
                 self.verified.begin(facts, self.round.quiet);
-                return Some(Step::Drain(self.record.subject.target.clone()));
+                return Some(MirrorStep::Drain(self.record.subject.target.clone()));
             }
-            Some(Settling::Source) => return Some(Step::Drain(source)),
+            Some(Settling::Source) => return Some(MirrorStep::Drain(source)),
             None => {}
         }
         self.touched = false;

@@ -10,7 +10,7 @@ use crate::id::NodeId;
 
 /// What decisions are made of besides events. Times are milliseconds since 1970.
 #[derive(Clone, Debug, Default)]
-pub struct Facts {
+pub struct MirrorFacts {
     /// The clock.
     pub now: u64,
     /// The live replicas of the shard, of any group, that hold every write; the best first.
@@ -33,16 +33,16 @@ pub struct Facts {
 
 /// What to do next. What came of it goes into [`Mirror::advance`](super::Mirror::advance).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum MirrorStep {
     /// Nothing for so long. Nothing is told.
     Wait(Duration),
-    /// Wait until every client's write of the index that is under way now was handed to all replicas: [`Event::Passed`].
+    /// Wait until every client's write of the index that is under way now was handed to all replicas: [`MirrorEvent::Passed`].
     Barrier,
-    /// Wait until a node has done everything that it has accepted by now: [`Event::Drained`].
+    /// Wait until a node has done everything that it has accepted by now: [`MirrorEvent::Drained`].
     Drain(NodeId),
-    /// Count the documents of the shard on a node: [`Event::Counted`].
+    /// Count the documents of the shard on a node: [`MirrorEvent::Counted`].
     Count(NodeId),
-    /// List the shard's documents: [`Event::Page`].
+    /// List the shard's documents: [`MirrorEvent::Page`].
     Read {
         /// Whom to ask.
         node: NodeId,
@@ -51,21 +51,21 @@ pub enum Step {
         /// What of them; with vectors at the depth of content.
         depth: Depth,
     },
-    /// Get these documents, as far as they exist, at the depth of content: [`Event::Fetched`].
+    /// Get these documents, as far as they exist, at the depth of content: [`MirrorEvent::Fetched`].
     Fetch {
         /// Whom to ask.
         node: NodeId,
         /// The documents.
         ids: Vec<String>,
     },
-    /// Put these documents of those that were read or fetched last, as they are, to the target: [`Event::Accepted`].
+    /// Put these documents of those that were read or fetched last, as they are, to the target: [`MirrorEvent::Accepted`].
     Put(Vec<String>),
-    /// Delete these documents from the target: [`Event::Accepted`].
+    /// Delete these documents from the target: [`MirrorEvent::Accepted`].
     Delete(Vec<String>),
-    /// Wait for these tasks of the target: [`Event::Finished`] or [`Event::Rejected`].
+    /// Wait for these tasks of the target: [`MirrorEvent::Finished`] or [`MirrorEvent::Rejected`].
     Await(Vec<u64>),
     /// Pause all writes to the shard until [`Mirror::is_paused`](super::Mirror::is_paused) no longer says so, and wait until source and target have
-    /// done those that they had accepted: [`Event::WritesPaused`] or [`Event::PauseEnded`].
+    /// done those that they had accepted: [`MirrorEvent::WritesPaused`] or [`MirrorEvent::PauseEnded`].
     PauseWrites,
     /// Both are equal. If writes are paused, they are until that is written down.
     Done(Done),
@@ -75,7 +75,7 @@ pub enum Step {
 
 /// What came of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum MirrorEvent {
     /// The writes that were under way are not any more.
     Passed,
     /// The node has done what it had accepted.

@@ -8,7 +8,7 @@ use crate::id::{NodeId, ShardId};
 /// Two nodes that do at once what they are told.
 struct Pair {
     nodes: BTreeMap<NodeId, BTreeMap<String, Version>>,
-    facts: Facts,
+    facts: MirrorFacts,
     /// Documents read whole, by any step.
     read: usize,
     /// Documents asked for by id.
@@ -32,14 +32,14 @@ fn documents(count: u64) -> BTreeMap<String, Version> {
     (0..count).map(|n| (format!("d{n:05}"), version(n))).collect()
 }
 
-fn record(scope: Scope) -> Record {
+fn record(scope: Scope) -> MirrorRecord {
     let subject = Subject { index: "movies".parse().expect("a uid"), shard: ShardId(0), target: target() };
-    Record::new(subject, scope, 0)
+    MirrorRecord::new(subject, scope, 0)
 }
 
 impl Pair {
     fn new(of_source: BTreeMap<String, Version>, of_target: BTreeMap<String, Version>) -> Self {
-        let facts = Facts { sources: vec![source()], target_live: true, ..Facts::default() };
+        let facts = MirrorFacts { sources: vec![source()], target_live: true, ..MirrorFacts::default() };
         Self {
             nodes: BTreeMap::from([(source(), of_source), (target(), of_target)]),
             facts,
@@ -53,52 +53,58 @@ impl Pair {
         Mirror::begin_with(record(scope), policy, Duration::from_secs(1), self.facts.now)
     }
 
-    fn answer(&mut self, step: &Step) -> Event {
+    fn answer(&mut self, step: &MirrorStep) -> MirrorEvent {
         let copied = |(id, version): (&String, &Version), depth: Depth| Copied {
             id: id.clone(),
             version: Version { content: version.content.filter(|_| depth == Depth::Content), ..*version },
         };
         match step {
-            Step::Barrier => Event::Passed,
-            Step::Drain(_) => Event::Drained,
-            Step::Count(node) => Event::Counted(self.nodes[node].len() as u64),
-            Step::Read { node, window, depth } => {
+            MirrorStep::Barrier => MirrorEvent::Passed,
+            MirrorStep::Drain(_) => MirrorEvent::Drained,
+            MirrorStep::Count(node) => MirrorEvent::Counted(self.nodes[node].len() as u64),
+            MirrorStep::Read { node, window, depth } => {
                 let page = self.nodes[node].iter().skip(window.offset as usize).take(window.limit as usize);
                 let page: Vec<Copied> = page.map(|document| copied(document, *depth)).collect();
                 self.read += if *depth == Depth::Content { page.len() } else { 0 };
                 let bytes = page.len() as u64 * 100;
-                Event::Page(page, bytes)
+                MirrorEvent::Page(page, bytes)
             }
-            Step::Fetch { node, ids } => {
+            MirrorStep::Fetch { node, ids } => {
                 self.fetched += ids.len();
                 let found = ids.iter().filter_map(|id| self.nodes[node].get_key_value(id));
-                Event::Fetched(found.map(|document| copied(document, Depth::Content)).collect(), 100)
+                MirrorEvent::Fetched(found.map(|document| copied(document, Depth::Content)).collect(), 100)
             }
-            Step::Put(ids) => {
+            MirrorStep::Put(ids) => {
                 let of_source = self.nodes[&source()].clone();
                 let of_target = self.nodes.get_mut(&target()).expect("there");
                 ids.iter().for_each(|id| _ = of_target.insert(id.clone(), of_source[id]));
                 self.put += ids.len();
-                Event::Accepted(1)
+                MirrorEvent::Accepted(1)
             }
-            Step::Delete(ids) => {
+            MirrorStep::Delete(ids) => {
                 let of_target = self.nodes.get_mut(&target()).expect("there");
                 ids.iter().for_each(|id| _ = of_target.remove(id));
-                Event::Accepted(1)
+                MirrorEvent::Accepted(1)
             }
-            Step::Await(_) => Event::Finished,
-            Step::PauseWrites => Event::WritesPaused,
-            Step::Wait(_) | Step::Done(_) | Step::GiveUp(_) => unreachable!("nothing is answered to {step:?}"),
+            MirrorStep::Await(_) => MirrorEvent::Finished,
+            MirrorStep::PauseWrites => MirrorEvent::WritesPaused,
+            MirrorStep::Wait(_) | MirrorStep::Done(_) | MirrorStep::GiveUp(_) => {
+                unreachable!("nothing is answered to {step:?}")
+            }
         }
     }
 
     /// Do as told, unless `answer` has something else to say, until it is over.
-    fn run_with(&mut self, mirror: &mut Mirror, mut answer: impl FnMut(&mut Self, &Step) -> Event) -> Step {
+    fn run_with(
+        &mut self,
+        mirror: &mut Mirror,
+        mut answer: impl FnMut(&mut Self, &MirrorStep) -> MirrorEvent,
+    ) -> MirrorStep {
         for _ in 0..100_000 {
             let step = mirror.next(&self.facts);
-            if let Step::Wait(pause) = step {
+            if let MirrorStep::Wait(pause) = step {
                 self.facts.now += u64::try_from(pause.as_millis()).expect("short");
-            } else if matches!(step, Step::Done(_) | Step::GiveUp(_)) {
+            } else if matches!(step, MirrorStep::Done(_) | MirrorStep::GiveUp(_)) {
                 return step;
             } else {
                 let event = answer(self, &step);
@@ -108,12 +114,12 @@ impl Pair {
         panic!("does not end: {:?}", mirror.record());
     }
 
-    fn run(&mut self, mirror: &mut Mirror) -> Step {
+    fn run(&mut self, mirror: &mut Mirror) -> MirrorStep {
         self.run_with(mirror, Self::answer)
     }
 }
 
-const DONE: Step = Step::Done(Done { misses: 0, conditional: 0, paused: false });
+const DONE: MirrorStep = MirrorStep::Done(Done { misses: 0, conditional: 0, paused: false });
 
 #[test]
 fn an_empty_target_is_copied_and_everything_is_read_once_more_to_be_sure() {
@@ -153,7 +159,7 @@ fn edits_leave_stamps_that_prove_nothing() {
     let mut mirror = pair.start(Scope::Whole, Policy::default());
     let mut edited = false;
     let end = pair.run_with(&mut mirror, |pair, step| {
-        if matches!(step, Step::Await(_)) && !std::mem::replace(&mut edited, true) {
+        if matches!(step, MirrorStep::Await(_)) && !std::mem::replace(&mut edited, true) {
             // Done by the source after it was read, and by the target before it was put.
             let of_source = pair.nodes.get_mut(&source()).expect("there");
             of_source.insert("d00007".into(), Version { content: Some(Content(1)), ..version(7) });
@@ -161,7 +167,7 @@ fn edits_leave_stamps_that_prove_nothing() {
         }
         pair.answer(step)
     });
-    assert_eq!(end, Step::Done(Done { misses: 0, conditional: 1, paused: false }));
+    assert_eq!(end, MirrorStep::Done(Done { misses: 0, conditional: 1, paused: false }));
     assert_eq!(pair.nodes[&source()], pair.nodes[&target()]);
     assert!(pair.read > 3000, "{}: copied, and compared on both sides", pair.read);
 }
@@ -176,10 +182,13 @@ fn what_was_written_is_looked_at_again_when_the_writes_of_before_are_done() {
         pair.answer(step)
     });
     assert_eq!(end, DONE);
-    let last = |wanted: fn(&Step) -> bool| steps.iter().rposition(wanted).expect("it was done");
-    let put = last(|step| matches!(step, Step::Put(_)));
-    let (barrier, drain) = (last(|step| *step == Step::Barrier), last(|step| *step == Step::Drain(source())));
-    let look = last(|step| matches!(step, Step::Fetch { node, .. } | Step::Read { node, .. } if *node == source()));
+    let last = |wanted: fn(&MirrorStep) -> bool| steps.iter().rposition(wanted).expect("it was done");
+    let put = last(|step| matches!(step, MirrorStep::Put(_)));
+    let (barrier, drain) =
+        (last(|step| *step == MirrorStep::Barrier), last(|step| *step == MirrorStep::Drain(source())));
+    let look = last(
+        |step| matches!(step, MirrorStep::Fetch { node, .. } | MirrorStep::Read { node, .. } if *node == source()),
+    );
     assert!(put < barrier && barrier < drain && drain < look, "{steps:?}");
 }
 
@@ -192,7 +201,7 @@ fn what_no_longer_holds_is_looked_at_again() {
     pair.facts.misses = 1;
     pair.nodes.insert(target(), documents(49));
     mirror.go_on();
-    assert_eq!(pair.run(&mut mirror), Step::Done(Done { misses: 1, conditional: 0, paused: false }));
+    assert_eq!(pair.run(&mut mirror), MirrorStep::Done(Done { misses: 1, conditional: 0, paused: false }));
     assert!(mirror.record().progress.rounds > rounds);
     assert_eq!(pair.nodes[&source()], pair.nodes[&target()]);
 }
@@ -235,9 +244,9 @@ fn a_copy_goes_on_where_it_was() {
     }
     assert!(mirror.record().estimate(1000).is_some());
     let text = serde_json::to_string(mirror.record()).expect("it can be written");
-    let saved: Record = serde_json::from_str(&text).expect("it can be read");
+    let saved: MirrorRecord = serde_json::from_str(&text).expect("it can be read");
     let mut next = Mirror::resume(saved, Policy::default(), Duration::from_secs(1), pair.facts.now);
-    assert!(matches!(pair.run(&mut next), Step::Done(_)));
+    assert!(matches!(pair.run(&mut next), MirrorStep::Done(_)));
     assert!(pair.put < 5200, "{}", pair.put);
     assert_eq!(pair.nodes[&source()], pair.nodes[&target()]);
     assert!(pair.facts.now >= 1000, "what the one before it sent may arrive until then");
@@ -251,11 +260,11 @@ fn documents_that_cannot_be_copied_end_it() {
     let end = pair.run_with(&mut mirror, |pair, step| {
         let event = pair.answer(step);
         pair.nodes.insert(target(), documents(9));
-        let rejects = matches!(step, Step::Await(_));
+        let rejects = matches!(step, MirrorStep::Await(_));
         told += u32::from(rejects);
-        if rejects { Event::Rejected("no".into()) } else { event }
+        if rejects { MirrorEvent::Rejected("no".into()) } else { event }
     });
-    assert_eq!(end, Step::GiveUp(Failure::Rejected("no".into())));
+    assert_eq!(end, MirrorStep::GiveUp(Failure::Rejected("no".into())));
     assert!(told > 1);
 }
 
@@ -268,7 +277,7 @@ fn a_document_that_stays_different_ends_in_a_failure_that_names_it() {
         pair.nodes.insert(target(), documents(9));
         event
     });
-    assert_eq!(end, Step::GiveUp(Failure::Unequal { count: 1, example: "d00009".into() }));
+    assert_eq!(end, MirrorStep::GiveUp(Failure::Unequal { count: 1, example: "d00009".into() }));
     assert!(!mirror.is_paused());
 }
 
@@ -278,23 +287,23 @@ fn pages_shrink_until_they_fit() {
     let mut mirror = pair.start(Scope::Whole, Policy { page_bytes: 1000, ..Policy::default() });
     let mut largest = 0;
     let end = pair.run_with(&mut mirror, |pair, step| match step {
-        Step::Read { window, .. } if window.limit > 60 => Event::TooLarge,
-        Step::Read { window, .. } => {
+        MirrorStep::Read { window, .. } if window.limit > 60 => MirrorEvent::TooLarge,
+        MirrorStep::Read { window, .. } => {
             largest = window.limit.max(largest);
             pair.answer(step)
         }
-        Step::Wait(_)
-        | Step::Barrier
-        | Step::Drain(_)
-        | Step::Count(_)
-        | Step::Fetch { .. }
-        | Step::Put(_)
-        | Step::Delete(_)
-        | Step::Await(_)
-        | Step::PauseWrites
-        | Step::Done(_)
-        | Step::GiveUp(_) => pair.answer(step),
+        MirrorStep::Wait(_)
+        | MirrorStep::Barrier
+        | MirrorStep::Drain(_)
+        | MirrorStep::Count(_)
+        | MirrorStep::Fetch { .. }
+        | MirrorStep::Put(_)
+        | MirrorStep::Delete(_)
+        | MirrorStep::Await(_)
+        | MirrorStep::PauseWrites
+        | MirrorStep::Done(_)
+        | MirrorStep::GiveUp(_) => pair.answer(step),
     });
-    assert!(matches!(end, Step::Done(_)));
+    assert!(matches!(end, MirrorStep::Done(_)));
     assert!(largest <= 60 && pair.put == 300);
 }

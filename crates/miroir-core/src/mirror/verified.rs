@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::step::Facts;
+use super::step::MirrorFacts;
 use crate::digest::{Copied, Version, fingerprint};
 
 /// Versions of documents that the target was given as the source holds them, or was seen to hold like it.
@@ -31,7 +31,7 @@ impl VerifiedVersions {
     }
 
     /// A round begins. `quiet`: nothing that the mirror, or one before it, has sent can still arrive.
-    pub fn begin(&mut self, facts: &Facts, quiet: bool) {
+    pub fn begin(&mut self, facts: &MirrorFacts, quiet: bool) {
         if (self.misses, self.edits) != (facts.misses, facts.edits) || facts.edits_unfinished {
             self.seen.clear();
         }

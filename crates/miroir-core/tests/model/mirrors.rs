@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use miroir_core::digest::Depth;
 use miroir_core::id::{IndexUid, NodeId};
-use miroir_core::mirror::{Done, Event, Facts, Failure, Mirror, Policy, Record, Scope, Stage, Step, Subject};
+use miroir_core::mirror::{
+    Done, Failure, Mirror, MirrorEvent, MirrorFacts, MirrorRecord, MirrorStep, Policy, Scope, Stage, Subject,
+};
 
 use crate::node::{Doc, Op, copied};
 use crate::world::{IN_FLIGHT, LINGER, Replica, World};
@@ -15,9 +17,9 @@ const PAUSE_MAX: u64 = 2000;
 
 pub struct Running {
     pub mirror: Mirror,
-    saved: Record,
+    saved: MirrorRecord,
     /// What is being waited for, and what was known when it began.
-    pending: Option<(Step, u64, Facts)>,
+    pending: Option<(MirrorStep, u64, MirrorFacts)>,
     /// Documents that were read or fetched last.
     held: BTreeMap<String, Doc>,
     wake: u64,
@@ -49,7 +51,7 @@ impl Running {
     pub fn start(world: &World, replica: &Replica) -> Self {
         let index: IndexUid = "movies".parse().expect("a uid");
         let subject = Subject { index, shard: replica.0, target: replica.1.clone() };
-        let record = Record::new(subject, Scope::Whole, world.now);
+        let record = MirrorRecord::new(subject, Scope::Whole, world.now);
         let mirror = Mirror::begin_with(record.clone(), policy(), Duration::from_millis(LINGER), world.now);
         Self { mirror, ..Self::of(record, world.now) }
     }
@@ -59,15 +61,15 @@ impl Running {
         Self::of(Self::start(world, replica).saved, world.now)
     }
 
-    fn of(record: Record, now: u64) -> Self {
+    fn of(record: MirrorRecord, now: u64) -> Self {
         let mirror = Mirror::resume(record.clone(), policy(), Duration::from_millis(LINGER), now);
         Self { mirror, saved: record, pending: None, held: BTreeMap::new(), wake: 0, paused_since: 0, trusted: false }
     }
 
-    fn facts(&self, world: &World) -> Facts {
+    fn facts(&self, world: &World) -> MirrorFacts {
         let Subject { shard, target, .. } = &self.saved.subject;
         let sources = world.fresh(*shard).into_iter().filter(|node| node != target && world.is_up(node)).collect();
-        Facts {
+        MirrorFacts {
             now: world.now,
             sources,
             target_live: world.is_up(target),
@@ -82,7 +84,7 @@ impl Running {
 
     /// Die, and be replaced by somebody who knows what was saved.
     pub fn crash(&mut self, world: &mut World, replica: &Replica) {
-        if let Some((Step::Put(_) | Step::Delete(_), ..)) = &self.pending
+        if let Some((MirrorStep::Put(_) | MirrorStep::Delete(_), ..)) = &self.pending
             && let Some(op) = self.op(self.pending.as_ref().map(|(step, ..)| step.clone()))
         {
             let due = world.now + world.rng.below(LINGER);
@@ -94,22 +96,22 @@ impl Running {
         *self = Self::of(self.saved.clone(), world.now);
     }
 
-    fn op(&self, step: Option<Step>) -> Option<Op> {
+    fn op(&self, step: Option<MirrorStep>) -> Option<Op> {
         match step? {
-            Step::Put(ids) => Some(Op::Insert(
+            MirrorStep::Put(ids) => Some(Op::Insert(
                 ids.into_iter().filter_map(|id| Some((id.clone(), self.held.get(&id)?.clone()))).collect(),
             )),
-            Step::Delete(ids) => Some(Op::Remove(ids)),
-            Step::Wait(_)
-            | Step::Barrier
-            | Step::Drain(_)
-            | Step::Count(_)
-            | Step::Read { .. }
-            | Step::Fetch { .. }
-            | Step::Await(_)
-            | Step::PauseWrites
-            | Step::Done(_)
-            | Step::GiveUp(_) => None,
+            MirrorStep::Delete(ids) => Some(Op::Remove(ids)),
+            MirrorStep::Wait(_)
+            | MirrorStep::Barrier
+            | MirrorStep::Drain(_)
+            | MirrorStep::Count(_)
+            | MirrorStep::Read { .. }
+            | MirrorStep::Fetch { .. }
+            | MirrorStep::Await(_)
+            | MirrorStep::PauseWrites
+            | MirrorStep::Done(_)
+            | MirrorStep::GiveUp(_) => None,
         }
     }
 
@@ -119,27 +121,27 @@ impl Running {
         if world.pause.as_ref() == Some(replica) && world.now > self.paused_since + PAUSE_MAX {
             world.pause = None;
             self.pending = None;
-            self.mirror.advance(Event::PauseEnded, &facts);
+            self.mirror.advance(MirrorEvent::PauseEnded, &facts);
         }
         if self.pending.is_none() {
             if world.now < self.wake {
                 return None;
             }
             let step = self.mirror.next(&facts);
-            if let Step::Wait(pause) = step {
+            if let MirrorStep::Wait(pause) = step {
                 assert!(pause > Duration::ZERO, "it would be asked for ever");
                 self.wake = world.now + u64::try_from(pause.as_millis()).expect("short");
-            } else if let Step::Done(done) = step {
+            } else if let MirrorStep::Done(done) = step {
                 // Other things happen before it is written down.
                 return Some(Ended::Equal(done)).filter(|_| world.rng.one_in(6));
-            } else if let Step::GiveUp(failure) = step {
+            } else if let MirrorStep::GiveUp(failure) = step {
                 return Some(Ended::Failed(failure));
             } else {
                 let compared = self.mirror.record().stage == Stage::Compare(Depth::Content);
-                self.trusted |= compared && matches!(step, Step::Read { depth: Depth::Stamps, .. });
-                let drained = if let Step::Drain(node) = &step { node } else { &replica.1 };
+                self.trusted |= compared && matches!(step, MirrorStep::Read { depth: Depth::Stamps, .. });
+                let drained = if let MirrorStep::Drain(node) = &step { node } else { &replica.1 };
                 let task = world.nodes.get(drained).map_or(0, crate::node::Node::next_task);
-                let mark = if step == Step::Barrier { world.writes } else { task };
+                let mark = if step == MirrorStep::Barrier { world.writes } else { task };
                 self.pending = Some((step, mark, facts));
             }
             self.release(world, replica);
@@ -150,7 +152,7 @@ impl Running {
             Some(event) => {
                 crate::trace(|| format!("{} {replica:?}: {step:?} -> {event:?}", world.now));
                 // What was known before the step does for what it says.
-                self.mirror.advance(event, &Facts { now: world.now, ..before });
+                self.mirror.advance(event, &MirrorFacts { now: world.now, ..before });
                 if world.rng.one_in(2) {
                     let text = serde_json::to_string(self.mirror.record()).expect("it can be written");
                     self.saved = serde_json::from_str(&text).expect("it can be read");
@@ -169,34 +171,34 @@ impl Running {
     }
 
     /// What comes of a step; none: it is still waited for.
-    fn answer(&mut self, world: &mut World, replica: &Replica, step: &Step, mark: u64) -> Option<Event> {
+    fn answer(&mut self, world: &mut World, replica: &Replica, step: &MirrorStep, mark: u64) -> Option<MirrorEvent> {
         let (shard, target) = replica;
-        let failed = |node: &NodeId| Some(Event::Failed(node.clone()));
+        let failed = |node: &NodeId| Some(MirrorEvent::Failed(node.clone()));
         match step {
-            Step::Wait(_) | Step::Done(_) | Step::GiveUp(_) => None,
+            MirrorStep::Wait(_) | MirrorStep::Done(_) | MirrorStep::GiveUp(_) => None,
             // Another one has begun since.
-            Step::Barrier => (world.turn_is_free() || world.writes > mark).then_some(Event::Passed),
-            Step::Drain(node) => self.when_done(world, node, mark, Event::Drained),
-            Step::Await(tasks) => {
+            MirrorStep::Barrier => (world.turn_is_free() || world.writes > mark).then_some(MirrorEvent::Passed),
+            MirrorStep::Drain(node) => self.when_done(world, node, mark, MirrorEvent::Drained),
+            MirrorStep::Await(tasks) => {
                 let last = tasks.iter().max().map_or(0, |task| task + 1);
-                self.when_done(world, target, last, Event::Finished)
+                self.when_done(world, target, last, MirrorEvent::Finished)
             }
-            Step::Count(node) => {
+            MirrorStep::Count(node) => {
                 if !world.is_up(node) || world.fate(20) {
                     return failed(node);
                 }
-                Some(Event::Counted(world.nodes[node].of(*shard).count() as u64))
+                Some(MirrorEvent::Counted(world.nodes[node].of(*shard).count() as u64))
             }
-            Step::Read { node, window, depth } => {
+            MirrorStep::Read { node, window, depth } => {
                 if !world.is_up(node) || world.fate(20) {
                     return failed(node);
                 }
                 let page = world.nodes[node].list(*shard, *window);
                 self.take(page.clone());
                 let bytes = page.len() as u64 * 10;
-                Some(Event::Page(page.iter().map(|doc| copied(doc, *depth)).collect(), bytes))
+                Some(MirrorEvent::Page(page.iter().map(|doc| copied(doc, *depth)).collect(), bytes))
             }
-            Step::Fetch { node, ids } => {
+            MirrorStep::Fetch { node, ids } => {
                 if !world.is_up(node) || world.fate(20) {
                     return failed(node);
                 }
@@ -205,10 +207,10 @@ impl Running {
                     ids.iter().filter_map(|id| Some((id.clone(), of.get(id)?.clone()))).collect();
                 self.take(found.clone());
                 let bytes = found.len() as u64 * 10;
-                Some(Event::Fetched(found.iter().map(|doc| copied(doc, Depth::Content)).collect(), bytes))
+                Some(MirrorEvent::Fetched(found.iter().map(|doc| copied(doc, Depth::Content)).collect(), bytes))
             }
-            Step::Put(_) | Step::Delete(_) => self.write(world, target, step),
-            Step::PauseWrites => self.pause(world, replica),
+            MirrorStep::Put(_) | MirrorStep::Delete(_) => self.write(world, target, step),
+            MirrorStep::PauseWrites => self.pause(world, replica),
         }
     }
 
@@ -216,20 +218,20 @@ impl Running {
         self.held = documents.into_iter().collect();
     }
 
-    fn when_done(&self, world: &mut World, target: &NodeId, task: u64, event: Event) -> Option<Event> {
+    fn when_done(&self, world: &mut World, target: &NodeId, task: u64, event: MirrorEvent) -> Option<MirrorEvent> {
         match world.nodes.get(target) {
             Some(node) if node.up => (node.first_open() >= task).then_some(event),
-            Some(_) | None => Some(Event::Failed(target.clone())),
+            Some(_) | None => Some(MirrorEvent::Failed(target.clone())),
         }
     }
 
-    fn write(&mut self, world: &mut World, target: &NodeId, step: &Step) -> Option<Event> {
+    fn write(&mut self, world: &mut World, target: &NodeId, step: &MirrorStep) -> Option<MirrorEvent> {
         let op = self.op(Some(step.clone()))?;
         let (lost, arrives, due) = (world.fate(15), world.rng.below(3), world.now + world.rng.below(LINGER));
-        let failed = Some(Event::Failed(target.clone()));
+        let failed = Some(MirrorEvent::Failed(target.clone()));
         let Some(node) = world.nodes.get_mut(target).filter(|node| node.up) else { return failed };
         if !lost {
-            return Some(Event::Accepted(node.accept(op)));
+            return Some(MirrorEvent::Accepted(node.accept(op)));
         }
         match arrives {
             0 => _ = node.accept(op),
@@ -239,7 +241,7 @@ impl Running {
         failed
     }
 
-    fn pause(&mut self, world: &mut World, replica: &Replica) -> Option<Event> {
+    fn pause(&mut self, world: &mut World, replica: &Replica) -> Option<MirrorEvent> {
         if world.pause.as_ref() != Some(replica) {
             if world.pause.is_none() && world.turn_is_free() {
                 world.pause = Some(replica.clone());
@@ -248,6 +250,6 @@ impl Running {
             return None;
         }
         let busy = world.nodes.values().any(|node| node.up && node.has_open(|_| true));
-        (!busy).then_some(Event::WritesPaused)
+        (!busy).then_some(MirrorEvent::WritesPaused)
     }
 }

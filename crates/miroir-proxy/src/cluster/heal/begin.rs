@@ -10,7 +10,7 @@ use miroir_work::led;
 use serde::Deserialize;
 
 use super::super::{Cluster, Error};
-use super::machine::{Healing, Record};
+use super::machine::{HealRecord, Healing};
 
 /// The scope of changes of the membership.
 const REBALANCE: &str = "rebalance";
@@ -78,7 +78,7 @@ impl Cluster {
             if self.stale_on(node).await?.is_empty() {
                 continue;
             }
-            let start = led::start::<Healing>(Some(node.as_str()), Record::default())?;
+            let start = led::start::<Healing>(Some(node.as_str()), HealRecord::default())?;
             match self.store.commit(Batch { writes: vec![start], ..Batch::default() }).await {
                 Ok(_) => tracing::info!(%node, "a node is being healed"),
                 // Somebody else was faster.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use miroir_core::id::NodeId;
-use miroir_core::mirror::{Facts, Subject};
+use miroir_core::mirror::{MirrorFacts, Subject};
 
 use super::super::clock::{millis, now_ms};
 use super::super::{Cluster, Error, Index};
@@ -11,7 +11,7 @@ use super::super::{Cluster, Error, Index};
 /// What is known of a mirror's replica at one moment.
 pub(super) enum Known {
     /// There is something to mirror.
-    Stale(Arc<Index>, Facts),
+    Stale(Arc<Index>, MirrorFacts),
     /// There is nothing to mirror any more: the index is gone, the replica is fresh, or is none.
     Superseded(&'static str),
 }
@@ -33,7 +33,7 @@ impl Cluster {
             return Ok(Known::Superseded("the node does not take its writes any more"));
         }
         let conditional = self.conditional(&index).await?;
-        let facts = Facts {
+        let facts = MirrorFacts {
             now: now_ms(),
             sources: self.sources(&index, subject),
             target_live: self.is_live(target),

@@ -39,7 +39,7 @@ pub struct Healing {
 /// How far the healing of a node is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Record {
+pub struct HealRecord {
     /// The mirrors at work, and those to be begun again.
     pub mirrors: Vec<Saved>,
     /// Replicas that were healed by this operation.
@@ -52,7 +52,7 @@ pub struct Record {
 #[serde(rename_all = "camelCase")]
 pub struct Saved {
     /// Where it stands.
-    pub mirror: mirror::Record,
+    pub mirror: mirror::MirrorRecord,
     /// How often it was given up.
     #[serde(default)]
     pub failures: u32,
@@ -74,7 +74,7 @@ pub struct Seen {
     work: Vec<Subject>,
 }
 
-impl Record {
+impl HealRecord {
     fn of(&self, subject: &Subject) -> Option<&Saved> {
         self.mirrors.iter().find(|saved| saved.mirror.subject == *subject)
     }
@@ -104,14 +104,14 @@ impl Record {
                     saved.error = Some(why.clone());
                     pause = AGAIN.after(saved.failures);
                     // Everything is looked at anew, by somebody who has held the writes in vain never before.
-                    saved.mirror = mirror::Record::new(subject.clone(), Scope::Whole, now);
+                    saved.mirror = mirror::MirrorRecord::new(subject.clone(), Scope::Whole, now);
                 }
                 saved.not_before = now.saturating_add(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
             }
         }
     }
 
-    fn update(&mut self, record: mirror::Record) {
+    fn update(&mut self, record: mirror::MirrorRecord) {
         match self.mirrors.iter_mut().find(|saved| saved.mirror.subject == record.subject) {
             Some(saved) => saved.mirror = record,
             None => self.mirrors.push(Saved { mirror: record, failures: 0, error: None, not_before: 0 }),
@@ -139,7 +139,7 @@ impl Healing {
         NodeId::new(scope.split_once(':').map_or("", |(_, node)| node))
     }
 
-    async fn ended(&self, record: &mut Record, subject: &Subject, ended: &Ended) -> Result<(), Error> {
+    async fn ended(&self, record: &mut HealRecord, subject: &Subject, ended: &Ended) -> Result<(), Error> {
         let Subject { index, shard, target } = subject;
         match ended {
             Ended::Equal => {
@@ -173,11 +173,11 @@ impl Healing {
 #[async_trait]
 impl Machine for Healing {
     const KIND: &'static str = "heal";
-    type Record = Record;
+    type Record = HealRecord;
     type Seen = Seen;
     type Action = Vec<Subject>;
 
-    async fn observe(&self, scope: &str, _record: &Record) -> Result<Seen, NotActed> {
+    async fn observe(&self, scope: &str, _record: &HealRecord) -> Result<Seen, NotActed> {
         let node = Self::node(scope);
         let known = self.cluster.node(&node);
         let away = known.map_or(Duration::MAX, |node| {
@@ -188,7 +188,7 @@ impl Machine for Healing {
         Ok(Seen { live: self.cluster.is_live(&node), away, work })
     }
 
-    fn decide(&self, record: &Record, facts: &Facts<Seen>) -> Step<Record, Vec<Subject>> {
+    fn decide(&self, record: &HealRecord, facts: &Facts<Seen>) -> Step<HealRecord, Vec<Subject>> {
         let Seen { live, away, work } = &facts.seen;
         match facts.intent {
             Intent::Pause => return Step::Wait(LOOK),
@@ -208,7 +208,12 @@ impl Machine for Healing {
         if due.is_empty() && !superseded { Step::Wait(wait.min(LOOK)) } else { Step::Act(due) }
     }
 
-    async fn act(&self, lead: &Leadership, record: &Record, due: Vec<Subject>) -> Result<Next<Record>, NotActed> {
+    async fn act(
+        &self,
+        lead: &Leadership,
+        record: &HealRecord,
+        due: Vec<Subject>,
+    ) -> Result<Next<HealRecord>, NotActed> {
         let cluster = &self.cluster;
         let (mut record, mut pool) = (record.clone(), self.pool(lead));
         let most = cluster.config.rebalancer.max_concurrent_migrations.get();
@@ -225,7 +230,7 @@ impl Machine for Healing {
         if !new.is_empty() {
             for subject in new {
                 pool.announce(&subject);
-                record.update(mirror::Record::new(subject, Scope::Whole, now_ms()));
+                record.update(mirror::MirrorRecord::new(subject, Scope::Whole, now_ms()));
             }
             self.pools().insert(lead.scope().to_owned(), pool);
             return Ok(Next::to(record));
@@ -285,8 +290,8 @@ mod tests {
 
     #[test]
     fn what_failed_waits_longer_each_time_and_what_is_equal_is_forgotten() {
-        let mut record = Record::default();
-        record.update(mirror::Record::new(subject(1), Scope::Whole, 0));
+        let mut record = HealRecord::default();
+        record.update(mirror::MirrorRecord::new(subject(1), Scope::Whole, 0));
         let work = [subject(1), subject(2)];
         let mut last = 0;
         for failures in 1..4 {

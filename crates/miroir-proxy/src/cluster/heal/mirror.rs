@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use miroir_core::id::NodeId;
-use miroir_core::mirror::{Done, Event, Facts, Failure, Mirror, Policy, Record, Step, Subject};
+use miroir_core::mirror::{Done, Failure, Mirror, MirrorEvent, MirrorFacts, MirrorRecord, MirrorStep, Policy, Subject};
 use miroir_store::{Batch, Fence};
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -37,14 +37,14 @@ pub(super) enum Ended {
 
 /// How far a mirror is, for whoever looks at it from outside.
 #[derive(Clone, Debug)]
-pub(super) struct Watched(Arc<Mutex<Record>>);
+pub(super) struct Watched(Arc<Mutex<MirrorRecord>>);
 
 impl Watched {
-    pub fn new(record: Record) -> Self {
+    pub fn new(record: MirrorRecord) -> Self {
         Self(Arc::new(Mutex::new(record)))
     }
 
-    pub fn record(&self) -> Record {
+    pub fn record(&self) -> MirrorRecord {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -52,7 +52,7 @@ impl Watched {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).is_sent()
     }
 
-    fn update(&self, record: &Record) {
+    fn update(&self, record: &MirrorRecord) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if *known != *record {
             known.clone_from(record);
@@ -115,33 +115,33 @@ impl Runner {
             }
             self.keep_pause(&facts);
             let step = self.mirror.next(&facts);
-            if !self.mirror.is_paused() && !matches!(step, Step::Done(_)) {
+            if !self.mirror.is_paused() && !matches!(step, MirrorStep::Done(_)) {
                 self.pause = None;
             }
             match step {
-                Step::Wait(pause) => sleep(pause).await,
-                Step::GiveUp(failure) => return Ended::Failed(said(&failure)),
-                Step::Done(done) => {
+                MirrorStep::Wait(pause) => sleep(pause).await,
+                MirrorStep::GiveUp(failure) => return Ended::Failed(said(&failure)),
+                MirrorStep::Done(done) => {
                     if let Some(ended) = self.conclude(&index, &done).await {
                         return ended;
                     }
                 }
-                step @ (Step::Barrier
-                | Step::Drain(_)
-                | Step::Count(_)
-                | Step::Read { .. }
-                | Step::Fetch { .. }
-                | Step::Put(_)
-                | Step::Delete(_)
-                | Step::Await(_)
-                | Step::PauseWrites) => self.take_step(&index, step, &facts).await,
+                step @ (MirrorStep::Barrier
+                | MirrorStep::Drain(_)
+                | MirrorStep::Count(_)
+                | MirrorStep::Read { .. }
+                | MirrorStep::Fetch { .. }
+                | MirrorStep::Put(_)
+                | MirrorStep::Delete(_)
+                | MirrorStep::Await(_)
+                | MirrorStep::PauseWrites) => self.take_step(&index, step, &facts).await,
             }
             self.record_progress();
         }
     }
 
     /// Whether its target has not answered for a while; then there is no use in waiting here.
-    fn is_away(&mut self, facts: &Facts) -> bool {
+    fn is_away(&mut self, facts: &MirrorFacts) -> bool {
         /// A node that is examined after a hiccup is back soon.
         const PATIENCE: Duration = Duration::from_secs(2);
         match facts.target_live {
@@ -154,27 +154,27 @@ impl Runner {
     }
 
     /// Tell the machine when the write pause has ended.
-    fn keep_pause(&mut self, facts: &Facts) {
+    fn keep_pause(&mut self, facts: &MirrorFacts) {
         if self.pause.as_ref().is_some_and(|pause| !pause.lasts()) {
             self.pause = None;
-            self.mirror.advance(Event::PauseEnded, facts);
+            self.mirror.advance(MirrorEvent::PauseEnded, facts);
         }
     }
 
     /// Do a step, and tell the machine what came of it. While writes are paused, the step is bounded by the deadline of the pause.
-    async fn take_step(&mut self, index: &Arc<Index>, step: Step, before: &Facts) {
-        let writes = matches!(step, Step::Put(_) | Step::Delete(_));
+    async fn take_step(&mut self, index: &Arc<Index>, step: MirrorStep, before: &MirrorFacts) {
+        let writes = matches!(step, MirrorStep::Put(_) | MirrorStep::Delete(_));
         let event = match self.pause.as_ref().map(WritePause::until) {
             None => self.make_way(index, step).await,
             Some(until) => match timeout_at(until, self.act(index, step)).await {
                 Ok(event) => event,
                 Err(_elapsed) => {
                     self.pause = None;
-                    let facts = Facts { now: now_ms(), ..before.clone() };
-                    self.mirror.advance(Event::PauseEnded, &facts);
+                    let facts = MirrorFacts { now: now_ms(), ..before.clone() };
+                    self.mirror.advance(MirrorEvent::PauseEnded, &facts);
                     if writes {
                         // It may be done yet.
-                        self.mirror.advance(Event::Failed(self.subject.target.clone()), &facts);
+                        self.mirror.advance(MirrorEvent::Failed(self.subject.target.clone()), &facts);
                     }
                     return;
                 }
@@ -184,49 +184,53 @@ impl Runner {
             Ok(event) => event,
             Err((node, Failed::Unanswered(why))) => {
                 tracing::debug!(%node, why, index = %index.uid, shard = %self.subject.shard, "a mirror was not answered");
-                Event::Failed(node)
+                MirrorEvent::Failed(node)
             }
-            Err((_, Failed::TooLarge(_))) => Event::TooLarge,
+            Err((_, Failed::TooLarge(_))) => MirrorEvent::TooLarge,
             Err((node, Failed::Refused(why))) => match node == self.subject.target {
-                true => Event::Rejected(why),
-                false => Event::Failed(node),
+                true => MirrorEvent::Rejected(why),
+                false => MirrorEvent::Failed(node),
             },
         };
         // The clock has moved, and what was known before the step does for what it says.
-        self.mirror.advance(event, &Facts { now: now_ms(), ..before.clone() });
+        self.mirror.advance(event, &MirrorFacts { now: now_ms(), ..before.clone() });
     }
 
-    async fn act(&mut self, index: &Arc<Index>, step: Step) -> Result<Event, (NodeId, Failed)> {
+    async fn act(&mut self, index: &Arc<Index>, step: MirrorStep) -> Result<MirrorEvent, (NodeId, Failed)> {
         let target = self.subject.target.clone();
         match step {
-            Step::Barrier => Ok(self.pass(index).await),
-            Step::Drain(node) => self.on(index, &node)?.drain().await.map(|()| Event::Drained).map_err(|e| (node, e)),
-            Step::Count(node) => self.on(index, &node)?.count().await.map(Event::Counted).map_err(|e| (node, e)),
-            Step::Read { node, window, depth } => {
+            MirrorStep::Barrier => Ok(self.pass(index).await),
+            MirrorStep::Drain(node) => {
+                self.on(index, &node)?.drain().await.map(|()| MirrorEvent::Drained).map_err(|e| (node, e))
+            }
+            MirrorStep::Count(node) => {
+                self.on(index, &node)?.count().await.map(MirrorEvent::Counted).map_err(|e| (node, e))
+            }
+            MirrorStep::Read { node, window, depth } => {
                 let page = self.on(index, &node)?.page(window, depth).await;
                 let (documents, bytes) = page.map_err(|error| (node, error))?;
-                Ok(Event::Page(self.keep(documents), bytes))
+                Ok(MirrorEvent::Page(self.keep(documents), bytes))
             }
-            Step::Fetch { node, ids } => {
+            MirrorStep::Fetch { node, ids } => {
                 let (documents, bytes) = self.on(index, &node)?.fetch(&ids).await.map_err(|error| (node, error))?;
-                Ok(Event::Fetched(self.keep(documents), bytes))
+                Ok(MirrorEvent::Fetched(self.keep(documents), bytes))
             }
-            Step::Put(ids) => {
+            MirrorStep::Put(ids) => {
                 let documents: Vec<Bytes> = ids.iter().filter_map(|id| self.last.get(id).cloned()).collect();
                 let put = self.on(index, &target)?.put(documents).await;
-                put.map(Event::Accepted).map_err(|error| (target, error))
+                put.map(MirrorEvent::Accepted).map_err(|error| (target, error))
             }
-            Step::Delete(ids) => {
+            MirrorStep::Delete(ids) => {
                 let deleted = self.on(index, &target)?.delete(&ids).await;
-                deleted.map(Event::Accepted).map_err(|error| (target, error))
+                deleted.map(MirrorEvent::Accepted).map_err(|error| (target, error))
             }
-            Step::Await(tasks) => {
+            MirrorStep::Await(tasks) => {
                 let done = self.on(index, &target)?.done(&tasks).await;
-                done.map(|()| Event::Finished).map_err(|error| (target, error))
+                done.map(|()| MirrorEvent::Finished).map_err(|error| (target, error))
             }
-            Step::PauseWrites => Ok(self.pause_writes(index).await),
+            MirrorStep::PauseWrites => Ok(self.pause_writes(index).await),
             // Whoever calls this has dealt with them.
-            Step::Wait(_) | Step::Done(_) | Step::GiveUp(_) => Ok(Event::PauseEnded),
+            MirrorStep::Wait(_) | MirrorStep::Done(_) | MirrorStep::GiveUp(_) => Ok(MirrorEvent::PauseEnded),
         }
     }
 
@@ -245,21 +249,23 @@ impl Runner {
     }
 
     /// Pause the writes of the index, once both sides have nearly done theirs, and wait until they have.
-    async fn pause_writes(&mut self, index: &Arc<Index>) -> Event {
-        let Some(source) = self.mirror.source().cloned() else { return Event::PauseEnded };
+    async fn pause_writes(&mut self, index: &Arc<Index>) -> MirrorEvent {
+        let Some(source) = self.mirror.source().cloned() else { return MirrorEvent::PauseEnded };
         let target = self.subject.target.clone();
         if let Err((node, _)) = self.drain_both(index, &source, &target).await {
-            return Event::Failed(node);
+            return MirrorEvent::Failed(node);
         }
-        let Ok(Some((guard, _))) = self.cluster.lock_physical(&index.physical).await else { return Event::PauseEnded };
+        let Ok(Some((guard, _))) = self.cluster.lock_physical(&index.physical).await else {
+            return MirrorEvent::PauseEnded;
+        };
         let pause = WritePause::new(guard, self.cluster.config.rebalancer.fence_max);
         match timeout_at(pause.until(), self.drain_both(index, &source, &target)).await {
             Ok(Ok(())) => {}
-            Ok(Err((node, _))) => return Event::Failed(node),
-            Err(_elapsed) => return Event::PauseEnded,
+            Ok(Err((node, _))) => return MirrorEvent::Failed(node),
+            Err(_elapsed) => return MirrorEvent::PauseEnded,
         }
         self.pause = Some(pause);
-        Event::WritesPaused
+        MirrorEvent::WritesPaused
     }
 
     async fn drain_both(&self, index: &Arc<Index>, source: &NodeId, target: &NodeId) -> Result<(), (NodeId, Failed)> {
@@ -268,21 +274,24 @@ impl Runner {
     }
 
     /// Wait until the write that is under way is recorded: it was handed to all replicas by then.
-    async fn pass(&self, index: &Arc<Index>) -> Event {
+    async fn pass(&self, index: &Arc<Index>) -> MirrorEvent {
         match self.cluster.lock_physical(&index.physical).await {
-            Ok(_) => Event::Passed,
+            Ok(_) => MirrorEvent::Passed,
             Err(error) => {
                 tracing::debug!(%error, index = %index.uid, "a mirror waits for the index write lock");
                 sleep(STORE_PAUSE).await;
-                Event::Failed(self.mirror.source().unwrap_or(&self.subject.target).clone())
+                MirrorEvent::Failed(self.mirror.source().unwrap_or(&self.subject.target).clone())
             }
         }
     }
 
     /// Act, in the slot for background work while clients are active. The mirror does not rest while writes are paused.
-    async fn make_way(&mut self, index: &Arc<Index>, step: Step) -> Result<Event, (NodeId, Failed)> {
+    async fn make_way(&mut self, index: &Arc<Index>, step: MirrorStep) -> Result<MirrorEvent, (NodeId, Failed)> {
         let cluster = self.cluster.clone();
-        let needs_slot = matches!(step, Step::Read { .. } | Step::Fetch { .. } | Step::Put(_) | Step::Delete(_));
+        let needs_slot = matches!(
+            step,
+            MirrorStep::Read { .. } | MirrorStep::Fetch { .. } | MirrorStep::Put(_) | MirrorStep::Delete(_)
+        );
         let slot = if needs_slot && self.pause.is_none() { cluster.client_priority.slot().await } else { None };
         let event = self.act(index, step).await;
         if let Some(slot) = slot {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use miroir_core::mirror::{Record, Subject};
+use miroir_core::mirror::{MirrorRecord, Subject};
 use miroir_work::led::Leadership;
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -64,7 +64,7 @@ impl MirrorPool {
     }
 
     /// Run one more mirror, whose record was saved.
-    pub fn begin(&mut self, cluster: &Arc<Cluster>, record: Record, lead: &Leadership) {
+    pub fn begin(&mut self, cluster: &Arc<Cluster>, record: MirrorRecord, lead: &Leadership) {
         let subject = record.subject.clone();
         let watched = Watched::new(record);
         self.watched.insert(place(&subject), watched.clone());
@@ -80,7 +80,7 @@ impl MirrorPool {
     }
 
     /// Wait for the next mirror that ends. Returns its record and how it ended. `None`: no mirror runs.
-    pub async fn ended(&mut self) -> Option<(Record, Ended)> {
+    pub async fn ended(&mut self) -> Option<(MirrorRecord, Ended)> {
         if self.watched.is_empty() {
             return None;
         }
@@ -91,7 +91,7 @@ impl MirrorPool {
     }
 
     /// The records of the mirrors that run: how far each has come.
-    pub fn records(&self) -> impl Iterator<Item = Record> {
+    pub fn records(&self) -> impl Iterator<Item = MirrorRecord> {
         self.watched.values().map(Watched::record)
     }
 }

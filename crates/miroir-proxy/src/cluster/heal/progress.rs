@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::super::Cluster;
 use super::super::clock::now_ms;
-use super::machine::{Healing, Record, Saved};
+use super::machine::{HealRecord, Healing, Saved};
 
 /// The healing of a node.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -39,7 +39,7 @@ impl Cluster {
     }
 }
 
-fn shown(record: &Record) -> HealingNode {
+fn shown(record: &HealRecord) -> HealingNode {
     HealingNode { healed: record.healed, mirrors: record.mirrors.iter().map(mirror).collect() }
 }
 
