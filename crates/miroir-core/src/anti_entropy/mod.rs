@@ -15,7 +15,7 @@ mod pass;
 mod resolve;
 mod schedule;
 
-pub use orphans::{OnNode, OrphanAction, orphan_action};
+pub use orphans::{OrphanAction, OrphanFacts, orphan_action};
 pub use pass::{Look, Repairs, ToRepair, after_counts, after_digests, repairs, suspects};
 pub use resolve::{Resolution, resolve};
 pub use schedule::{InvalidSchedule, Schedule, Selection, depth_of, select};

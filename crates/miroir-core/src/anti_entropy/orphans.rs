@@ -6,7 +6,7 @@ use crate::id::{NodeId, ShardId};
 
 /// What is known of a shard's documents on a node.
 #[derive(Clone, Debug)]
-pub struct OnNode<'a> {
+pub struct OrphanFacts<'a> {
     /// Where they are.
     pub node: &'a NodeId,
     /// Of which shard.
@@ -37,7 +37,7 @@ pub enum OrphanAction {
 /// Whether a node's documents are orphaned, and may be removed.
 ///
 /// An owner with no document at all is no reason to remove any: that may be how it came to be the only owner.
-pub fn orphan_action(found: &OnNode<'_>) -> OrphanAction {
+pub fn orphan_action(found: &OrphanFacts<'_>) -> OrphanAction {
     if found.takes_writes || found.documents == 0 {
         return OrphanAction::None;
     }
@@ -58,7 +58,7 @@ mod tests {
         let (node, owner) = (NodeId::new("a"), NodeId::new("b"));
         let of = |documents, takes_writes, owned: &[(NodeId, u64)], auto_repair| {
             let owners = owned.iter().cloned().collect();
-            orphan_action(&OnNode {
+            orphan_action(&OrphanFacts {
                 node: &node,
                 shard: ShardId(1),
                 documents,

@@ -6,7 +6,7 @@ use super::{Settings, fingerprint::holds};
 
 /// What is known of one index on one node.
 #[derive(Clone, Copy, Debug)]
-pub struct Pair<'a> {
+pub struct DriftFacts<'a> {
     /// The settings committed for all nodes, as nodes hold them; none: none were ever committed.
     pub committed: Option<&'a Value>,
     /// The version under which they were committed.
@@ -41,7 +41,7 @@ pub enum Drift {
 /// What to do about a node that reads this back.
 ///
 /// Invariant: a node is recorded only after a reading that was equal to what was committed.
-pub fn check(pair: &Pair<'_>) -> Drift {
+pub fn check(pair: &DriftFacts<'_>) -> Drift {
     if pair.broadcast {
         return Drift::Wait;
     }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use miroir_core::id::{IndexUid, NodeId, ShardId};
-use miroir_core::settings::drift::{Drift, Pair as Facts, check};
+use miroir_core::settings::drift::{Drift, DriftFacts, check};
 use miroir_core::settings::{initial, towards};
 use miroir_core::task::TaskKind;
 use miroir_work::Backoff;
@@ -284,7 +284,7 @@ impl Cluster {
     /// Compare what a node has read back with what was committed.
     pub(super) fn compare_settings(&self, index: &Index, node: &NodeId, read: &Value) -> Drift {
         let committed = self.settings_on_nodes(index);
-        check(&Facts {
+        check(&DriftFacts {
             committed: committed.as_ref(),
             version: index.settings_version,
             recorded: (!index.lagging.contains_key(node)).then_some(index.settings_version),

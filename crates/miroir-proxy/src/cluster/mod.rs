@@ -69,7 +69,7 @@ mod webhooks;
 mod weigh;
 mod write;
 
-pub use anti_entropy::Cursor as PassCursor;
+pub use anti_entropy::PassCursor;
 pub use broadcast::Broadcasting;
 pub use browse::BrowseRequest;
 pub use catalog::Index;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::decide::{Facts, Failed, Policy, Step};
-use super::record::{Part, Reason, Record, Stage};
+use super::decide::{BroadcastFacts, BroadcastStep, Failed, Policy};
+use super::record::{BroadcastRecord, Part, Reason, Stage};
 use crate::error::{Code, ErrorBody};
 use crate::id::NodeId;
 use crate::settings::{Fingerprint, holds, towards};
@@ -12,7 +12,7 @@ use crate::settings::{Fingerprint, holds, towards};
 ///
 /// A node that may have applied anything is told what was there before even when it seems to hold it: what it was told
 /// without an answer may still be waiting in its queue, in front of what it is told now.
-pub(super) fn step(record: &mut Record, facts: &Facts, policy: &Policy) -> Option<Step> {
+pub(super) fn step(record: &mut BroadcastRecord, facts: &BroadcastFacts, policy: &Policy) -> Option<BroadcastStep> {
     let Some(base) = record.proposal.base.clone() else {
         // The index came into being with this change: it goes with it.
         return Some(fail(record, policy));
@@ -39,21 +39,21 @@ pub(super) fn step(record: &mut Record, facts: &Facts, policy: &Policy) -> Optio
         return Some(fail(record, policy));
     }
     let due = record.due(facts, |_, part| part.touched);
-    (!due.is_empty()).then_some(Step::Send(due))
+    (!due.is_empty()).then_some(BroadcastStep::Send(due))
 }
 
-impl Record {
+impl BroadcastRecord {
     /// Why the change does not hold, and what is known of the nodes so far.
     pub fn failed(&self, policy: &Policy) -> Failed {
         outcome(self, policy)
     }
 }
 
-fn fail(record: &Record, policy: &Policy) -> Step {
-    Step::Fail(Box::new(outcome(record, policy)))
+fn fail(record: &BroadcastRecord, policy: &Policy) -> BroadcastStep {
+    BroadcastStep::Fail(Box::new(outcome(record, policy)))
 }
 
-fn outcome(record: &Record, policy: &Policy) -> Failed {
+fn outcome(record: &BroadcastRecord, policy: &Policy) -> Failed {
     let restored = record.nodes(|part| part.touched && part.stage == Stage::Verified);
     let doubtful = record.nodes(in_doubt);
     let stuck = record.nodes(|part| part.touched && refuses(&part.stage));

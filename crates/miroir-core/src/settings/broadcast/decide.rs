@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use super::record::{Answers, Part, Phase, Reason, Record, Stage, TaskReport};
+use super::record::{Answers, BroadcastRecord, Part, Phase, Reason, Stage, TaskReport};
 use super::{back, forward};
 use crate::config::SettingsBroadcastConfig;
 use crate::error::ErrorBody;
@@ -51,12 +51,12 @@ impl Policy {
 
 /// What decisions are made of, besides the record.
 #[derive(Clone, Debug)]
-pub struct Facts {
+pub struct BroadcastFacts {
     /// The leader's clock.
     pub now: OffsetDateTime,
     /// The nodes that answer.
     pub live: BTreeSet<NodeId>,
-    /// What they answered to [`Record::questions`].
+    /// What they answered to [`BroadcastRecord::questions`].
     pub answers: Answers,
     /// Whether somebody wants the change undone.
     pub cancel: bool,
@@ -64,10 +64,10 @@ pub struct Facts {
 
 /// What comes next.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Step {
+pub enum BroadcastStep {
     /// Save this and decide again.
-    Save(Box<Record>),
-    /// Send these patches, then save [`Record::after_sending`].
+    Save(Box<BroadcastRecord>),
+    /// Send these patches, then save [`BroadcastRecord::after_sending`].
     Send(BTreeMap<NodeId, Value>),
     /// Look again after this time, or when something has changed.
     Wait(Duration),
@@ -106,7 +106,7 @@ pub struct Failed {
 }
 
 /// Decide.
-pub fn decide(record: &Record, facts: &Facts, policy: &Policy) -> Step {
+pub fn decide(record: &BroadcastRecord, facts: &BroadcastFacts, policy: &Policy) -> BroadcastStep {
     let mut next = record.clone();
     next.listen(facts, policy);
     let step = match next.phase {
@@ -118,21 +118,21 @@ pub fn decide(record: &Record, facts: &Facts, policy: &Policy) -> Step {
         Phase::Commit => Some(forward::commit(&next)),
         Phase::GoingBack => back::step(&mut next, facts, policy),
     };
-    if let Some(Step::Send(patches)) = &step {
+    if let Some(BroadcastStep::Send(patches)) = &step {
         // Written down before it is done: whoever comes after us knows that these nodes may hold anything.
         next.parts.iter_mut().filter(|(node, _)| patches.contains_key(*node)).for_each(|(_, part)| part.touched = true);
     }
     // What was learnt is saved before it is acted upon.
     match step {
         Some(step) if next == *record => step,
-        Some(_) | None if next != *record => Step::Save(Box::new(next)),
-        Some(_) | None => Step::Wait(LOOK),
+        Some(_) | None if next != *record => BroadcastStep::Save(Box::new(next)),
+        Some(_) | None => BroadcastStep::Wait(LOOK),
     }
 }
 
-impl Record {
+impl BroadcastRecord {
     /// What nodes said, and who is gone.
-    fn listen(&mut self, facts: &Facts, policy: &Policy) {
+    fn listen(&mut self, facts: &BroadcastFacts, policy: &Policy) {
         if self.phase == Phase::Commit {
             return;
         }
@@ -188,7 +188,11 @@ impl Record {
     }
 
     /// The patches that may be sent by now to nodes that answer.
-    pub(super) fn due(&self, facts: &Facts, among: impl Fn(&NodeId, &Part) -> bool) -> BTreeMap<NodeId, Value> {
+    pub(super) fn due(
+        &self,
+        facts: &BroadcastFacts,
+        among: impl Fn(&NodeId, &Part) -> bool,
+    ) -> BTreeMap<NodeId, Value> {
         let is_due = |part: &Part| match part.stage {
             Stage::Due { not_before } => not_before.is_none_or(|instant| instant <= facts.now),
             Stage::Accepted { .. }

@@ -1,14 +1,14 @@
 //! Propose, verify, commit.
 
 use super::agree::{agree, better};
-use super::decide::{Committed, Facts, Failed, Policy, Step};
-use super::record::{Part, Phase, Reason, Record, Stage, Strategy};
+use super::decide::{BroadcastFacts, BroadcastStep, Committed, Failed, Policy};
+use super::record::{BroadcastRecord, Part, Phase, Reason, Stage, Strategy};
 use crate::error::{Code, ErrorBody};
 use crate::id::NodeId;
 use crate::settings::{Fingerprint, holds, strip, towards};
 
 /// What comes next; none when the record says it.
-pub(super) fn step(record: &mut Record, facts: &Facts, policy: &Policy) -> Option<Step> {
+pub(super) fn step(record: &mut BroadcastRecord, facts: &BroadcastFacts, policy: &Policy) -> Option<BroadcastStep> {
     let unrepairable = record.nodes(|part| part.stage == Stage::Unrepairable);
     let never_complied = (!unrepairable.is_empty()).then_some(Reason::Unrepairable { nodes: unrepairable });
     if let Some(reason) = rejection(record).or(never_complied) {
@@ -26,10 +26,10 @@ pub(super) fn step(record: &mut Record, facts: &Facts, policy: &Policy) -> Optio
     record.phase = phase(record);
     let turn = whose_turn(record);
     let due = record.due(facts, |node, _| turn.as_ref().is_none_or(|turn| turn == node));
-    (!due.is_empty()).then_some(Step::Send(due))
+    (!due.is_empty()).then_some(BroadcastStep::Send(due))
 }
 
-fn rejection(record: &Record) -> Option<Reason> {
+fn rejection(record: &BroadcastRecord) -> Option<Reason> {
     record.parts.iter().find_map(|(node, part)| match &part.stage {
         Stage::Rejected { error } => Some(Reason::Rejected { node: node.clone(), error: error.clone() }),
         Stage::Due { .. }
@@ -42,9 +42,9 @@ fn rejection(record: &Record) -> Option<Reason> {
 }
 
 /// Nobody can be told.
-fn nobody(record: &Record) -> Step {
+fn nobody(record: &BroadcastRecord) -> BroadcastStep {
     let message = "No node answers: the settings were not changed.";
-    Step::Fail(Box::new(Failed {
+    BroadcastStep::Fail(Box::new(Failed {
         error: Some(ErrorBody::new(Code::MiroirNoQuorum, message)),
         doubtful: record.nodes(|part| part.touched),
         ..Failed::default()
@@ -52,7 +52,7 @@ fn nobody(record: &Record) -> Step {
 }
 
 /// Whether it is being verified: of all at once, when all have applied the change, and from then on.
-fn phase(record: &Record) -> Phase {
+fn phase(record: &BroadcastRecord) -> Phase {
     let applied = |part: &Part| matches!(part.stage, Stage::Applied { .. } | Stage::Verified | Stage::LeftBehind);
     let ready = match record.strategy {
         Strategy::TwoPhase => record.parts.values().all(applied),
@@ -62,7 +62,7 @@ fn phase(record: &Record) -> Phase {
 }
 
 /// The one node that may be told; none: all may.
-fn whose_turn(record: &Record) -> Option<NodeId> {
+fn whose_turn(record: &BroadcastRecord) -> Option<NodeId> {
     match record.strategy {
         Strategy::TwoPhase => None,
         Strategy::Sequential => {
@@ -72,7 +72,7 @@ fn whose_turn(record: &Record) -> Option<NodeId> {
 }
 
 /// Compare what nodes read back. What they are held to may only be replaced by what looks more like the change.
-fn read_back(record: &mut Record, facts: &Facts, policy: &Policy) {
+fn read_back(record: &mut BroadcastRecord, facts: &BroadcastFacts, policy: &Policy) {
     if !record.reads_back() {
         return;
     }
@@ -117,9 +117,9 @@ fn read_back(record: &mut Record, facts: &Facts, policy: &Policy) {
 }
 
 /// The change holds on all verified nodes.
-pub(super) fn commit(record: &Record) -> Step {
+pub(super) fn commit(record: &BroadcastRecord) -> BroadcastStep {
     let proposal = &record.proposal;
-    Step::Commit(Box::new(Committed {
+    BroadcastStep::Commit(Box::new(Committed {
         version: record.version(),
         settings: strip(record.agreed.clone().unwrap_or_default(), &proposal.kept),
         secrets: proposal.secrets.after(&proposal.patch),

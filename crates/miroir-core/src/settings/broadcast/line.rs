@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use super::decide::{Committed, Facts, Failed, Policy, Step, decide};
-use super::record::{Part, Phase, Record, Stage};
+use super::decide::{BroadcastFacts, BroadcastStep, Committed, Failed, Policy, decide};
+use super::record::{BroadcastRecord, Part, Phase, Stage};
 use crate::id::NodeId;
 use crate::settings::{Settings, reset};
 
@@ -69,7 +69,7 @@ impl Pending {
 
 /// A change that is under way.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Change {
+pub struct LineChange {
     /// Its task bears the same. None: it was never acknowledged, and has none.
     pub token: Option<String>,
     /// As in [`Pending`].
@@ -81,10 +81,10 @@ pub struct Change {
     #[serde(with = "time::serde::rfc3339::option", default)]
     pub reserved_until: Option<OffsetDateTime>,
     /// How far it got.
-    pub record: Record,
+    pub record: BroadcastRecord,
 }
 
-impl Change {
+impl LineChange {
     /// The change, whose instance has reserved the line and then ended. Nobody was promised anything: what nodes may
     /// have applied is taken back, unless there is nothing to go back to; then the index is completed.
     #[must_use]
@@ -98,7 +98,7 @@ impl Change {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Line {
     /// Under way.
-    pub current: Option<Change>,
+    pub current: Option<LineChange>,
     /// Those that wait, in the order of their tasks.
     #[serde(default)]
     pub queue: VecDeque<Pending>,
@@ -108,7 +108,7 @@ pub struct Line {
 #[derive(Clone, Copy, Debug)]
 pub enum Head<'a> {
     /// It is under way.
-    Current(&'a Change),
+    Current(&'a LineChange),
     /// It has to be begun.
     Pending(&'a Pending),
 }
@@ -147,7 +147,7 @@ pub enum Presence {
 #[derive(Clone, Debug)]
 pub struct LineFacts {
     /// About the nodes, and about a request to undo the change.
-    pub broadcast: Facts,
+    pub broadcast: BroadcastFacts,
     /// About the index of the change whose turn it is.
     pub index: Presence,
     /// Its task has ended, or was forgotten, which it can only be afterwards.
@@ -178,7 +178,7 @@ pub enum LineStep {
     Look,
     /// Save this and decide again.
     Save(Box<Line>),
-    /// Send these patches, then save [`Record::after_sending`].
+    /// Send these patches, then save [`BroadcastRecord::after_sending`].
     Send(BTreeMap<NodeId, Value>),
     /// The first of the queue is to be begun.
     Begin,
@@ -196,7 +196,7 @@ impl Line {
             SettingsRequest::Patch(patch) => concerns(patch),
             SettingsRequest::Reset => true,
         };
-        let is_untold = |change: &Change| {
+        let is_untold = |change: &LineChange| {
             let goes_back = change.record.phase() == Phase::GoingBack;
             // Nodes that were told nothing are not told to go back.
             let untold = |part: &Part| matches!(part.stage, Stage::Due { .. }) && (part.touched || !goes_back);
@@ -262,9 +262,9 @@ impl Line {
         }
     }
 
-    fn go_on(&self, change: &Change, facts: &LineFacts, policy: &Policy) -> LineStep {
+    fn go_on(&self, change: &LineChange, facts: &LineFacts, policy: &Policy) -> LineStep {
         let now = facts.broadcast.now;
-        let with = |change: Change| Box::new(Self { current: Some(change), queue: self.queue.clone() });
+        let with = |change: LineChange| Box::new(Self { current: Some(change), queue: self.queue.clone() });
         if let Some(until) = change.reserved_until {
             return match Duration::try_from(until - now) {
                 Ok(left) if !left.is_zero() => LineStep::Wait(left),
@@ -280,11 +280,11 @@ impl Line {
             }
             (Presence::Gone, Phase::Propose | Phase::Verify | Phase::Commit) => LineStep::Conclude(Outcome::Superseded),
             (Presence::Growing | Presence::Ready, _) => match decide(&change.record, &facts.broadcast, policy) {
-                Step::Save(record) => LineStep::Save(with(Change { record: *record, ..change.clone() })),
-                Step::Send(patches) => LineStep::Send(patches),
-                Step::Wait(_) => LineStep::Look,
-                Step::Commit(committed) => LineStep::Conclude(Outcome::Commit(committed)),
-                Step::Fail(failed) => LineStep::Conclude(Outcome::Fail(failed)),
+                BroadcastStep::Save(record) => LineStep::Save(with(LineChange { record: *record, ..change.clone() })),
+                BroadcastStep::Send(patches) => LineStep::Send(patches),
+                BroadcastStep::Wait(_) => LineStep::Look,
+                BroadcastStep::Commit(committed) => LineStep::Conclude(Outcome::Commit(committed)),
+                BroadcastStep::Fail(failed) => LineStep::Conclude(Outcome::Fail(failed)),
             },
         };
         in_order(step, facts)

@@ -25,7 +25,7 @@ mod record;
 #[cfg(test)]
 mod tests;
 
-pub use decide::{Committed, Facts, Failed, Policy, Step, decide};
-pub use line::{Change, Head, Line, LineFacts, LineStep, Outcome, Pending, Presence, SettingsRequest, creating};
+pub use decide::{BroadcastFacts, BroadcastStep, Committed, Failed, Policy, decide};
+pub use line::{Head, Line, LineChange, LineFacts, LineStep, Outcome, Pending, Presence, SettingsRequest, creating};
 pub use patch_response::PatchResponse;
-pub use record::{Answers, Part, Phase, Proposal, Question, Record, Stage, Strategy, TaskReport};
+pub use record::{Answers, BroadcastRecord, Part, Phase, Proposal, Question, Stage, Strategy, TaskReport};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use time::OffsetDateTime;
 
 use super::decide::Policy;
-use super::record::{Record, Stage};
+use super::record::{BroadcastRecord, Stage};
 use crate::error::ErrorBody;
 use crate::id::NodeId;
 
@@ -20,7 +20,7 @@ pub enum PatchResponse {
     Lost,
 }
 
-impl Record {
+impl BroadcastRecord {
     /// The record after these nodes were sent the change without it having been saved before that they would be.
     #[must_use]
     pub fn after_telling(
@@ -33,7 +33,7 @@ impl Record {
         self.after_sending(answers, now, policy)
     }
 
-    /// The record after [`super::Step::Send`]: what came of it is to be saved before anything else is decided.
+    /// The record after [`super::BroadcastStep::Send`]: what came of it is to be saved before anything else is decided.
     #[must_use]
     pub fn after_sending(
         mut self,

@@ -151,7 +151,7 @@ pub(super) enum Reason {
 
 /// A broadcast, as it is saved after every step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Record {
+pub struct BroadcastRecord {
     /// What it is about.
     pub proposal: Proposal,
     /// How it goes about it.
@@ -192,7 +192,7 @@ pub enum TaskReport {
     Unknown,
 }
 
-impl Record {
+impl BroadcastRecord {
     /// A broadcast to these nodes, of which nothing was sent yet.
     pub fn new(proposal: Proposal, strategy: Strategy, nodes: impl IntoIterator<Item = NodeId>) -> Self {
         let parts = nodes.into_iter().map(|node| (node, Part::new())).collect();

@@ -1,9 +1,9 @@
 use serde_json::{Value, json};
 
-use crate::settings::drift::{Drift, Pair, check};
+use crate::settings::drift::{Drift, DriftFacts, check};
 
-fn pair<'a>(committed: &'a Value, read: &'a Value) -> Pair<'a> {
-    Pair { committed: Some(committed), version: 4, recorded: Some(4), read, broadcast: false, auto_repair: true }
+fn pair<'a>(committed: &'a Value, read: &'a Value) -> DriftFacts<'a> {
+    DriftFacts { committed: Some(committed), version: 4, recorded: Some(4), read, broadcast: false, auto_repair: true }
 }
 
 #[test]
@@ -14,17 +14,17 @@ fn a_node_is_judged_by_what_it_reads_back() {
     let bad = pair(&committed, &other);
     for (pair, wanted) in [
         (good, Drift::None),
-        (Pair { recorded: None, ..good }, Drift::Record(4)),
-        (Pair { recorded: Some(3), ..good }, Drift::Record(4)),
-        (Pair { auto_repair: false, recorded: Some(3), ..good }, Drift::Record(4)),
+        (DriftFacts { recorded: None, ..good }, Drift::Record(4)),
+        (DriftFacts { recorded: Some(3), ..good }, Drift::Record(4)),
+        (DriftFacts { auto_repair: false, recorded: Some(3), ..good }, Drift::Record(4)),
         (bad, Drift::Repair),
-        (Pair { auto_repair: false, ..bad }, Drift::Report),
-        (Pair { recorded: Some(3), ..bad }, Drift::CatchUp),
-        (Pair { recorded: None, auto_repair: false, ..bad }, Drift::CatchUp),
-        (Pair { committed: None, ..bad }, Drift::None),
+        (DriftFacts { auto_repair: false, ..bad }, Drift::Report),
+        (DriftFacts { recorded: Some(3), ..bad }, Drift::CatchUp),
+        (DriftFacts { recorded: None, auto_repair: false, ..bad }, Drift::CatchUp),
+        (DriftFacts { committed: None, ..bad }, Drift::None),
     ] {
         assert_eq!(check(&pair), wanted, "{pair:?}");
-        assert_eq!(check(&Pair { broadcast: true, ..pair }), Drift::Wait, "{pair:?}");
+        assert_eq!(check(&DriftFacts { broadcast: true, ..pair }), Drift::Wait, "{pair:?}");
     }
 }
 

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-pub use pass::Cursor;
+pub use pass::PassCursor;
 
 use super::clock::{millis, now_ms};
 use super::{Cluster, Error};

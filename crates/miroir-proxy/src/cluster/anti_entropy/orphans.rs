@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use miroir_core::anti_entropy::{OnNode, OrphanAction, orphan_action};
+use miroir_core::anti_entropy::{OrphanAction, OrphanFacts, orphan_action};
 use miroir_core::id::{NodeId, ShardId};
 
 use super::super::erase::Erasing;
-use super::super::replica::{Failed, OnNode as NodeReplicas};
+use super::super::replica::{Failed, OnNode};
 use super::super::{Cluster, Index};
 use super::Found;
 
@@ -44,7 +44,7 @@ impl Cluster {
         erasing: &Erasing<'_>,
         index: &Arc<Index>,
         node: &NodeId,
-        on_node: &NodeReplicas,
+        on_node: &OnNode,
     ) -> Result<(u64, Vec<u64>), Failed> {
         let topology = self.topology();
         let known = |shard: ShardId| {
@@ -62,7 +62,7 @@ impl Cluster {
                 owners.insert(owner, replica.count().await?);
             }
             let auto_repair = self.config.anti_entropy.auto_repair;
-            let found = OnNode { node, shard, documents, takes_writes: false, owners: &owners, auto_repair };
+            let found = OrphanFacts { node, shard, documents, takes_writes: false, owners: &owners, auto_repair };
             match orphan_action(&found) {
                 OrphanAction::None => {}
                 OrphanAction::Remove => {

@@ -17,11 +17,11 @@ const KEEP: std::time::Duration = std::time::Duration::from_secs(3600);
 
 /// The shard behind which the next pass begins, where a pass does not take all of them.
 #[derive(Clone, Debug, Default)]
-pub struct Cursor(Option<(IndexUid, ShardId)>);
+pub struct PassCursor(Option<(IndexUid, ShardId)>);
 
 impl Cluster {
     /// Compare the shards of this instance, and say in the store what was found.
-    pub async fn make_pass(&self, pass: &Pass, cursor: &mut Cursor) {
+    pub async fn make_pass(&self, pass: &Pass, cursor: &mut PassCursor) {
         let wanted = |index: &Arc<Index>| pass.index.as_ref().is_none_or(|uid| *uid == index.uid);
         let indexes: Vec<Arc<Index>> = self.indexes().into_iter().filter(wanted).collect();
         let owned = indexes.iter().flat_map(|index| {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use miroir_core::id::NodeId;
-use miroir_core::settings::broadcast::{Change, Failed, Line, Outcome, PatchResponse, Record};
+use miroir_core::settings::broadcast::{BroadcastRecord, Failed, Line, LineChange, Outcome, PatchResponse};
 use miroir_store::Batch;
 use miroir_work::led::Leadership;
 use serde_json::Value;
@@ -39,7 +39,7 @@ impl Broadcasting {
         let answers: BTreeMap<NodeId, PatchResponse> = join_all(told).await.into_iter().collect();
         let record =
             change.record.clone().after_sending(answers, OffsetDateTime::now_utc(), &self.cluster.broadcast_policy());
-        Ok(Line { current: Some(Change { record, ..change.clone() }), queue: line.queue.clone() })
+        Ok(Line { current: Some(LineChange { record, ..change.clone() }), queue: line.queue.clone() })
     }
 
     async fn tell(&self, index: &Index, node: &NodeId, patch: &Value) -> PatchResponse {
@@ -77,12 +77,12 @@ impl Broadcasting {
         let with = Batch { fences: vec![lead.fence()], ..Batch::default() };
         let changing = |index: &mut Index| index.changing = true;
         cluster.catalog.amend(&index.physical, index.created_at, changing, with).await?;
-        let change = Change {
+        let change = LineChange {
             token: Some(pending.token.clone()),
             born: pending.born,
             creates_index: false,
             reserved_until: None,
-            record: Record::new(proposal, cluster.broadcast_strategy(), cluster.nodes().keys().cloned()),
+            record: BroadcastRecord::new(proposal, cluster.broadcast_strategy(), cluster.nodes().keys().cloned()),
         };
         Ok(Line { current: Some(change), ..line.rest() })
     }

@@ -9,7 +9,9 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use miroir_core::id::{IndexUid, NodeId};
 use miroir_core::quorum::{ReplicaAnswer, Verdict};
-use miroir_core::settings::broadcast::{self, Line, PatchResponse, Record, SettingsRequest, Strategy, creating};
+use miroir_core::settings::broadcast::{
+    BroadcastRecord, Line, LineChange, PatchResponse, SettingsRequest, Strategy, creating,
+};
 use miroir_core::settings::{GATED, details, initial};
 use miroir_core::task::{BroadcastTask, Effects, TaskKind, TaskStatus};
 use miroir_store::Batch;
@@ -93,7 +95,7 @@ impl Writer {
     async fn begin(&self, guard: &IndexGuard, index: Arc<Index>, request: &SettingsRequest) -> Result<Accepted, Error> {
         let proposal = self.proposal(&index, request)?;
         let strategy = self.broadcast_strategy();
-        let record = Record::new(proposal, strategy, self.nodes().keys().cloned());
+        let record = BroadcastRecord::new(proposal, strategy, self.nodes().keys().cloned());
         let operation = Operation::new(self.reserved(&index, record, false));
         let with = Batch {
             fences: vec![guard.fence()],
@@ -119,7 +121,7 @@ impl Writer {
         let overlay = initial(index.shards, self.config.facets.node_multiplier);
         proposal.patch = creating(overlay, &proposal.patch);
         // There is nothing to go back to one by one.
-        let record = Record::new(proposal, Strategy::TwoPhase, self.nodes().keys().cloned());
+        let record = BroadcastRecord::new(proposal, Strategy::TwoPhase, self.nodes().keys().cloned());
         let operation = Operation::new(self.reserved(&index, record, true));
         let with = Batch {
             fences: vec![guard.fence()],
@@ -135,8 +137,8 @@ impl Writer {
     }
 
     /// The line while its nodes are told by this request.
-    fn reserved(&self, index: &Index, record: Record, creates_index: bool) -> Line {
-        let change = broadcast::Change {
+    fn reserved(&self, index: &Index, record: BroadcastRecord, creates_index: bool) -> Line {
+        let change = LineChange {
             token: None,
             born: index.created_at,
             creates_index,
@@ -177,7 +179,7 @@ impl Writer {
     }
 
     /// Who is told: everybody at once, or one after the other.
-    fn parts_of(&self, record: &Record, call: Call) -> Vec<NodePart> {
+    fn parts_of(&self, record: &BroadcastRecord, call: Call) -> Vec<NodePart> {
         let live = record.parts().keys().filter(|node| self.is_live(node));
         let told: Vec<NodeId> = match record.strategy {
             Strategy::TwoPhase => live.cloned().collect(),
@@ -206,7 +208,7 @@ impl Writer {
         let sequential = record.strategy == Strategy::Sequential;
         let creates_index = change.creates_index;
         operation.record.current =
-            Some(broadcast::Change { token: Some(token.clone()), reserved_until: None, record, ..change });
+            Some(LineChange { token: Some(token.clone()), reserved_until: None, record, ..change });
         let topology = self.ensure_placement(index.shards).await?;
         let weighed = self.weigh(&topology, &index, &all_shards(&index), &outcomes)?;
         let degraded = match weighed.verdict {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use miroir_core::id::{IndexUid, NodeId, TaskUid};
-use miroir_core::settings::broadcast::{Facts as BroadcastFacts, Line, LineFacts, LineStep, Outcome};
+use miroir_core::settings::broadcast::{BroadcastFacts, Line, LineFacts, LineStep, Outcome};
 use miroir_core::task::{Task, TaskStatus};
 use miroir_store::Batch;
 use miroir_work::led::{Facts, Intent, Leadership, Machine, Next, NotActed, Step};

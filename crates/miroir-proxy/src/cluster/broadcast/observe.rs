@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
 use miroir_core::id::{IndexUid, NodeId, TaskUid};
-use miroir_core::settings::broadcast::{Answers, Facts, Head, Line, LineFacts, Phase, Presence, Question, TaskReport};
+use miroir_core::settings::broadcast::{
+    Answers, BroadcastFacts, Head, Line, LineFacts, Phase, Presence, Question, TaskReport,
+};
 use miroir_core::task::{NodeTask, Task, TaskKind, TaskQuery, TaskStatus};
 use miroir_work::led::NotActed;
 use serde_json::Value;
@@ -65,7 +67,7 @@ impl Broadcasting {
         let ended = token.is_some() && task.is_none();
         self.record(scope, token.as_deref(), line);
         let (begun, age) = self.traces.with(scope, token.as_deref(), |trace| (trace.started_at.is_some(), trace.age()));
-        let broadcast = Facts { now: OffsetDateTime::now_utc(), live, answers, cancel: canceler.is_some() };
+        let broadcast = BroadcastFacts { now: OffsetDateTime::now_utc(), live, answers, cancel: canceler.is_some() };
         let facts = LineFacts { broadcast, index: presence, ended, earlier_open };
         Ok(Seen { facts, index, task, canceler, begun, age })
     }

@@ -2,7 +2,7 @@
 
 use miroir_core::id::NodeId;
 use miroir_core::settings::Fingerprint;
-use miroir_core::settings::broadcast::{Change, Phase, Stage};
+use miroir_core::settings::broadcast::{LineChange, Phase, Stage};
 use miroir_work::led;
 use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
@@ -40,7 +40,7 @@ impl Cluster {
         }))
     }
 
-    fn node_status(&self, index: &Index, node: &NodeId, change: Option<&Change>) -> Value {
+    fn node_status(&self, index: &Index, node: &NodeId, change: Option<&LineChange>) -> Value {
         let part = change.and_then(|change| change.record.parts().get(node));
         let (stage, task, error) = part.map_or((None, None, None), |part| stage(&part.stage));
         json!({
@@ -57,7 +57,7 @@ impl Cluster {
     }
 }
 
-fn phase(change: &Change) -> &'static str {
+fn phase(change: &LineChange) -> &'static str {
     match change.record.phase() {
         _ if change.reserved_until.is_some() => "propose",
         Phase::Propose => "propose",

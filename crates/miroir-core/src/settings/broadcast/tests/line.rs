@@ -9,8 +9,8 @@ use time::OffsetDateTime;
 
 use crate::id::NodeId;
 use crate::settings::broadcast::{
-    Answers, Change, Facts, Line, LineFacts, LineStep, Outcome, Pending, Phase, Policy, Presence, Proposal, Record,
-    SettingsRequest, Strategy, creating,
+    Answers, BroadcastFacts, BroadcastRecord, Line, LineChange, LineFacts, LineStep, Outcome, Pending, Phase, Policy,
+    Presence, Proposal, SettingsRequest, Strategy, creating,
 };
 use crate::settings::{Secrets, Settings, initial};
 
@@ -20,11 +20,11 @@ const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 
 fn facts() -> LineFacts {
     let live = [NodeId::new("a"), NodeId::new("b")].into();
-    let broadcast = Facts { now: NOW, live, answers: Answers::default(), cancel: false };
+    let broadcast = BroadcastFacts { now: NOW, live, answers: Answers::default(), cancel: false };
     LineFacts { broadcast, index: Presence::Ready, ended: false, earlier_open: false }
 }
 
-fn change(base: Option<Value>) -> Change {
+fn change(base: Option<Value>) -> LineChange {
     let proposal = Proposal {
         patch: json!({"stopWords": ["new"]}),
         kept: Settings::default().kept(None),
@@ -32,15 +32,15 @@ fn change(base: Option<Value>) -> Change {
         base_version: 0,
         secrets: Secrets::default(),
     };
-    let record = Record::new(proposal, Strategy::TwoPhase, [NodeId::new("a"), NodeId::new("b")]);
-    Change { token: Some("t".into()), born: NOW, creates_index: false, reserved_until: None, record }
+    let record = BroadcastRecord::new(proposal, Strategy::TwoPhase, [NodeId::new("a"), NodeId::new("b")]);
+    LineChange { token: Some("t".into()), born: NOW, creates_index: false, reserved_until: None, record }
 }
 
 fn pending(token: &str) -> Pending {
     Pending { token: token.into(), born: NOW, request: SettingsRequest::Patch(json!({})) }
 }
 
-fn line(current: Option<Change>, queue: &[&str]) -> Line {
+fn line(current: Option<LineChange>, queue: &[&str]) -> Line {
     Line { current, queue: queue.iter().map(|token| pending(token)).collect() }
 }
 
@@ -53,7 +53,7 @@ fn saved(step: LineStep) -> Line {
 fn a_reserved_line_is_left_alone_until_its_time_is_over() {
     let until = NOW + Duration::from_secs(9);
     let base = json!({"stopWords": ["old"]});
-    let reserved = Change { token: None, reserved_until: Some(until), ..change(Some(base)) };
+    let reserved = LineChange { token: None, reserved_until: Some(until), ..change(Some(base)) };
     let line = line(Some(reserved), &["q"]);
     assert_eq!(line.next(&facts(), &POLICY), LineStep::Wait(Duration::from_secs(9)));
 
@@ -70,7 +70,7 @@ fn a_reserved_line_is_left_alone_until_its_time_is_over() {
 
 #[test]
 fn an_index_whose_creation_was_begun_is_completed() {
-    let reserved = Change { token: None, creates_index: true, reserved_until: Some(NOW), ..change(None) };
+    let reserved = LineChange { token: None, creates_index: true, reserved_until: Some(NOW), ..change(None) };
     let facts = LineFacts { index: Presence::Growing, ..facts() };
     let over = saved(line(Some(reserved), &[]).next(&facts, &POLICY));
     let told = saved(over.next(&facts, &POLICY));
@@ -139,7 +139,7 @@ fn changes_that_wait_take_only_so_much_room() {
 
 #[test]
 fn who_reserved_the_line_is_not_waited_for_by_who_has_the_turn() {
-    let reserved = Change { token: None, reserved_until: Some(NOW), ..change(Some(json!({"stopWords": ["old"]}))) };
+    let reserved = LineChange { token: None, reserved_until: Some(NOW), ..change(Some(json!({"stopWords": ["old"]}))) };
     let joined = line(Some(reserved.clone()), &["q"]).joined(pending("r"), NOW).expect("room");
     assert_eq!(joined.current, Some(reserved.taken_over(NOW)));
     // A change that has a task goes on.

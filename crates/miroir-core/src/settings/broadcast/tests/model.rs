@@ -12,8 +12,8 @@ use time::OffsetDateTime;
 use crate::error::{Code, ErrorBody};
 use crate::id::NodeId;
 use crate::settings::broadcast::{
-    Answers, Committed, Facts, Failed, PatchResponse, Policy, Proposal, Question, Record, Step, Strategy, TaskReport,
-    decide,
+    Answers, BroadcastFacts, BroadcastRecord, BroadcastStep, Committed, Failed, PatchResponse, Policy, Proposal,
+    Question, Strategy, TaskReport, decide,
 };
 use crate::settings::tests::restore::patched;
 use crate::settings::{Secrets, Settings, holds};
@@ -127,7 +127,7 @@ impl World {
         Self { nodes, fate: Fate(fate.into()), now: OffsetDateTime::UNIX_EPOCH, policy, canceled: false }
     }
 
-    fn record(&self, strategy: Strategy) -> Record {
+    fn record(&self, strategy: Strategy) -> BroadcastRecord {
         let proposal = Proposal {
             patch: change(),
             kept: Settings::default().kept(None),
@@ -135,7 +135,7 @@ impl World {
             base_version: 6,
             secrets: Secrets::default(),
         };
-        Record::new(proposal, strategy, self.nodes.keys().cloned())
+        BroadcastRecord::new(proposal, strategy, self.nodes.keys().cloned())
     }
 
     /// Time passes, nodes go and come back and work.
@@ -203,20 +203,20 @@ impl World {
             let live = self.live();
             self.turn();
             let answers = self.ask(saved.questions(&live));
-            let facts = Facts { now: self.now, live, answers, cancel: self.canceled };
+            let facts = BroadcastFacts { now: self.now, live, answers, cancel: self.canceled };
             let next = match decide(&saved, &facts, &self.policy) {
-                Step::Save(record) => *record,
-                Step::Send(patches) => {
+                BroadcastStep::Save(record) => *record,
+                BroadcastStep::Send(patches) => {
                     let answers = self.send(patches);
                     saved.clone().after_sending(answers, self.now, &self.policy)
                 }
-                Step::Wait(wait) => {
+                BroadcastStep::Wait(wait) => {
                     prop_assert!(wait > Duration::ZERO);
                     continue;
                 }
-                Step::Commit(_) | Step::Fail(_) if self.fate.strikes(3) => continue,
-                Step::Commit(committed) => return Ok(Outcome::Committed(*committed)),
-                Step::Fail(failed) => return Ok(Outcome::Failed(*failed)),
+                BroadcastStep::Commit(_) | BroadcastStep::Fail(_) if self.fate.strikes(3) => continue,
+                BroadcastStep::Commit(committed) => return Ok(Outcome::Committed(*committed)),
+                BroadcastStep::Fail(failed) => return Ok(Outcome::Failed(*failed)),
             };
             prop_assert!(next != saved, "a step that changes nothing would be decided for ever");
             if !self.fate.strikes(4) {
@@ -313,16 +313,16 @@ proptest! {
             let live = world.live();
             world.turn();
             let answers = world.ask(saved.questions(&live));
-            let facts = Facts { now: world.now, live, answers, cancel: false };
+            let facts = BroadcastFacts { now: world.now, live, answers, cancel: false };
             let next = match decide(&saved, &facts, &world.policy) {
-                Step::Save(record) => *record,
-                Step::Send(patches) => saved.clone().after_sending(world.send(patches), world.now, &world.policy),
-                Step::Wait(_) => continue,
-                Step::Commit(committed) => {
+                BroadcastStep::Save(record) => *record,
+                BroadcastStep::Send(patches) => saved.clone().after_sending(world.send(patches), world.now, &world.policy),
+                BroadcastStep::Wait(_) => continue,
+                BroadcastStep::Commit(committed) => {
                     ended = Some(committed);
                     if deaths.next() == Some(true) { continue } else { break }
                 }
-                Step::Fail(failed) => return Err(TestCaseError::fail(format!("{failed:?}"))),
+                BroadcastStep::Fail(failed) => return Err(TestCaseError::fail(format!("{failed:?}"))),
             };
             if deaths.next() != Some(true) {
                 saved = next;

@@ -9,8 +9,8 @@ use time::OffsetDateTime;
 use crate::error::{Code, ErrorBody};
 use crate::id::NodeId;
 use crate::settings::broadcast::{
-    Answers, Committed, Facts, Failed, PatchResponse, Phase, Policy, Proposal, Question, Record, Stage, Step, Strategy,
-    TaskReport, decide,
+    Answers, BroadcastFacts, BroadcastRecord, BroadcastStep, Committed, Failed, PatchResponse, Phase, Policy, Proposal,
+    Question, Stage, Strategy, TaskReport, decide,
 };
 use crate::settings::{Secrets, Settings};
 use crate::task::TaskStatus;
@@ -32,8 +32,8 @@ fn applied() -> Value {
 
 /// A broadcast, its leader and what the world tells it.
 struct Led {
-    record: Record,
-    facts: Facts,
+    record: BroadcastRecord,
+    facts: BroadcastFacts,
     policy: Policy,
 }
 
@@ -47,16 +47,20 @@ impl Led {
             secrets: Secrets::default(),
         };
         let nodes: BTreeSet<NodeId> = nodes.iter().map(|name| node(name)).collect();
-        let facts =
-            Facts { now: OffsetDateTime::UNIX_EPOCH, live: nodes.clone(), answers: Answers::default(), cancel: false };
-        Self { record: Record::new(proposal, strategy, nodes), facts, policy: POLICY }
+        let facts = BroadcastFacts {
+            now: OffsetDateTime::UNIX_EPOCH,
+            live: nodes.clone(),
+            answers: Answers::default(),
+            cancel: false,
+        };
+        Self { record: BroadcastRecord::new(proposal, strategy, nodes), facts, policy: POLICY }
     }
 
     /// Decide until something is to be done, as a leader that is killed after each save and replaced.
-    fn next(&mut self) -> Step {
+    fn next(&mut self) -> BroadcastStep {
         for _ in 0..20 {
             let step = decide(&self.record, &self.facts, &self.policy);
-            let Step::Save(record) = step else { return step };
+            let BroadcastStep::Save(record) = step else { return step };
             let saved = serde_json::to_string(&record).expect("a record can be saved");
             self.record = serde_json::from_str(&saved).expect("a record can be loaded");
             assert_eq!(self.record, *record);
@@ -65,21 +69,21 @@ impl Led {
     }
 
     fn sends(&mut self) -> BTreeMap<NodeId, Value> {
-        let Step::Send(patches) = self.next() else { panic!("sends nothing: {:?}", self.record) };
+        let BroadcastStep::Send(patches) = self.next() else { panic!("sends nothing: {:?}", self.record) };
         patches
     }
 
     fn waits(&mut self) {
-        assert!(matches!(self.next(), Step::Wait(_)), "{:?}", self.record);
+        assert!(matches!(self.next(), BroadcastStep::Wait(_)), "{:?}", self.record);
     }
 
     fn commits(&mut self) -> Committed {
-        let Step::Commit(committed) = self.next() else { panic!("does not commit: {:?}", self.record) };
+        let BroadcastStep::Commit(committed) = self.next() else { panic!("does not commit: {:?}", self.record) };
         *committed
     }
 
     fn fails(&mut self) -> Failed {
-        let Step::Fail(failed) = self.next() else { panic!("does not fail: {:?}", self.record) };
+        let BroadcastStep::Fail(failed) = self.next() else { panic!("does not fail: {:?}", self.record) };
         *failed
     }
 
@@ -158,7 +162,7 @@ fn what_all_nodes_agree_on_is_committed() {
 #[test]
 fn nodes_are_marked_before_they_are_told() {
     let mut led = Led::new(&["a"], Strategy::TwoPhase);
-    assert!(matches!(decide(&led.record, &led.facts, &POLICY), Step::Save(_)));
+    assert!(matches!(decide(&led.record, &led.facts, &POLICY), BroadcastStep::Save(_)));
     led.sends();
     led.facts.cancel = true;
     assert_eq!(led.sends()[&node("a")], json!({"stopWords": ["old"]}), "the answer was lost with the leader");
