@@ -1,9 +1,9 @@
 //! The backlog: what is remembered of the tasks that are not finished, so that each is looked at when there is news of it and
 //! not otherwise.
 //!
-//! It is filled with tasks oldest first, and says what to ask of which node: the oldest of its tasks, because nodes work
-//! through their queues in order. What nodes say is kept here until the task is weighed as a whole ([`crate::settlement`]); that
-//! is done for tasks that are *ready*: no node that answers has yet to finish its part.
+//! It is filled with tasks oldest first, and says what to ask of which node: the oldest of its tasks, because nodes
+//! work through their queues in order. What nodes say is kept here until the task is weighed as a whole
+//! ([`crate::settlement`]); that is done for tasks that are *ready*: no node that answers has yet to finish its part.
 //!
 //! Invariant: a task that has no part to wait for is ready, or was put off by whoever took it, which says until when. What
 //! one round costs depends on what it is told and asked for, and not on how many tasks there are.

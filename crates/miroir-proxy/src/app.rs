@@ -131,8 +131,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// For changes whose clients are gone, when the instance is asked to stop: the index write lock, the nodes, and writing down what came
-/// of them.
+/// For changes whose clients are gone, when the instance is asked to stop: the index write lock, the nodes, and writing
+/// down what came of them.
 fn record_within(config: &Config) -> Duration {
     config.server.request_timeout
 }

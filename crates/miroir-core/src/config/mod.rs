@@ -241,8 +241,8 @@ impl PeerDiscoveryConfig {
         self.heartbeat.saturating_mul(5)
     }
 
-    /// An instance whose last contact is older than this is isolated: it accepts no writes, so that it has none under way when
-    /// the others evict it.
+    /// An instance whose last contact is older than this is isolated: it accepts no writes, so that it has none under
+    /// way when the others evict it.
     pub fn isolated_after(&self) -> Duration {
         self.evicted_after() * 2 / 3
     }

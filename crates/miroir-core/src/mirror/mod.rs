@@ -30,9 +30,9 @@
 //!    are older than the mirror by more than clocks are apart and writes are under way: no write will give such a stamp
 //!    any more, and edits, which leave it, are known of. Those versions are cached as verified, and only the rest is read whole again.
 //!
-//! Invariant: [`MirrorStep::Done`] is reached only by a round in which every document of either side was seen equal under 1 to
-//! 7, or was not there from its beginning to its end. The latter are equal as well: they were deleted or created by
-//! writes that both sides were handed during the round.
+//! Invariant: [`MirrorStep::Done`] is reached only by a round in which every document of either side was seen equal
+//! under 1 to 7, or was not there from its beginning to its end. The latter are equal as well: they were deleted or
+//! created by writes that both sides were handed during the round.
 
 mod advance;
 mod compare;

@@ -36,7 +36,8 @@ pub struct MirrorFacts {
 pub enum MirrorStep {
     /// Nothing for so long. Nothing is told.
     Wait(Duration),
-    /// Wait until every client's write of the index that is under way now was handed to all replicas: [`MirrorEvent::Passed`].
+    /// Wait until every client's write of the index that is under way now was handed to all replicas:
+    /// [`MirrorEvent::Passed`].
     Barrier,
     /// Wait until a node has done everything that it has accepted by now: [`MirrorEvent::Drained`].
     Drain(NodeId),
@@ -64,8 +65,9 @@ pub enum MirrorStep {
     Delete(Vec<String>),
     /// Wait for these tasks of the target: [`MirrorEvent::Finished`] or [`MirrorEvent::Rejected`].
     Await(Vec<u64>),
-    /// Pause all writes to the shard until [`Mirror::is_paused`](super::Mirror::is_paused) no longer says so, and wait until source and target have
-    /// done those that they had accepted: [`MirrorEvent::WritesPaused`] or [`MirrorEvent::PauseEnded`].
+    /// Pause all writes to the shard until [`Mirror::is_paused`](super::Mirror::is_paused) no longer says so, and wait
+    /// until source and target have done those that they had accepted: [`MirrorEvent::WritesPaused`] or
+    /// [`MirrorEvent::PauseEnded`].
     PauseWrites,
     /// Both are equal. If writes are paused, they are until that is written down.
     Done(Done),

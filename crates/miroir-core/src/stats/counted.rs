@@ -38,8 +38,8 @@ pub enum Counted {
     Unknown,
 }
 
-/// Counts an index that was written to last at `updated_at_ms`. `by_node` has what the nodes that answered say to hold of it,
-/// replicas and all.
+/// Counts an index that was written to last at `updated_at_ms`. `by_node` has what the nodes that answered say to hold
+/// of it, replicas and all.
 pub fn counted(
     placements: &GroupPlacements,
     by_node: &BTreeMap<NodeId, u64>,

@@ -88,8 +88,8 @@ pub struct BroadcastTask {
     pub version: Option<u64>,
 }
 
-/// The cut-over of indexes that got new names. Writers use these at once, readers when everything has been done that was asked
-/// for before.
+/// The cut-over of indexes that got new names. Writers use these at once, readers when everything has been done that
+/// was asked for before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NameCutOver {
     /// Marks the previous names that go when this task ends.

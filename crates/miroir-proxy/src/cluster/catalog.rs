@@ -48,8 +48,8 @@ pub struct Index {
     /// Keys of embedding services, which nodes and clients show only the beginning of.
     #[serde(default, skip_serializing_if = "Secrets::is_empty")]
     pub secrets: Secrets,
-    /// The lagging nodes, which have not shown to hold the committed settings, and the version that they were last seen at; 0:
-    /// never, or they may hold anything. They are not read from. All other nodes are at the committed version.
+    /// The lagging nodes, which have not shown to hold the committed settings, and the version that they were last seen
+    /// at; 0: never, or they may hold anything. They are not read from. All other nodes are at the committed version.
     #[serde(rename = "behind", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub lagging: BTreeMap<NodeId, u64>,
     /// Nodes may be at other settings than the committed ones, because a change is on its way to them.
@@ -238,8 +238,8 @@ impl Catalog {
         self.change_at(physical, version, fence, change).await
     }
 
-    /// Distrust a node: it does not hold the settings that were committed as this version, and nobody knows what it holds, so it
-    /// is not read. Returns false when they are not those of the index any more.
+    /// Distrust a node: it does not hold the settings that were committed as this version, and nobody knows what it
+    /// holds, so it is not read. Returns false when they are not those of the index any more.
     ///
     /// # Errors
     /// When the store cannot be written; then nothing changed.
@@ -317,9 +317,9 @@ impl Catalog {
         if self.by_physical(physical).is_none() { self.0.reload().await } else { Ok(()) }
     }
 
-    /// Give indexes new names, all at once and together with the rest of the batch. Readers see them under the previous names
-    /// until [`Catalog::cut_over`] with the mark `until`; without a mark they are cut over at once. In the same step an index gets a primary key, for good if the task
-    /// of the batch has ended.
+    /// Give indexes new names, all at once and together with the rest of the batch. Readers see them under the previous
+    /// names until [`Catalog::cut_over`] with the mark `until`; without a mark they are cut over at once. In the same
+    /// step an index gets a primary key, for good if the task of the batch has ended.
     ///
     /// # Errors
     /// When the store cannot be written; then nothing changed.

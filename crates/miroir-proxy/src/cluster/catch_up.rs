@@ -95,8 +95,8 @@ impl CatchUp {
 }
 
 impl Cluster {
-    /// Before a client is refused: have in memory what other instances have committed until now. Returns whether it makes sense to
-    /// look again.
+    /// Before a client is refused: have in memory what other instances have committed until now. Returns whether it
+    /// makes sense to look again.
     pub async fn catch_up(&self) -> bool {
         self.store.is_shared() && self.catching_up.until_now(&*self.store).await
     }

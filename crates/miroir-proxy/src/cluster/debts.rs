@@ -139,8 +139,8 @@ impl Cluster {
         }
     }
 
-    /// Write down what a change has left behind, also when its lock was lost. The caller holds the lock: whatever others have
-    /// sent of the index is recorded, or will never be.
+    /// Write down what a change has left behind, also when its lock was lost. The caller holds the lock: whatever
+    /// others have sent of the index is recorded, or will never be.
     async fn pay_debt(&self, guard: &IndexGuard, sent: &Unrecorded) -> Result<(), Error> {
         match self.record_unrecorded(sent).await {
             Err(Error::IndexLockLost) => {

@@ -19,8 +19,8 @@ pub struct Degraded {
     pub stale: BTreeSet<ShardId>,
     /// Indexes of which statistics tell what was last known.
     pub counts: usize,
-    /// Time since the last contact of this instance with the others, if they have evicted it for that: shards may have moved,
-    /// and what was written to them since may be missing from a read.
+    /// Time since the last contact of this instance with the others, if they have evicted it for that: shards may have
+    /// moved, and what was written to them since may be missing from a read.
     pub isolated: Option<Duration>,
     /// For `X-Miroir-Settings-Version` and its like; writes say nothing.
     pub settings: SettingsSeen,

@@ -75,7 +75,8 @@ impl Discovery {
         }))
     }
 
-    /// Ask every address which instance it is. An instance whose last answer is recent counts, although it does not answer now.
+    /// Ask every address which instance it is. An instance whose last answer is recent counts, although it does not
+    /// answer now.
     pub async fn ask(&mut self, client: &NodeClient) -> BTreeMap<String, Peer> {
         self.look().await;
         let now = Instant::now();

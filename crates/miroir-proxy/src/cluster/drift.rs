@@ -1,8 +1,8 @@
 //! Nodes that do not hold the committed settings: those that missed a change, and those that somebody else changed. They
 //! are found, brought up to date, and read again.
 //!
-//! Invariant: a node is taken for one that holds the committed settings only after it has read them back, under the write lock of the
-//! index, so that no change can begin between the reading and the record of it.
+//! Invariant: a node is taken for one that holds the committed settings only after it has read them back, under the
+//! write lock of the index, so that no change can begin between the reading and the record of it.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -86,7 +86,8 @@ impl Cluster {
         pairs
     }
 
-    /// Look whether a node holds the settings of an index, and record it as lagging when it does not: lagging nodes are brought up to date.
+    /// Look whether a node holds the settings of an index, and record it as lagging when it does not: lagging nodes are
+    /// brought up to date.
     ///
     /// # Errors
     /// When the node does not answer, or the store cannot be written.
@@ -250,8 +251,8 @@ impl Cluster {
         done.map_err(|error| not_held(id, error))
     }
 
-    /// Wait for the write lock of the index with this physical name, whatever clients call it by now. Returns the index as the
-    /// store has it, too. `None`: the index is gone.
+    /// Wait for the write lock of the index with this physical name, whatever clients call it by now. Returns the index
+    /// as the store has it, too. `None`: the index is gone.
     pub(super) async fn lock_physical(&self, physical: &IndexUid) -> Result<Option<(IndexGuard, Arc<Index>)>, Error> {
         loop {
             let Some(known) = self.catalog.by_physical(physical) else { return Ok(None) };
@@ -294,8 +295,8 @@ impl Cluster {
         })
     }
 
-    /// As [`Cluster::compare_settings`], but as long as the task of a change has not ended there is something to wait for. The
-    /// caller holds the index write lock.
+    /// As [`Cluster::compare_settings`], but as long as the task of a change has not ended there is something to wait
+    /// for. The caller holds the index write lock.
     async fn compare_settings_under_lock(&self, index: &Index, node: &NodeId, read: &Value) -> Result<Drift, Error> {
         match self.compare_settings(index, node, read) {
             calm @ (Drift::None | Drift::Wait) => Ok(calm),

@@ -64,8 +64,8 @@ impl Writer {
         self.change(&topology, &index, change).await
     }
 
-    /// Find a name on the nodes for an index that does not exist, and claim it. The caller holds the index write lock, and has
-    /// the index entered into the catalog together with its change ([`Change::birth`]).
+    /// Find a name on the nodes for an index that does not exist, and claim it. The caller holds the index write lock,
+    /// and has the index entered into the catalog together with its change ([`Change::birth`]).
     ///
     /// # Errors
     /// [`Error::NoQuorum`] when the nodes that answer are too few for any write to hold; [`Error::Store`].

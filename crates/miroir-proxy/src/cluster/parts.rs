@@ -11,8 +11,8 @@ use super::Cluster;
 use super::index_lock::{IndexGuard, all_last, any_lost};
 use crate::node::{Call, NodeError, Reply};
 
-/// An index write lock that was lost while this process slept is noticed together with the answers that came meanwhile. They are heard: they
-/// tell which nodes do what was sent after what others have sent since.
+/// An index write lock that was lost while this process slept is noticed together with the answers that came meanwhile.
+/// They count: they tell which nodes do what was sent after what others have sent since.
 pub const ANSWERED: Duration = Duration::from_millis(100);
 
 /// What one node has to do, in order.

@@ -1,7 +1,7 @@
 //! The instances that share a store: who is alive, and who of them does what.
 //!
-//! Invariant: an instance that its peers evict was isolated before: it has stopped accepting writes, and says that it is not ready. What it
-//! had under way is recorded under the fence of its guard, or is in doubt.
+//! Invariant: an instance that its peers evict was isolated before: it has stopped accepting writes, and says that it
+//! is not ready. What it had under way is recorded under the fence of its guard, or is in doubt.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -122,8 +122,8 @@ impl Peers {
         }
     }
 
-    /// Time since the last contact, if the others have evicted this instance: they may have moved shards without waiting for
-    /// it. `None`: they have not.
+    /// Time since the last contact, if the others have evicted this instance: they may have moved shards without
+    /// waiting for it. `None`: they have not.
     pub fn evicted_for(&self) -> Option<Duration> {
         Some(self.silent_for()).filter(|silent| self.store.is_shared() && *silent > self.gone)
     }

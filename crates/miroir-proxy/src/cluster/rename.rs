@@ -1,8 +1,8 @@
 //! Indexes change names: in the catalog alone, all at once, without a word to the nodes.
 //!
-//! From the request on writes go by the new names. Readers are cut over to them when everything that was asked for before is done,
-//! as with one server, which does one task after the other: so an index that is still being filled is not swapped in
-//! before it is full. When nothing is under way the task ends at once.
+//! From the request on writes go by the new names. Readers are cut over to them when everything that was asked for
+//! before is done, as with one server, which does one task after the other: so an index that is still being filled is
+//! not swapped in before it is full. When nothing is under way the task ends at once.
 
 use std::sync::Arc;
 

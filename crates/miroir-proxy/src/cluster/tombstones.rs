@@ -1,10 +1,10 @@
-//! Tombstones: physical names under which a node may hold an index that is no client's. The index was deleted, and a node has
-//! not been told so yet; or it is about to come into being. They are in the store, and held in memory.
+//! Tombstones: physical names under which a node may hold an index that is no client's. The index was deleted, and a
+//! node has not been told so yet; or it is about to come into being. They are in the store, and held in memory.
 //!
-//! Invariants: a name that has a tombstone is given to no other index, so that a node that comes back late never takes the one
-//! for the other. Before the first node is told of a new index its name gets a tombstone, *claimed* for a time; the claim is
-//! redeemed in the commit that makes the index known. So what is lost in between is deleted as any other index with a
-//! tombstone, and the client's name was never taken.
+//! Invariants: a name that has a tombstone is given to no other index, so that a node that comes back late never takes
+//! the one for the other. Before the first node is told of a new index its name gets a tombstone, *claimed* for a time;
+//! the claim is redeemed in the commit that makes the index known. So what is lost in between is deleted as any other
+//! index with a tombstone, and the client's name was never taken.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

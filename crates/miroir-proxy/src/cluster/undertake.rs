@@ -97,8 +97,8 @@ impl Writer {
         Ok(guards)
     }
 
-    /// Whether to begin, now that the lock is held: what nobody waits for any more is not begun, for its client may have gone on
-    /// to its next change by another way, which then came first.
+    /// Whether to begin, now that the lock is held: what nobody waits for any more is not begun, for its client may
+    /// have gone on to its next change by another way, which then came first.
     ///
     /// # Errors
     /// [`Error::ClientLeft`].

@@ -24,8 +24,8 @@ pub async fn with_allow_header<Fut: Future<Output = Response>>(
     response
 }
 
-/// Removes the header `Allow` that the router adds where the path leads nowhere. Stands around the router: a layer within a route
-/// is passed before the router adds the header.
+/// Removes the header `Allow` that the router adds where the path leads nowhere. Stands around the router: a layer
+/// within a route is passed before the router adds the header.
 pub fn without_allow_header(response: &mut Response) {
     if response.status() == StatusCode::NOT_FOUND {
         response.headers_mut().remove(ALLOW);

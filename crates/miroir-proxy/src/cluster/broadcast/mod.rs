@@ -80,7 +80,8 @@ impl Cluster {
 }
 
 impl Writer {
-    /// Wait for the write lock of an index until nodes have been told all changes of what may be filtered by that were asked for before.
+    /// Wait for the write lock of an index until nodes have been told all changes of what may be filtered by that were
+    /// asked for before.
     ///
     /// # Errors
     /// As [`Cluster::lock_index`]; [`Error::Overloaded`] when it takes longer than a client waits.

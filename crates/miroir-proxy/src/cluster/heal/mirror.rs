@@ -161,7 +161,8 @@ impl Runner {
         }
     }
 
-    /// Do a step, and tell the machine what came of it. While writes are paused, the step is bounded by the deadline of the pause.
+    /// Do a step, and tell the machine what came of it. While writes are paused, the step is bounded by the deadline of
+    /// the pause.
     async fn take_step(&mut self, index: &Arc<Index>, step: MirrorStep, before: &MirrorFacts) {
         let writes = matches!(step, MirrorStep::Put(_) | MirrorStep::Delete(_));
         let event = match self.pause.as_ref().map(WritePause::until) {

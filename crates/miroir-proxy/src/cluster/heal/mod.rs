@@ -4,8 +4,8 @@
 //! led: one instance at a time mirrors to it, several shards at once (`pool`), and saves how far it is (`machine`). Whoever
 //! notices that a live node has stale replicas begins it (`begin`). Others see the progress in what is saved (`progress`).
 //!
-//! Invariant: a replica is taken off the list of stale ones under the write lock of its index, under the token of the operation,
-//! and only if the list says of it what it said when the mirror's last round began.
+//! Invariant: a replica is taken off the list of stale ones under the write lock of its index, under the token of the
+//! operation, and only if the list says of it what it said when the mirror's last round began.
 
 mod begin;
 mod client_priority;

@@ -68,8 +68,8 @@ impl IndexGuard {
         &self.left
     }
 
-    /// For how long at least a former holder whose lease lapsed has sent nothing. `None`: the lock was released, or somebody has
-    /// dealt with what was left.
+    /// For how long at least a former holder whose lease lapsed has sent nothing. `None`: the lock was released, or
+    /// somebody has dealt with what was left.
     pub fn quiet_for(&self) -> Option<Duration> {
         self.quiet_for.filter(|_| self.left == Left::Lapsed)
     }

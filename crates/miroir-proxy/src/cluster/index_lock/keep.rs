@@ -1,5 +1,5 @@
-//! Keeps the leases of index write locks: renews those that are used, releases the others, and those that another instance waits
-//! for.
+//! Keeps the leases of index write locks: renews those that are used, releases the others, and those that another
+//! instance waits for.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
@@ -85,8 +85,8 @@ impl IndexLocks {
         index_of(&held.lease.scope).is_some_and(|index| self.debts.owe(&index))
     }
 
-    /// Release a lock. One under which something is in doubt is left to lapse, so that the next holder knows. The caller holds the
-    /// lock.
+    /// Release a lock. One under which something is in doubt is left to lapse, so that the next holder knows. The
+    /// caller holds the lock.
     async fn release(&self, lock: &IndexLock) {
         let Some(held) = lock.held().take() else { return };
         if held.is_unseen() || self.owes(&held) {
@@ -97,8 +97,8 @@ impl IndexLocks {
         }
     }
 
-    /// Release every lock: the instance stops, and whoever holds a guard drops it soon. What is under way for longer than that
-    /// is in doubt.
+    /// Release every lock: the instance stops, and whoever holds a guard drops it soon. What is under way for longer
+    /// than that is in doubt.
     pub async fn close(&self) {
         let locks: Vec<Arc<IndexLock>> = self.locks().values().cloned().collect();
         let releases = locks.iter().map(|lock| async move {

@@ -1,11 +1,12 @@
 //! Index write locks: the changes of one index reach all its replicas in one order.
 //!
 //! Two writes that are sent at the same time would otherwise reach two replicas in different orders and leave them
-//! different for ever. Within an instance the lock is a queue, held only while a change is handed to the nodes' own task
-//! queues. Among instances it is a lease: it stays with the instance that used it last until another one asks for it, so that
-//! an instance that writes alone asks the store for nothing. What is recorded of a change carries the lease's fencing token:
-//! the store refuses an instance that slept while another took over. A lease that lapsed instead of being released says that
-//! its holder may have died in the midst of a change: the next holder treats the shards of the index as in doubt.
+//! different for ever. Within an instance the lock is a queue, held only while a change is handed to the nodes' own
+//! task queues. Among instances it is a lease: it stays with the instance that used it last until another one asks for
+//! it, so that an instance that writes alone asks the store for nothing. What is recorded of a change carries the
+//! lease's fencing token: the store refuses an instance that slept while another took over. A lease that lapsed instead
+//! of being released says that its holder may have died in the midst of a change: the next holder treats the shards of
+//! the index as in doubt.
 
 mod guard;
 mod keep;
@@ -32,8 +33,8 @@ const TTL: Duration = Duration::from_secs(3);
 const RENEW: Duration = Duration::from_secs(1);
 /// A lock that nobody used for so long is released.
 const IDLE: Duration = Duration::from_secs(2);
-/// The same where no other instance shares the store: to release the lock costs more than the doubt that it leaves, should this
-/// instance be killed.
+/// The same where no other instance shares the store: to release the lock costs more than the doubt that it leaves,
+/// should this instance be killed.
 const IDLE_ALONE: Duration = Duration::from_secs(30);
 /// Between two renewals where no other instance shares the store, which forgets leases that ended long ago.
 const RENEW_ALONE: Duration = Duration::from_hours(1);
@@ -88,8 +89,8 @@ struct Held {
     since: Instant,
 }
 
-/// How long a change may wait for an index write lock, so that there is time left for the nodes, and to write down what came of it,
-/// while its client is still there.
+/// How long a change may wait for an index write lock, so that there is time left for the nodes, and to write down what
+/// came of it, while its client is still there.
 pub fn patience(config: &Config) -> Duration {
     (config.server.request_timeout - config.write.node_timeout) * 9 / 10
 }
@@ -218,7 +219,8 @@ impl IndexLocks {
         Ok(IndexGuard { _place: place, index: index.clone(), lock, lease, quiet_for, left })
     }
 
-    /// The indexes whose locks lapsed, so that their holders may have been in the midst of a change, and the leases that ended.
+    /// The indexes whose locks lapsed, so that their holders may have been in the midst of a change, and the leases
+    /// that ended.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -275,8 +277,8 @@ impl IndexLocks {
         }
     }
 
-    /// Ask the store for the lease. It is kept also when nobody waits for it any more: a lease that nobody knows of would look
-    /// like one whose holder died.
+    /// Ask the store for the lease. It is kept also when nobody waits for it any more: a lease that nobody knows of
+    /// would look like one whose holder died.
     async fn ask(
         &self,
         lock: &Arc<IndexLock>,

@@ -1,5 +1,5 @@
-//! The task reconciler: asks the nodes, in batches, what became of the tasks that are not finished, and ends those that nodes
-//! have done.
+//! The task reconciler: asks the nodes, in batches, what became of the tasks that are not finished, and ends those that
+//! nodes have done.
 //!
 //! What is unfinished is in memory (`core::backlog`), filled from the store oldest first and followed from there. A round
 //! asks each node for the oldest of its tasks, weighs those tasks of which there is news, and records what came of all of

@@ -5,9 +5,9 @@
 //! writes, and is healed as any stale replica. Each instance probes for itself whenever its own view of a node goes from
 //! failed to answering, and once after its start, when nodes may have changed while nobody looked.
 //!
-//! A probe has to wait until the node has done what it had accepted, which may take as long as a bulk load. A node that has its
-//! own disk at a `glance` serves meanwhile: what it has missed is in the store as stale already, and what it holds besides
-//! its shards is kept out of reads by filters.
+//! A probe has to wait until the node has done what it had accepted, which may take as long as a bulk load. A node that
+//! has its own disk at a `glance` serves meanwhile: what it has missed is in the store as stale already, and what it
+//! holds besides its shards is kept out of reads by filters.
 
 mod act;
 mod glance;
@@ -37,8 +37,8 @@ enum Serves {
 const THERE: Duration = Duration::from_millis(250);
 
 impl Cluster {
-    /// Readmit a node that has returned: at once if a glance shows that it has its own disk, else once it was probed and repaired.
-    /// Returns whether it was probed.
+    /// Readmit a node that has returned: at once if a glance shows that it has its own disk, else once it was probed
+    /// and repaired. Returns whether it was probed.
     ///
     /// # Errors
     /// Why that was not possible: it is tried again.

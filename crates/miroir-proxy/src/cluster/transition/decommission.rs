@@ -22,7 +22,8 @@ const LAST: TypedTable<Last> = TypedTable::new(Table::Meta);
 const LAST_KEY: &str = "rebalance/last";
 
 impl Rebalancing {
-    /// Decommission the nodes that are gone. Every instance acts on the last topology by now and sends them nothing any more.
+    /// Decommission the nodes that are gone. Every instance acts on the last topology by now and sends them nothing any
+    /// more.
     pub(super) async fn decommission(&self, record: &Record) -> Result<Next<Record>, Error> {
         let Some(ended) = record.ended.clone() else { return Ok(Next::to(record.clone())) };
         let cluster = &self.cluster;

@@ -21,8 +21,8 @@ fn silent(member: &Member, error: &ResponseError) -> Refused {
 }
 
 impl Cluster {
-    /// Whether a candidate node can join: it answers, takes our key, is new enough, and holds no index that would be taken for one
-    /// of ours.
+    /// Whether a candidate node can join: it answers, takes our key, is new enough, and holds no index that would be
+    /// taken for one of ours.
     ///
     /// # Errors
     /// Why it cannot.
