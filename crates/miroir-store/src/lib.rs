@@ -122,7 +122,7 @@ pub trait Store: Send + Sync + 'static {
     /// Why the store cannot be read.
     async fn leases(&self) -> Result<Vec<HeldLease>, StoreError>;
 
-    /// The leases that ended within the last week, that nobody gave back and nobody has taken since, by scope.
+    /// The leases that ended, that nobody gave back and nobody has taken since, by scope. Remembered for a year at least.
     ///
     /// # Errors
     /// Why the store cannot be read.

@@ -26,8 +26,8 @@ end
 local ends = digits(time + ttl)
 call('HSET', P .. '_leases', scope, digits(token) .. ' ' .. ends .. ' ' .. holder)
 call('ZADD', P .. '_lease_ends', ends, scope)
--- One that ended is remembered for a week: for a lost holder's late renewal, and for who takes over.
-for _, old in ipairs(call('ZRANGEBYSCORE', P .. '_lease_ends', '-inf', digits(time - 604800000), 'LIMIT', 0, 64)) do
+-- One that ended and that nobody takes is remembered for a year: for who takes over, also where all instances were away for long.
+for _, old in ipairs(call('ZRANGEBYSCORE', P .. '_lease_ends', '-inf', digits(time - 31536000000), 'LIMIT', 0, 64)) do
   call('HDEL', P .. '_leases', old)
   call('ZREM', P .. '_lease_ends', old)
 end
