@@ -99,9 +99,6 @@ impl Cluster {
         let takers = shards.iter().flat_map(|shard| topology.writers(index.shards, *shard)).cloned().collect();
         let whole = self.nodes_that_are_whole(&takers).await;
         let (replicas, undecided) = self.record_left_behind(guard, index, &shards, &whole, &known).await?;
-        if undecided.is_empty() {
-            self.know_in_doubt(guard, index, &known, &undecided).await?;
-        }
         if replicas > 0 {
             tracing::warn!(
                 index = %index.uid,

@@ -96,8 +96,8 @@ impl Cluster {
 
     /// Somebody was writing the index who ended in the midst of it, and nothing of that can arrive any more: of each of these
     /// shards one fresh replica is kept. `may_keep`: the nodes that are known to hold all that they had accepted. Returns how
-    /// many replicas are stale by this, and the shards of which there is none to keep now, which is recorded first; `recorded`:
-    /// those that are.
+    /// many replicas are stale by this, and the shards of which there is none to keep now. `recorded`: those that were recorded
+    /// as such. Whatever it is broken off between, a shard is recorded as in doubt until its replicas are known as stale.
     pub(super) async fn record_left_behind(
         &self,
         guard: &IndexGuard,
@@ -114,9 +114,8 @@ impl Cluster {
             quorum::left_behind(placements, also, shards.iter().copied(), fresh_by(stale), may_keep)
         };
         let mut undecided = decide(&self.stale.of(&index.physical)).undecided;
-        if !undecided.is_empty() {
-            self.know_in_doubt(guard, index, recorded, &undecided).await?;
-        }
+        let until_stale = recorded | &undecided;
+        self.know_in_doubt(guard, index, recorded, &until_stale).await?;
         let doubt = |replicas: &mut OfIndex| {
             let mut left = decide(&named(replicas));
             left.stale.retain(|(shard, _)| !undecided.contains(shard));
@@ -125,12 +124,9 @@ impl Cluster {
         let (fences, counts) = (vec![guard.fence()], conditional::counts_of_unknown(index));
         let with = Batch { fences, counts, ..Batch::default() };
         let (found, later) = self.stale.change(&index.physical, with, doubt).await?;
-        if !later.is_subset(&undecided) {
-            // One was healed in between: there are two to choose from now.
-            let recorded = undecided.clone();
-            undecided.extend(later);
-            self.know_in_doubt(guard, index, &recorded, &undecided).await?;
-        }
+        // One may have been healed in between: there are two to choose from now.
+        undecided.extend(later);
+        self.know_in_doubt(guard, index, &until_stale, &undecided).await?;
         Ok((found, undecided))
     }
 
