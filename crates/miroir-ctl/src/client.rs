@@ -101,7 +101,7 @@ impl Client {
         match serde_json::from_slice(&bytes) {
             Ok(body) => Ok(Answer { status, body }),
             Err(_) if status == 404 && bytes.is_empty() => Err(Failure::Refused(format!(
-                "{} has no admin API there: it is off without admin.api_key, and admin.port may give it a port of its own",
+                "{} has nothing there: it is not Miroir, or its admin API is off (admin.api_key) or has a port of its own (admin.port)",
                 self.url
             ))),
             Err(_) => Err(Failure::Refused(format!("{} answered {status} without JSON; is it Miroir?", self.url))),

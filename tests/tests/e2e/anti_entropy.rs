@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use miroir_tests::replicas::{Held, all_held, held};
-use miroir_tests::{AtLast, Client, Cluster, config, ctl, wait};
+use miroir_tests::{AtLast, Client, Cluster, Fault, config, ctl, wait};
 
 const BOUND: Duration = Duration::from_secs(60);
 const INDEX: &str = "films";
@@ -234,46 +234,60 @@ fn what_is_only_on_its_way_is_no_difference() {
     assert_alike(&cluster, 2);
 }
 
-/// Many words, none of them known: a node takes seconds to index them.
-fn burden() -> Value {
-    let text = |i: usize| (0..60).map(|word| format!("w{:x}", (i * 60 + word) * 7919)).collect::<Vec<_>>().join(" ");
-    (0..6000).map(|i| json!({ "id": i, "text": text(i) })).collect()
+/// A question by which a node is waited for.
+const STILL_AT_WORK: &str = "statuses=enqueued,processing&reverse=true";
+
+/// Has a pass made while somebody writes. Returns what it found, and how long the slowest of the writes took.
+fn pass_beside_writes(cluster: &Cluster) -> (Value, Duration) {
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let (client, mut slowest, mut id) = (cluster.client(), Duration::ZERO, 1000);
+            while !over.load(Ordering::Acquire) {
+                let begun = std::time::Instant::now();
+                client.add(INDEX, &json!([{ "id": id, "title": "new", "_vectors": { "own": null } }])).expect(202);
+                slowest = slowest.max(begun.elapsed());
+                id += 1;
+            }
+            slowest
+        });
+        let found = pass(cluster, &json!({ "index": INDEX }));
+        over.store(true, Ordering::Release);
+        (found, writer.join().expect("no panic"))
+    })
 }
 
 #[test]
 fn writes_are_not_held_while_a_node_is_behind() {
-    let cluster = start(Cluster::builder().nodes(2).rf(2).shards(2).set("rebalancer.fence_max_ms", json!(30_000)));
-    let client = cluster.client();
-    load(&client);
-    let node = cluster.node_client(1);
-    // It does its tasks one after the other.
-    let burden = burden();
-    let busy: Vec<_> =
-        (0..4).map(|i| node.post(&format!("/indexes/burden-{i}/documents"), &burden).expect(202)).collect();
-    let changed: Vec<Value> = (0..50).map(|id| json!({ "id": id, "title": "changed" })).collect();
-    let waiting = client.add(INDEX, &json!(changed)).expect(202);
-    let admin = cluster.admin();
-    let number = admin.post("/_miroir/anti-entropy/run", &json!({ "index": INDEX })).expect(202).body["number"].clone();
-    let status = || admin.get("/_miroir/anti-entropy/status").expect(200).body;
-    let mut slowest = Duration::ZERO;
-    let mut writes = 0;
-    let found = wait::eventually("the pass is made", Duration::from_secs(120), || {
-        let begun = std::time::Instant::now();
-        client.add(INDEX, &json!([{ "id": 1000 + writes, "title": "new" }])).expect(202);
-        slowest = slowest.max(begun.elapsed());
-        writes += 1;
-        let status = status();
-        (status["pass"]["number"] == number && status["finished"] == true).then_some(status)
-    });
-    let behind = node.get(&format!("/tasks/{}", busy[3].body["taskUid"])).expect(200).body;
-    assert_eq!(behind["status"], "succeeded", "the node was not waited for");
-    assert!(slowest < Duration::from_secs(2), "a write waited for {slowest:?}, of {writes}: {found}");
-    let sum = |name: &str| -> u64 {
-        let reports = found["instances"].as_array().into_iter().flatten();
-        reports.filter_map(|report| report["found"][name].as_u64()).sum()
-    };
-    assert_eq!((sum("mismatches"), sum("repaired"), sum("postponed")), (0, 0, 0), "{found}");
-    client.done(&waiting);
+    const BEHIND: Duration = Duration::from_secs(4);
+    let cluster =
+        start(Cluster::builder().faults().nodes(2).rf(2).shards(2).set("rebalancer.fence_max_ms", json!(30_000)));
+    load(&cluster.client());
+    put(&cluster.node_client(1), &json!([{ "id": 7, "title": "changed", "_vectors": { "own": null } }]));
+    cluster.faults(1).spoil("GET", STILL_AT_WORK, 2, Fault::Delay(BEHIND));
+    let (found, slowest) = pass_beside_writes(&cluster);
+    assert_eq!(cluster.faults(1).struck(), 2, "the node was not waited for");
+    assert!(slowest < BEHIND / 2, "a write waited for {slowest:?}: {found}");
+    assert_eq!((&found["mismatches"], &found["repaired"], &found["postponed"]), (&json!(1), &json!(1), &json!(0)));
+}
+
+#[test]
+fn documents_of_a_node_that_stays_behind_are_left_to_the_next_pass() {
+    const BEHIND: Duration = Duration::from_secs(2);
+    let cluster =
+        start(Cluster::builder().faults().nodes(2).rf(2).shards(2).set("rebalancer.fence_max_ms", json!(500)));
+    load(&cluster.client());
+    put(&cluster.node_client(1), &json!([{ "id": 7, "title": "changed", "_vectors": { "own": null } }]));
+    cluster.faults(1).spoil("GET", STILL_AT_WORK, usize::MAX, Fault::Delay(BEHIND));
+    let (found, slowest) = pass_beside_writes(&cluster);
+    assert!(slowest < BEHIND / 2, "a write waited for {slowest:?}: {found}");
+    assert_eq!((&found["mismatches"], &found["repaired"], &found["postponed"]), (&json!(0), &json!(0), &json!(1)));
+    let verified = ctl::run(&cluster.address(), config::ADMIN_KEY, &["verify", INDEX]);
+    assert_eq!(verified.code, Some(1), "it is not known that all are alike: {verified:?}");
+    cluster.faults(1).mend();
+    let found = pass(&cluster, &json!({ "index": INDEX }));
+    assert_eq!((&found["mismatches"], &found["repaired"], &found["postponed"]), (&json!(1), &json!(1), &json!(0)));
+    assert_alike(&cluster, 2);
 }
 
 #[test]

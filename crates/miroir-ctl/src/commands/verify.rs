@@ -70,7 +70,7 @@ impl Found {
 
     /// Everything was seen, and is alike now.
     fn is_good(&self) -> bool {
-        self.mismatches == self.repaired && self.failures == 0 && self.lost_replicas == 0
+        self.mismatches == self.repaired && self.postponed == 0 && self.failures == 0 && self.lost_replicas == 0
     }
 }
 

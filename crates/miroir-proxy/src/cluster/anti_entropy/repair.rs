@@ -11,7 +11,7 @@ use miroir_core::digest::Version;
 use miroir_core::id::{NodeId, ShardId};
 use miroir_store::Batch;
 use time::OffsetDateTime;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::super::clock::now_ms;
 use super::super::debts::Unrecorded;
@@ -37,6 +37,15 @@ struct Held {
     /// By id, then node; none: the node does not have it.
     versions: BTreeMap<String, BTreeMap<NodeId, Option<Version>>>,
     raw: BTreeMap<(NodeId, String), Bytes>,
+}
+
+/// Whether documents could be looked at together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Looked {
+    /// They are alike, repaired, reported, or left to the next pass.
+    Through,
+    /// Nodes are so far behind that there is no use in looking at others of the shard.
+    TooFarBehind,
 }
 
 /// What became of documents while writes were paused.
@@ -73,49 +82,46 @@ impl Cluster {
         shard: ShardId,
         mut ids: Vec<String>,
         found: &mut Found,
-    ) -> Result<(), Failed> {
+    ) -> Result<Looked, Failed> {
         for look in 0..LOOKS {
-            let replicas = self.fresh_replicas(index, shard);
             if look > 0 {
                 sleep(PAUSE * (1 << look)).await;
-                if !catch_up(&replicas).await? {
+                if catch_up(&self.fresh_replicas(index, shard)).await?.is_none() {
                     found.postponed += ids.len() as u64;
-                    return Ok(());
+                    return Ok(Looked::TooFarBehind);
                 }
             }
+            let replicas = self.fresh_replicas(index, shard);
             ids = read(&replicas, &ids).await?.suspects(now_ms());
             if ids.is_empty() || replicas.len() < 2 {
-                return Ok(());
+                return Ok(Looked::Through);
             }
         }
-        found.mismatches += ids.len() as u64;
         for attempt in 0..FENCES {
-            if attempt > 0 {
-                sleep(PAUSE * attempt).await;
-                if !catch_up(&self.fresh_replicas(index, shard)).await? {
-                    break;
-                }
+            sleep(PAUSE * attempt).await;
+            match catch_up(&self.fresh_replicas(index, shard)).await? {
+                // What has come meanwhile takes about as long: writes would be held in vain.
+                Some(took) if took > self.config.rebalancer.fence_max => continue,
+                Some(_) => {}
+                None => break,
             }
             match self.repair_in_pause(index, shard, &ids).await? {
                 InPause::TooLong => {}
-                InPause::Alone => return Ok(()),
-                InPause::Equal => {
-                    found.mismatches -= ids.len() as u64;
-                    return Ok(());
-                }
+                InPause::Alone | InPause::Equal => return Ok(Looked::Through),
                 InPause::Reported(documents) => {
-                    found.mismatches -= ids.len().saturating_sub(documents) as u64;
-                    return Ok(());
+                    found.mismatches += documents as u64;
+                    return Ok(Looked::Through);
                 }
                 InPause::Repaired(documents, tasks) => {
-                    found.mismatches -= ids.len().saturating_sub(documents) as u64;
+                    found.mismatches += documents as u64;
                     found.repaired += documents as u64;
-                    return self.see_to_the_end(index, shard, tasks).await;
+                    self.see_to_the_end(index, shard, tasks).await?;
+                    return Ok(Looked::Through);
                 }
             }
         }
         found.postponed += ids.len() as u64;
-        Ok(())
+        Ok(Looked::TooFarBehind)
     }
 
     /// Hold the writes of the index, have all replicas do what they have accepted, look once more, and hand the repairs to
@@ -222,12 +228,13 @@ impl Cluster {
     }
 }
 
-/// Whether all replicas do in time what they have accepted by now. Writes go on meanwhile: they are to be held only for as long as
-/// nodes need for what came last.
-async fn catch_up(replicas: &Replicas) -> Result<bool, Failed> {
+/// How long all replicas need to do what they have accepted by now; `None` when that is longer than anybody waits. Writes go on
+/// meanwhile: they are to be held only for as long as nodes need for what came last.
+async fn catch_up(replicas: &Replicas) -> Result<Option<Duration>, Failed> {
+    let begun = Instant::now();
     match timeout(CATCH_UP, try_join_all(replicas.values().map(Replica::drain))).await {
-        Ok(drained) => drained.map(|_| true),
-        Err(_) => Ok(false),
+        Ok(drained) => drained.map(|_| Some(begun.elapsed())),
+        Err(_) => Ok(None),
     }
 }
 

@@ -15,6 +15,7 @@ use super::super::stale::{Miss, Reason};
 use super::super::{Cluster, Index};
 use super::Found;
 use super::listing::list;
+use super::repair::Looked;
 
 /// Ids held at once of one replica.
 const LISTED: usize = 20_000;
@@ -110,8 +111,12 @@ impl Cluster {
         found: &mut Found,
     ) -> Result<(), Failed> {
         let suspects: Vec<String> = suspects.into_iter().collect();
-        for together in suspects.chunks(TOGETHER) {
-            self.look_into(index, shard, together.to_vec(), found).await?;
+        let mut chunks = suspects.chunks(TOGETHER);
+        while let Some(together) = chunks.next() {
+            if self.look_into(index, shard, together.to_vec(), found).await? == Looked::TooFarBehind {
+                found.postponed += chunks.map(|later| later.len() as u64).sum::<u64>();
+                break;
+            }
         }
         Ok(())
     }
