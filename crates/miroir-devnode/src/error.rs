@@ -135,7 +135,15 @@ impl From<EngineError> for ApiError {
             EngineError::IoError(error) => io_code(error),
             EngineError::UserError(error) => user_code(error),
         };
-        Self::new(code, error.to_string())
+        let message = match &error {
+            // The engine of this node has other words for it than that of Meilisearch 1.50.
+            EngineError::UserError(UserError::InvalidFilterExpression(expected, found)) => {
+                let expected = expected.join(", ");
+                format!("Invalid syntax for the filter parameter: `expected {expected}, found: {found}`.")
+            }
+            EngineError::UserError(_) | EngineError::InternalError(_) | EngineError::IoError(_) => error.to_string(),
+        };
+        Self::new(code, message)
     }
 }
 

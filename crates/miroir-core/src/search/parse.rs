@@ -154,7 +154,7 @@ pub(crate) fn filter_fault(raw: &[u8]) -> Option<String> {
         let compact = serde_json::from_slice::<serde_json::Value>(found).map(|value| value.to_string());
         let found = compact.unwrap_or_else(|_| String::from_utf8_lossy(found).into_owned());
         let found = shown(&found, SHOWN_VALUE);
-        Some(format!("Invalid type for filter subexpression: expected: {expected}, found: {found}."))
+        Some(format!("Invalid syntax for the filter parameter: `expected {expected}, found: {found}`."))
     };
     if is_string(raw) {
         return None;

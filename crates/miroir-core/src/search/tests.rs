@@ -185,7 +185,8 @@ fn a_filter_of_another_shape_is_named_in_meilisearchs_words() {
         ("[\"a\",5]", "String, [String]", "5"),
         ("[\"a\",[\"b\",[\"c\"]]]", "String", "[\"c\"]"),
     ] {
-        let message = format!("Invalid type for filter subexpression: expected: {expected}, found: {found}.");
+        // As Meilisearch 1.50.0 answers, in searches of all kinds.
+        let message = format!("Invalid syntax for the filter parameter: `expected {expected}, found: {found}`.");
         assert_eq!(fault(filter), Some(message));
     }
     assert!(fault(&format!("[[[\"{}\"]]]", "x".repeat(100_000))).is_some_and(|fault| fault.len() < 1000));

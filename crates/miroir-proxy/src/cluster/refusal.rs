@@ -102,26 +102,29 @@ pub(super) struct Unread {
     call: Call,
     /// What a node refuses it by when it has nothing else against it.
     otherwise: &'static str,
+    /// What stands behind each name of an index in it, so that none has it.
+    suffix: Option<Uuid>,
 }
 
 impl Unread {
     /// A read of one index, whose name `uid` is. A server looks for the index after it has read the request, and would say
     /// that a name that is none is none, before it has read all.
     pub fn read(original: &Original, uid: &IndexUid) -> Self {
-        let call = original.about(&nowhere(uid, Uuid::new_v4()), Duration::MAX);
-        Self { call, otherwise: Code::IndexNotFound.name() }
+        let suffix = Uuid::new_v4();
+        let call = original.about(&nowhere(uid, suffix), Duration::MAX);
+        Self { call, otherwise: Code::IndexNotFound.name(), suffix: Some(suffix) }
     }
 
     /// A JSON body that would change an index; `path` as it stands behind the index's name.
     pub fn change(operation: &'static str, method: Method, path: &str, body: Bytes) -> Self {
         let call = Call::json(operation, method, format!("/indexes/{NO_INDEX}/{path}"), body, Duration::MAX);
-        Self { call, otherwise: NOT_A_UID }
+        Self { call, otherwise: NOT_A_UID, suffix: None }
     }
 
     /// A GET of what is of no index.
     pub fn of_server(operation: &'static str, path: &str, query: &str) -> Self {
         let call = Call::get(operation, format!("/{path}?{query}"), Duration::MAX);
-        Self { call, otherwise: Code::IndexNotFound.name() }
+        Self { call, otherwise: Code::IndexNotFound.name(), suffix: None }
     }
 
     /// The body of a multi-search; `None` when its indexes cannot be told from the rest.
@@ -131,7 +134,7 @@ impl Unread {
         let name = |known: &str| Some(nowhere(&known.parse().ok()?, suffix));
         let body = renamed(body, name).ok()?;
         let call = Call::json("multi-search", Method::POST, "/multi-search", body, Duration::MAX);
-        Some(Self { call, otherwise: Code::IndexNotFound.name() })
+        Some(Self { call, otherwise: Code::IndexNotFound.name(), suffix: Some(suffix) })
     }
 }
 
@@ -148,11 +151,11 @@ enum Said {
 impl Cluster {
     /// The refusal of a request that Miroir could not read, in the words that nodes have for it. What a node would accept
     /// is refused as well.
-    pub(super) async fn refuse_unread(&self, Unread { call, otherwise }: Unread) -> Error {
+    pub(super) async fn refuse_unread(&self, Unread { call, otherwise, suffix }: Unread) -> Error {
         let timeout = self.read_timeout();
         match self.ask_anybody(Call { timeout, ..call }).await {
             Said::Refusal(refusal) if refusal.is(otherwise) => unreadable(),
-            Said::Refusal(refusal) => refusal,
+            Said::Refusal(refusal) => suffix.into_iter().fold(refusal, with_clients_names),
             Said::Accepted => unreadable(),
             Said::Nobody => Error::ShardUnavailable { shards: BTreeSet::new() },
         }
@@ -163,7 +166,7 @@ impl Cluster {
     /// # Errors
     /// Their refusal, or `unasked` when no node could be asked.
     pub(super) async fn check_change(&self, change: Unread, unasked: Error) -> Result<(), Error> {
-        let Unread { call, otherwise } = change;
+        let Unread { call, otherwise, .. } = change;
         match self.ask_anybody(Call { timeout: self.read_timeout(), ..call }).await {
             Said::Refusal(refusal) if refusal.is(otherwise) => Ok(()),
             Said::Refusal(refusal) => Err(refusal),
@@ -202,9 +205,9 @@ impl Cluster {
 
     /// Likewise for a read of an index that is not there.
     pub(super) async fn said_before_missing(&self, uid: &IndexUid, original: &Original, missing: Error) -> Error {
-        let Unread { call, otherwise } = Unread::read(original, uid);
+        let Unread { call, otherwise, suffix } = Unread::read(original, uid);
         let said = self.ask_anybody(Call { timeout: self.read_timeout(), ..call }).await;
-        said.unless(otherwise, missing)
+        suffix.into_iter().fold(said.unless(otherwise, missing), with_clients_names)
     }
 
     /// What a node has against a multi-search, its indexes being called as nodes call them.
@@ -254,6 +257,14 @@ impl Cluster {
     }
 }
 
+/// A refusal may repeat the names that it was sent, in quotes or as places in the request.
+fn with_clients_names(mut refusal: Error, suffix: Uuid) -> Error {
+    if let Error::Refused { body, .. } = &mut refusal {
+        body.message = body.message.replace(&format!("-{suffix}"), "");
+    }
+    refusal
+}
+
 impl Said {
     fn unless(self, code: &str, otherwise: Error) -> Error {
         match self {
@@ -287,4 +298,23 @@ pub(super) fn nowhere(uid: &IndexUid, suffix: Uuid) -> String {
     const KEPT: usize = 300;
     let kept: String = uid.as_str().chars().take(KEPT).collect();
     format!("{kept}-{suffix}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Meilisearch 1.50.0 names places in a request so.
+    #[test]
+    fn a_refusal_of_what_could_not_be_read_calls_indexes_as_clients_do() {
+        let body = br#"{"federation":{"facetsByIndex":{"books":[null]}},"queries":[{"indexUid":"films"}]}"#;
+        let unread = Unread::searches(body).expect("its indexes can be told");
+        let suffix = unread.suffix.expect("they are called otherwise");
+        let message = |books: &str| {
+            format!("Invalid value type at `.federation.facetsByIndex.{books}[0]`: expected a string, but found null")
+        };
+        let body = ErrorBody::new(Code::BadRequest, message(&format!("books-{suffix}")));
+        let refusal = with_clients_names(Error::Refused { status: 400, body }, suffix);
+        assert!(matches!(&refusal, Error::Refused { body, .. } if body.message == message("books")), "{refusal:?}");
+    }
 }
