@@ -11,7 +11,6 @@ use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::RData;
 use miroir_core::config::{PeerDiscovery, PeerDiscoveryConfig};
-use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::peers::Peer;
@@ -35,21 +34,6 @@ pub struct Discovery {
 enum Whereabouts {
     List,
     Dns { service: String, resolver: Box<TokioResolver>, refresh: Duration },
-}
-
-/// What `GET /_miroir/peers` says of the instance that is asked.
-#[derive(Deserialize)]
-struct Answer {
-    peers: Vec<Entry>,
-}
-
-#[derive(Deserialize)]
-struct Entry {
-    id: String,
-    #[serde(rename = "self")]
-    own: bool,
-    #[serde(flatten)]
-    peer: Peer,
 }
 
 impl Discovery {
@@ -130,6 +114,7 @@ async fn who_is(client: &NodeClient, address: &str) -> Option<(String, Peer)> {
             return None;
         }
     };
-    let answer: Answer = serde_json::from_slice(&reply.body).ok()?;
-    answer.peers.into_iter().find(|entry| entry.own).map(|entry| (entry.id, entry.peer))
+    let answer: miroir_api::Peers = serde_json::from_slice(&reply.body).ok()?;
+    let own = answer.peers.into_iter().find(|peer| peer.own)?;
+    Peer::read(&own).map(|peer| (own.id, peer))
 }

@@ -70,9 +70,10 @@ mod weigh;
 mod write;
 
 pub use anti_entropy::PassCursor;
-pub use broadcast::Broadcasting;
+pub use broadcast::{Broadcasting, repair_view};
 pub use browse::BrowseRequest;
 pub use catalog::Index;
+pub use clock::rfc3339;
 pub use degraded::Degraded;
 pub use discovery::Discovery;
 pub use document::Deletion;
@@ -84,14 +85,14 @@ pub use ingest::Ingest;
 pub use keys::Keys;
 pub use multi_search::Rule;
 pub use pages::Pages;
-pub use peers::{Peer, Peers};
+pub use peers::Peers;
 pub use promote::Wanted;
 pub use reconcile::TaskReconciler;
 pub use rename::Swap;
 pub use search::{OverFetch, Wants};
 pub use similar::Similar;
 pub use stale::StaleReplica;
-pub use transition::{Rebalancing, Replacing, change_view};
+pub use transition::{Rebalancing, Replacing, change_view, intent_view};
 pub use undertake::Writer;
 pub use versions::SettingsSeen;
 

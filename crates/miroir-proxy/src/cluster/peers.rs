@@ -14,8 +14,10 @@ use miroir_core::ownership::owner;
 use miroir_store::{Batch, Store, StoreError, Table, TypedTable};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tokio::time::Instant;
 
+use super::clock::rfc3339;
 use super::discovery::Discovery;
 use super::{Cluster, Error};
 use crate::node::NodeClient;
@@ -35,6 +37,27 @@ pub struct Peer {
     /// When it started.
     #[serde(with = "time::serde::rfc3339")]
     pub since: OffsetDateTime,
+}
+
+impl Peer {
+    /// As operators and other instances see it. `own`: it is the one that answers.
+    pub fn view(&self, id: &str, own: bool) -> miroir_api::Peer {
+        miroir_api::Peer {
+            id: id.to_owned(),
+            own,
+            address: self.address.clone(),
+            epoch: self.epoch.0,
+            version: self.version.clone(),
+            since: rfc3339(self.since),
+        }
+    }
+
+    /// What another instance says of itself. `None`: its start is no time.
+    pub fn read(view: &miroir_api::Peer) -> Option<Self> {
+        let since = OffsetDateTime::parse(&view.since, &Rfc3339).ok()?;
+        let miroir_api::Peer { address, epoch, version, .. } = view.clone();
+        Some(Self { address, epoch: Epoch(epoch), version, since })
+    }
 }
 
 const TABLE: TypedTable<Peer> = TypedTable::new(Table::Peers);

@@ -2,48 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use miroir_api::{NotPromoted, Promoted, Promotion};
 use miroir_core::error::{Code, ErrorBody};
 use miroir_core::id::{IndexUid, NodeId, ShardId};
 use miroir_core::promotion::{Standing, Unfit, promote};
 use miroir_store::Batch;
-use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::index_lock::IndexGuard;
 use super::stale::{Miss, OfIndex, Reason};
 use super::{Cluster, Error, Index};
 use crate::node::NodeState;
-
-/// What became of the replicas that were to be promoted.
-#[derive(Debug, Default, Serialize)]
-pub struct Promotion {
-    /// Fresh now.
-    pub promoted: Vec<Promoted>,
-    /// Not promoted, and why.
-    pub refused: Vec<NotPromoted>,
-}
-
-/// A replica that is fresh because an operator says so.
-#[derive(Debug, Serialize)]
-pub struct Promoted {
-    /// As clients call it.
-    pub index: IndexUid,
-    /// The shard.
-    pub shard: ShardId,
-    /// The nodes whose replicas are stale from now on.
-    pub stale: BTreeSet<NodeId>,
-}
-
-/// A stale replica that stays what it is.
-#[derive(Debug, Serialize)]
-pub struct NotPromoted {
-    /// As clients call it.
-    pub index: IndexUid,
-    /// The shard.
-    pub shard: ShardId,
-    /// For people.
-    pub why: String,
-}
 
 /// What of a node is to be promoted.
 #[derive(Clone, Debug)]
@@ -105,12 +74,13 @@ impl Cluster {
         let change = |replicas: &mut OfIndex| self.decide(index, wanted, replicas);
         let decided = self.stale.change(&index.physical, with, change).await?;
         for (shard, decision) in decided {
-            let index = index.uid.clone();
+            let (index, shard) = (index.uid.to_string(), shard.0);
             match decision {
                 Ok(stale) => {
-                    let overruled = stale.iter().map(NodeId::as_str).collect::<Vec<_>>().join(", ");
+                    let stale: Vec<String> = stale.iter().map(NodeId::to_string).collect();
+                    let overruled = stale.join(", ");
                     tracing::warn!(
-                        %node, %index, %shard, overruled, "a stale replica was promoted: what it lacks is lost"
+                        %node, index, shard, overruled, "a stale replica was promoted: what it lacks is lost"
                     );
                     all.promoted.push(Promoted { index, shard, stale });
                 }

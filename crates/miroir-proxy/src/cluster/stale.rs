@@ -11,6 +11,7 @@ use rpds::RedBlackTreeMapSync;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use super::clock::rfc3339;
 use super::follow::Follow;
 
 /// Why a replica is not trusted.
@@ -29,6 +30,19 @@ pub enum Reason {
     Differs,
     /// An operator had another one promoted, which may lack what it holds.
     Overruled,
+}
+
+impl Reason {
+    fn view(self) -> miroir_api::Reason {
+        match self {
+            Self::MissedWrite => miroir_api::Reason::MissedWrite,
+            Self::FailedTask => miroir_api::Reason::FailedTask,
+            Self::Returned => miroir_api::Reason::Returned,
+            Self::Joining => miroir_api::Reason::Joining,
+            Self::Differs => miroir_api::Reason::Differs,
+            Self::Overruled => miroir_api::Reason::Overruled,
+        }
+    }
 }
 
 /// A write that a replica missed, or other grounds not to trust it.
@@ -56,7 +70,7 @@ impl Miss {
     }
 }
 
-/// A stale replica, as the store keeps it and the admin API shows it.
+/// A stale replica, as the store keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StaleReplica {
@@ -79,6 +93,20 @@ pub struct StaleReplica {
 }
 
 impl StaleReplica {
+    /// As operators see it.
+    pub fn view(&self) -> miroir_api::StaleReplica {
+        let Self { index, shard, node, since, reason, misses, quiet_at } = self;
+        miroir_api::StaleReplica {
+            index: index.to_string(),
+            shard: shard.0,
+            node: node.to_string(),
+            since: rfc3339(*since),
+            reason: reason.view(),
+            misses: *misses,
+            quiet_at: quiet_at.map(rfc3339),
+        }
+    }
+
     fn new(miss: &Miss) -> Self {
         let Miss { index, shard, node, reason, arrives_until } = miss.clone();
         Self { index, shard, node, since: OffsetDateTime::now_utc(), reason, misses: 1, quiet_at: arrives_until }

@@ -1,47 +1,70 @@
 //! `/_miroir/stale` and `/_miroir/nodes`: what is stale, how far its healing is, and what is fresh at an operator's word.
 
-use std::collections::BTreeSet;
-
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use miroir_api::{ErrorBody, HealedNode, Healing, Nodes, Promote, Promotion, Stale};
 use miroir_core::id::{NodeId, ShardId};
-use serde_json::{Value, json};
 
 use super::admin::{node_view, replicas_on};
 use super::body::Payload;
 use super::error::Failure;
-use super::object::{Object, missing, wrong_type};
+use super::object::{Object, invalid, missing, wrong_type};
 use super::observe::undertaken;
-use super::{Shared, index_uid, json};
-use crate::cluster::{Error, Wanted};
+use super::openapi::{Refused, RefusedBody};
+use super::{Shared, index_uid, shown};
+use crate::cluster::{Error, StaleReplica, Wanted};
 
-/// The stale replicas, and the mirrors at work.
+/// What is stale, and how far its healing is
+#[utoipa::path(
+    get,
+    path = "/_miroir/stale",
+    operation_id = "stale",
+    tag = "cluster",
+    responses((status = 200, description = "The stale replicas, and the mirrors at work.", body = Stale), Refused),
+)]
 pub async fn stale(State(cluster): State<Shared>) -> Result<Response, Failure> {
     let healing = cluster.healing().await.map_err(Error::Store)?;
-    let healing: Vec<Value> = healing
-        .iter()
-        .map(|(node, healing)| json!({ "node": node, "healed": healing.healed, "mirrors": healing.mirrors }))
-        .collect();
-    Ok(json(StatusCode::OK, json!({ "stale": cluster.stale_replicas(), "healing": healing }).to_string()))
+    let healing = healing.into_iter().map(|(node, healing)| Healing { node: node.to_string(), healing }).collect();
+    let stale = cluster.stale_replicas().iter().map(StaleReplica::view).collect();
+    shown(StatusCode::OK, &Stale { stale, healing })
 }
 
-/// `{"node":"a","index":"movies","shards":[3],"acceptDataLoss":true}`; of an index and of shards only where they are named.
+/// Take stale replicas for fresh, where no fresh one can be reached
+///
+/// What they lack is lost: the last resort where every fresh replica is gone for good.
+#[utoipa::path(
+    post,
+    path = "/_miroir/stale/promote",
+    operation_id = "promote",
+    tag = "cluster",
+    request_body = Promote,
+    responses(
+        (status = 200, description = "What is fresh now, and what is not.", body = Promotion),
+        RefusedBody,
+        (
+            status = 404,
+            description = "There is no such node or index (`miroir_node_not_found`, `index_not_found`).",
+            body = ErrorBody,
+        ),
+        (status = 409, description = "Nothing of it could be promoted (`miroir_conflict`).", body = ErrorBody),
+        Refused,
+    ),
+)]
 pub async fn promote(State(cluster): State<Shared>, mut payload: Payload) -> Result<Response, Failure> {
-    let wanted = wanted(&Object::read(&mut payload).await?)?;
+    let wanted = wanted(read(&Object::read(&mut payload).await?)?)?;
     let promotion = undertaken(&cluster, move |writer| async move { writer.promote(&wanted).await }).await?;
-    let answer = serde_json::to_string(&promotion).map_err(|error| Error::Internal(error.to_string()))?;
-    Ok(json(StatusCode::OK, answer))
+    shown(StatusCode::OK, &promotion)
 }
 
-fn wanted(request: &Object) -> Result<Wanted, Failure> {
+fn read(request: &Object) -> Result<Promote, Failure> {
     request.only(&["node", "index", "shards", "acceptDataLoss"])?;
-    let node = NodeId::new(request.text("node")?);
-    let index = request.get("index").map(|_| request.text("index")).transpose()?.map(index_uid).transpose()?;
+    let node = request.text("node")?.to_owned();
+    let index = request.optional_text("index")?;
     let shards = request.get("shards").map(|value| {
         let numbers = value.as_array().into_iter().flatten();
-        let shards: Option<BTreeSet<ShardId>> =
-            numbers.map(|number| number.as_u64().and_then(|n| u32::try_from(n).ok()).map(ShardId)).collect();
+        let shards: Option<Vec<u32>> =
+            numbers.map(|number| number.as_u64().and_then(|n| u32::try_from(n).ok())).collect();
         shards.filter(|shards| !shards.is_empty()).ok_or_else(|| wrong_type("shards", "numbers of shards", value))
     });
     let shards = shards.transpose()?;
@@ -50,39 +73,57 @@ fn wanted(request: &Object) -> Result<Wanted, Failure> {
     }
     if request.flag("acceptDataLoss")? != Some(true) {
         let problem = "expected true: what the replica lacks, and only replicas hold that cannot be reached, is lost";
-        return Err(request.invalid("acceptDataLoss", &problem));
+        return Err(invalid(".acceptDataLoss", &problem));
     }
-    Ok(Wanted { node, index, shards })
+    Ok(Promote { node, index, shards, accept_data_loss: true })
 }
 
-/// The nodes as this instance sees them; `healing` is none for those that are not healed.
+fn wanted(request: Promote) -> Result<Wanted, Failure> {
+    let Promote { node, index, shards, accept_data_loss: _ } = request;
+    Ok(Wanted {
+        node: NodeId::new(node),
+        index: index.map(|uid| index_uid(&uid)).transpose()?,
+        shards: shards.map(|shards| shards.into_iter().map(ShardId).collect()),
+    })
+}
+
+/// The nodes, what is stale on them and how far their healing is
+#[utoipa::path(
+    get,
+    path = "/_miroir/nodes",
+    operation_id = "nodes",
+    tag = "cluster",
+    responses((status = 200, description = "The nodes, as the instance that answers sees them.", body = Nodes), Refused),
+)]
 pub async fn nodes(State(cluster): State<Shared>) -> Result<Response, Failure> {
     let healing = cluster.healing().await.map_err(Error::Store)?;
     let topology = cluster.topology();
     let stale = cluster.stale_replicas();
     let view = |node: &std::sync::Arc<crate::node::Node>| {
         let id = &node.member.id;
-        let mut view = node_view(node, replicas_on(&topology, node, &cluster));
-        view["staleReplicas"] = stale.iter().filter(|replica| replica.node == *id).count().into();
-        view["healing"] = json!(healing.get(id));
-        view
+        HealedNode {
+            node: node_view(node, replicas_on(&topology, node, &cluster)),
+            stale_replicas: stale.iter().filter(|replica| replica.node == *id).count() as u64,
+            healing: healing.get(id).cloned(),
+        }
     };
-    let nodes: Vec<Value> = cluster.nodes().values().map(view).collect();
-    Ok(json(StatusCode::OK, json!({ "nodes": nodes }).to_string()))
+    shown(StatusCode::OK, &Nodes { nodes: cluster.nodes().values().map(view).collect() })
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
 
     #[test]
     fn a_promotion_names_a_node_and_accepts_what_it_costs() {
-        let read = |value: Value| Object::of(value, String::new()).and_then(|object| wanted(&object));
-        let all = read(json!({ "node": "a", "acceptDataLoss": true })).expect("a request");
-        assert_eq!((all.node, all.index, all.shards), (NodeId::new("a"), None, None));
-        let some =
-            read(json!({ "node": "a", "index": "m", "shards": [3, 1], "acceptDataLoss": true })).expect("a request");
-        assert_eq!(some.shards, Some([ShardId(1), ShardId(3)].into()));
+        let read = |value: Value| Object::of(value, String::new()).and_then(|object| read(&object));
+        let all = Promote { node: "a".into(), index: None, shards: None, accept_data_loss: true };
+        let some = Promote { index: Some("m".into()), shards: Some(vec![3, 1]), ..all.clone() };
+        for request in [all, some] {
+            assert_eq!(read(serde_json::to_value(&request).expect("JSON")).expect("a request"), request);
+        }
         for wrong in [
             json!({ "acceptDataLoss": true }),
             json!({ "node": "a" }),

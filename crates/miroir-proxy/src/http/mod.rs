@@ -19,8 +19,10 @@ mod inflate;
 mod keys;
 mod layers;
 mod membership;
+mod named;
 mod object;
 mod observe;
+mod openapi;
 mod page;
 mod render_template;
 mod search;
@@ -46,11 +48,15 @@ use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, delete, get, post};
+use axum::routing::{MethodRouter, get, post};
 use miroir_core::id::IndexUid;
+use serde::Serialize;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use crate::cluster::{Answer, Cluster};
+use crate::cluster::{Answer, Cluster, Error};
 use error::Failure;
+use named::Named;
 
 /// What handlers share.
 pub type Shared = Arc<Cluster>;
@@ -138,7 +144,7 @@ fn router(cluster: Shared) -> Router {
     let open = Router::new()
         .route("/", get(server_info::running))
         .route("/health", get(server_info::health))
-        .route("/_miroir/ready", get(admin::ready));
+        .merge(open_admin_routes());
     let routes = match cluster.config.admin.listen {
         None => client.merge(admin_routes(&cluster)),
         Some(_) => client,
@@ -148,7 +154,7 @@ fn router(cluster: Shared) -> Router {
 
 /// The endpoint of operators, where it has a port of its own.
 fn admin_router(cluster: Shared) -> Router {
-    let routes = admin_routes(&cluster).route("/_miroir/ready", get(admin::ready));
+    let routes = admin_routes(&cluster).merge(open_admin_routes());
     within_bounds(routes, cluster)
 }
 
@@ -159,40 +165,52 @@ fn within_bounds(routes: Router<Shared>, cluster: Shared) -> Router {
 
 /// What operators need a key for. Routes that nobody may use are not there.
 fn admin_routes(cluster: &Shared) -> Router<Shared> {
-    let metrics = Router::new()
-        .route("/_miroir/metrics", get(admin::metrics))
-        .route_layer(from_fn_with_state(cluster.clone(), auth::metrics));
+    let metrics = Router::from(metrics_routes()).route_layer(from_fn_with_state(cluster.clone(), auth::metrics));
     if !cluster.config.admin.is_served() {
         return metrics;
     }
-    Router::new()
-        .route("/_miroir/topology", get(admin::topology))
-        .route("/_miroir/shards", get(admin::shards))
-        .route("/_miroir/stale", get(healing::stale))
-        .route("/_miroir/stale/promote", post(healing::promote))
-        .route("/_miroir/nodes", get(healing::nodes))
-        .route("/_miroir/peers", get(admin::peers))
-        .route("/_miroir/anti-entropy/run", post(anti_entropy::run))
-        .route("/_miroir/anti-entropy/status", get(anti_entropy::status))
-        .route("/_miroir/version", get(admin::version))
-        .route("/_miroir/leases", get(work::leases))
-        .route("/_miroir/jobs", get(work::jobs))
-        .route("/_miroir/tasks/{uid}", get(admin::task))
-        .route("/_miroir/indexes/{uid}/settings/status", get(settings_admin::status))
-        .route("/_miroir/indexes/{uid}/settings/repair", post(settings_admin::repair))
-        .route("/_miroir/nodes", post(membership::add_node))
-        .route("/_miroir/nodes/{id}", delete(membership::remove_node))
-        .route("/_miroir/nodes/{id}/drain", post(membership::drain))
-        .route("/_miroir/nodes/{id}/undrain", post(membership::undrain))
-        .route("/_miroir/groups", post(membership::add_group))
-        .route("/_miroir/groups/{id}", delete(membership::remove_group))
-        .route("/_miroir/rebalance", post(membership::rebalance))
-        .route("/_miroir/rebalance/status", get(membership::status))
-        .route("/_miroir/rebalance/pause", post(membership::pause))
-        .route("/_miroir/rebalance/resume", post(membership::resume))
-        .route("/_miroir/rebalance/cancel", post(membership::cancel))
-        .route_layer(from_fn_with_state(cluster.clone(), auth::admin))
-        .merge(metrics)
+    let operators = Router::from(operators_routes()).route_layer(from_fn_with_state(cluster.clone(), auth::admin));
+    operators.merge(metrics)
+}
+
+/// What needs no key of those that are asked of an instance.
+fn open_admin_routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new().routes(routes!(admin::ready))
+}
+
+/// What a client's key may open as well.
+fn metrics_routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new().routes(routes!(admin::metrics))
+}
+
+/// What the admin key opens, and nothing else.
+fn operators_routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new()
+        .routes(routes!(openapi::openapi))
+        .routes(routes!(admin::topology))
+        .routes(routes!(admin::shards))
+        .routes(routes!(healing::stale))
+        .routes(routes!(healing::promote))
+        .routes(routes!(admin::peers))
+        .routes(routes!(anti_entropy::run))
+        .routes(routes!(anti_entropy::status))
+        .routes(routes!(admin::version))
+        .routes(routes!(work::leases))
+        .routes(routes!(work::jobs))
+        .routes(routes!(work::task))
+        .routes(routes!(settings_admin::status))
+        .routes(routes!(settings_admin::repair))
+        .routes(routes!(healing::nodes, membership::add_node))
+        .routes(routes!(membership::remove_node))
+        .routes(routes!(membership::drain))
+        .routes(routes!(membership::undrain))
+        .routes(routes!(membership::add_group))
+        .routes(routes!(membership::remove_group))
+        .routes(routes!(membership::rebalance))
+        .routes(routes!(membership::status))
+        .routes(routes!(membership::pause))
+        .routes(routes!(membership::resume))
+        .routes(routes!(membership::cancel))
 }
 
 /// What one server has and a cluster has not.
@@ -232,6 +250,15 @@ fn before_routing(routes: Router, cluster: Shared) -> Router {
 /// A JSON answer of any status.
 fn json(status: StatusCode, body: impl Into<axum::body::Bytes>) -> Response {
     (status, [(CONTENT_TYPE, "application/json")], body.into()).into_response()
+}
+
+/// An answer of the admin API.
+///
+/// # Errors
+/// When it cannot be written as JSON.
+fn shown(status: StatusCode, answer: &impl Serialize) -> Result<Response, Failure> {
+    let body = serde_json::to_vec(answer).map_err(|error| Error::Internal(error.to_string()))?;
+    Ok(json(status, body))
 }
 
 /// An answer of the cluster, with what was missing when it was made.

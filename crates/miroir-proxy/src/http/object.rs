@@ -78,6 +78,26 @@ impl Object {
         value.as_str().ok_or_else(|| wrong_type(path, "a string", value))
     }
 
+    /// A string that need not be there.
+    ///
+    /// # Errors
+    /// When it is something else.
+    pub fn optional_text(&self, field: &str) -> Result<Option<String>, Failure> {
+        self.get(field).map(|_| self.text(field).map(str::to_owned)).transpose()
+    }
+
+    /// A whole number that need not be there.
+    ///
+    /// # Errors
+    /// When it is something else than `expected`, or too large.
+    pub fn number(&self, field: &str, expected: &str) -> Result<Option<u32>, Failure> {
+        let read = |value: &Value| {
+            let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
+            number.ok_or_else(|| wrong_type(field, expected, value))
+        };
+        self.get(field).map(read).transpose()
+    }
+
     /// True or false; none: it is not there.
     ///
     /// # Errors
@@ -86,9 +106,9 @@ impl Object {
         let value = self.get(field);
         value.map(|value| value.as_bool().ok_or_else(|| wrong_type(field, "true or false", value))).transpose()
     }
+}
 
-    /// The value of a field will not do.
-    pub fn invalid(&self, field: &str, problem: &impl std::fmt::Display) -> Failure {
-        Failure::new(Code::BadRequest, format!("Invalid value at `{}.{field}`: {problem}.", self.path))
-    }
+/// The value at a path, as in `.nodes[2].id`, will not do.
+pub fn invalid(path: &str, problem: &impl std::fmt::Display) -> Failure {
+    Failure::new(Code::BadRequest, format!("Invalid value at `{path}`: {problem}."))
 }

@@ -1,32 +1,71 @@
 //! `/_miroir/indexes/{uid}/settings`: how a change of settings stands, and what repairs nodes.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde_json::{Value, json};
+use miroir_api::{ErrorBody, SettingsRepair, SettingsStatus};
 
 use super::error::Failure;
 use super::observe::undertaken;
-use super::{Shared, index_uid, json};
+use super::openapi::Refused;
+use super::{Named, Shared, index_uid, shown};
+use crate::cluster::repair_view;
 
-pub async fn status(State(cluster): State<Shared>, Path(uid): Path<String>) -> Result<Response, Failure> {
+/// How a change of an index's settings stands, and which nodes are behind
+#[utoipa::path(
+    get,
+    path = "/_miroir/indexes/{uid}/settings/status",
+    operation_id = "settingsStatus",
+    tag = "settings",
+    params(
+        (
+            "uid" = String,
+            Path,
+            description = "The index, as clients call it.",
+            pattern = "^[A-Za-z0-9_-]{1,512}$",
+            example = "movies",
+        ),
+    ),
+    responses(
+        (status = 200, description = "How it stands.", body = SettingsStatus),
+        (status = 400, description = "This is no uid of an index (`invalid_index_uid`).", body = ErrorBody),
+        (status = 404, description = "There is no such index (`index_not_found`).", body = ErrorBody),
+        Refused,
+    ),
+)]
+pub async fn status(State(cluster): State<Shared>, Named(uid): Named) -> Result<Response, Failure> {
     let index = cluster.fresh_index(&index_uid(&uid)?).await?;
-    Ok(json(StatusCode::OK, cluster.settings_status(&index).await?.to_string()))
+    shown(StatusCode::OK, &cluster.settings_status(&index).await?)
 }
 
-pub async fn repair(State(cluster): State<Shared>, Path(uid): Path<String>) -> Result<Response, Failure> {
+/// Bring nodes to the committed settings of an index
+///
+/// Every node that is behind, or because of which the index is frozen. Waits until they have read them back, for
+/// `settings_broadcast.verify_timeout_s` at most.
+#[utoipa::path(
+    post,
+    path = "/_miroir/indexes/{uid}/settings/repair",
+    operation_id = "repairSettings",
+    tag = "settings",
+    params(
+        (
+            "uid" = String,
+            Path,
+            description = "The index, as clients call it.",
+            pattern = "^[A-Za-z0-9_-]{1,512}$",
+            example = "movies",
+        ),
+    ),
+    responses(
+        (status = 200, description = "What came of each node.", body = SettingsRepair),
+        (status = 400, description = "This is no uid of an index (`invalid_index_uid`).", body = ErrorBody),
+        (status = 404, description = "There is no such index (`index_not_found`).", body = ErrorBody),
+        Refused,
+    ),
+)]
+pub async fn repair(State(cluster): State<Shared>, Named(uid): Named) -> Result<Response, Failure> {
     let index = cluster.fresh_index(&index_uid(&uid)?).await?;
     let repaired = undertaken(&cluster, move |writer| async move { writer.repair_settings(&index).await }).await?;
-    let nodes: Vec<Value> = repaired
-        .iter()
-        .map(|(node, outcome)| {
-            let outcome = serde_json::to_value(outcome).unwrap_or_default();
-            let error = outcome.pointer("/failed/error").cloned();
-            let outcome = if outcome.is_object() { "failed".into() } else { outcome };
-            json!({ "node": node, "outcome": outcome, "error": error })
-        })
-        .collect();
     let now = cluster.fresh_index(&index_uid(&uid)?).await?;
-    let body = json!({ "index": uid, "version": now.settings_version, "frozen": now.frozen, "nodes": nodes });
-    Ok(json(StatusCode::OK, body.to_string()))
+    shown(StatusCode::OK, &repair_view(&now, &repaired))
 }

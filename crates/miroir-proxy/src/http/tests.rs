@@ -1,6 +1,7 @@
 //! The router and the table of rights are of one mind.
 
 mod browsers;
+mod openapi;
 
 use std::time::Duration;
 

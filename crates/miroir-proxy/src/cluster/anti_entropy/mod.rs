@@ -9,18 +9,18 @@ mod pass;
 mod repair;
 mod shard;
 
+use miroir_api::{AntiEntropyStatus, ComparedBy};
 use miroir_core::anti_entropy::depth_of;
 use miroir_core::digest::Depth;
 use miroir_core::error::{Code, ErrorBody};
 use miroir_core::id::IndexUid;
 use miroir_store::{Batch, StoreError, Table, TypedTable};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 pub use pass::PassCursor;
 
-use super::clock::{millis, now_ms};
+use super::clock::{millis, now_ms, rfc3339};
 use super::{Cluster, Error};
 
 /// A pass over the shards.
@@ -61,7 +61,24 @@ pub struct Found {
     pub failures: u64,
 }
 
+impl Pass {
+    /// As operators see it.
+    pub fn view(&self) -> miroir_api::Pass {
+        let depth = match self.depth {
+            Depth::Stamps => miroir_api::Depth::Stamps,
+            Depth::Content => miroir_api::Depth::Content,
+        };
+        let index = self.index.as_ref().map(IndexUid::to_string);
+        miroir_api::Pass { number: self.number, began: rfc3339(self.began), depth, index }
+    }
+}
+
 impl Found {
+    fn view(&self) -> miroir_api::Found {
+        let Self { shards, documents, mismatches, repaired, postponed, lost_replicas, leftovers, failures } = *self;
+        miroir_api::Found { shards, documents, mismatches, repaired, postponed, lost_replicas, leftovers, failures }
+    }
+
     fn add(&mut self, other: &Self) {
         let Self { shards, documents, mismatches, repaired, postponed, lost_replicas, orphans, failures } = other;
         self.shards += shards;
@@ -91,6 +108,19 @@ pub struct Report {
     pub shards: usize,
     /// What it has found so far.
     pub found: Found,
+}
+
+impl Report {
+    fn view(&self, instance: &str) -> ComparedBy {
+        ComparedBy {
+            pass: self.pass,
+            started_at: rfc3339(self.started_at),
+            finished_at: self.finished_at.map(rfc3339),
+            shards: self.shards as u64,
+            found: self.found.view(),
+            instance: instance.to_owned(),
+        }
+    }
 }
 
 const PASSES: TypedTable<Pass> = TypedTable::new(Table::Meta);
@@ -161,7 +191,7 @@ impl Cluster {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn anti_entropy_status(&self) -> Result<Value, StoreError> {
+    pub async fn anti_entropy_status(&self) -> Result<AntiEntropyStatus, StoreError> {
         let config = &self.config.anti_entropy;
         let living: Vec<String> = self.peers.others().into_keys().chain([self.peers.me().to_owned()]).collect();
         let reports = REPORTS.list(&*self.store).await?.into_iter().filter(|(instance, _)| living.contains(instance));
@@ -172,21 +202,13 @@ impl Cluster {
                 |report: &Report| report.finished_at.is_some() && pass.as_ref().is_none_or(|p| report.pass >= p.number);
             reports.iter().any(|(other, report)| other == instance && done(report))
         };
-        let instances: Vec<Value> = reports
-            .iter()
-            .map(|(instance, report)| {
-                let mut shown = serde_json::to_value(report).unwrap_or_default();
-                shown["instance"] = instance.as_str().into();
-                shown
-            })
-            .collect();
-        Ok(json!({
-            "enabled": config.enabled,
-            "autoRepair": config.auto_repair,
-            "intervalSeconds": config.schedule.interval().as_secs(),
-            "pass": pass,
-            "finished": pass.is_some() && living.iter().all(through),
-            "instances": instances,
-        }))
+        Ok(AntiEntropyStatus {
+            enabled: config.enabled,
+            auto_repair: config.auto_repair,
+            interval_seconds: config.schedule.interval().as_secs(),
+            finished: pass.is_some() && living.iter().all(through),
+            pass: pass.as_ref().map(Pass::view),
+            instances: reports.iter().map(|(instance, report)| report.view(instance)).collect(),
+        })
     }
 }

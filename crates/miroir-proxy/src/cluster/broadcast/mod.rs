@@ -12,6 +12,8 @@ mod observe;
 mod queue;
 mod repair;
 mod status;
+
+pub use status::repair_view;
 mod trace;
 
 pub use machine::Broadcasting;

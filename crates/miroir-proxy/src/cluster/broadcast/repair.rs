@@ -4,17 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
 use miroir_core::id::NodeId;
-use serde::Serialize;
 use tokio::time::timeout;
 
 use super::super::{Cluster, Error, Index};
 
 /// What came of one node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Repaired {
     /// It has read back the committed settings.
-    #[serde(rename = "repaired")]
     Done,
     /// It does not answer; it is brought up to date when it is back.
     Unreachable,

@@ -24,7 +24,7 @@ mod status;
 
 pub use machine::Rebalancing;
 pub use replace::Replacing;
-pub use status::change_view;
+pub use status::{change_view, intent_view};
 
 use std::time::Duration;
 

@@ -2,11 +2,16 @@
 
 use std::sync::Arc;
 
+use miroir_api::{
+    Awaited, ChangeKind, EndedChange, NewNode, RebalancePhase, RebalanceStatus, Rebalancing as Shown, ReplicaProgress,
+    WaitsFor,
+};
+use miroir_core::id::NodeId;
+use miroir_core::topology::Member;
 use miroir_core::transition::{MembershipChange, Move, MoveState, Phase, Replica, Waiting};
 use miroir_work::led::{self, Intent, Operation};
-use serde_json::{Value, json};
-use time::format_description::well_known::Rfc3339;
 
+use super::super::clock::rfc3339;
 use super::super::{Cluster, Error};
 use super::machine::Rebalancing;
 use super::observe::Seen;
@@ -20,17 +25,13 @@ impl Cluster {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn rebalance_status(self: &Arc<Self>) -> Result<Value, Error> {
+    pub async fn rebalance_status(self: &Arc<Self>) -> Result<RebalanceStatus, Error> {
         let last = self.last_change().await?;
         let operation = match led::find::<Rebalancing>(&*self.store, None).await? {
             Some((operation, intent)) => Some(self.operation_view(&operation, intent).await?),
             None => None,
         };
-        Ok(json!({
-            "inProgress": operation.is_some(),
-            "operation": operation,
-            "last": last.as_ref().map(last_view),
-        }))
+        Ok(RebalanceStatus { in_progress: operation.is_some(), operation, last: last.as_ref().map(last_view) })
     }
 
     /// Say what is wanted of the change that is under way. False: there is none.
@@ -41,61 +42,61 @@ impl Cluster {
         Ok(led::ask::<Rebalancing>(&*self.store, None, intent).await?)
     }
 
-    async fn operation_view(self: &Arc<Self>, operation: &Operation<Record>, intent: Intent) -> Result<Value, Error> {
+    async fn operation_view(self: &Arc<Self>, operation: &Operation<Record>, intent: Intent) -> Result<Shown, Error> {
         let machine = Rebalancing::new(self.clone());
         let seen = machine.look().await?;
         let Operation { started_at, record, .. } = operation;
         let transition = &record.transition;
         let under_way = transition.moves.iter().filter(|moving| is_under_way(moving.state));
-        let moves: Vec<Value> = under_way.take(SHOWN).map(|moving| self.move_view(moving)).collect();
-        Ok(json!({
-            "id": record.id,
-            "change": change_view(&transition.change),
-            "phase": phase(record),
-            "intent": intent,
-            "canceled": transition.canceled || record.ended.as_ref().is_some_and(|ended| ended.canceled),
-            "epoch": seen.topology.epoch,
-            "acknowledged": seen.acknowledged,
-            "waitsFor": waits_for(&machine, record, &seen, intent),
-            "replicas": replicas_view(record),
-            "documents": record.documents,
-            "moves": moves,
-            "startedAt": started_at.format(&Rfc3339).unwrap_or_default(),
-        }))
-    }
-
-    fn move_view(&self, moving: &Move) -> Value {
-        json!({
-            "shards": moving.shards,
-            "shard": moving.shard,
-            "replicaGroup": moving.group,
-            "from": moving.from,
-            "to": moving.to,
-            "state": moving.state,
-            "staleIndexes": moving.target().map(|target| self.stale_indexes(&target)),
+        Ok(Shown {
+            id: record.id.clone(),
+            change: change_view(&transition.change),
+            phase: phase(record),
+            intent: intent_view(intent),
+            canceled: transition.canceled || record.ended.as_ref().is_some_and(|ended| ended.canceled),
+            epoch: seen.topology.epoch.0,
+            acknowledged: seen.acknowledged,
+            waits_for: waits_for(&machine, record, &seen, intent),
+            replicas: replicas_view(record),
+            documents: record.documents,
+            moves: under_way.take(SHOWN).map(|moving| self.move_view(moving)).collect(),
+            started_at: rfc3339(*started_at),
         })
     }
 
+    fn move_view(&self, moving: &Move) -> miroir_api::Move {
+        miroir_api::Move {
+            shards: moving.shards.get(),
+            shard: moving.shard.0,
+            replica_group: moving.group.0,
+            from: moving.from.as_ref().map(NodeId::to_string),
+            to: moving.to.as_ref().map(NodeId::to_string),
+            state: move_state(moving.state),
+            stale_indexes: moving.target().map(|target| self.stale_indexes(&target)),
+        }
+    }
+
     /// The indexes that a replica is stale for.
-    fn stale_indexes(&self, replica: &Replica) -> usize {
+    fn stale_indexes(&self, replica: &Replica) -> u64 {
         let key = (replica.shard, replica.node.clone());
         let indexes = self.catalog.all();
         let of_shards = indexes.iter().filter(|index| index.shards == replica.shards);
-        of_shards.filter(|index| self.stale.of(&index.physical).contains(&key)).count()
+        of_shards.filter(|index| self.stale.of(&index.physical).contains(&key)).count() as u64
     }
 }
 
 /// How far it has come, in replicas.
-fn replicas_view(record: &Record) -> Value {
+fn replicas_view(record: &Record) -> ReplicaProgress {
     let progress = record.transition.progress();
-    json!({
-        "total": progress.total,
-        "planned": progress.planned,
-        "waiting": progress.waiting,
-        "copying": progress.copying,
-        "switched": record.moved,
-        "abandoned": progress.total.saturating_sub(progress.planned + progress.waiting + progress.copying + record.moved),
-    })
+    let settled = progress.planned + progress.waiting + progress.copying + record.moved;
+    ReplicaProgress {
+        total: progress.total as u64,
+        planned: progress.planned as u64,
+        waiting: progress.waiting as u64,
+        copying: progress.copying as u64,
+        switched: record.moved as u64,
+        abandoned: progress.total.saturating_sub(settled) as u64,
+    }
 }
 
 fn is_under_way(state: MoveState) -> bool {
@@ -105,54 +106,81 @@ fn is_under_way(state: MoveState) -> bool {
     }
 }
 
-fn phase(record: &Record) -> &'static str {
-    match (&record.ended, record.transition.phase) {
-        (Some(_), _) => "ending",
-        (None, Phase::Preparing) => "preparing",
-        (None, Phase::Moving) => "moving",
+fn move_state(state: MoveState) -> miroir_api::MoveState {
+    match state {
+        MoveState::Planned => miroir_api::MoveState::Planned,
+        MoveState::Waiting => miroir_api::MoveState::Waiting,
+        MoveState::Copying => miroir_api::MoveState::Copying,
+        MoveState::Switched => miroir_api::MoveState::Switched,
+        MoveState::Left => miroir_api::MoveState::Left,
+        MoveState::Abandoned => miroir_api::MoveState::Abandoned,
+        MoveState::Cleaned => miroir_api::MoveState::Cleaned,
     }
 }
 
-/// In words for programs; null when something is being done.
-fn waits_for(machine: &Rebalancing, record: &Record, seen: &Seen, intent: Intent) -> Option<Value> {
+fn phase(record: &Record) -> RebalancePhase {
+    match (&record.ended, record.transition.phase) {
+        (Some(_), _) => RebalancePhase::Ending,
+        (None, Phase::Preparing) => RebalancePhase::Preparing,
+        (None, Phase::Moving) => RebalancePhase::Moving,
+    }
+}
+
+/// `None` when something is being done.
+fn waits_for(machine: &Rebalancing, record: &Record, seen: &Seen, intent: Intent) -> Option<WaitsFor> {
     if record.ended.is_some() {
-        return (!seen.acknowledged).then(|| "instances".into());
+        return (!seen.acknowledged).then_some(WaitsFor::Other(Awaited::Instances));
     }
     machine.waits_for(record, seen, intent).map(|waiting| match waiting {
-        Waiting::Epoch => "instances".into(),
-        Waiting::Paused => "operator".into(),
-        Waiting::Replicas => "replicas".into(),
-        Waiting::Nodes(nodes) => json!({ "nodes": nodes }),
+        Waiting::Epoch => WaitsFor::Other(Awaited::Instances),
+        Waiting::Paused => WaitsFor::Other(Awaited::Operator),
+        Waiting::Replicas => WaitsFor::Other(Awaited::Replicas),
+        Waiting::Nodes(nodes) => WaitsFor::Nodes { nodes: nodes.iter().map(NodeId::to_string).collect() },
     })
 }
 
 /// As the admin API spells it.
-pub fn change_view(change: &MembershipChange) -> Value {
-    match change {
-        MembershipChange::AddNode { member } => json!({
-            "type": "addNode", "node": member.id, "address": member.address, "replicaGroup": member.group,
-        }),
-        MembershipChange::Drain { node } => json!({ "type": "drainNode", "node": node }),
-        MembershipChange::Undrain { node } => json!({ "type": "undrainNode", "node": node }),
-        MembershipChange::RemoveNode { node } => json!({ "type": "removeNode", "node": node }),
-        MembershipChange::AddGroup { group, members } => {
-            let nodes: Vec<Value> =
-                members.iter().map(|member| json!({ "id": member.id, "address": member.address })).collect();
-            json!({ "type": "addGroup", "replicaGroup": group, "nodes": nodes })
-        }
-        MembershipChange::RemoveGroup { group } => json!({ "type": "removeGroup", "replicaGroup": group }),
-        MembershipChange::Rebalance => json!({ "type": "rebalance" }),
+pub fn intent_view(intent: Intent) -> miroir_api::Intent {
+    match intent {
+        Intent::Run => miroir_api::Intent::Run,
+        Intent::Pause => miroir_api::Intent::Pause,
+        Intent::Cancel => miroir_api::Intent::Cancel,
     }
 }
 
-fn last_view(last: &Last) -> Value {
-    json!({
-        "id": last.id,
-        "change": change_view(&last.change),
-        "canceled": last.canceled,
-        "replicas": last.moved,
-        "documents": last.documents,
-        "startedAt": last.started_at.format(&Rfc3339).unwrap_or_default(),
-        "finishedAt": last.finished_at.format(&Rfc3339).unwrap_or_default(),
-    })
+/// As the admin API spells it.
+pub fn change_view(change: &MembershipChange) -> miroir_api::Change {
+    let of = miroir_api::Change::of;
+    let of_node = |kind, node: &NodeId| miroir_api::Change { node: Some(node.to_string()), ..of(kind) };
+    match change {
+        MembershipChange::AddNode { member } => miroir_api::Change {
+            address: Some(member.address.clone()),
+            replica_group: Some(member.group.0),
+            ..of_node(ChangeKind::AddNode, &member.id)
+        },
+        MembershipChange::Drain { node } => of_node(ChangeKind::DrainNode, node),
+        MembershipChange::Undrain { node } => of_node(ChangeKind::UndrainNode, node),
+        MembershipChange::RemoveNode { node } => of_node(ChangeKind::RemoveNode, node),
+        MembershipChange::AddGroup { group, members } => {
+            let node = |member: &Member| NewNode { id: member.id.to_string(), address: member.address.clone() };
+            let nodes = Some(members.iter().map(node).collect());
+            miroir_api::Change { replica_group: Some(group.0), nodes, ..of(ChangeKind::AddGroup) }
+        }
+        MembershipChange::RemoveGroup { group } => {
+            miroir_api::Change { replica_group: Some(group.0), ..of(ChangeKind::RemoveGroup) }
+        }
+        MembershipChange::Rebalance => of(ChangeKind::Rebalance),
+    }
+}
+
+fn last_view(last: &Last) -> EndedChange {
+    EndedChange {
+        id: last.id.clone(),
+        change: change_view(&last.change),
+        canceled: last.canceled,
+        replicas: last.moved as u64,
+        documents: last.documents,
+        started_at: rfc3339(last.started_at),
+        finished_at: rfc3339(last.finished_at),
+    }
 }
