@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use miroir_core::error::ErrorBody;
+use miroir_api::ErrorBody;
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::cli::Common;
@@ -68,13 +69,13 @@ impl Client {
 
     /// POST to a path under `/_miroir`, with a body; what is begun is begun when this returns. A refusal is in Miroir's
     /// own words.
-    pub fn post_json(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+    pub fn post_json(&self, path: &str, body: &impl Serialize) -> Result<Value, Failure> {
         let request = self.agent.post(format!("{}/_miroir{path}", self.url));
         let mut request = request.config().timeout_global(Some(LONG)).build().content_type("application/json");
         if let Some(key) = &self.key {
             request = request.header("Authorization", format!("Bearer {key}"));
         }
-        let answer = self.read(request.send(body.to_string()))?;
+        let answer = self.read(request.send_json(body))?;
         self.done(answer)
     }
 

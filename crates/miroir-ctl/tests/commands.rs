@@ -19,7 +19,7 @@ const TASK: &str = r#"{"uid":12,"batchUid":12,"indexUid":"products","status":"su
 "canceledBy":null,"details":{"receivedDocuments":2,"indexedDocuments":2},"error":null,"duration":"PT0.1S",
 "enqueuedAt":"2026-01-01T00:00:00Z","startedAt":"2026-01-01T00:00:01Z","finishedAt":"2026-01-01T00:00:02Z",
 "nodeTasks":[{"node":"meili-0","uid":7,"shards":[0,1,2,9],"status":"succeeded","error":null},
-{"node":"meili-1","uid":null,"shards":[3],"status":"failed","error":{"message":"no room","code":"internal","type":"internal","link":""}}]}"#;
+{"node":"meili-1","uid":9,"shards":[3],"status":"failed","error":{"message":"no room","code":"internal","type":"internal","link":""}}]}"#;
 
 const LEASES: &str = r#"{"leases":[{"scope":"job:j-1","holder":"one#4","token":9,"endsInMs":29950},
 {"scope":"settings_broadcast:movies","holder":"one","token":7,"endsInMs":8049}],"somethingNew":true}"#;
@@ -142,7 +142,7 @@ fn task_show_lists_the_node_tasks() {
         assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
         let printed = text(&out.stdout);
         assert!(printed.contains("meili-0  7          succeeded  0-2,9   -\n"), "{printed}");
-        assert!(printed.contains("meili-1  -          failed     3       no room [internal]\n"), "{printed}");
+        assert!(printed.contains("meili-1  9          failed     3       no room [internal]\n"), "{printed}");
     }
     let out = ctl(home().path(), &["task", "show", "13", "--url", &stub.url], &[]);
     assert_eq!(out.status.code(), Some(1));

@@ -1,6 +1,6 @@
 //! `miroir-ctl group`: replica groups come and go.
 
-use serde_json::{Map, Value, json};
+use miroir_api::{AddGroup, NewNode};
 
 use super::{node, rebalance};
 use crate::cli::{GroupCommand, Output};
@@ -18,11 +18,9 @@ pub fn parse_node(text: &str) -> Result<(String, String), String> {
 pub fn run(client: &Client, command: &GroupCommand, output: Output) -> Result<Report, Failure> {
     match command {
         GroupCommand::Add { group, nodes, wait } => {
-            let nodes = nodes.iter().map(|(id, address)| json!({ "id": id, "address": address })).collect();
-            let mut body = Map::new();
-            body.insert("nodes".into(), Value::Array(nodes));
-            body.extend(group.map(|group| ("replicaGroup".to_owned(), group.into())));
-            rebalance::begun(client, &client.post_json("/groups", &Value::Object(body))?, *wait, output)
+            let node = |(id, address): &(String, String)| NewNode { id: id.clone(), address: address.clone() };
+            let group = AddGroup { replica_group: *group, nodes: nodes.iter().map(node).collect() };
+            rebalance::begun(client, &client.post_json("/groups", &group)?, *wait, output)
         }
         GroupCommand::Remove { group, wait } => {
             rebalance::begun(client, &client.delete(&format!("/groups/{group}"))?, *wait, output)

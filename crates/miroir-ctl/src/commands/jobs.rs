@@ -1,33 +1,13 @@
 //! `miroir-ctl jobs`: queued work, open and ended.
 
+use miroir_api::Jobs;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::leases::Lease;
 use crate::cli::Output;
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::{Report, json, or_dash, table};
-
-/// `GET /_miroir/jobs`.
-#[derive(Debug, Deserialize)]
-struct Jobs {
-    jobs: Vec<Job>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Job {
-    id: String,
-    kind: String,
-    state: String,
-    chunks: u64,
-    attempts: u32,
-    error: Option<String>,
-    enqueued_at: String,
-    updated_at: String,
-    claim: Option<Lease>,
-}
 
 /// The command.
 pub fn run(client: &Client, output: Output) -> Result<Report, Failure> {
@@ -47,7 +27,7 @@ fn print(jobs: &Jobs) -> String {
             vec![
                 job.id.clone(),
                 job.kind.clone(),
-                job.state.clone(),
+                job.state.to_string(),
                 job.chunks.to_string(),
                 job.attempts.to_string(),
                 or_dash(job.claim.as_ref().map(|claim| claim.holder.as_str())),

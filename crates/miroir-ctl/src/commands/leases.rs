@@ -1,5 +1,6 @@
 //! `miroir-ctl leases`: which instance leads what, and until when.
 
+use miroir_api::{Lease, Leases};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -7,29 +8,6 @@ use crate::cli::Output;
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::{Report, json, table};
-
-/// `GET /_miroir/leases`.
-#[derive(Debug, Deserialize)]
-struct Leases {
-    leases: Vec<Lease>,
-}
-
-/// A lease that has not ended.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Lease {
-    pub scope: String,
-    pub holder: String,
-    pub token: u64,
-    pub ends_in_ms: u64,
-}
-
-impl Lease {
-    /// The time that is left, as people read it.
-    pub fn ends_in(&self) -> String {
-        format!("{}.{} s", self.ends_in_ms / 1000, self.ends_in_ms % 1000 / 100)
-    }
-}
 
 /// The command.
 pub fn run(client: &Client, output: Output) -> Result<Report, Failure> {
@@ -41,11 +19,16 @@ pub fn run(client: &Client, output: Output) -> Result<Report, Failure> {
     }))
 }
 
+/// The time that is left, as people read it.
+fn ends_in(lease: &Lease) -> String {
+    format!("{}.{} s", lease.ends_in_ms / 1000, lease.ends_in_ms % 1000 / 100)
+}
+
 fn print(leases: &Leases) -> String {
     let rows: Vec<Vec<String>> = leases
         .leases
         .iter()
-        .map(|lease| vec![lease.scope.clone(), lease.holder.clone(), lease.token.to_string(), lease.ends_in()])
+        .map(|lease| vec![lease.scope.clone(), lease.holder.clone(), lease.token.to_string(), ends_in(lease)])
         .collect();
     table(&["scope", "holder", "token", "ends in"], &rows)
 }

@@ -1,6 +1,7 @@
 //! `miroir-ctl node`: who is a member, who joins and who leaves.
 
-use serde_json::{Map, Value};
+use miroir_api::{AddNode, TopologyNode};
+use serde_json::Value;
 
 use super::{rebalance, topology};
 use crate::cli::{NodeCommand, Output, Wait};
@@ -19,11 +20,8 @@ pub fn run(client: &Client, command: &NodeCommand, output: Output) -> Result<Rep
     match command {
         NodeCommand::List => list(client, output),
         NodeCommand::Add { id, address, group, wait } => {
-            let mut node = Map::new();
-            node.insert("id".into(), id.as_str().into());
-            node.insert("address".into(), address.as_str().into());
-            node.extend(group.map(|group| ("replicaGroup".to_owned(), group.into())));
-            begin(client.post_json("/nodes", &Value::Object(node))?, wait)
+            let node = AddNode { id: id.clone(), address: address.clone(), replica_group: *group };
+            begin(client.post_json("/nodes", &node)?, wait)
         }
         NodeCommand::Drain { id, wait } => begin(client.post(&format!("/nodes/{id}/drain"))?, wait),
         NodeCommand::Undrain { id, wait } => begin(client.post(&format!("/nodes/{id}/undrain"))?, wait),
@@ -34,8 +32,8 @@ pub fn run(client: &Client, command: &NodeCommand, output: Output) -> Result<Rep
 fn list(client: &Client, output: Output) -> Result<Report, Failure> {
     let (value, topology) = topology::fetch(client)?;
     let nodes = value.get("nodes").cloned().unwrap_or_default();
-    let row = |node: &topology::Node| {
-        let state = if node.draining { format!("{}, drained", node.state) } else { node.state.clone() };
+    let row = |member: &TopologyNode| {
+        let (node, state) = (&member.node, topology::state(member));
         let (replicas, group) = (node.shard_replicas.to_string(), node.replica_group.to_string());
         vec![node.id.clone(), group, state, replicas, or_dash(node.version.as_deref()), node.address.clone()]
     };

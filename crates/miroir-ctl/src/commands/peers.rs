@@ -1,5 +1,6 @@
 //! `miroir-ctl peers`: the instances that are alive, and the epoch that each acts on.
 
+use miroir_api::{Peer, Peers};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -7,23 +8,6 @@ use crate::cli::Output;
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::{Report, json, table};
-
-/// `GET /_miroir/peers`.
-#[derive(Debug, Deserialize)]
-struct Peers {
-    peers: Vec<Peer>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Peer {
-    id: String,
-    #[serde(rename = "self")]
-    own: bool,
-    address: String,
-    epoch: u64,
-    version: String,
-    since: String,
-}
 
 /// The command.
 pub fn run(client: &Client, output: Output) -> Result<Report, Failure> {

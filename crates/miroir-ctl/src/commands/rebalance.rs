@@ -1,8 +1,10 @@
 //! `miroir-ctl rebalance`: the change of the cluster that is under way.
 
+use miroir_api::{Begun, Intent, Rebalancing};
+use serde::Deserialize;
 use serde_json::{Value, json as value};
 
-use super::progress::{self, Operation};
+use super::progress;
 use crate::cli::{Output, RebalanceCommand, Wait};
 use crate::client::Client;
 use crate::failure::Failure;
@@ -30,11 +32,11 @@ pub fn run(client: &Client, command: &RebalanceCommand, output: Output) -> Resul
 
 /// A change has begun: say so, or wait for its end.
 pub fn begun(client: &Client, answer: &Value, wait: Wait, output: Output) -> Result<Report, Failure> {
-    let id = answer.get("id").and_then(Value::as_str).unwrap_or_default();
+    let Begun { id, replicas, .. } =
+        Begun::deserialize(answer).map_err(|error| client.misshapen("what has begun", &error))?;
     if wait.wait {
-        return ended(client, id, output);
+        return ended(client, &id, output);
     }
-    let replicas = answer.get("replicas").and_then(Value::as_u64).unwrap_or_default();
     Ok(Report::good(match output {
         Output::Json => json(answer),
         Output::Table => {
@@ -61,7 +63,7 @@ fn ended(client: &Client, id: &str, output: Output) -> Result<Report, Failure> {
     let last = progress::follow(client, id)?;
     let good = last.as_ref().is_none_or(|last| !last.canceled);
     let text = match (output, &last) {
-        (Output::Table, Some(last)) => format!("{}\n", last.line()),
+        (Output::Table, Some(last)) => format!("{}\n", progress::end(last)),
         (Output::Table, None) => "ended\n".into(),
         (Output::Json, Some(last)) => json(&value!({ "id": id, "canceled": last.canceled, "replicas": last.replicas,
             "documents": last.documents, "finishedAt": last.finished_at })),
@@ -72,7 +74,7 @@ fn ended(client: &Client, id: &str, output: Output) -> Result<Report, Failure> {
 
 fn status(client: &Client, output: Output) -> Result<Report, Failure> {
     let (raw, status) = progress::fetch(client)?;
-    let last = status.last.as_ref().map(|last| format!("{} ({})", last.line(), last.finished_at));
+    let last = status.last.as_ref().map(|last| format!("{} ({})", progress::end(last), last.finished_at));
     Ok(Report::good(match (output, &status.operation) {
         (Output::Json, _) => json(&raw),
         (Output::Table, None) => facts(&[("change", "none".into()), ("last", or_dash(last.as_deref()))]),
@@ -80,16 +82,16 @@ fn status(client: &Client, output: Output) -> Result<Report, Failure> {
     }))
 }
 
-fn print(operation: &Operation, last: Option<&str>) -> String {
+fn print(operation: &Rebalancing, last: Option<&str>) -> String {
     let replicas = &operation.replicas;
-    let wanted = match operation.intent.as_str() {
-        "run" => String::new(),
-        intent => format!(" ({intent} is wanted)"),
+    let wanted = match &operation.intent {
+        Intent::Run => String::new(),
+        intent @ (Intent::Pause | Intent::Cancel | Intent::Other(_)) => format!(" ({intent} is wanted)"),
     };
     let head = facts(&[
-        ("change", operation.change.words()),
+        ("change", progress::words(&operation.change)),
         ("phase", format!("{}{wanted}", operation.phase)),
-        ("waits for", or_dash(operation.waits().as_deref())),
+        ("waits for", or_dash(progress::waits(operation).as_deref())),
         ("epoch", operation.epoch.to_string()),
         ("moved", format!("{} of {}", replicas.switched, replicas.total)),
         ("being copied", replicas.copying.to_string()),
@@ -109,7 +111,7 @@ fn print(operation: &Operation, last: Option<&str>) -> String {
         .map(|moving| {
             let shard = format!("{} of {}", moving.shard, moving.shards);
             let (from, to) = (or_dash(moving.from.as_deref()), or_dash(moving.to.as_deref()));
-            vec![shard, moving.replica_group.to_string(), from, to, moving.state.clone()]
+            vec![shard, moving.replica_group.to_string(), from, to, moving.state.to_string()]
         })
         .collect();
     format!("{head}\n{}", table(&["shard", "group", "from", "to", "state"], &rows))

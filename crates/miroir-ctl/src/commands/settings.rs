@@ -1,5 +1,6 @@
 //! `miroir-ctl settings`: how a change of an index's settings stands on each node, and repairing nodes.
 
+use miroir_api::{RepairOutcome, RepairedNode, SettingsRepair, SettingsStatus, Stage};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -7,46 +8,6 @@ use crate::cli::Output;
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::{Report, json, table};
-
-/// `GET /_miroir/indexes/{uid}/settings/status`.
-#[derive(Debug, Deserialize)]
-struct Status {
-    version: u64,
-    broadcast: Option<Broadcast>,
-    frozen: Vec<String>,
-    nodes: Vec<Node>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Broadcast {
-    phase: String,
-    waiting: u64,
-}
-
-#[derive(Debug, Deserialize)]
-struct Node {
-    node: String,
-    live: bool,
-    version: u64,
-    current: bool,
-    stage: Option<String>,
-    task: Option<u64>,
-    fingerprint: Option<String>,
-}
-
-/// `POST /_miroir/indexes/{uid}/settings/repair`.
-#[derive(Debug, Deserialize)]
-struct Repair {
-    frozen: Vec<String>,
-    nodes: Vec<Repaired>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Repaired {
-    node: String,
-    outcome: String,
-    error: Option<String>,
-}
 
 /// An index uid: nothing that would be another path.
 pub fn parse_uid(text: &str) -> Result<String, String> {
@@ -61,7 +22,7 @@ pub fn parse_uid(text: &str) -> Result<String, String> {
 /// `settings status`: bad when the index takes no documents.
 pub fn status(client: &Client, uid: &str, output: Output) -> Result<Report, Failure> {
     let value: Value = client.get(&format!("/indexes/{uid}/settings/status"))?;
-    let status = Status::deserialize(&value).map_err(|error| client.misshapen("the settings", &error))?;
+    let status = SettingsStatus::deserialize(&value).map_err(|error| client.misshapen("the settings", &error))?;
     let text = match output {
         Output::Json => json(&value),
         Output::Table => print(&status),
@@ -69,9 +30,9 @@ pub fn status(client: &Client, uid: &str, output: Output) -> Result<Report, Fail
     Ok(Report { text, good: status.frozen.is_empty() })
 }
 
-fn print(status: &Status) -> String {
+fn print(status: &SettingsStatus) -> String {
     let broadcast = status.broadcast.as_ref().map_or("none".into(), |broadcast| match broadcast.waiting {
-        0 => broadcast.phase.clone(),
+        0 => broadcast.phase.to_string(),
         waiting => format!("{} ({waiting} more waiting)", broadcast.phase),
     });
     let frozen = match status.frozen.as_slice() {
@@ -90,7 +51,7 @@ fn print(status: &Status) -> String {
             };
             let task = node.task.map_or_else(String::new, |task| task.to_string());
             let fingerprint = node.fingerprint.as_deref().and_then(|text| text.get(..12)).unwrap_or_default();
-            let stage = node.stage.clone().unwrap_or_default();
+            let stage = node.stage.as_ref().map_or("", Stage::as_str).to_owned();
             vec![node.node.clone(), node.version.to_string(), held.into(), stage, task, fingerprint.into()]
         })
         .collect();
@@ -101,14 +62,15 @@ fn print(status: &Status) -> String {
 /// `settings repair`: bad when a node could not be repaired.
 pub fn repair(client: &Client, uid: &str, output: Output) -> Result<Report, Failure> {
     let value: Value = client.post(&format!("/indexes/{uid}/settings/repair"))?;
-    let repair = Repair::deserialize(&value).map_err(|error| client.misshapen("the repair", &error))?;
-    let good = repair.frozen.is_empty() && repair.nodes.iter().all(|node| node.outcome == "repaired");
+    let repair = SettingsRepair::deserialize(&value).map_err(|error| client.misshapen("the repair", &error))?;
+    let good = repair.frozen.is_empty() && repair.nodes.iter().all(|node| node.outcome == RepairOutcome::Repaired);
     let text = match output {
         Output::Json => json(&value),
         Output::Table if repair.nodes.is_empty() => "Every node holds the committed settings.\n".into(),
         Output::Table => {
-            let row =
-                |node: &Repaired| vec![node.node.clone(), node.outcome.clone(), node.error.clone().unwrap_or_default()];
+            let row = |node: &RepairedNode| {
+                vec![node.node.clone(), node.outcome.to_string(), node.error.clone().unwrap_or_default()]
+            };
             table(&["node", "outcome", "error"], &repair.nodes.iter().map(row).collect::<Vec<_>>())
         }
     };

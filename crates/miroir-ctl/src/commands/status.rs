@@ -1,21 +1,14 @@
 //! `miroir-ctl status`: is Miroir ready, and are all replicas in use?
 
+use miroir_api::{Node, NodeState, Readiness, Topology};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::topology::{self, Topology};
+use super::topology;
 use crate::cli::Output;
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::{self, Report, facts};
-
-/// `GET /_miroir/ready?cluster=true`.
-#[derive(Debug, Deserialize)]
-struct Ready {
-    ready: bool,
-    #[serde(default)]
-    reasons: Vec<String>,
-}
 
 /// The command. Not ready is a bad report, not a failure to report.
 pub fn run(client: &Client, output: Output) -> Result<Report, Failure> {
@@ -28,24 +21,26 @@ pub fn run(client: &Client, output: Output) -> Result<Report, Failure> {
     Ok(Report { text, good: ready.ready })
 }
 
-fn ready(client: &Client) -> Result<Ready, Failure> {
+fn ready(client: &Client) -> Result<Readiness, Failure> {
     let answer = client.ask("/ready?cluster=true")?;
     match answer.status {
-        200 | 503 => Ready::deserialize(&answer.body).map_err(|error| client.misshapen("readiness", &error)),
+        200 | 503 => Readiness::deserialize(&answer.body).map_err(|error| client.misshapen("readiness", &error)),
         _ => Err(client.refusal(answer)),
     }
 }
 
-fn as_json(ready: &Ready, topology: Value) -> Value {
+fn as_json(ready: &Readiness, topology: Value) -> Value {
     json!({ "ready": ready.ready, "reasons": ready.reasons, "topology": topology })
 }
 
-fn print(ready: &Ready, topology: &Topology) -> String {
-    let healthy = topology.nodes.iter().filter(|node| node.state == "healthy").count();
+fn print(ready: &Readiness, topology: &Topology) -> String {
+    let nodes = || topology.nodes.iter().map(|member| &member.node);
+    let is_healthy = |node: &&Node| node.state == NodeState::Healthy;
+    let healthy = nodes().filter(is_healthy).count();
     let mut rows = vec![("ready", if ready.ready { "yes" } else { "no" }.to_owned())];
     rows.extend(ready.reasons.iter().map(|reason| ("because", reason.clone())));
     rows.push(("nodes", format!("{healthy} of {} healthy", topology.nodes.len())));
-    let others = topology.nodes.iter().filter(|node| node.state != "healthy");
+    let others = nodes().filter(|node| !is_healthy(node));
     rows.extend(others.map(|node| {
         let why = node.last_error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
         ("", format!("{} is {}{why}", node.id, node.state))

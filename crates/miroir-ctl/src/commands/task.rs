@@ -1,5 +1,6 @@
 //! `miroir-ctl task show`: one task and the node tasks it stands for.
 
+use miroir_api::{ErrorBody, Task};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -7,39 +8,6 @@ use crate::cli::Output;
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::{Report, facts, json, or_dash, ranges, table};
-
-/// `GET /_miroir/tasks/{id}`: Meilisearch's task and `nodeTasks`.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Task {
-    uid: u64,
-    index_uid: Option<String>,
-    status: String,
-    #[serde(rename = "type")]
-    kind: String,
-    error: Option<TaskError>,
-    duration: Option<String>,
-    enqueued_at: String,
-    started_at: Option<String>,
-    finished_at: Option<String>,
-    node_tasks: Vec<NodeTask>,
-}
-
-#[derive(Debug, Deserialize)]
-struct TaskError {
-    message: String,
-    code: String,
-}
-
-#[derive(Debug, Deserialize)]
-struct NodeTask {
-    node: String,
-    uid: Option<u64>,
-    #[serde(default)]
-    shards: Vec<u32>,
-    status: String,
-    error: Option<TaskError>,
-}
 
 /// `12` or `mtask-00012`.
 pub fn parse_uid(text: &str) -> Result<u64, String> {
@@ -59,7 +27,7 @@ pub fn show(client: &Client, uid: u64, output: Output) -> Result<Report, Failure
     }))
 }
 
-fn words(error: Option<&TaskError>) -> String {
+fn words(error: Option<&ErrorBody>) -> String {
     error.map_or_else(|| "-".into(), |error| format!("{} [{}]", error.message, error.code))
 }
 
@@ -82,8 +50,8 @@ fn print(task: &Task) -> String {
         .node_tasks
         .iter()
         .map(|part| {
-            let uid = part.uid.map_or_else(|| "-".into(), |uid| uid.to_string());
-            vec![part.node.clone(), uid, part.status.clone(), ranges(&part.shards), words(part.error.as_ref())]
+            let (uid, error) = (part.uid.to_string(), words(part.error.as_ref()));
+            vec![part.node.clone(), uid, part.status.clone(), ranges(&part.shards), error]
         })
         .collect();
     format!("{head}\n{}", table(&["node", "node task", "status", "shards", "error"], &rows))

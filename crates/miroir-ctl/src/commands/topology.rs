@@ -1,5 +1,6 @@
 //! `miroir-ctl topology`: the nodes, their states and what they hold.
 
+use miroir_api::{Topology, TopologyNode};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -7,36 +8,6 @@ use crate::cli::Output;
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::{Report, facts, json, or_dash, table};
-
-/// `GET /_miroir/topology`.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Topology {
-    pub epoch: u64,
-    pub shards: u32,
-    pub replication_factor: u32,
-    pub replica_groups: u32,
-    pub placement: String,
-    pub nodes: Vec<Node>,
-    pub degraded_shards: u64,
-    pub stale_replicas: u64,
-}
-
-/// One node as its instance sees it.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Node {
-    pub id: String,
-    pub address: String,
-    pub replica_group: u32,
-    pub state: String,
-    pub since: Option<String>,
-    pub last_error: Option<String>,
-    pub version: Option<String>,
-    pub shard_replicas: u64,
-    #[serde(default)]
-    pub draining: bool,
-}
 
 /// Ask for the topology: as it came, and understood.
 pub fn fetch(client: &Client) -> Result<(Value, Topology), Failure> {
@@ -54,28 +25,34 @@ pub fn run(client: &Client, output: Output) -> Result<Report, Failure> {
     }))
 }
 
+/// The state of a node, and whether it is drained.
+pub fn state(TopologyNode { node, draining }: &TopologyNode) -> String {
+    if *draining { format!("{}, drained", node.state) } else { node.state.to_string() }
+}
+
 fn print(topology: &Topology) -> String {
     let head = facts(&[
         ("epoch", topology.epoch.to_string()),
         ("shards", topology.shards.to_string()),
         ("replication factor", topology.replication_factor.to_string()),
         ("replica groups", topology.replica_groups.to_string()),
-        ("placement", topology.placement.clone()),
+        ("placement", topology.placement.to_string()),
         ("degraded shards", topology.degraded_shards.to_string()),
         ("stale replicas", topology.stale_replicas.to_string()),
     ]);
     let rows: Vec<Vec<String>> = topology
         .nodes
         .iter()
-        .map(|node| {
+        .map(|member| {
+            let node = &member.node;
             vec![
                 node.id.clone(),
                 node.replica_group.to_string(),
-                if node.draining { format!("{}, drained", node.state) } else { node.state.clone() },
+                state(member),
                 node.shard_replicas.to_string(),
                 or_dash(node.version.as_deref()),
                 node.address.clone(),
-                or_dash(node.since.as_deref()),
+                node.since.clone(),
                 or_dash(node.last_error.as_deref()),
             ]
         })

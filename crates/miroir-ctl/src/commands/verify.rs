@@ -2,8 +2,9 @@
 
 use std::ops::ControlFlow;
 
+use miroir_api::{AntiEntropyStatus, Found, Pass, RunAntiEntropy};
 use serde::Deserialize;
-use serde_json::{Value, json as value};
+use serde_json::Value;
 
 use super::watch::until_over;
 use crate::cli::Output;
@@ -11,90 +12,54 @@ use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::{Report, facts, json};
 
-/// `GET /_miroir/anti-entropy/status`.
-#[derive(Debug, Deserialize)]
-struct Status {
-    pass: Option<Pass>,
-    finished: bool,
-    instances: Vec<Instance>,
+/// How far a pass is, in one line.
+fn line(status: &AntiEntropyStatus, pass: u64) -> String {
+    let at_it = || status.instances.iter().filter(|instance| instance.pass >= pass);
+    let done: u64 = at_it().map(|instance| instance.found.shards).sum();
+    let all: u64 = at_it().map(|instance| instance.shards).sum();
+    format!("{done} of {all} shards compared")
 }
 
-#[derive(Debug, Deserialize)]
-struct Pass {
-    number: u64,
-}
-
-#[derive(Debug, Deserialize)]
-struct Instance {
-    pass: u64,
-    shards: u64,
-    found: Found,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Found {
-    shards: u64,
-    documents: u64,
-    mismatches: u64,
-    repaired: u64,
-    postponed: u64,
-    lost_replicas: u64,
-    leftovers: u64,
-    failures: u64,
-}
-
-impl Status {
-    /// How far a pass is, in one line.
-    fn line(&self, pass: u64) -> String {
-        let at_it = || self.instances.iter().filter(|instance| instance.pass >= pass);
-        let done: u64 = at_it().map(|instance| instance.found.shards).sum();
-        let all: u64 = at_it().map(|instance| instance.shards).sum();
-        format!("{done} of {all} shards compared")
+fn sum(one: Found, other: &Found) -> Found {
+    Found {
+        shards: one.shards + other.shards,
+        documents: one.documents + other.documents,
+        mismatches: one.mismatches + other.mismatches,
+        repaired: one.repaired + other.repaired,
+        postponed: one.postponed + other.postponed,
+        lost_replicas: one.lost_replicas + other.lost_replicas,
+        leftovers: one.leftovers + other.leftovers,
+        failures: one.failures + other.failures,
     }
 }
 
-impl Found {
-    fn and(self, other: &Self) -> Self {
-        Self {
-            shards: self.shards + other.shards,
-            documents: self.documents + other.documents,
-            mismatches: self.mismatches + other.mismatches,
-            repaired: self.repaired + other.repaired,
-            postponed: self.postponed + other.postponed,
-            lost_replicas: self.lost_replicas + other.lost_replicas,
-            leftovers: self.leftovers + other.leftovers,
-            failures: self.failures + other.failures,
-        }
-    }
-
-    /// Everything was seen, and is alike now.
-    fn is_good(&self) -> bool {
-        self.mismatches == self.repaired && self.postponed == 0 && self.failures == 0 && self.lost_replicas == 0
-    }
+/// Everything was seen, and is alike now.
+fn is_good(found: &Found) -> bool {
+    found.mismatches == found.repaired && found.postponed == 0 && found.failures == 0 && found.lost_replicas == 0
 }
 
 /// Bad when replicas differ still, or could not be compared.
 pub fn run(client: &Client, index: Option<&str>, deep: bool, output: Output) -> Result<Report, Failure> {
-    let wanted = value!({ "index": index, "deep": deep });
+    let wanted = RunAntiEntropy { index: index.map(str::to_owned), deep: Some(deep) };
     let begun = client.post_json("/anti-entropy/run", &wanted)?;
     let begun = Pass::deserialize(&begun).map_err(|error| client.misshapen("the pass", &error))?;
     let (raw, status) = until_over(|| {
         let (raw, status) = fetch(client)?;
         let is_over = status.finished && status.pass.as_ref().is_some_and(|pass| pass.number >= begun.number);
-        Ok(if is_over { ControlFlow::Break((raw, status)) } else { ControlFlow::Continue(status.line(begun.number)) })
+        Ok(if is_over { ControlFlow::Break((raw, status)) } else { ControlFlow::Continue(line(&status, begun.number)) })
     })?;
-    let found = status.instances.iter().fold(Found::default(), |sum, instance| sum.and(&instance.found));
+    let found = status.instances.iter().fold(Found::default(), |found, instance| sum(found, &instance.found));
     let text = match output {
         Output::Json => json(&raw),
         Output::Table => print(&found),
     };
-    Ok(Report { text, good: found.is_good() })
+    Ok(Report { text, good: is_good(&found) })
 }
 
-fn fetch(client: &Client) -> Result<(Value, Status), Failure> {
+fn fetch(client: &Client) -> Result<(Value, AntiEntropyStatus), Failure> {
     let value = client.get("/anti-entropy/status")?;
-    let status = Status::deserialize(&value).map_err(|error| client.misshapen("what was compared", &error))?;
+    let status =
+        AntiEntropyStatus::deserialize(&value).map_err(|error| client.misshapen("what was compared", &error))?;
     Ok((value, status))
 }
 
@@ -118,8 +83,8 @@ mod tests {
     #[test]
     fn only_what_is_alike_now_is_good() {
         let found = |mismatches, repaired, failures| Found { mismatches, repaired, failures, ..Found::default() };
-        assert!(found(0, 0, 0).is_good() && found(3, 3, 0).is_good());
-        assert!(!found(3, 2, 0).is_good() && !found(0, 0, 1).is_good());
-        assert!(!Found { lost_replicas: 1, ..Found::default() }.is_good());
+        assert!(is_good(&found(0, 0, 0)) && is_good(&found(3, 3, 0)));
+        assert!(!is_good(&found(3, 2, 0)) && !is_good(&found(0, 0, 1)));
+        assert!(!is_good(&Found { lost_replicas: 1, ..Found::default() }));
     }
 }
