@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use ureq::Agent;
 use ureq::http::{HeaderMap, Request};
@@ -38,6 +39,15 @@ impl Answer {
     /// Status and code: what clients branch on.
     pub fn verdict(&self) -> (u16, String) {
         (self.status, self.code().to_owned())
+    }
+
+    /// What it says, as a type of the admin API.
+    ///
+    /// # Panics
+    /// When it has another shape.
+    #[track_caller]
+    pub fn read<T: DeserializeOwned>(&self) -> T {
+        serde_json::from_value(self.body.clone()).unwrap_or_else(|error| panic!("{error}: {}", self.text))
     }
 
     /// The same answer, when it has this status.

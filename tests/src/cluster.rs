@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use miroir_api::{Stale, StaleReplica, Topology};
 use serde_json::{Value, json};
 
 use crate::client::Client;
@@ -326,9 +327,9 @@ impl Cluster {
     /// # Panics
     /// When it does not tell.
     #[track_caller]
-    pub fn stale(&self, instance: usize) -> Vec<Value> {
-        let told = self.instance(instance).admin().get("/_miroir/stale").expect(200);
-        told.body["stale"].as_array().cloned().unwrap_or_default()
+    pub fn stale(&self, instance: usize) -> Vec<StaleReplica> {
+        let told: Stale = self.instance(instance).admin().get("/_miroir/stale").expect(200).read();
+        told.stale
     }
 
     /// The nodes of these.
@@ -337,7 +338,7 @@ impl Cluster {
     /// When the instance does not tell.
     #[track_caller]
     pub fn stale_nodes(&self, instance: usize) -> BTreeSet<String> {
-        self.stale(instance).iter().map(|replica| replica["node"].as_str().unwrap_or("?").to_owned()).collect()
+        self.stale(instance).into_iter().map(|replica| replica.node).collect()
     }
 
     /// Whether the topology counts the node as usable, from the orchestrator's point of view.
@@ -345,10 +346,9 @@ impl Cluster {
     /// # Panics
     /// When the topology cannot be read.
     pub fn node_state(&self, node: usize) -> String {
-        let topology = self.admin().get("/_miroir/topology").expect(200);
+        let topology: Topology = self.admin().get("/_miroir/topology").expect(200).read();
         let id = format!("node-{node}");
-        let nodes = topology.body["nodes"].as_array().cloned().unwrap_or_default();
-        let found = nodes.iter().find(|known| known["id"] == id.as_str());
-        found.and_then(|known| known["state"].as_str()).unwrap_or("unknown").to_owned()
+        let found = topology.nodes.iter().find(|known| known.node.id == id);
+        found.map_or_else(|| "unknown".to_owned(), |known| known.node.state.to_string())
     }
 }

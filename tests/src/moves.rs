@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use miroir_api::{Begun, EndedChange, MoveState, RebalanceStatus, Rebalancing, Topology, TopologyNode};
+use serde_json::json;
 
 use crate::client::{Answer, Client};
 use crate::cluster::Cluster;
@@ -11,23 +12,27 @@ use crate::wait;
 /// The longest that a test waits for a change.
 pub const MOVE_BOUND: Duration = Duration::from_secs(180);
 
+#[track_caller]
+fn status(admin: &Client) -> RebalanceStatus {
+    admin.get("/_miroir/rebalance/status").expect(200).read()
+}
+
 /// The change that is under way, if there is one.
 ///
 /// # Panics
 /// When nobody tells.
 #[track_caller]
-pub fn under_way(admin: &Client) -> Option<Value> {
-    let status = admin.get("/_miroir/rebalance/status").expect(200);
-    status.body.get("operation").filter(|operation| !operation.is_null()).cloned()
+pub fn under_way(admin: &Client) -> Option<Rebalancing> {
+    status(admin).operation
 }
 
-/// How the last change ended.
+/// How the last change ended, if there was one.
 ///
 /// # Panics
 /// When nobody tells.
 #[track_caller]
-pub fn last(admin: &Client) -> Value {
-    admin.get("/_miroir/rebalance/status").expect(200).body["last"].clone()
+pub fn last(admin: &Client) -> Option<EndedChange> {
+    status(admin).last
 }
 
 /// Wait for the end of a change that has begun. Returns how it ended.
@@ -35,17 +40,18 @@ pub fn last(admin: &Client) -> Value {
 /// # Panics
 /// When it was not begun, or does not end in time.
 #[track_caller]
-pub fn ended(admin: &Client, begun: &Answer) -> Value {
+pub fn ended(admin: &Client, begun: &Answer) -> EndedChange {
     assert_eq!(begun.status, 202, "{}", begun.text);
-    let id = begun.body["id"].clone();
-    let mut seen = Value::Null;
+    let Begun { id, .. } = begun.read();
+    let mut seen = String::new();
     let end = wait::poll(MOVE_BOUND, || {
         // An instance that is restarted does not answer for a moment.
         let answer = admin.try_send("GET", "/_miroir/rebalance/status", None, &[]).ok()?;
-        seen = answer.body;
-        (seen["last"]["id"] == id && seen["operation"].is_null()).then(|| seen["last"].clone())
+        seen = answer.text.clone();
+        let status: RebalanceStatus = Some(&answer).filter(|answer| answer.status == 200)?.read();
+        status.last.filter(|last| last.id == id && status.operation.is_none())
     });
-    end.unwrap_or_else(|| panic!("a change does not end: {seen:#}"))
+    end.unwrap_or_else(|| panic!("a change does not end: {seen}"))
 }
 
 /// The same; it was not called off.
@@ -53,9 +59,9 @@ pub fn ended(admin: &Client, begun: &Answer) -> Value {
 /// # Panics
 /// As [`ended`], and when it was.
 #[track_caller]
-pub fn done(admin: &Client, begun: &Answer) -> Value {
+pub fn done(admin: &Client, begun: &Answer) -> EndedChange {
     let last = ended(admin, begun);
-    assert_eq!(last["canceled"], false, "{last}");
+    assert!(!last.canceled, "{last:?}");
     last
 }
 
@@ -75,11 +81,9 @@ pub fn ask(admin: &Client, path: &str) -> Answer {
 /// # Panics
 /// When none comes to be in time.
 #[track_caller]
-pub fn reaches(admin: &Client, state: &str) {
+pub fn reaches(admin: &Client, state: &MoveState) {
     wait::eventually(&format!("a replica is {state}"), MOVE_BOUND, || {
-        let operation = under_way(admin)?;
-        let moves = operation["moves"].as_array()?;
-        moves.iter().any(|moving| moving["state"] == state).then_some(())
+        under_way(admin)?.moves.iter().any(|moving| moving.state == *state).then_some(())
     });
 }
 
@@ -89,10 +93,6 @@ pub fn reaches(admin: &Client, state: &str) {
 /// When it cannot be read.
 #[track_caller]
 pub fn replicas(admin: &Client) -> Vec<(String, u64)> {
-    let topology = admin.get("/_miroir/topology").expect(200);
-    let nodes = topology.body["nodes"].as_array().cloned().unwrap_or_default();
-    let held = |node: &Value| {
-        (node["id"].as_str().unwrap_or_default().to_owned(), node["shardReplicas"].as_u64().unwrap_or_default())
-    };
-    nodes.iter().map(held).collect()
+    let topology: Topology = admin.get("/_miroir/topology").expect(200).read();
+    topology.nodes.into_iter().map(|TopologyNode { node, .. }| (node.id, node.shard_replicas)).collect()
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use miroir_api::{ShardReplicas, Shards};
 use serde_json::{Map, Value, json};
 
 use crate::client::Client;
@@ -121,25 +122,19 @@ pub fn differences_become_known(cluster: &Cluster, instance: usize, index: &str,
 /// Whether every replica of every shard is equal to every other, or known as stale to an instance; nothing is written
 /// meanwhile. If not: in what two differ that are taken for fresh.
 fn unknown_difference(cluster: &Cluster, instance: usize, index: &str) -> Option<String> {
-    let shards = cluster.instance(instance).admin().get("/_miroir/shards").expect(200);
+    let shards: Shards = cluster.instance(instance).admin().get("/_miroir/shards").expect(200).read();
     // Known before anything is looked at: what is healed meanwhile is equal from then on.
-    let stale: BTreeSet<(u64, String)> = shards.body["stale"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter(|replica| replica["index"] == index)
-        .map(|replica| (replica["shard"].as_u64().unwrap_or(u64::MAX), text(replica, "node")))
-        .collect();
+    let of_index = shards.stale.into_iter().filter(|replica| replica.index == index);
+    let stale: BTreeSet<(u32, String)> = of_index.map(|replica| (replica.shard, replica.node)).collect();
     let held = all_held(cluster, index);
-    let of_shard = |node: usize, shard: u64| -> Held {
-        let of = |document: &Value| shard_number(&text(document, SHARD)) == shard;
+    let of_shard = |node: usize, shard: u32| -> Held {
+        let of = |document: &Value| shard_number(&text(document, SHARD)) == u64::from(shard);
         held[node].iter().filter(|(_, document)| of(document)).map(|(id, it)| (id.clone(), it.clone())).collect()
     };
-    for group in shards.body["groups"].as_array().into_iter().flatten() {
-        for placed in group["shards"].as_array().into_iter().flatten() {
-            let shard = placed["shard"].as_u64().unwrap_or(u64::MAX);
-            let nodes = placed["replicas"].as_array().into_iter().flatten().filter_map(Value::as_str);
-            let fresh: Vec<&str> = nodes.filter(|node| !stale.contains(&(shard, (*node).to_owned()))).collect();
+    for group in shards.groups {
+        for ShardReplicas { shard, replicas } in group.shards {
+            let is_fresh = |node: &&String| !stale.contains(&(shard, (*node).clone()));
+            let fresh: Vec<&String> = replicas.iter().filter(is_fresh).collect();
             let number = |node: &str| node.trim_start_matches("node-").parse::<usize>().unwrap_or(usize::MAX);
             let Some((first, others)) = fresh.split_first() else { continue };
             let expected = of_shard(number(first), shard);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use miroir_api::{AntiEntropyStatus, Found, Pass, Peers};
 use miroir_tests::replicas::{Held, all_held, held};
 use miroir_tests::{AtLast, Client, Cluster, Fault, config, ctl, wait};
 
@@ -26,13 +27,20 @@ fn load(client: &Client) {
     client.load("films", &(0..DOCUMENTS).map(film).collect());
 }
 
+fn anti_entropy(admin: &Client) -> AntiEntropyStatus {
+    admin.get("/_miroir/anti-entropy/status").expect(200).read()
+}
+
+/// What was found in the pass, once all are through.
+fn made(admin: &Client, pass: &Pass) -> Option<AntiEntropyStatus> {
+    let status = anti_entropy(admin);
+    (status.finished && status.pass.as_ref() == Some(pass)).then_some(status)
+}
+
 /// The first pass is made at once, and is not to find what a test does.
 fn start(builder: miroir_tests::ClusterBuilder) -> Cluster {
     let cluster = builder.start();
-    wait::eventually("the first pass is made", BOUND, || {
-        let status = cluster.admin().get("/_miroir/anti-entropy/status").expect(200).body;
-        (status["finished"] == true).then_some(())
-    });
+    wait::eventually("the first pass is made", BOUND, || anti_entropy(&cluster.admin()).finished.then_some(()));
     cluster
 }
 
@@ -46,14 +54,11 @@ fn assert_alike(cluster: &Cluster, replicas: usize) -> Held {
 /// Has a pass made, and says what it found.
 #[track_caller]
 fn pass(cluster: &Cluster, wanted: &Value) -> Value {
-    let number = cluster.admin().post("/_miroir/anti-entropy/run", wanted).expect(202).body["number"].clone();
-    let status = wait::eventually("the pass is made", BOUND, || {
-        let status = cluster.admin().get("/_miroir/anti-entropy/status").expect(200).body;
-        (status["pass"]["number"] == number && status["finished"] == true).then_some(status)
-    });
+    let begun: Pass = cluster.admin().post("/_miroir/anti-entropy/run", wanted).expect(202).read();
+    let status = wait::eventually("the pass is made", BOUND, || made(&cluster.admin(), &begun));
     let mut sum: BTreeMap<String, u64> = BTreeMap::new();
-    for report in status["instances"].as_array().into_iter().flatten() {
-        for (name, count) in report["found"].as_object().into_iter().flatten() {
+    for report in &status.instances {
+        for (name, count) in json!(report.found).as_object().into_iter().flatten() {
             *sum.entry(name.clone()).or_default() += count.as_u64().unwrap_or(0);
         }
     }
@@ -187,8 +192,8 @@ fn what_is_only_on_its_way_is_no_difference() {
     load(&client);
     for instance in 0..2 {
         wait::eventually("both know of each other", BOUND, || {
-            let peers = cluster.instance(instance).admin().get("/_miroir/peers").expect(200).body["peers"].clone();
-            (peers.as_array().map(Vec::len) == Some(2)).then_some(())
+            let known: Peers = cluster.instance(instance).admin().get("/_miroir/peers").expect(200).read();
+            (known.peers.len() == 2).then_some(())
         });
     }
     let stop = AtomicBool::new(false);
@@ -238,7 +243,7 @@ fn what_is_only_on_its_way_is_no_difference() {
 const STILL_AT_WORK: &str = "statuses=enqueued,processing&reverse=true";
 
 /// Has a pass made while somebody writes. Returns what it found, and how long the slowest of the writes took.
-fn pass_beside_writes(cluster: &Cluster) -> (Value, Duration) {
+fn pass_beside_writes(cluster: &Cluster) -> (Found, Duration) {
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| {
@@ -270,8 +275,8 @@ fn writes_are_not_held_while_a_node_is_behind() {
     cluster.faults(1).spoil("GET", STILL_AT_WORK, 2, Fault::Delay(BEHIND));
     let (found, slowest) = pass_beside_writes(&cluster);
     assert_eq!(cluster.faults(1).struck(), 2, "the node was not waited for");
-    assert!(slowest < BEHIND / 2, "a write waited for {slowest:?}: {found}");
-    assert_eq!((&found["mismatches"], &found["repaired"], &found["postponed"]), (&json!(1), &json!(1), &json!(0)));
+    assert!(slowest < BEHIND / 2, "a write waited for {slowest:?}: {found:?}");
+    assert_eq!((found.mismatches, found.repaired, found.postponed), (1, 1, 0));
 }
 
 #[test]
@@ -283,13 +288,13 @@ fn documents_of_a_node_that_stays_behind_are_left_to_the_next_pass() {
     put(&cluster.node_client(1), &json!([{ "id": 7, "title": "changed", "_vectors": { "own": null } }]));
     cluster.faults(1).spoil("GET", STILL_AT_WORK, usize::MAX, Fault::Delay(BEHIND));
     let (found, slowest) = pass_beside_writes(&cluster);
-    assert!(slowest < BEHIND / 2, "a write waited for {slowest:?}: {found}");
-    assert_eq!((&found["mismatches"], &found["repaired"], &found["postponed"]), (&json!(0), &json!(0), &json!(1)));
+    assert!(slowest < BEHIND / 2, "a write waited for {slowest:?}: {found:?}");
+    assert_eq!((found.mismatches, found.repaired, found.postponed), (0, 0, 1));
     let verified = ctl::run(&cluster.address(), config::ADMIN_KEY, &["verify", INDEX]);
     assert_eq!(verified.code, Some(1), "it is not known that all are alike: {verified:?}");
     cluster.faults(1).clear();
     let found = pass(&cluster, &json!({ "index": INDEX }));
-    assert_eq!((&found["mismatches"], &found["repaired"], &found["postponed"]), (&json!(1), &json!(1), &json!(0)));
+    assert_eq!((found.mismatches, found.repaired, found.postponed), (1, 1, 0));
     assert_alike(&cluster, 2);
 }
 

@@ -73,8 +73,7 @@ fn degraded_writes_of_many_indexes_are_all_known_and_all_mended() {
     assert_eq!(degraded, INDEXES * WRITES, "a write does not say that a replica missed it");
     all_succeed(&client, &tasks);
     holds(&client, 2);
-    let stale_indexes: BTreeSet<String> =
-        cluster.stale(0).iter().filter_map(|replica| replica["index"].as_str().map(str::to_owned)).collect();
+    let stale_indexes: BTreeSet<String> = cluster.stale(0).into_iter().map(|replica| replica.index).collect();
     assert_eq!(stale_indexes.len(), INDEXES, "{stale_indexes:?}");
 
     cluster.restart_node(1);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use miroir_api::Shards;
 use miroir_tests::{Answer, AtLast, Client, Cluster, eventually};
 
 const STEADY: u64 = 300;
@@ -130,9 +131,8 @@ fn kill_in_traffic(cluster: &mut Cluster, node: usize) -> Vec<(usize, Answer)> {
 }
 
 fn stale_on(cluster: &Cluster, node: &str) -> usize {
-    let shards = cluster.admin().get("/_miroir/shards").expect(200);
-    let stale = shards.body["stale"].as_array().cloned().unwrap_or_default();
-    stale.iter().filter(|replica| replica["node"] == node).count()
+    let shards: Shards = cluster.admin().get("/_miroir/shards").expect(200).read();
+    shards.stale.iter().filter(|replica| replica.node == node).count()
 }
 
 #[test]
@@ -177,12 +177,9 @@ fn one_lost_node_of_three_costs_neither_reads_nor_writes() {
 
 /// Shards of which no replica is on `survivor`.
 fn shards_without(cluster: &Cluster, survivor: &str) -> Vec<u64> {
-    let view = cluster.admin().get("/_miroir/shards").expect(200);
-    let shards = view.body["groups"][0]["shards"].as_array().cloned().unwrap_or_default();
-    let gone = shards
-        .iter()
-        .filter(|shard| !shard["replicas"].as_array().is_some_and(|on| on.iter().any(|node| node == survivor)));
-    gone.filter_map(|shard| shard["shard"].as_u64()).collect()
+    let view: Shards = cluster.admin().get("/_miroir/shards").expect(200).read();
+    let gone = view.groups[0].shards.iter().filter(|placed| !placed.replicas.iter().any(|node| node == survivor));
+    gone.map(|placed| placed.shard.into()).collect()
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use miroir_api::{NodeState, Nodes, Stale, Topology};
 use miroir_tests::faults::Fault;
 use miroir_tests::replicas::{assert_alike, plain};
 use miroir_tests::{AtLast, Client, Cluster, config, ctl, dataset, eventually};
@@ -56,7 +57,7 @@ fn assert_equal_replicas(cluster: &Cluster, replicas: usize) -> BTreeMap<String,
 }
 
 fn stale(admin: &Client) -> usize {
-    admin.get("/_miroir/stale").expect(200).body["stale"].as_array().map_or(0, Vec::len)
+    admin.get("/_miroir/stale").expect(200).read::<Stale>().stale.len()
 }
 
 /// Waits until nothing is stale and every node is healthy.
@@ -65,9 +66,8 @@ fn healed(cluster: &Cluster, instance: usize) {
     let admin = cluster.instance(instance).admin();
     let told = Mutex::new(String::new());
     let done = miroir_tests::wait::poll(BOUND, || {
-        let topology = admin.get("/_miroir/topology").expect(200);
-        let healthy =
-            topology.body["nodes"].as_array().is_some_and(|nodes| nodes.iter().all(|it| it["state"] == "healthy"));
+        let topology: Topology = admin.get("/_miroir/topology").expect(200).read();
+        let healthy = topology.nodes.iter().all(|member| member.node.state == NodeState::Healthy);
         *told.lock().expect("one thread") = admin.get("/_miroir/stale").expect(200).text;
         (healthy && stale(&admin) == 0).then_some(())
     });
@@ -375,11 +375,9 @@ fn another_instance_goes_on_when_the_one_that_heals_is_killed() {
     };
     let leader = eventually("somebody heals", BOUND, || [0, 1].into_iter().find(|it| leads(&cluster, *it)));
     eventually("it is half way", BOUND, || {
-        let healing = cluster.instance(1 - leader).admin().get("/_miroir/nodes").expect(200).body;
-        let nodes = healing["nodes"].as_array().cloned().unwrap_or_default();
-        let copied =
-            |node: &Value| node["healing"]["mirrors"].as_array()?.iter().filter_map(|it| it["done"].as_u64()).max();
-        nodes.iter().filter_map(copied).any(|done| done > 0).then_some(())
+        let Nodes { nodes } = cluster.instance(1 - leader).admin().get("/_miroir/nodes").expect(200).read();
+        let mut mirrors = nodes.iter().filter_map(|node| node.healing.as_ref()).flat_map(|healing| &healing.mirrors);
+        mirrors.any(|mirror| mirror.done > 0).then_some(())
     });
     cluster.instance_mut(leader).kill();
     healed(&cluster, 1 - leader);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use miroir_api::Peers;
 use miroir_tests::replicas::{assert_alike, differences_become_known};
 use miroir_tests::{Answer, AtLast, Client, Cluster, names, wait};
 
@@ -107,13 +108,10 @@ fn a_store_that_is_silent_holds_up_no_read_of_what_memory_knows() {
 fn instances_know_each_other_until_they_leave() {
     let mut cluster = three();
     let peers = |cluster: &Cluster| {
-        let peers = cluster.instance(0).admin().get("/_miroir/peers").expect(200);
-        let peers = peers.body["peers"].as_array().cloned().unwrap_or_default();
-        let addresses: BTreeSet<String> =
-            peers.iter().map(|peer| peer["address"].as_str().unwrap_or_default().to_owned()).collect();
+        let Peers { peers } = cluster.instance(0).admin().get("/_miroir/peers").expect(200).read();
+        let addresses: BTreeSet<String> = peers.iter().map(|peer| peer.address.clone()).collect();
         assert_eq!(addresses.len(), peers.len(), "{peers:?}");
-        let own: Vec<_> = peers.iter().filter(|peer| peer["self"] == true).collect();
-        assert_eq!(own.len(), 1, "{peers:?}");
+        assert_eq!(peers.iter().filter(|peer| peer.own).count(), 1, "{peers:?}");
         addresses.len()
     };
     wait::eventually("all three", BOUND, || (peers(&cluster) == 3).then_some(()));
@@ -138,10 +136,8 @@ fn instances_know_each_other_until_they_leave() {
 
 /// The ports of the instances that one knows, its own among them.
 fn known(cluster: &Cluster, instance: usize) -> BTreeSet<u16> {
-    let peers = cluster.instance(instance).admin().get("/_miroir/peers").expect(200);
-    let peers = peers.body["peers"].as_array().cloned().unwrap_or_default();
-    let address = |peer: &Value| peer["address"].as_str().and_then(|address| address.rsplit(':').next()?.parse().ok());
-    peers.iter().filter_map(address).collect()
+    let Peers { peers } = cluster.instance(instance).admin().get("/_miroir/peers").expect(200).read();
+    peers.iter().filter_map(|peer| peer.address.rsplit(':').next()?.parse().ok()).collect()
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
+use miroir_api::ChangeKind;
 use miroir_tests::client::TASK_BOUND;
 use miroir_tests::config::ADMIN_KEY;
 use miroir_tests::replicas::assert_equal;
@@ -76,8 +77,7 @@ fn under_traffic(clients: &[Client], ledger: &Ledger, steady: usize, change: imp
 /// Nothing is stale, and every node holds what the topology says.
 #[track_caller]
 fn assert_whole(cluster: &Cluster) {
-    let stale = cluster.admin().get("/_miroir/stale").expect(200);
-    assert_eq!(stale.body["stale"], json!([]), "{}", stale.text);
+    assert_eq!(cluster.stale(0), []);
 }
 
 fn prepared(cluster: &Cluster) -> (Ledger, Vec<Value>) {
@@ -98,7 +98,7 @@ fn a_fourth_node_joins_and_leaves_again() {
     under_traffic(std::slice::from_ref(&client), &ledger, documents.len(), || {
         let last = moves::done(&admin, &moves::add(&cluster, joining, 0));
         let share = 16 * 2 / 4;
-        assert_eq!(last["replicas"], share, "{last}");
+        assert_eq!(last.replicas, share, "{last:?}");
         let held = moves::replicas(&admin);
         assert!(held.iter().all(|(_, replicas)| *replicas == share), "{held:?}");
         // An index made after the node has joined, and one of another number of documents per shard.
@@ -145,7 +145,7 @@ fn a_second_group_is_filled_and_removed() {
     ] });
     under_traffic(std::slice::from_ref(&client), &ledger, documents.len(), || {
         let last = moves::done(&admin, &admin.post("/_miroir/groups", &group));
-        assert_eq!(last["replicas"], 16, "{last}");
+        assert_eq!(last.replicas, 16, "{last:?}");
         ledger.progress(20);
     });
     let known = ledger.settle(&client);
@@ -221,10 +221,9 @@ fn a_node_that_stays_away_is_replaced() {
     cluster.kill_node(1);
     let admin = cluster.admin();
     let last = eventually("the node is drained", moves::MOVE_BOUND, || {
-        let last = moves::last(&admin);
-        (last["change"]["type"] == "drainNode").then_some(last)
+        moves::last(&admin).filter(|last| last.change.kind == ChangeKind::DrainNode)
     });
-    assert_eq!((&last["change"]["node"], &last["canceled"]), (&json!("node-1"), &json!(false)));
+    assert_eq!((last.change.node.as_deref(), last.canceled), (Some("node-1"), false));
     let known = Ledger::default();
     known.knows(&documents);
     assert_equal(&cluster, &[0, 2], "steady", 2, &known.settle(&client));

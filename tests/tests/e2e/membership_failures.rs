@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use miroir_api::{MoveState, RebalancePhase, Rebalancing};
 use miroir_tests::replicas::assert_equal;
 use miroir_tests::{AtLast, Client, Cluster, Fault, Ledger, dataset, eventually, moves, wait};
 
@@ -40,7 +41,7 @@ fn leader(cluster: &Cluster) -> usize {
 }
 
 /// Where the change stands, as `holds` looks for it.
-fn wait_for(admin: &Client, what: &str, holds: impl Fn(&Value) -> bool) {
+fn wait_for(admin: &Client, what: &str, holds: impl Fn(&Rebalancing) -> bool) {
     eventually(what, moves::MOVE_BOUND, || moves::under_way(admin).filter(|operation| holds(operation)).map(drop));
 }
 
@@ -64,7 +65,7 @@ fn read(client: &Client, stop: &AtomicBool) {
 }
 
 /// Clients read and write, the change comes to be where it is held up, its leader is killed, and what holds it up is gone.
-fn killed(spoil: impl FnOnce(&Cluster, usize), what: &str, holds: impl Fn(&Value) -> bool) {
+fn killed(spoil: impl FnOnce(&Cluster, usize), what: &str, holds: impl Fn(&Rebalancing) -> bool) {
     let (mut cluster, spare, known) = led_by_two();
     let clients = [cluster.instance(0).client(), cluster.instance(1).client()];
     let (ledger, stop) = (Ledger::default(), AtomicBool::new(false));
@@ -102,22 +103,19 @@ fn killed(spoil: impl FnOnce(&Cluster, usize), what: &str, holds: impl Fn(&Value
 
 /// What was written last may have been missed by a node that a dead instance did not tell: it is healed.
 fn assert_whole(cluster: &Cluster) {
-    eventually("nothing is stale", moves::MOVE_BOUND, || {
-        let stale = cluster.admin().get("/_miroir/stale").expect(200);
-        (stale.body["stale"] == json!([])).then_some(())
-    });
+    eventually("nothing is stale", moves::MOVE_BOUND, || cluster.stale(0).is_empty().then_some(()));
 }
 
 const EVER: usize = 1_000_000;
 
-fn any_is(state: &'static str) -> impl Fn(&Value) -> bool {
-    move |operation| operation["moves"].as_array().is_some_and(|moves| moves.iter().any(|it| it["state"] == state))
+fn any_is(state: MoveState) -> impl Fn(&Rebalancing) -> bool {
+    move |operation| operation.moves.iter().any(|moving| moving.state == state)
 }
 
 #[test]
 fn its_leader_is_killed_while_it_is_prepared() {
     let spoil = |cluster: &Cluster, spare| cluster.faults(spare).spoil("POST", "/indexes", EVER, Fault::Drop);
-    killed(spoil, "preparing", |operation| operation["phase"] == "preparing");
+    killed(spoil, "preparing", |operation| operation.phase == RebalancePhase::Preparing);
 }
 
 #[test]
@@ -130,7 +128,7 @@ fn its_leader_is_killed_before_anything_is_copied() {
             faults.spoil("GET", "/indexes?", EVER, Fault::Drop);
         });
     };
-    killed(spoil, "moving", |operation| operation["phase"] == "moving" && operation["replicas"]["copying"] == 0);
+    killed(spoil, "moving", |operation| operation.phase == RebalancePhase::Moving && operation.replicas.copying == 0);
 }
 
 /// Reads take a while: an instance that is read from all the time acts on a new epoch alone only after that.
@@ -142,21 +140,21 @@ fn slow_reads(cluster: &Cluster, _spare: usize) {
 
 #[test]
 fn its_leader_is_killed_before_all_know_that_a_node_may_hold_more() {
-    killed(slow_reads, "planned", |operation| operation["replicas"]["planned"].as_u64() > Some(0));
+    killed(slow_reads, "planned", |operation| operation.replicas.planned > 0);
 }
 
 #[test]
 fn its_leader_is_killed_before_all_write_to_a_new_replica() {
-    let waits = |operation: &Value| {
-        let replicas = &operation["replicas"];
-        replicas["waiting"].as_u64() > Some(0) && replicas["copying"] == 0 && replicas["switched"] == 0
+    let waits = |operation: &Rebalancing| {
+        let replicas = &operation.replicas;
+        replicas.waiting > 0 && replicas.copying == 0 && replicas.switched == 0
     };
     killed(slow_reads, "waiting", waits);
 }
 
 #[test]
 fn its_leader_is_killed_before_all_read_from_a_new_replica() {
-    killed(slow_reads, "switched", any_is("switched"));
+    killed(slow_reads, "switched", any_is(MoveState::Switched));
 }
 
 #[test]
@@ -164,7 +162,7 @@ fn its_leader_is_killed_while_documents_are_copied() {
     let spoil = |cluster: &Cluster, spare| {
         cluster.faults(spare).spoil("POST", "/documents?", EVER, Fault::Answer(503, json!({})))
     };
-    killed(spoil, "copying", any_is("copying"));
+    killed(spoil, "copying", any_is(MoveState::Copying));
 }
 
 #[test]
@@ -175,7 +173,7 @@ fn its_leader_is_killed_while_old_copies_are_deleted() {
             cluster.faults(node).spoil("POST", "/documents/delete", EVER, Fault::Delay(Duration::from_millis(800)));
         }
     };
-    killed(spoil, "left", any_is("left"));
+    killed(spoil, "left", any_is(MoveState::Left));
 }
 
 #[test]
@@ -199,7 +197,7 @@ fn nodes_are_killed_while_documents_are_copied_from_and_to_them() {
         let writer = scope.spawn(move || ledger.write(&client, "ledger", 0));
         ledger.progress(10);
         let begun = moves::add(&cluster, spare, 0);
-        moves::reaches(&admin, "copying");
+        moves::reaches(&admin, &MoveState::Copying);
         // The target, and then a source: with two replicas there is another one to copy from.
         for node in [spare, 0] {
             cluster.kill_node(node);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use miroir_api::{Awaited, MoveState, RebalancePhase, WaitsFor};
 use miroir_tests::replicas::assert_equal;
 use miroir_tests::{Answer, Client, Cluster, Fault, Ledger, dataset, eventually, moves, ports};
 
@@ -19,7 +20,7 @@ fn state(cluster: &Cluster) -> Value {
     let nodes: Vec<Value> = topology["nodes"].as_array().into_iter().flatten().map(shape).collect();
     let indexes = |node: usize| cluster.node_client(node).get("/indexes").expect(200).body["total"].clone();
     let indexes: Vec<Value> = (0..cluster.nodes().len()).map(indexes).collect();
-    json!([topology["epoch"], nodes, indexes, moves::under_way(&admin)])
+    json!([topology["epoch"], nodes, indexes, moves::under_way(&admin).map(|operation| operation.id)])
 }
 
 #[test]
@@ -156,12 +157,12 @@ fn a_change_is_called_off_while_it_is_prepared() {
     // The node answers, but makes no index.
     cluster.faults(spare).spoil("POST", "/indexes", 1_000_000, Fault::Drop);
     let begun = moves::add(&cluster, spare, 0);
-    assert_eq!(moves::under_way(&admin).map(|operation| operation["phase"].clone()), Some(json!("preparing")));
+    assert_eq!(moves::under_way(&admin).map(|operation| operation.phase), Some(RebalancePhase::Preparing));
     let second = moves::ask(&admin, "nodes/node-0/drain").expect(409);
     assert!(message(&second).starts_with("Another change of the cluster is under way"), "{}", second.text);
     moves::ask(&admin, "rebalance/cancel").expect(200);
     let last = moves::ended(&admin, &begun);
-    assert_eq!(last["canceled"], true, "{last}");
+    assert!(last.canceled, "{last:?}");
     cluster.faults(spare).clear();
     assert_as_before(&cluster, spare, &known, &before);
     moves::done(&admin, &moves::add(&cluster, spare, 0));
@@ -175,15 +176,15 @@ fn a_change_is_paused_and_called_off_while_documents_are_copied() {
     // Nothing can be copied there.
     cluster.faults(spare).spoil("POST", "/documents?", 1_000_000, Fault::Answer(503, json!({})));
     let begun = moves::add(&cluster, spare, 0);
-    moves::reaches(&admin, "copying");
+    moves::reaches(&admin, &MoveState::Copying);
     moves::ask(&admin, "rebalance/pause").expect(200);
     eventually("it is paused", moves::MOVE_BOUND, || {
         let operation = moves::under_way(&admin)?;
-        (operation["waitsFor"] == "operator").then_some(())
+        (operation.waits_for == Some(WaitsFor::Other(Awaited::Operator))).then_some(())
     });
     cluster.faults(spare).clear();
     moves::ask(&admin, "rebalance/cancel").expect(200);
-    assert_eq!(moves::ended(&admin, &begun)["canceled"], true);
+    assert!(moves::ended(&admin, &begun).canceled);
     assert_as_before(&cluster, spare, &known, &before);
 }
 
@@ -194,12 +195,12 @@ fn what_has_moved_stays_when_the_rest_is_called_off() {
     let begun = moves::add(&cluster, spare, 0);
     eventually("something has moved", moves::MOVE_BOUND, || {
         let operation = moves::under_way(&admin)?;
-        (operation["replicas"]["switched"].as_u64()? > 0).then_some(())
+        (operation.replicas.switched > 0).then_some(())
     });
     moves::ask(&admin, "rebalance/cancel").expect(200);
     let last = moves::ended(&admin, &begun);
-    let moved = last["replicas"].as_u64().unwrap_or_default();
-    assert!(moved > 0, "{last}");
+    let moved = last.replicas;
+    assert!(moved > 0, "{last:?}");
     let held: BTreeMap<String, u64> = moves::replicas(&admin).into_iter().collect();
     assert_eq!(held.get("node-3"), Some(&moved), "{held:?}");
     assert_equal(&cluster, &[0, 1, 2, 3], "steady", 2, &known.settle(&cluster.client()));

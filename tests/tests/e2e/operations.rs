@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use miroir_api::{NodeState, ShardReplicas, Shards, Topology, TopologyNode, Version};
 use miroir_tests::config::{self, ADMIN_KEY, CLIENT_KEY};
 use miroir_tests::node::Scratch;
 use miroir_tests::process::Process;
@@ -12,35 +13,27 @@ use miroir_tests::{Client, Twin, binaries, ports, wait};
 #[test]
 fn the_topology_names_every_node_and_its_state() {
     let twin = Twin::shared();
-    let topology = twin.cluster.admin().get("/_miroir/topology").expect(200).body;
-    assert_eq!(
-        (&topology["shards"], &topology["replicationFactor"], &topology["replicaGroups"]),
-        (&json!(16), &json!(2), &json!(1))
-    );
-    let nodes = topology["nodes"].as_array().cloned().unwrap_or_default();
-    assert_eq!(nodes.len(), 3);
-    for (i, node) in nodes.iter().enumerate() {
-        assert_eq!(
-            (&node["id"], &node["state"], &node["replicaGroup"]),
-            (&json!(format!("node-{i}")), &json!("healthy"), &json!(0))
-        );
-        assert_eq!(node["address"], twin.cluster.nodes()[i].address());
+    let topology: Topology = twin.cluster.admin().get("/_miroir/topology").expect(200).read();
+    assert_eq!((topology.shards, topology.replication_factor, topology.replica_groups), (16, 2, 1));
+    assert_eq!(topology.nodes.len(), 3);
+    for (i, TopologyNode { node, .. }) in topology.nodes.iter().enumerate() {
+        assert_eq!((&node.id, &node.state, node.replica_group), (&format!("node-{i}"), &NodeState::Healthy, 0));
+        assert_eq!(node.address, twin.cluster.nodes()[i].address());
     }
 }
 
 #[test]
 fn every_shard_has_its_replicas_on_different_nodes() {
-    let shards = Twin::shared().cluster.admin().get("/_miroir/shards").expect(200).body;
-    assert_eq!(shards["stale"], json!([]));
-    let placed = shards["groups"][0]["shards"].as_array().cloned().unwrap_or_default();
+    let shards: Shards = Twin::shared().cluster.admin().get("/_miroir/shards").expect(200).read();
+    assert_eq!(shards.stale, []);
+    let placed = &shards.groups[0].shards;
     assert_eq!(placed.len(), 16);
-    let mut held = std::collections::BTreeMap::<String, usize>::new();
-    for (i, shard) in placed.iter().enumerate() {
-        assert_eq!(shard["shard"], i);
-        let replicas = shard["replicas"].as_array().cloned().unwrap_or_default();
-        assert!(replicas.len() == 2 && replicas[0] != replicas[1], "{shard}");
+    let mut held = std::collections::BTreeMap::<&str, usize>::new();
+    for (i, ShardReplicas { shard, replicas }) in placed.iter().enumerate() {
+        assert_eq!(usize::try_from(*shard), Ok(i));
+        assert!(replicas.len() == 2 && replicas[0] != replicas[1], "{shard}: {replicas:?}");
         for replica in replicas {
-            *held.entry(replica.to_string()).or_default() += 1;
+            *held.entry(replica).or_default() += 1;
         }
     }
     assert!(held.values().all(|count| (10..=11).contains(count)), "32 replicas over 3 nodes: {held:?}");
@@ -63,8 +56,8 @@ fn readiness_health_and_version_need_no_more_than_they_should() {
         answer
     });
     assert!(version.body["pkgVersion"].is_string());
-    let ours = twin.cluster.admin().get("/_miroir/version").expect(200);
-    assert!(ours.body["version"].is_string(), "{}", ours.text);
+    let ours: Version = twin.cluster.admin().get("/_miroir/version").expect(200).read();
+    assert!(!ours.version.is_empty(), "{ours:?}");
 }
 
 #[test]
@@ -153,6 +146,7 @@ fn the_admin_api_wants_the_admin_key() {
         "/_miroir/version",
         "/_miroir/leases",
         "/_miroir/jobs",
+        "/_miroir/openapi.json",
     ] {
         for client in [anyone.clone(), twin.cluster.client(), anyone.with_header("x-admin-key", "wrong")] {
             assert_eq!(client.get(path).verdict(), (401, "miroir_invalid_auth".to_owned()), "{path}");

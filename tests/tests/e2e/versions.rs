@@ -205,7 +205,7 @@ fn shards_that_only_nodes_behind_could_answer_for_are_missing() {
     // Whoever makes the index anew on it has found out that it lacks everything.
     if node.get("/indexes/films").status == 200 {
         let known = cluster.stale(0);
-        let lacking = known.iter().filter(|replica| replica["node"] == "node-0").count();
+        let lacking = known.iter().filter(|replica| replica.node == "node-0").count();
         assert_eq!(lacking, 16, "{known:?}");
         if missing.status == 200 {
             assert!(missing.header("x-miroir-degraded").is_some(), "nobody is told that it is stale: {}", missing.text);

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use miroir_api::{AntiEntropyStatus, Pass};
 use serde_json::json;
 
 use miroir_tests::{Cluster, eventually, usage};
@@ -16,14 +17,12 @@ const BOUND: Duration = Duration::from_secs(3600);
 fn memory_of_a_pass(cluster: &Cluster) -> (u64, u64, f64) {
     let before = usage::forget_peak(cluster.proxy_pid());
     let begun = Instant::now();
-    let number =
-        cluster.admin().post("/_miroir/anti-entropy/run", &json!({ "deep": false })).expect(202).body["number"].clone();
+    let pass: Pass = cluster.admin().post("/_miroir/anti-entropy/run", &json!({ "deep": false })).expect(202).read();
     let status = eventually("replicas are compared", BOUND, || {
-        let status = cluster.admin().get("/_miroir/anti-entropy/status").expect(200).body;
-        (status["pass"]["number"] == number && status["finished"] == true).then_some(status)
+        let status: AntiEntropyStatus = cluster.admin().get("/_miroir/anti-entropy/status").expect(200).read();
+        (status.finished && status.pass.as_ref() == Some(&pass)).then_some(status)
     });
-    let mismatches = status["instances"][0]["found"]["mismatches"].as_u64();
-    assert_eq!(mismatches, Some(0), "{status}");
+    assert_eq!(status.instances[0].found.mismatches, 0, "{status:?}");
     (before, usage::peak_memory(cluster.proxy_pid()), begun.elapsed().as_secs_f64())
 }
 

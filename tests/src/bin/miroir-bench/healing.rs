@@ -79,8 +79,7 @@ fn p99(mut times: Vec<f64>) -> f64 {
 }
 
 fn healed(cluster: &Cluster) -> bool {
-    let stale = cluster.admin().get("/_miroir/stale").expect(200).body["stale"].as_array().map_or(0, Vec::len);
-    stale == 0 && cluster.node_state(1) == "healthy"
+    cluster.stale(0).is_empty() && cluster.node_state(1) == "healthy"
 }
 
 /// What a node that is filled may have of the cores that it shares with all others.
