@@ -92,8 +92,7 @@ pub struct Found {
     pub mismatches: u64,
     /// Of those, the ones that are alike now.
     pub repaired: u64,
-    /// Of those, the ones that have to wait for the next pass: nodes did not catch up, or writes could not be held for long
-    /// enough.
+    /// Documents that have to wait for the next pass: nodes did not catch up, or writes could not be held for long enough.
     pub postponed: u64,
     /// Replicas that have lost everything, and are filled by healing.
     pub lost_replicas: u64,

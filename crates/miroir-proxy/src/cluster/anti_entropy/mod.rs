@@ -75,7 +75,8 @@ impl Pass {
 
 impl Found {
     fn view(&self) -> miroir_api::Found {
-        let Self { shards, documents, mismatches, repaired, postponed, lost_replicas, leftovers, failures } = *self;
+        let Self { shards, documents, mismatches, repaired, postponed, lost_replicas, orphans, failures } = *self;
+        let leftovers = orphans;
         miroir_api::Found { shards, documents, mismatches, repaired, postponed, lost_replicas, leftovers, failures }
     }
 
