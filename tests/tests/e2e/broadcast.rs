@@ -409,7 +409,7 @@ fn another_instance_goes_back_where_a_leader_was_killed() {
 
 #[test]
 fn what_was_never_acknowledged_is_taken_back() {
-    let mut cluster = faulty().instances(2).set("write.node_timeout_ms", json!(15_000)).start();
+    let mut cluster = faulty().instances(2).set("write.node_timeout_ms", json!(4000)).start();
     let client = cluster.client();
     load(&client, "movies");
     client.done(&client.patch(&path("movies"), &synonym("before")));
