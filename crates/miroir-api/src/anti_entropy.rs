@@ -1,5 +1,7 @@
 //! Comparing replicas.
 
+use std::ops::AddAssign;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -100,4 +102,19 @@ pub struct Found {
     pub leftovers: u64,
     /// Shards that could not be compared.
     pub failures: u64,
+}
+
+/// What several instances, or shards, have found together.
+impl AddAssign<&Self> for Found {
+    fn add_assign(&mut self, other: &Self) {
+        let Self { shards, documents, mismatches, repaired, postponed, lost_replicas, leftovers, failures } = other;
+        self.shards += shards;
+        self.documents += documents;
+        self.mismatches += mismatches;
+        self.repaired += repaired;
+        self.postponed += postponed;
+        self.lost_replicas += lost_replicas;
+        self.leftovers += leftovers;
+        self.failures += failures;
+    }
 }

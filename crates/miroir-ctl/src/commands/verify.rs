@@ -20,19 +20,6 @@ fn line(status: &AntiEntropyStatus, pass: u64) -> String {
     format!("{done} of {all} shards compared")
 }
 
-fn sum(one: Found, other: &Found) -> Found {
-    Found {
-        shards: one.shards + other.shards,
-        documents: one.documents + other.documents,
-        mismatches: one.mismatches + other.mismatches,
-        repaired: one.repaired + other.repaired,
-        postponed: one.postponed + other.postponed,
-        lost_replicas: one.lost_replicas + other.lost_replicas,
-        leftovers: one.leftovers + other.leftovers,
-        failures: one.failures + other.failures,
-    }
-}
-
 /// Everything was seen, and is alike now.
 fn is_good(found: &Found) -> bool {
     found.mismatches == found.repaired && found.postponed == 0 && found.failures == 0 && found.lost_replicas == 0
@@ -48,7 +35,8 @@ pub fn run(client: &Client, index: Option<&str>, deep: bool, output: Output) -> 
         let is_over = status.finished && status.pass.as_ref().is_some_and(|pass| pass.number >= begun.number);
         Ok(if is_over { ControlFlow::Break((raw, status)) } else { ControlFlow::Continue(line(&status, begun.number)) })
     })?;
-    let found = status.instances.iter().fold(Found::default(), |found, instance| sum(found, &instance.found));
+    let mut found = Found::default();
+    status.instances.iter().for_each(|instance| found += &instance.found);
     let text = match output {
         Output::Json => json(&raw),
         Output::Table => print(&found),

@@ -9,7 +9,7 @@ mod pass;
 mod repair;
 mod shard;
 
-use miroir_api::{AntiEntropyStatus, ComparedBy};
+use miroir_api::{AntiEntropyStatus, ComparedBy, Found};
 use miroir_core::anti_entropy::depth_of;
 use miroir_core::digest::Depth;
 use miroir_core::error::{Code, ErrorBody};
@@ -38,29 +38,6 @@ pub struct Pass {
     pub index: Option<IndexUid>,
 }
 
-/// What an instance has found in a pass.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Found {
-    /// Shards that were compared.
-    pub shards: u64,
-    /// Documents listed, of all replicas.
-    pub documents: u64,
-    /// Documents that replicas do not hold alike, or that have expired.
-    pub mismatches: u64,
-    /// Of those, the ones that are alike now.
-    pub repaired: u64,
-    /// Documents that have to wait for the next pass: nodes did not catch up, or writes could not be held for long enough.
-    pub postponed: u64,
-    /// Replicas that have lost everything, and are filled by healing.
-    pub lost_replicas: u64,
-    /// Orphaned documents: those on nodes that hold no replica of their shard.
-    #[serde(rename = "leftovers")]
-    pub orphans: u64,
-    /// Shards that could not be compared.
-    pub failures: u64,
-}
-
 impl Pass {
     /// As operators see it.
     pub fn view(&self) -> miroir_api::Pass {
@@ -70,26 +47,6 @@ impl Pass {
         };
         let index = self.index.as_ref().map(IndexUid::to_string);
         miroir_api::Pass { number: self.number, began: rfc3339(self.began), depth, index }
-    }
-}
-
-impl Found {
-    fn view(&self) -> miroir_api::Found {
-        let Self { shards, documents, mismatches, repaired, postponed, lost_replicas, orphans, failures } = *self;
-        let leftovers = orphans;
-        miroir_api::Found { shards, documents, mismatches, repaired, postponed, lost_replicas, leftovers, failures }
-    }
-
-    fn add(&mut self, other: &Self) {
-        let Self { shards, documents, mismatches, repaired, postponed, lost_replicas, orphans, failures } = other;
-        self.shards += shards;
-        self.documents += documents;
-        self.mismatches += mismatches;
-        self.repaired += repaired;
-        self.postponed += postponed;
-        self.lost_replicas += lost_replicas;
-        self.orphans += orphans;
-        self.failures += failures;
     }
 }
 
@@ -118,7 +75,7 @@ impl Report {
             started_at: rfc3339(self.started_at),
             finished_at: self.finished_at.map(rfc3339),
             shards: self.shards as u64,
-            found: self.found.view(),
+            found: self.found.clone(),
             instance: instance.to_owned(),
         }
     }

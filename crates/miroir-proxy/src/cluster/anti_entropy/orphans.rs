@@ -18,7 +18,7 @@ impl Cluster {
         let mut found = Found::default();
         for node in self.nodes().keys().filter(|node| self.is_live(node)) {
             match self.remove_orphans_of(index, node).await {
-                Ok(documents) => found.orphans += documents,
+                Ok(documents) => found.leftovers += documents,
                 // A node that lacks the index, or its settings, is looked after elsewhere.
                 Err(error) => tracing::debug!(%error, %node, index = %index.uid, "a node's shards cannot be counted"),
             }

@@ -70,7 +70,7 @@ impl Cluster {
     }
 
     fn record_found(&self, report: &mut Report, found: &Found) {
-        report.found.add(found);
+        report.found += found;
         self.metrics.antientropy(found.shards, found.mismatches, found.repaired);
     }
 
