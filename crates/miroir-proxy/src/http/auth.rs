@@ -2,7 +2,7 @@
 //! their own key.
 
 use axum::RequestExt;
-use axum::extract::{MatchedPath, Path, Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
@@ -16,6 +16,7 @@ use time::OffsetDateTime;
 
 use super::Shared;
 use super::error::Failure;
+use super::named::Named;
 
 /// Client routes: what the table of rights asks for, with Meilisearch's own refusals. Handlers find what may be seen as a
 /// [`Grant`] among the extensions.
@@ -41,7 +42,7 @@ async fn let_in(cluster: &Shared, request: &mut Request) -> Result<Grant, Failur
         return Err(Failure::new(Code::Internal, UNLISTED));
     };
     let index = match access {
-        Access::Needs(_, Indexes::InPath) => Some(first_parameter(request).await?),
+        Access::Needs(_, Indexes::InPath) => Some(request.extract_parts_with_state::<Named, _>(cluster).await?.0),
         Access::Needs(_, Indexes::ByHandler | Indexes::Global) | Access::Open => None,
     };
     let shown = bearer(request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes))?;
@@ -64,13 +65,6 @@ async fn granted(
 
 /// What a route answers that was added to the router and not to the table.
 const UNLISTED: &str = "Nobody may use this route: it is not in the table of rights.";
-
-/// Decoded just as handlers see it.
-async fn first_parameter(request: &mut Request) -> Result<String, Failure> {
-    let parameters = request.extract_parts::<Path<Vec<(String, String)>>>().await;
-    let first = parameters.ok().and_then(|Path(parameters)| parameters.into_iter().next());
-    first.map(|(_, value)| value).ok_or_else(|| Failure::new(Code::BadRequest, "The path is not UTF-8."))
-}
 
 /// Admin routes: the admin key as bearer or in `X-Admin-Key`. Where nobody may use the admin API they are not there.
 pub async fn admin(State(cluster): State<Shared>, request: Request, next: Next) -> Response {

@@ -1,4 +1,4 @@
-//! What a path of the admin API names.
+//! What a path names.
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
@@ -7,14 +7,15 @@ use miroir_core::error::Code;
 use super::Shared;
 use super::error::Failure;
 
-/// The one parameter of a path, decoded.
+/// The first parameter of a path, decoded.
 pub struct Named(pub String);
 
 impl FromRequestParts<Shared> for Named {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, cluster: &Shared) -> Result<Self, Failure> {
-        let named = Path::<String>::from_request_parts(parts, cluster).await;
-        named.map(|Path(name)| Self(name)).map_err(|_| Failure::new(Code::BadRequest, "The path is not UTF-8."))
+        let named = Path::<Vec<(String, String)>>::from_request_parts(parts, cluster).await;
+        let first = named.ok().and_then(|Path(named)| named.into_iter().next());
+        first.map(|(_, value)| Self(value)).ok_or_else(|| Failure::new(Code::BadRequest, "The path is not UTF-8."))
     }
 }
