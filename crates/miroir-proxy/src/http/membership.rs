@@ -15,7 +15,7 @@ use super::body::Payload;
 use super::error::Failure;
 use super::object::{Object, invalid, missing, wrong_type};
 use super::observe::undertaken;
-use super::openapi::{Refused, RefusedBody};
+use super::openapi::{OfNode, Refused, RefusedBody, RefusedChange};
 use super::{Named, Shared, shown};
 use crate::cluster::{change_view, intent_view};
 
@@ -41,11 +41,7 @@ const MOST_NODES: usize = 1024;
             body = ErrorBody,
         ),
         (status = 404, description = "There is no such group (`miroir_replica_group_not_found`).", body = ErrorBody),
-        (
-            status = 409,
-            description = "It cannot be done as the cluster is, or another change is under way (`miroir_conflict`).",
-            body = ErrorBody,
-        ),
+        RefusedChange,
         Refused,
     ),
 )]
@@ -66,16 +62,11 @@ pub async fn add_node(State(cluster): State<Shared>, mut payload: Payload) -> Re
     path = "/_miroir/nodes/{id}",
     operation_id = "removeNode",
     tag = "membership",
-    params(("id" = String, Path, description = "The node.", example = "meili-3")),
+    params(OfNode),
     responses(
         (status = 202, description = "The change has begun, and goes on by itself.", body = Begun),
-        (status = 400, description = "The path is not UTF-8 (`bad_request`).", body = ErrorBody),
-        (status = 404, description = "There is no such node (`miroir_node_not_found`).", body = ErrorBody),
-        (
-            status = 409,
-            description = "It cannot be done as the cluster is, or another change is under way (`miroir_conflict`).",
-            body = ErrorBody,
-        ),
+        OfNode,
+        RefusedChange,
         Refused,
     ),
 )]
@@ -91,16 +82,11 @@ pub async fn remove_node(State(cluster): State<Shared>, Named(id): Named) -> Res
     path = "/_miroir/nodes/{id}/drain",
     operation_id = "drainNode",
     tag = "membership",
-    params(("id" = String, Path, description = "The node.", example = "meili-3")),
+    params(OfNode),
     responses(
         (status = 202, description = "The change has begun, and goes on by itself.", body = Begun),
-        (status = 400, description = "The path is not UTF-8 (`bad_request`).", body = ErrorBody),
-        (status = 404, description = "There is no such node (`miroir_node_not_found`).", body = ErrorBody),
-        (
-            status = 409,
-            description = "It cannot be done as the cluster is, or another change is under way (`miroir_conflict`).",
-            body = ErrorBody,
-        ),
+        OfNode,
+        RefusedChange,
         Refused,
     ),
 )]
@@ -114,16 +100,11 @@ pub async fn drain(State(cluster): State<Shared>, Named(id): Named) -> Result<Re
     path = "/_miroir/nodes/{id}/undrain",
     operation_id = "undrainNode",
     tag = "membership",
-    params(("id" = String, Path, description = "The node.", example = "meili-3")),
+    params(OfNode),
     responses(
         (status = 202, description = "The change has begun, and goes on by itself.", body = Begun),
-        (status = 400, description = "The path is not UTF-8 (`bad_request`).", body = ErrorBody),
-        (status = 404, description = "There is no such node (`miroir_node_not_found`).", body = ErrorBody),
-        (
-            status = 409,
-            description = "It cannot be done as the cluster is, or another change is under way (`miroir_conflict`).",
-            body = ErrorBody,
-        ),
+        OfNode,
+        RefusedChange,
         Refused,
     ),
 )]
@@ -149,11 +130,7 @@ pub async fn undrain(State(cluster): State<Shared>, Named(id): Named) -> Result<
                 is too old, takes another key, or holds indexes of its own (`miroir_node_unfit`).",
             body = ErrorBody,
         ),
-        (
-            status = 409,
-            description = "It cannot be done as the cluster is, or another change is under way (`miroir_conflict`).",
-            body = ErrorBody,
-        ),
+        RefusedChange,
         Refused,
     ),
 )]
@@ -181,11 +158,7 @@ pub async fn add_group(State(cluster): State<Shared>, mut payload: Payload) -> R
         (status = 202, description = "The change has begun, and goes on by itself.", body = Begun),
         (status = 400, description = "This is no number of a group (`bad_request`).", body = ErrorBody),
         (status = 404, description = "There is no such group (`miroir_replica_group_not_found`).", body = ErrorBody),
-        (
-            status = 409,
-            description = "It cannot be done as the cluster is, or another change is under way (`miroir_conflict`).",
-            body = ErrorBody,
-        ),
+        RefusedChange,
         Refused,
     ),
 )]
@@ -207,11 +180,7 @@ pub async fn remove_group(State(cluster): State<Shared>, Named(id): Named) -> Re
     tag = "membership",
     responses(
         (status = 202, description = "The change has begun, and goes on by itself.", body = Begun),
-        (
-            status = 409,
-            description = "It cannot be done as the cluster is, or another change is under way (`miroir_conflict`).",
-            body = ErrorBody,
-        ),
+        RefusedChange,
         Refused,
     ),
 )]

@@ -10,9 +10,13 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use bytes::Bytes;
 use miroir_api::ErrorBody;
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::Type;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, OpenApi as Described, Ref, RefOr, ResponseBuilder};
-use utoipa::{IntoResponses, Modify, OpenApi, ToSchema};
+use utoipa::openapi::{
+    ContentBuilder, ObjectBuilder, OpenApi as Described, Ref, RefOr, Required, Response as Answer, ResponseBuilder,
+};
+use utoipa::{IntoParams, IntoResponses, Modify, OpenApi, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::{json, metrics_routes, open_admin_routes, operators_routes};
@@ -71,30 +75,90 @@ pub enum Refused {}
 /// Refusals of routes that take a body, besides [`Refused`].
 pub enum RefusedBody {}
 
+/// Refusals of routes that begin a change of the membership, besides [`Refused`].
+pub enum RefusedChange {}
+
+/// The node that a path names, and what is refused because of it.
+pub enum OfNode {}
+
+/// The index that a path names, and what is refused because of it.
+pub enum OfIndex {}
+
 impl IntoResponses for Refused {
-    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+    fn responses() -> BTreeMap<String, RefOr<Answer>> {
         references(&[401, 500, 503])
     }
 }
 
 impl IntoResponses for RefusedBody {
-    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+    fn responses() -> BTreeMap<String, RefOr<Answer>> {
         references(&[400, 408, 413, 415])
     }
 }
 
-fn references(statuses: &[u16]) -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+impl IntoResponses for RefusedChange {
+    fn responses() -> BTreeMap<String, RefOr<Answer>> {
+        let when = "It cannot be done as the cluster is, or another change is under way (`miroir_conflict`).";
+        refusals([(409, when)])
+    }
+}
+
+impl IntoResponses for OfNode {
+    fn responses() -> BTreeMap<String, RefOr<Answer>> {
+        refusals([
+            (400, "The path is not UTF-8 (`bad_request`)."),
+            (404, "There is no such node (`miroir_node_not_found`)."),
+        ])
+    }
+}
+
+impl IntoParams for OfNode {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        vec![in_path("id", "The node.", None, "meili-3")]
+    }
+}
+
+impl IntoResponses for OfIndex {
+    fn responses() -> BTreeMap<String, RefOr<Answer>> {
+        refusals([
+            (400, "This is no uid of an index (`invalid_index_uid`)."),
+            (404, "There is no such index (`index_not_found`)."),
+        ])
+    }
+}
+
+impl IntoParams for OfIndex {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        vec![in_path("uid", "The index, as clients call it.", Some("^[A-Za-z0-9_-]{1,512}$"), "movies")]
+    }
+}
+
+fn in_path(name: &str, about: &str, pattern: Option<&str>, example: &str) -> Parameter {
+    let text = ObjectBuilder::new().schema_type(Type::String).pattern(pattern).build();
+    let parameter = ParameterBuilder::new().name(name).parameter_in(ParameterIn::Path).required(Required::True);
+    parameter.description(Some(about)).schema(Some(text)).example(Some(example.into())).build()
+}
+
+fn references(statuses: &[u16]) -> BTreeMap<String, RefOr<Answer>> {
     let named = REFUSALS.iter().filter(|(_, status, _)| statuses.contains(status));
     named.map(|(name, status, _)| (status.to_string(), Ref::from_response_name(*name).into())).collect()
+}
+
+/// By status, when it is given.
+fn refusals<const N: usize>(given: [(u16, &str); N]) -> BTreeMap<String, RefOr<Answer>> {
+    given.into_iter().map(|(status, when)| (status.to_string(), refusal(when).into())).collect()
+}
+
+fn refusal(when: &str) -> Answer {
+    let error = ContentBuilder::new().schema(Some(Ref::from_schema_name(ErrorBody::name()))).build();
+    ResponseBuilder::new().description(when).content("application/json", error).build()
 }
 
 impl Modify for Common {
     fn modify(&self, document: &mut Described) {
         let components = document.components.get_or_insert_default();
         for (name, _, when) in REFUSALS {
-            let error = ContentBuilder::new().schema(Some(Ref::from_schema_name(ErrorBody::name()))).build();
-            let response = ResponseBuilder::new().description(*when).content("application/json", error).build();
-            components.responses.insert((*name).to_owned(), response.into());
+            components.responses.insert((*name).to_owned(), refusal(when).into());
         }
         let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("The admin key.")).build();
         components.add_security_scheme("bearer", SecurityScheme::Http(bearer));

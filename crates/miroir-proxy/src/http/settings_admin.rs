@@ -3,11 +3,11 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use miroir_api::{ErrorBody, SettingsRepair, SettingsStatus};
+use miroir_api::{SettingsRepair, SettingsStatus};
 
 use super::error::Failure;
 use super::observe::undertaken;
-use super::openapi::Refused;
+use super::openapi::{OfIndex, Refused};
 use super::{Named, Shared, index_uid, shown};
 use crate::cluster::repair_view;
 
@@ -17,19 +17,10 @@ use crate::cluster::repair_view;
     path = "/_miroir/indexes/{uid}/settings/status",
     operation_id = "settingsStatus",
     tag = "settings",
-    params(
-        (
-            "uid" = String,
-            Path,
-            description = "The index, as clients call it.",
-            pattern = "^[A-Za-z0-9_-]{1,512}$",
-            example = "movies",
-        ),
-    ),
+    params(OfIndex),
     responses(
         (status = 200, description = "How it stands.", body = SettingsStatus),
-        (status = 400, description = "This is no uid of an index (`invalid_index_uid`).", body = ErrorBody),
-        (status = 404, description = "There is no such index (`index_not_found`).", body = ErrorBody),
+        OfIndex,
         Refused,
     ),
 )]
@@ -47,19 +38,10 @@ pub async fn status(State(cluster): State<Shared>, Named(uid): Named) -> Result<
     path = "/_miroir/indexes/{uid}/settings/repair",
     operation_id = "repairSettings",
     tag = "settings",
-    params(
-        (
-            "uid" = String,
-            Path,
-            description = "The index, as clients call it.",
-            pattern = "^[A-Za-z0-9_-]{1,512}$",
-            example = "movies",
-        ),
-    ),
+    params(OfIndex),
     responses(
         (status = 200, description = "What came of each node.", body = SettingsRepair),
-        (status = 400, description = "This is no uid of an index (`invalid_index_uid`).", body = ErrorBody),
-        (status = 404, description = "There is no such index (`index_not_found`).", body = ErrorBody),
+        OfIndex,
         Refused,
     ),
 )]

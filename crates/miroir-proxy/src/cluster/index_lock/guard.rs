@@ -121,6 +121,7 @@ impl Lasts for Holds {
 pub fn all_last(guards: &[IndexGuard]) -> Arc<dyn Lasts> {
     Arc::new(Holds(guards.iter().map(|guard| (guard.lock.clone(), guard.lease.clone())).collect()))
 }
+
 /// Keep these guards until then, as long as they last.
 pub async fn linger(until: Instant, guards: &[IndexGuard]) {
     tokio::select! {
