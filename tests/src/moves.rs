@@ -5,12 +5,20 @@ use std::time::Duration;
 use miroir_api::{Begun, EndedChange, MoveState, RebalanceStatus, Rebalancing, Topology, TopologyNode};
 use serde_json::json;
 
+use crate::binaries;
 use crate::client::{Answer, Client};
 use crate::cluster::Cluster;
 use crate::wait;
 
+/// The longest that a test waits for a change on development nodes.
+const MOVE_BOUND: Duration = Duration::from_secs(180);
+/// The same on servers: a dozen of them share the machine with the tests, and index each change anew.
+const MOVE_BOUND_ON_SERVERS: Duration = Duration::from_secs(900);
+
 /// The longest that a test waits for a change.
-pub const MOVE_BOUND: Duration = Duration::from_secs(180);
+pub fn move_bound() -> Duration {
+    if binaries::meilisearch().is_some() { MOVE_BOUND_ON_SERVERS } else { MOVE_BOUND }
+}
 
 #[track_caller]
 fn status(admin: &Client) -> RebalanceStatus {
@@ -44,7 +52,7 @@ pub fn ended(admin: &Client, begun: &Answer) -> EndedChange {
     assert_eq!(begun.status, 202, "{}", begun.text);
     let Begun { id, .. } = begun.read();
     let mut seen = String::new();
-    let end = wait::poll(MOVE_BOUND, || {
+    let end = wait::poll(move_bound(), || {
         // An instance that is restarted does not answer for a moment.
         let answer = admin.try_send("GET", "/_miroir/rebalance/status", None, &[]).ok()?;
         seen = answer.text.clone();
@@ -82,7 +90,7 @@ pub fn ask(admin: &Client, path: &str) -> Answer {
 /// When none comes to be in time.
 #[track_caller]
 pub fn reaches(admin: &Client, state: &MoveState) {
-    wait::eventually(&format!("a replica is {state}"), MOVE_BOUND, || {
+    wait::eventually(&format!("a replica is {state}"), move_bound(), || {
         under_way(admin)?.moves.iter().any(|moving| moving.state == *state).then_some(())
     });
 }

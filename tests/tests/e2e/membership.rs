@@ -220,7 +220,7 @@ fn a_node_that_stays_away_is_replaced() {
     load(&client, "steady", &documents);
     cluster.kill_node(1);
     let admin = cluster.admin();
-    let last = eventually("the node is drained", moves::MOVE_BOUND, || {
+    let last = eventually("the node is drained", moves::move_bound(), || {
         moves::last(&admin).filter(|last| last.change.kind == ChangeKind::DrainNode)
     });
     assert_eq!((last.change.node.as_deref(), last.canceled), (Some("node-1"), false));

@@ -37,12 +37,12 @@ fn leads(cluster: &Cluster, instance: usize) -> bool {
 
 /// Who leads the change.
 fn leader(cluster: &Cluster) -> usize {
-    eventually("somebody leads", moves::MOVE_BOUND, || (0..2).find(|instance| leads(cluster, *instance)))
+    eventually("somebody leads", moves::move_bound(), || (0..2).find(|instance| leads(cluster, *instance)))
 }
 
 /// Where the change stands, as `holds` looks for it.
 fn wait_for(admin: &Client, what: &str, holds: impl Fn(&Rebalancing) -> bool) {
-    eventually(what, moves::MOVE_BOUND, || moves::under_way(admin).filter(|operation| holds(operation)).map(drop));
+    eventually(what, moves::move_bound(), || moves::under_way(admin).filter(|operation| holds(operation)).map(drop));
 }
 
 /// Documents of the index that nobody writes to.
@@ -85,7 +85,7 @@ fn killed(spoil: impl FnOnce(&Cluster, usize), what: &str, holds: impl Fn(&Rebal
         cluster.instance_mut(first).kill();
         (0..cluster.nodes().len()).for_each(|node| cluster.faults(node).clear());
         let other = cluster.instance(1 - first).admin();
-        eventually("the other one leads", moves::MOVE_BOUND, || leads(&cluster, 1 - first).then_some(()));
+        eventually("the other one leads", moves::move_bound(), || leads(&cluster, 1 - first).then_some(()));
         cluster.instance_mut(first).restart();
         moves::done(&other, &begun);
         drop(at_last);
@@ -103,7 +103,7 @@ fn killed(spoil: impl FnOnce(&Cluster, usize), what: &str, holds: impl Fn(&Rebal
 
 /// What was written last may have been missed by a node that a dead instance did not tell: it is healed.
 fn assert_whole(cluster: &Cluster) {
-    eventually("nothing is stale", moves::MOVE_BOUND, || cluster.stale(0).is_empty().then_some(()));
+    eventually("nothing is stale", moves::move_bound(), || cluster.stale(0).is_empty().then_some(()));
 }
 
 const EVER: usize = 1_000_000;
@@ -124,7 +124,7 @@ fn its_leader_is_killed_before_anything_is_copied() {
     let spoil = |cluster: &Cluster, spare| {
         let faults = cluster.faults(spare).clone();
         std::thread::spawn(move || {
-            wait::poll(moves::MOVE_BOUND, || (faults.seen("PATCH", "/settings") > 1).then_some(()));
+            wait::poll(moves::move_bound(), || (faults.seen("PATCH", "/settings") > 1).then_some(()));
             faults.spoil("GET", "/indexes?", EVER, Fault::Drop);
         });
     };
@@ -201,7 +201,7 @@ fn nodes_are_killed_while_documents_are_copied_from_and_to_them() {
         // The target, and then a source: with two replicas there is another one to copy from.
         for node in [spare, 0] {
             cluster.kill_node(node);
-            eventually("it is known to be away", moves::MOVE_BOUND, || {
+            eventually("it is known to be away", moves::move_bound(), || {
                 (cluster.node_state(node) == "failed").then_some(())
             });
             ledger.progress(10);

@@ -178,7 +178,7 @@ fn a_change_is_paused_and_called_off_while_documents_are_copied() {
     let begun = moves::add(&cluster, spare, 0);
     moves::reaches(&admin, &MoveState::Copying);
     moves::ask(&admin, "rebalance/pause").expect(200);
-    eventually("it is paused", moves::MOVE_BOUND, || {
+    eventually("it is paused", moves::move_bound(), || {
         let operation = moves::under_way(&admin)?;
         (operation.waits_for == Some(WaitsFor::Other(Awaited::Operator))).then_some(())
     });
@@ -193,7 +193,7 @@ fn what_has_moved_stays_when_the_rest_is_called_off() {
     let (cluster, spare, known) = growing();
     let admin = cluster.admin();
     let begun = moves::add(&cluster, spare, 0);
-    eventually("something has moved", moves::MOVE_BOUND, || {
+    eventually("something has moved", moves::move_bound(), || {
         let operation = moves::under_way(&admin)?;
         (operation.replicas.switched > 0).then_some(())
     });
