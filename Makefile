@@ -42,10 +42,10 @@ browser:
 demo: rust
 	@demo/run.sh
 
-# The end-to-end tests and the examples start these binaries. Tests wait for processes most of their time: more of them at
+# The end-to-end tests and the examples start the binaries. cargo makes them for the tests of each command, so that everything
+# is built once, with one set of features: to build binaries alone would build the engine again. Tests wait for processes most of their time: more of them at
 # once than there are cores; real nodes take more of the cores.
 test: rust redis browser
-	$(CARGO) build --locked -p miroir-proxy -p miroir-devnode -p miroir-ctl
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$(if $(MEILISEARCH_BIN),2,4)} $(CARGO) test --workspace --locked
 	@examples/sdk/run.sh
 
@@ -56,12 +56,12 @@ check: rust
 
 one: rust redis
 	@[ -n '$(T)' ] || { echo 'Which test? For example: make one T=storm' >&2; exit 2; }
-	$(CARGO) build --locked -p miroir-proxy -p miroir-devnode -p miroir-ctl
+	$(CARGO) test --locked --workspace --test '*' --no-run
 	$(CARGO) test --locked --workspace --test e2e -- '$(T)'
 
 # The official SDKs for Python, JavaScript and Rust, and a page in a browser, against a small cluster; they come from their registries.
 examples: rust browser
-	$(CARGO) build --locked -p miroir-proxy -p miroir-devnode -p miroir-ctl
+	$(CARGO) test --locked --workspace --test '*' --no-run
 	@examples/sdk/run.sh
 
 # The micro-benchmarks, then the whole: docs/benchmarks.md gets the figures. CPU time is compared with nginx when there is one.

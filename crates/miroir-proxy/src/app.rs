@@ -13,12 +13,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::budget::Budget;
-use crate::cluster::{Cluster, Discovery, TaskReconciler};
-use crate::node::{Limits, NodeClient};
 use crate::serve::{listen, serve};
-use crate::telemetry::{Metrics, metrics_router};
+use crate::telemetry::metrics_router;
 use crate::{http, workers};
+use miroir_cluster::{Cluster, Discovery, TaskReconciler};
+use miroir_node::budget::Budget;
+use miroir_node::{Limits, NodeClient};
+use miroir_telemetry::Metrics;
 
 /// The metrics port is for few.
 const METRICS_CONNECTIONS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(63);
@@ -76,16 +77,16 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     background.spawn(until(leaving.clone(), workers::catch_up_settings(cluster.clone())));
     background.spawn(until(leaving.clone(), workers::check_settings(cluster.clone())));
     background.spawn(until(leaving.clone(), workers::check_suspects(cluster.clone())));
-    background.spawn(until(stopped.clone(), cluster.clone().follow_store()));
+    background.spawn(until(stopped.clone(), cluster.state.clone().follow_store()));
     let discovery = Discovery::new(&config.peer_discovery).context("peer_discovery: names cannot be looked up")?;
     let to_peers = client(&config, config.admin.key(), &replies)?;
-    background.spawn(until(stopped.clone(), cluster.clone().keep_in_touch(discovery, to_peers)));
-    background.spawn(until(stopped.clone(), cluster.clone().renew_index_locks()));
-    background.spawn(until(leaving.clone(), cluster.clone().take_over_index_locks()));
-    background.spawn(until(stopped.clone(), cluster.clone().pay_all_debts()));
-    background.spawn(until(stopped.clone(), cluster.clone().tell_webhooks()));
-    background.spawn(until(stopped.clone(), cluster.clone().tell_rules()));
-    background.spawn(until(stopped.clone(), TaskReconciler::new(cluster.clone()).run()));
+    background.spawn(until(stopped.clone(), cluster.state.clone().keep_in_touch(discovery, to_peers)));
+    background.spawn(until(stopped.clone(), cluster.state.clone().renew_index_locks()));
+    background.spawn(until(leaving.clone(), cluster.writes.clone().take_over_index_locks()));
+    background.spawn(until(stopped.clone(), cluster.writes.clone().pay_all_debts()));
+    background.spawn(until(stopped.clone(), cluster.tasks.clone().tell_webhooks()));
+    background.spawn(until(stopped.clone(), cluster.settings.clone().tell_rules()));
+    background.spawn(until(stopped.clone(), TaskReconciler::new(cluster.tasks.clone()).run()));
     // Leases and claims are this run's alone: one that comes after a crash must not be taken for the one before.
     let instance = Uuid::now_v7().to_string();
     background.spawn(workers::lead(cluster.clone(), instance.clone(), leaving.clone()));
@@ -103,7 +104,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     tokio::select! {
         result = &mut server => result.context("the server failed")?,
         () = asked_to_stop() => {
-            cluster.stop();
+            cluster.state.stop();
             let delay = config.server.stop_delay;
             if !delay.is_zero() {
                 tracing::info!(?delay, "stopping: not ready, and serving on until clients are sent elsewhere");
@@ -116,16 +117,16 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
                 tracing::warn!("some requests did not finish in time");
                 server.abort();
             }
-            if tokio::time::timeout(record_within(&config), cluster.everything_recorded()).await.is_err() {
+            if tokio::time::timeout(record_within(&config), cluster.writes.everything_recorded()).await.is_err() {
                 tracing::error!("some changes could not be recorded in time: replicas may differ until they are compared");
             }
         }
     }
     // As long as they are kept up: who finds one that has ended has it in doubt.
-    cluster.release_index_locks().await;
+    cluster.state.release_index_locks().await;
     let _ = stop.send(true);
     while background.join_next().await.is_some() {}
-    cluster.leave().await;
+    cluster.state.leave().await;
     store.close().await;
     tracing::info!("stopped");
     Ok(())

@@ -1,12 +1,7 @@
 //! `miroir-proxy`: one Meilisearch endpoint over many nodes.
 
 mod app;
-mod budget;
-mod cluster;
-mod deadline;
 mod http;
-mod joined;
-mod node;
 mod serve;
 mod telemetry;
 mod workers;

@@ -14,8 +14,8 @@ use miroir_core::topology;
 use super::error::Failure;
 use super::openapi::Refused;
 use super::{Shared, shown};
-use crate::cluster::{StaleReplica, rfc3339};
-use crate::node::{Node, NodeState};
+use miroir_cluster::{StaleReplica, rfc3339};
+use miroir_node::{Node, NodeState};
 
 /// The nodes, their states and the shape of the cluster
 ///
@@ -28,12 +28,12 @@ use crate::node::{Node, NodeState};
     responses((status = 200, description = "The topology.", body = Topology), Refused),
 )]
 pub async fn topology(State(cluster): State<Shared>) -> Result<Response, Failure> {
-    let topology = cluster.topology();
+    let topology = cluster.state.topology();
     let view = |node: &Arc<Node>| TopologyNode {
         node: node_view(node, replicas_on(&topology, node, &cluster)),
         draining: topology.draining.contains(&node.member.id),
     };
-    let nodes = cluster.nodes().values().map(view).collect();
+    let nodes = cluster.state.nodes().values().map(view).collect();
     let shape = &topology.shape;
     let placement = match shape.placement {
         PlacementKind::Balanced => Placement::Balanced,
@@ -41,13 +41,13 @@ pub async fn topology(State(cluster): State<Shared>) -> Result<Response, Failure
     };
     let answer = Topology {
         epoch: topology.epoch.0,
-        shards: cluster.config.shards.get(),
+        shards: cluster.state.config.shards.get(),
         replication_factor: shape.replication_factor.get(),
         replica_groups: u32::try_from(shape.groups().len()).unwrap_or(u32::MAX),
         placement,
         nodes,
-        degraded_shards: cluster.uncovered_shards() as u64,
-        stale_replicas: cluster.count_stale_replicas() as u64,
+        degraded_shards: cluster.state.uncovered_shards() as u64,
+        stale_replicas: cluster.state.count_stale_replicas() as u64,
     };
     shown(StatusCode::OK, &answer)
 }
@@ -55,7 +55,7 @@ pub async fn topology(State(cluster): State<Shared>) -> Result<Response, Failure
 /// Shard replicas of new indexes that a node is placed for.
 pub fn replicas_on(topology: &topology::Topology, node: &Node, cluster: &Shared) -> usize {
     let id = &node.member.id;
-    topology.replicas(cluster.config.shards).filter(|(_, holder)| *holder == id).count()
+    topology.replicas(cluster.state.config.shards).filter(|(_, holder)| *holder == id).count()
 }
 
 pub(super) fn node_view(node: &Node, shard_replicas: usize) -> miroir_api::Node {
@@ -90,8 +90,8 @@ pub(super) fn node_view(node: &Node, shard_replicas: usize) -> miroir_api::Node 
     responses((status = 200, description = "The shards of every group.", body = Shards), Refused),
 )]
 pub async fn shards(State(cluster): State<Shared>) -> Result<Response, Failure> {
-    let topology = cluster.topology();
-    let placements = topology.placements(cluster.config.shards).into_iter().flatten();
+    let topology = cluster.state.topology();
+    let placements = topology.placements(cluster.state.config.shards).into_iter().flatten();
     let groups = placements.map(|(group, placement)| {
         let names = |replicas: &[NodeId]| replicas.iter().map(NodeId::to_string).collect();
         let shards = placement.shards();
@@ -99,8 +99,8 @@ pub async fn shards(State(cluster): State<Shared>) -> Result<Response, Failure> 
         GroupShards { id: group.0, shards: shards.collect() }
     });
     let groups = groups.collect();
-    let stale = cluster.stale_replicas().iter().map(StaleReplica::view).collect();
-    shown(StatusCode::OK, &Shards { shards: cluster.config.shards.get(), groups, stale })
+    let stale = cluster.state.stale_replicas().iter().map(StaleReplica::view).collect();
+    shown(StatusCode::OK, &Shards { shards: cluster.state.config.shards.get(), groups, stale })
 }
 
 /// The instances that are alive
@@ -112,8 +112,8 @@ pub async fn shards(State(cluster): State<Shared>) -> Result<Response, Failure> 
     responses((status = 200, description = "The instances, the one that answers first.", body = Peers), Refused),
 )]
 pub async fn peers(State(cluster): State<Shared>) -> Result<Response, Failure> {
-    let own = cluster.as_peer().view(cluster.peers.me(), true);
-    let others = cluster.peers.others();
+    let own = cluster.state.as_peer().view(cluster.state.peers.me(), true);
+    let others = cluster.state.peers.others();
     let others = others.iter().map(|(id, peer)| peer.view(id, false));
     shown(StatusCode::OK, &Peers { peers: std::iter::once(own).chain(others).collect() })
 }
@@ -136,8 +136,9 @@ pub async fn peers(State(cluster): State<Shared>) -> Result<Response, Failure> {
 pub async fn ready(State(cluster): State<Shared>, RawQuery(query): RawQuery) -> Result<Response, Failure> {
     let query = query.unwrap_or_default();
     let of_cluster = form_urlencoded::parse(query.as_bytes()).any(|pair| pair == ("cluster".into(), "true".into()));
-    let mut reasons = if of_cluster { cluster.not_covered() } else { Vec::new() };
-    let of_instance = cluster.not_ready().into_iter().filter(|reason| !reasons.contains(reason)).collect::<Vec<_>>();
+    let mut reasons = if of_cluster { cluster.state.not_covered() } else { Vec::new() };
+    let of_instance =
+        cluster.state.not_ready().into_iter().filter(|reason| !reasons.contains(reason)).collect::<Vec<_>>();
     reasons.extend(of_instance);
     let ready = reasons.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -165,7 +166,7 @@ pub async fn ready(State(cluster): State<Shared>, RawQuery(query): RawQuery) -> 
     ),
 )]
 pub async fn metrics(State(cluster): State<Shared>) -> Response {
-    crate::telemetry::exposition(&cluster.metrics).into_response()
+    crate::telemetry::exposition(&cluster.state.metrics).into_response()
 }
 
 /// The release of this instance

@@ -13,7 +13,7 @@ use super::object::Object;
 use super::observe::undertaken;
 use super::openapi::{Refused, RefusedBody};
 use super::{Shared, body, index_uid, shown};
-use crate::cluster::Error;
+use miroir_cluster::Error;
 
 /// Have all instances compare replicas now
 ///
@@ -40,7 +40,9 @@ pub async fn run(State(cluster): State<Shared>, mut payload: Payload) -> Result<
     let RunAntiEntropy { index, deep } = read(wanted)?;
     let index = index.map(|uid| index_uid(&uid)).transpose()?;
     let depth = deep.map(|deep| if deep { Depth::Content } else { Depth::Stamps });
-    let pass = undertaken(&cluster, move |writer| async move { writer.run_anti_entropy(index, depth).await }).await?;
+    let pass =
+        undertaken(&cluster, move |cluster, _| async move { cluster.replicas.run_anti_entropy(index, depth).await })
+            .await?;
     shown(StatusCode::ACCEPTED, &pass.view())
 }
 
@@ -53,7 +55,7 @@ pub async fn run(State(cluster): State<Shared>, mut payload: Payload) -> Result<
     responses((status = 200, description = "The last pass, by instance.", body = AntiEntropyStatus), Refused),
 )]
 pub async fn status(State(cluster): State<Shared>) -> Result<Response, Failure> {
-    shown(StatusCode::OK, &cluster.anti_entropy_status().await.map_err(Error::from)?)
+    shown(StatusCode::OK, &cluster.replicas.anti_entropy_status().await.map_err(Error::from)?)
 }
 
 /// Null is no body.

@@ -14,8 +14,8 @@ use hyper::body::{Frame, SizeHint};
 use thiserror::Error;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::budget::{Budget, Reserved, Spent};
-use crate::cluster;
+use miroir_cluster as cluster;
+use miroir_node::budget::{Budget, Reserved, Spent};
 
 /// How slowly a body may arrive.
 #[derive(Clone, Copy, Debug)]

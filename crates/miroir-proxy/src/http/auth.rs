@@ -56,9 +56,9 @@ async fn granted(
     access: &Access,
     index: Option<&str>,
 ) -> Result<Grant, Refusal> {
-    let ask = || authorize(&cluster.keys.registry(), shown, access, index, OffsetDateTime::now_utc());
+    let ask = || authorize(&cluster.state.keys.registry(), shown, access, index, OffsetDateTime::now_utc());
     match ask() {
-        Err(refusal) if refusal.may_be_outdated() && cluster.catch_up().await => ask(),
+        Err(refusal) if refusal.may_be_outdated() && cluster.state.catch_up().await => ask(),
         granted => granted,
     }
 }
@@ -68,7 +68,7 @@ const UNLISTED: &str = "Nobody may use this route: it is not in the table of rig
 
 /// Admin routes: the admin key as bearer or in `X-Admin-Key`. Where nobody may use the admin API they are not there.
 pub async fn admin(State(cluster): State<Shared>, request: Request, next: Next) -> Response {
-    match &cluster.config.admin.access {
+    match &cluster.state.config.admin.access {
         AdminAccess::Everybody => next.run(request).await,
         AdminAccess::Key(key) if shows(request.headers(), key) => next.run(request).await,
         AdminAccess::Key(_) => Failure::new(Code::MiroirInvalidAuth, NEEDS_ADMIN_KEY).into_response(),
@@ -81,7 +81,7 @@ const NEEDS_ADMIN_KEY: &str =
 
 /// Metrics name indexes and nodes: whoever has the admin key, or a key of a client that may read metrics.
 pub async fn metrics(State(cluster): State<Shared>, request: Request, next: Next) -> Response {
-    let access = &cluster.config.admin.access;
+    let access = &cluster.state.config.admin.access;
     match access {
         AdminAccess::Everybody => return next.run(request).await,
         AdminAccess::Disabled => return StatusCode::NOT_FOUND.into_response(),
@@ -89,7 +89,7 @@ pub async fn metrics(State(cluster): State<Shared>, request: Request, next: Next
         AdminAccess::Key(_) | AdminAccess::Keyless => {}
     }
     // Without a master key clients have no keys, and every one of them might do everything.
-    let has_keys = cluster.keys.registry().has_master_key();
+    let has_keys = cluster.state.keys.registry().has_master_key();
     let needs = Access::Needs(&[Action::MetricsGet], Indexes::Global);
     let shown =
         bearer(request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes)).map(|shown| shown.map(str::to_owned));

@@ -18,9 +18,9 @@ use super::Shared;
 use super::arriving::{self, Charge};
 use super::error::Failure;
 use super::inflate::{Encoding, inflate};
-use crate::budget::Reserved;
-use crate::cluster::Error;
-use crate::joined::Joined;
+use miroir_cluster::Error;
+use miroir_node::budget::Reserved;
+use miroir_node::joined::Joined;
 
 /// The body of a request, not read yet.
 pub struct Payload {
@@ -38,9 +38,9 @@ impl FromRequest<Shared> for Payload {
 
     async fn from_request(request: Request, cluster: &Shared) -> Result<Self, Infallible> {
         let (parts, body) = request.into_parts();
-        let limit = cluster.config.server.max_body_bytes.get() as u64;
+        let limit = cluster.state.config.server.max_body_bytes.get() as u64;
         // Whoever bounds the request has made one.
-        let charge = parts.extensions.get::<Charge>().cloned().unwrap_or_else(|| Charge::new(&cluster.bodies));
+        let charge = parts.extensions.get::<Charge>().cloned().unwrap_or_else(|| Charge::new(&cluster.state.bodies));
         Ok(Self { headers: parts.headers, body, limit, charge, reserved: None })
     }
 }

@@ -10,7 +10,7 @@ use http_body_util::BodyExt;
 use tower::ServiceExt;
 
 use super::{Shared, endpoint};
-use crate::cluster::testing::{ADMIN_KEY, MASTER_KEY, instance, instance_with};
+use miroir_cluster::testing::{ADMIN_KEY, MASTER_KEY, instance, instance_with};
 
 async fn send(cluster: &Shared, method: &str, path: &str, body: Body) -> (StatusCode, String) {
     send_as(cluster, method, path, MASTER_KEY, body).await
@@ -62,14 +62,14 @@ async fn what_clients_invent_leaves_the_metrics_as_they_are() {
         }
     };
     invent(1).await;
-    let lines = || cluster.metrics.encode().lines().count();
+    let lines = || cluster.state.metrics.encode().lines().count();
     let before = lines();
-    assert!(cluster.metrics.encode().contains("method=\"other\""));
+    assert!(cluster.state.metrics.encode().contains("method=\"other\""));
     for n in 2..2000 {
         invent(n).await;
     }
     assert_eq!(lines(), before);
-    assert!(!cluster.metrics.encode().contains("M1"));
+    assert!(!cluster.state.metrics.encode().contains("M1"));
 }
 
 #[tokio::test]
@@ -133,7 +133,7 @@ async fn bodies_of_all_routes_share_one_budget() {
         let (waiting, other) = (cluster.clone(), cluster.clone());
         let first = tokio::spawn(async move { send(&waiting, "POST", path, unfinished(1500)).await });
         let has_come = async {
-            while !cluster.metrics.encode().contains("miroir_ingest_bytes_in_flight 1500") {
+            while !cluster.state.metrics.encode().contains("miroir_ingest_bytes_in_flight 1500") {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
@@ -151,8 +151,8 @@ async fn bodies_of_all_routes_share_one_budget() {
 #[tokio::test]
 async fn operators_and_whoever_asks_for_health_have_room_while_clients_take_all_of_theirs() {
     let cluster = instance().await;
-    let all = u32::try_from(cluster.requests.available_permits()).expect("a number");
-    let taken = cluster.requests.clone().acquire_many_owned(all).await.expect("all of them");
+    let all = u32::try_from(cluster.state.requests.available_permits()).expect("a number");
+    let taken = cluster.state.requests.clone().acquire_many_owned(all).await.expect("all of them");
     let (status, text) = get(&cluster, "/indexes").await;
     assert_eq!((status, text.contains("server.max_concurrent_requests")), (StatusCode::SERVICE_UNAVAILABLE, true));
     for path in ["/health", "/_miroir/metrics", "/_miroir/version", "/_miroir/topology"] {
@@ -160,8 +160,8 @@ async fn operators_and_whoever_asks_for_health_have_room_while_clients_take_all_
         assert_eq!(status, StatusCode::OK, "{path}: {text}");
     }
     assert!(!get(&cluster, "/_miroir/ready").await.1.contains("miroir_overloaded"));
-    let all = u32::try_from(cluster.admin_requests.available_permits()).expect("a number");
-    let theirs = cluster.admin_requests.clone().acquire_many_owned(all).await.expect("all of them");
+    let all = u32::try_from(cluster.state.admin_requests.available_permits()).expect("a number");
+    let theirs = cluster.state.admin_requests.clone().acquire_many_owned(all).await.expect("all of them");
     let (status, text) = get_as_operator(&cluster, "/_miroir/version").await;
     assert_eq!((status, text.contains("admin.max_concurrent_requests")), (StatusCode::SERVICE_UNAVAILABLE, true));
     assert_eq!(get(&cluster, "/health").await.0, StatusCode::OK);

@@ -17,7 +17,7 @@ use tower_http::CompressionLevel;
 use tower_http::compression::Compression;
 use tower_http::compression::predicate::SizeAbove;
 
-use crate::cluster::Cluster;
+use miroir_cluster::Cluster;
 
 /// Bytes of the smallest answer that is compressed: that of `/health`, as with one server.
 const SMALLEST: u64 = 22;
@@ -117,7 +117,7 @@ pub async fn compressed<Fut: Future<Output = Response>>(
     request: Request,
     next: impl FnOnce(Request) -> Fut,
 ) -> Response {
-    if !cluster.config.server.compress_responses {
+    if !cluster.state.config.server.compress_responses {
         return next(request).await;
     }
     let Some(encoding) = negotiate(request.headers()) else { return not_acceptable() };

@@ -12,7 +12,7 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use crate::telemetry::REQUEST_ID;
+use miroir_telemetry::REQUEST_ID;
 
 const EVERYBODY: HeaderValue = HeaderValue::from_static("*");
 const METHODS: [Method; 9] = [

@@ -16,7 +16,7 @@ use super::error::Failure;
 use super::observe::undertaken;
 use super::versions::AtLeast;
 use super::{Shared, answered, index_uid};
-use crate::cluster::{Answer, BrowseRequest, Deletion, Ingest, Pages};
+use miroir_cluster::{Answer, BrowseRequest, Deletion, Ingest, Pages};
 
 pub async fn replace(
     cluster: State<Shared>,
@@ -60,7 +60,7 @@ async fn add(
         custom_metadata: options.custom_metadata,
         reserved,
     };
-    let taken = undertaken(&cluster, move |writer| async move { writer.ingest(&uid, ingest).await });
+    let taken = undertaken(&cluster, move |_, writer| async move { writer.ingest(&uid, ingest).await });
     Ok(answered(StatusCode::ACCEPTED, taken.await?))
 }
 
@@ -149,7 +149,7 @@ pub async fn get(
     RawQuery(query): RawQuery,
 ) -> Result<Response, Failure> {
     let uid = index_uid(&uid)?;
-    Ok(answered(StatusCode::OK, cluster.document(&uid, &id, query.as_deref().unwrap_or_default(), floor?).await?))
+    Ok(answered(StatusCode::OK, cluster.reads.document(&uid, &id, query.as_deref().unwrap_or_default(), floor?).await?))
 }
 
 pub async fn list(
@@ -160,7 +160,7 @@ pub async fn list(
 ) -> Result<Response, Failure> {
     let uid = index_uid(&uid)?;
     let request = BrowseRequest::from_query(query.as_deref().unwrap_or_default());
-    Ok(page(cluster.browse(&uid, request, floor?).await?))
+    Ok(page(cluster.reads.browse(&uid, request, floor?).await?))
 }
 
 pub async fn fetch(
@@ -171,7 +171,7 @@ pub async fn fetch(
 ) -> Result<Response, Failure> {
     let uid = index_uid(&uid)?;
     let body = payload.json().await?;
-    Ok(page(cluster.browse(&uid, BrowseRequest::from_body(&body), floor?).await?))
+    Ok(page(cluster.reads.browse(&uid, BrowseRequest::from_body(&body), floor?).await?))
 }
 
 /// A page of documents, at once or as it comes. Nothing is read any more for a client that has left.
@@ -228,7 +228,7 @@ async fn remove(cluster: &Shared, uid: &str, query: Option<String>, deletion: De
     let uid = index_uid(uid)?;
     let metadata = only_custom_metadata(query.as_deref().unwrap_or_default())?;
     let deleted =
-        undertaken(cluster, move |writer| async move { writer.delete_documents(&uid, deletion, metadata).await });
+        undertaken(cluster, move |_, writer| async move { writer.delete_documents(&uid, deletion, metadata).await });
     Ok(answered(StatusCode::ACCEPTED, deleted.await?))
 }
 

@@ -13,15 +13,15 @@ use super::documents::only_custom_metadata;
 use super::error::Failure;
 use super::observe::undertaken;
 use super::{Shared, answered, body, json};
-use crate::cluster::Error;
+use miroir_cluster::Error;
 
 const WRITES: &str = "Using the `/dynamic-search-rules` routes";
 
 pub async fn list(State(cluster): State<Shared>, mut payload: Payload) -> Result<Response, Failure> {
     let listing = RuleListing::read(&value(&mut payload).await?).map_err(Error::Invalid)?;
     require(&cluster, "Calling the `POST /dynamic-search-rules` route").await?;
-    cluster.catch_up().await;
-    Ok(json(StatusCode::OK, cluster.list_rules(&listing).await?.to_string()))
+    cluster.state.catch_up().await;
+    Ok(json(StatusCode::OK, cluster.settings.list_rules(&listing).await?.to_string()))
 }
 
 pub async fn get(State(cluster): State<Shared>, Path(uid): Path<String>) -> Result<Response, Failure> {
@@ -30,8 +30,8 @@ pub async fn get(State(cluster): State<Shared>, Path(uid): Path<String>) -> Resu
         Err(refusal) => return Ok(*refusal),
     };
     require(&cluster, "Calling the `GET /dynamic-search-rules/{:ruleUid}` route").await?;
-    cluster.catch_up().await;
-    Ok(json(StatusCode::OK, cluster.rule(&uid)?.to_string()))
+    cluster.state.catch_up().await;
+    Ok(json(StatusCode::OK, cluster.state.rule(&uid)?.to_string()))
 }
 
 pub async fn update(
@@ -49,7 +49,10 @@ pub async fn update(
     require(&cluster, WRITES).await?;
     Ok(answered(
         StatusCode::ACCEPTED,
-        undertaken(&cluster, move |writer| async move { writer.change_rule(uid, patch, note).await }).await?,
+        undertaken(&cluster, move |cluster, writer| async move {
+            cluster.settings.change_rule(&writer, uid, patch, note).await
+        })
+        .await?,
     ))
 }
 
@@ -66,7 +69,11 @@ pub async fn delete(
     require(&cluster, WRITES).await?;
     Ok(answered(
         StatusCode::ACCEPTED,
-        undertaken(&cluster, move |writer| async move { writer.delete_rule(uid, note).await }).await?,
+        undertaken(
+            &cluster,
+            move |cluster, writer| async move { cluster.settings.delete_rule(&writer, uid, note).await },
+        )
+        .await?,
     ))
 }
 
@@ -75,12 +82,13 @@ pub async fn clear(State(cluster): State<Shared>, RawQuery(query): RawQuery) -> 
     require(&cluster, WRITES).await?;
     Ok(answered(
         StatusCode::ACCEPTED,
-        undertaken(&cluster, move |writer| async move { writer.clear_rules(note).await }).await?,
+        undertaken(&cluster, move |cluster, writer| async move { cluster.settings.clear_rules(&writer, note).await })
+            .await?,
     ))
 }
 
 async fn require(cluster: &Shared, action: &str) -> Result<(), Failure> {
-    Ok(cluster.require(Feature::DynamicSearchRules, action).await?)
+    Ok(cluster.state.require(Feature::DynamicSearchRules, action).await?)
 }
 
 async fn value(payload: &mut Payload) -> Result<Value, Failure> {

@@ -14,7 +14,7 @@ use super::error::Failure;
 use super::indexes::members;
 use super::observe::undertaken;
 use super::{Shared, answered, index_uid};
-use crate::cluster::Edition;
+use miroir_cluster::Edition;
 
 pub async fn edit(
     State(cluster): State<Shared>,
@@ -26,7 +26,7 @@ pub async fn edit(
     let body = payload.json().await?;
     let mut object = members(&body, &["filter", "context", "function"])?;
     let function = function(&object)?;
-    cluster.require(Feature::EditDocumentsByFunction, "Using the documents edit route").await?;
+    cluster.state.require(Feature::EditDocumentsByFunction, "Using the documents edit route").await?;
     let uid = index_uid(&uid)?;
     let context = match object.remove("context") {
         None | Some(Value::Null) => None,
@@ -37,7 +37,7 @@ pub async fn edit(
     };
     let filter = object.remove("filter").filter(|filter| !filter.is_null());
     let edition = Edition { function, context, filter, custom_metadata };
-    let edited = undertaken(&cluster, move |writer| async move { writer.edit_documents(&uid, edition).await });
+    let edited = undertaken(&cluster, move |_, writer| async move { writer.edit_documents(&uid, edition).await });
     Ok(answered(StatusCode::ACCEPTED, edited.await?))
 }
 

@@ -12,7 +12,7 @@ use miroir_core::text::shown;
 use miroir_core::transition::Refused;
 
 use super::json;
-use crate::cluster::Error;
+use miroir_cluster::Error;
 
 /// An error on its way to a client.
 #[derive(Debug)]

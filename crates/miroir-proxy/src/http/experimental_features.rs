@@ -11,12 +11,17 @@ use super::observe::undertaken;
 use super::{Shared, json};
 
 pub async fn get(State(cluster): State<Shared>) -> Response {
-    json(StatusCode::OK, cluster.fresh_features().await.view().to_string())
+    json(StatusCode::OK, cluster.state.fresh_features().await.view().to_string())
 }
 
 pub async fn update(State(cluster): State<Shared>, mut payload: Payload) -> Result<Response, Failure> {
     let body = payload.json().await?;
     let patch: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
-    let features = undertaken(&cluster, move |writer| async move { writer.change_features(&patch).await }).await?;
+    let features =
+        undertaken(
+            &cluster,
+            move |cluster, writer| async move { cluster.settings.change_features(&writer, &patch).await },
+        )
+        .await?;
     Ok(json(StatusCode::OK, features.view().to_string()))
 }

@@ -13,7 +13,7 @@ use super::object::{Object, invalid, missing, wrong_type};
 use super::observe::undertaken;
 use super::openapi::{Refused, RefusedBody};
 use super::{Shared, index_uid, shown};
-use crate::cluster::{Error, StaleReplica, Wanted};
+use miroir_cluster::{Error, StaleReplica, Wanted};
 
 /// What is stale, and how far its healing is
 #[utoipa::path(
@@ -24,9 +24,9 @@ use crate::cluster::{Error, StaleReplica, Wanted};
     responses((status = 200, description = "The stale replicas, and the mirrors at work.", body = Stale), Refused),
 )]
 pub async fn stale(State(cluster): State<Shared>) -> Result<Response, Failure> {
-    let healing = cluster.healing().await.map_err(Error::Store)?;
+    let healing = cluster.replicas.healing().await.map_err(Error::Store)?;
     let healing = healing.into_iter().map(|(node, healing)| Healing { node: node.to_string(), healing }).collect();
-    let stale = cluster.stale_replicas().iter().map(StaleReplica::view).collect();
+    let stale = cluster.state.stale_replicas().iter().map(StaleReplica::view).collect();
     shown(StatusCode::OK, &Stale { stale, healing })
 }
 
@@ -53,7 +53,8 @@ pub async fn stale(State(cluster): State<Shared>) -> Result<Response, Failure> {
 )]
 pub async fn promote(State(cluster): State<Shared>, mut payload: Payload) -> Result<Response, Failure> {
     let wanted = wanted(read(&Object::read(&mut payload).await?)?)?;
-    let promotion = undertaken(&cluster, move |writer| async move { writer.promote(&wanted).await }).await?;
+    let promotion =
+        undertaken(&cluster, move |cluster, _| async move { cluster.replicas.promote(&wanted).await }).await?;
     shown(StatusCode::OK, &promotion)
 }
 
@@ -96,10 +97,10 @@ fn wanted(request: Promote) -> Result<Wanted, Failure> {
     responses((status = 200, description = "The nodes, as the instance that answers sees them.", body = Nodes), Refused),
 )]
 pub async fn nodes(State(cluster): State<Shared>) -> Result<Response, Failure> {
-    let healing = cluster.healing().await.map_err(Error::Store)?;
-    let topology = cluster.topology();
-    let stale = cluster.stale_replicas();
-    let view = |node: &std::sync::Arc<crate::node::Node>| {
+    let healing = cluster.replicas.healing().await.map_err(Error::Store)?;
+    let topology = cluster.state.topology();
+    let stale = cluster.state.stale_replicas();
+    let view = |node: &std::sync::Arc<miroir_node::Node>| {
         let id = &node.member.id;
         HealedNode {
             node: node_view(node, replicas_on(&topology, node, &cluster)),
@@ -107,7 +108,7 @@ pub async fn nodes(State(cluster): State<Shared>) -> Result<Response, Failure> {
             healing: healing.get(id).cloned(),
         }
     };
-    shown(StatusCode::OK, &Nodes { nodes: cluster.nodes().values().map(view).collect() })
+    shown(StatusCode::OK, &Nodes { nodes: cluster.state.nodes().values().map(view).collect() })
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use super::observe::undertaken;
 use super::page::{Page, PageCodes};
 use super::versions::AtLeast;
 use super::{Shared, answered, index_uid, json};
-use crate::cluster::Index;
+use miroir_cluster::Index;
 
 pub async fn list(
     State(cluster): State<Shared>,
@@ -27,14 +27,15 @@ pub async fn list(
 ) -> Result<Response, Failure> {
     let codes = PageCodes { offset: Code::InvalidIndexOffset, limit: Code::InvalidIndexLimit };
     let Page { offset, limit } = Page::read(query.as_deref().unwrap_or_default(), codes)?;
-    let indexes: Vec<_> = cluster.indexes().into_iter().filter(|index| grant.allows(index.uid.as_str())).collect();
+    let indexes: Vec<_> =
+        cluster.state.indexes().into_iter().filter(|index| grant.allows(index.uid.as_str())).collect();
     let results: Vec<Value> = indexes.iter().skip(offset).take(limit).map(|index| view(index)).collect();
     let page = json!({ "results": results, "offset": offset, "limit": limit, "total": indexes.len() });
     Ok(json(StatusCode::OK, page.to_string()))
 }
 
 pub async fn get(State(cluster): State<Shared>, Path(uid): Path<String>) -> Result<Response, Failure> {
-    let index = cluster.find_index(&index_uid(&uid)?).await?;
+    let index = cluster.state.find_index(&index_uid(&uid)?).await?;
     Ok(json(StatusCode::OK, view(&index).to_string()))
 }
 
@@ -72,7 +73,7 @@ pub async fn create(
     }
     Ok(answered(
         StatusCode::ACCEPTED,
-        undertaken(&cluster, move |writer| async move { writer.create_index(&uid, primary_key).await }).await?,
+        undertaken(&cluster, move |_, writer| async move { writer.create_index(&uid, primary_key).await }).await?,
     ))
 }
 
@@ -96,7 +97,7 @@ pub async fn update(
     let primary_key = primary_key(&object)?;
     Ok(answered(
         StatusCode::ACCEPTED,
-        undertaken(&cluster, move |writer| async move { writer.update_index(&uid, primary_key, new_uid).await })
+        undertaken(&cluster, move |_, writer| async move { writer.update_index(&uid, primary_key, new_uid).await })
             .await?,
     ))
 }
@@ -105,7 +106,7 @@ pub async fn delete(State(cluster): State<Shared>, Path(uid): Path<String>) -> R
     let uid = index_uid(&uid)?;
     Ok(answered(
         StatusCode::ACCEPTED,
-        undertaken(&cluster, move |writer| async move { writer.delete_index(&uid).await }).await?,
+        undertaken(&cluster, move |_, writer| async move { writer.delete_index(&uid).await }).await?,
     ))
 }
 
@@ -115,7 +116,7 @@ pub async fn stats(
     RawQuery(query): RawQuery,
 ) -> Result<Response, Failure> {
     let uid = index_uid(&uid)?;
-    Ok(answered(StatusCode::OK, cluster.index_stats(&uid, &query.unwrap_or_default()).await?))
+    Ok(answered(StatusCode::OK, cluster.reads.index_stats(&uid, &query.unwrap_or_default()).await?))
 }
 
 pub async fn fields(
@@ -126,7 +127,7 @@ pub async fn fields(
 ) -> Result<Response, Failure> {
     let uid = index_uid(&uid)?;
     let body = payload.json().await?;
-    Ok(answered(StatusCode::OK, cluster.fields(&uid, body, floor?).await?))
+    Ok(answered(StatusCode::OK, cluster.reads.fields(&uid, body, floor?).await?))
 }
 
 pub(super) fn members(body: &[u8], known: &[&str]) -> Result<Map<String, Value>, Failure> {
@@ -159,6 +160,6 @@ pub async fn compact(State(cluster): State<Shared>, Path(uid): Path<String>) -> 
     let uid = index_uid(&uid)?;
     Ok(answered(
         StatusCode::ACCEPTED,
-        undertaken(&cluster, move |writer| async move { writer.compact_index(&uid).await }).await?,
+        undertaken(&cluster, move |_, writer| async move { writer.compact_index(&uid).await }).await?,
     ))
 }

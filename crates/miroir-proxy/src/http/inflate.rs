@@ -9,8 +9,8 @@ use axum::http::HeaderMap;
 use axum::http::header::CONTENT_ENCODING;
 use bytes::Bytes;
 
-use crate::budget::{Reserved, Spent};
-use crate::cluster::Error;
+use miroir_cluster::Error;
+use miroir_node::budget::{Reserved, Spent};
 
 /// Held beside the body while it is decompressed.
 const PIECE_BYTES: usize = 64 * 1024;

@@ -17,7 +17,7 @@ use super::object::{Object, invalid, missing, wrong_type};
 use super::observe::undertaken;
 use super::openapi::{OfNode, Refused, RefusedBody, RefusedChange};
 use super::{Named, Shared, shown};
-use crate::cluster::{change_view, intent_view};
+use miroir_cluster::{change_view, intent_view};
 
 /// Nodes of one request to add a group.
 const MOST_NODES: usize = 1024;
@@ -137,7 +137,7 @@ pub async fn undrain(State(cluster): State<Shared>, Named(id): Named) -> Result<
 pub async fn add_group(State(cluster): State<Shared>, mut payload: Payload) -> Result<Response, Failure> {
     let AddGroup { replica_group, nodes } = read_group(&Object::read(&mut payload).await?)?;
     let next = || {
-        let newest = cluster.topology().shape.groups().last().map_or(0, |group| group.0);
+        let newest = cluster.state.topology().shape.groups().last().map_or(0, |group| group.0);
         newest.saturating_add(1)
     };
     let group = GroupId(replica_group.unwrap_or_else(next));
@@ -197,7 +197,7 @@ pub async fn rebalance(State(cluster): State<Shared>) -> Result<Response, Failur
     responses((status = 200, description = "How it stands.", body = RebalanceStatus), Refused),
 )]
 pub async fn status(State(cluster): State<Shared>) -> Result<Response, Failure> {
-    shown(StatusCode::OK, &cluster.rebalance_status().await?)
+    shown(StatusCode::OK, &cluster.membership.rebalance_status().await?)
 }
 
 /// Pause the change that is under way
@@ -253,13 +253,15 @@ pub async fn cancel(State(cluster): State<Shared>) -> Result<Response, Failure> 
 }
 
 async fn begin(cluster: &Shared, change: MembershipChange) -> Result<Response, Failure> {
-    let begun = undertaken(cluster, move |writer| async move { writer.change_membership(change).await }).await?;
+    let begun =
+        undertaken(cluster, move |cluster, _| async move { cluster.membership.change_membership(change).await })
+            .await?;
     let answer = Begun { id: begun.id, change: change_view(&begun.change), replicas: begun.moves as u64 };
     shown(StatusCode::ACCEPTED, &answer)
 }
 
 async fn ask(cluster: &Shared, intent: Intent) -> Result<Response, Failure> {
-    if undertaken(cluster, move |writer| async move { writer.ask_of_rebalance(intent).await }).await? {
+    if undertaken(cluster, move |cluster, _| async move { cluster.membership.ask_of_rebalance(intent).await }).await? {
         return shown(StatusCode::OK, &IntentTaken { intent: intent_view(intent) });
     }
     Err(Failure::new(Code::MiroirConflict, "No change of the cluster is under way."))
@@ -267,7 +269,7 @@ async fn ask(cluster: &Shared, intent: Intent) -> Result<Response, Failure> {
 
 /// In a cluster of one group nobody has to name it.
 fn only_group(cluster: &Shared) -> Result<GroupId, Failure> {
-    match cluster.topology().shape.groups().as_slice() {
+    match cluster.state.topology().shape.groups().as_slice() {
         [only] => Ok(*only),
         _ => Err(missing("replicaGroup")),
     }

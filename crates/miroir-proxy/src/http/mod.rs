@@ -54,8 +54,8 @@ use serde::Serialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::cluster::{Answer, Cluster, Error};
 use error::Failure;
+use miroir_cluster::{Answer, Cluster, Error};
 use named::Named;
 
 /// What handlers share.
@@ -145,7 +145,7 @@ fn router(cluster: Shared) -> Router {
         .route("/", get(server_info::running))
         .route("/health", get(server_info::health))
         .merge(open_admin_routes());
-    let routes = match cluster.config.admin.listen {
+    let routes = match cluster.state.config.admin.listen {
         None => client.merge(admin_routes(&cluster)),
         Some(_) => client,
     };
@@ -166,7 +166,7 @@ fn within_bounds(routes: Router<Shared>, cluster: Shared) -> Router {
 /// What operators need a key for. Routes that nobody may use are not there.
 fn admin_routes(cluster: &Shared) -> Router<Shared> {
     let metrics = Router::from(metrics_routes()).route_layer(from_fn_with_state(cluster.clone(), auth::metrics));
-    if !cluster.config.admin.is_served() {
+    if !cluster.state.config.admin.is_served() {
         return metrics;
     }
     let operators = Router::from(operators_routes()).route_layer(from_fn_with_state(cluster.clone(), auth::admin));

@@ -15,10 +15,10 @@ use tracing::Instrument;
 use super::Shared;
 use super::arriving::{self, Charge, Clock, Pace};
 use super::error::Failure;
-use crate::cluster::{Cluster, Error, Writer};
-use crate::deadline;
 use crate::serve::{Held, Seat};
-use crate::telemetry::{Metrics, REQUEST_ID, RequestId, RequestLabels};
+use miroir_cluster::{Cluster, Error, Writer};
+use miroir_node::deadline;
+use miroir_telemetry::{Metrics, REQUEST_ID, RequestId, RequestLabels};
 
 /// Answers of so many bytes are given whatever else is in flight: refusals, and what has been acknowledged.
 const SMALL_ANSWER: u64 = 64 * 1024;
@@ -64,8 +64,8 @@ pub async fn measured<Fut: Future<Output = Response>>(
     next: impl FnOnce(Request) -> Fut,
 ) -> Response {
     let start = Instant::now();
-    cluster.metrics.request_begins();
-    let in_flight = InFlight(cluster.metrics.clone());
+    cluster.state.metrics.request_begins();
+    let in_flight = InFlight(cluster.state.metrics.clone());
     let method = method_label(request.method());
     // Routes only: paths that exist nowhere are one label.
     let path_template =
@@ -78,7 +78,7 @@ pub async fn measured<Fut: Future<Output = Response>>(
     let status = response.status().as_u16();
     let elapsed = start.elapsed();
     span.in_scope(|| tracing::debug!(status, elapsed_ms = elapsed.as_secs_f64() * 1000.0, "answered"));
-    cluster.metrics.request_answered(RequestLabels { method, path_template, status }, elapsed);
+    cluster.state.metrics.request_answered(RequestLabels { method, path_template, status }, elapsed);
     response
 }
 
@@ -88,13 +88,13 @@ tokio::task_local! {
 }
 
 /// Make a change that a request asks for. It goes on when the request is over, and keeps the request's places until then.
-pub async fn undertaken<T, F>(cluster: &Shared, change: impl FnOnce(Writer) -> F) -> Result<T, Error>
+pub async fn undertaken<T, F>(cluster: &Shared, change: impl FnOnce(Shared, Writer) -> F) -> Result<T, Error>
 where
     T: Send + 'static,
     F: Future<Output = Result<T, Error>> + Send + 'static,
 {
     let kept = KEPT.try_with(Clone::clone).ok();
-    cluster.undertake(kept, change).await
+    cluster.writes.undertake(kept, |writer| change(cluster.clone(), writer)).await
 }
 
 /// What a request has to get before it is handled. Those of operators have room of their own, and whoever asks whether the
@@ -102,8 +102,8 @@ where
 fn room(cluster: &Cluster, path: &str) -> Result<Option<OwnedSemaphorePermit>, Failure> {
     let (requests, setting) = match path {
         "/health" | "/_miroir/ready" => return Ok(None),
-        _ if path.starts_with("/_miroir/") => (&cluster.admin_requests, "admin.max_concurrent_requests"),
-        _ => (&cluster.requests, "server.max_concurrent_requests"),
+        _ if path.starts_with("/_miroir/") => (&cluster.state.admin_requests, "admin.max_concurrent_requests"),
+        _ => (&cluster.state.requests, "server.max_concurrent_requests"),
     };
     let permit = requests.clone().try_acquire_owned();
     permit.map(Some).map_err(|_| Failure::overloaded(format!("Too many requests are in flight ({setting}).")))
@@ -123,8 +123,8 @@ pub async fn bounded<Fut: Future<Output = Response>>(
     if let Some(seat) = request.extensions().get::<Seat>().filter(|_| permit.is_some()) {
         seat.keep();
     }
-    let server = &cluster.config.server;
-    let (charge, clock) = (Charge::new(&cluster.bodies), Clock::start(server.request_timeout));
+    let server = &cluster.state.config.server;
+    let (charge, clock) = (Charge::new(&cluster.state.bodies), Clock::start(server.request_timeout));
     let pace = Pace { pause: server.body_timeout, rate: server.min_body_bytes_per_s };
     request.extensions_mut().insert(charge.clone());
     let request = request.map(|body| arriving::watched(body, charge.clone(), clock.clone(), pace));
@@ -141,12 +141,12 @@ pub async fn bounded<Fut: Future<Output = Response>>(
             Failure::overloaded(format!("The request was not done within {limit:?}.")).into_response()
         }
     };
-    let mut reserved = cluster.replies.reserve();
+    let mut reserved = cluster.state.replies.reserve();
     let bytes = response.body().size_hint().lower();
     if bytes <= SMALL_ANSWER {
         reserved.grow_anyway(bytes);
     } else if let Err(spent) = reserved.grow(bytes) {
-        response = Failure::from(crate::cluster::Error::from(spent)).into_response();
+        response = Failure::from(miroir_cluster::Error::from(spent)).into_response();
     }
     Held::by(&mut response, (permit, reserved));
     response

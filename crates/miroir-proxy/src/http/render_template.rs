@@ -20,12 +20,12 @@ pub async fn render(State(cluster): State<Shared>, mut payload: Payload) -> Resu
     if value.get("template").is_none() {
         return Err(Failure::new(Code::BadRequest, "Missing field `template`"));
     }
-    cluster.require(Feature::RenderRoute, "calling the /render-template route").await?;
+    cluster.state.require(Feature::RenderRoute, "calling the /render-template route").await?;
     if names_an_index(&value) {
         return Err(Failure::new(Code::MiroirUnsupported, OF_AN_INDEX));
     }
     // What was looked at is what is sent: of members given several times that is the last.
-    Ok(answered(StatusCode::OK, cluster.render(value.to_string().into()).await?))
+    Ok(answered(StatusCode::OK, cluster.reads.render(value.to_string().into()).await?))
 }
 
 /// What is sent inline needs no index; all else does.

@@ -16,7 +16,7 @@ use super::body::Payload;
 use super::error::Failure;
 use super::versions::AtLeast;
 use super::{Shared, answered, index_uid};
-use crate::cluster::{Error, OverFetch, Rule, Similar, Wants};
+use miroir_cluster::{Error, OverFetch, Rule, Similar, Wants};
 
 /// How many times as many hits nodes are asked for where vectors take part.
 const OVER_FETCH: &str = "x-miroir-over-fetch";
@@ -63,7 +63,7 @@ pub async fn post(
     let body = payload.json().await?;
     Ok(answered(
         StatusCode::OK,
-        cluster.search_body(&uid, body, rule(&grant, &uid).as_deref(), wants(&headers)?, floor?).await?,
+        cluster.reads.search_body(&uid, body, rule(&grant, &uid).as_deref(), wants(&headers)?, floor?).await?,
     ))
 }
 
@@ -79,7 +79,7 @@ pub async fn get(
     let (query, wants) = (query.unwrap_or_default(), wants(&headers)?);
     Ok(answered(
         StatusCode::OK,
-        cluster.search_query(&uid, &query, rule(&grant, &uid).as_deref(), wants, floor?).await?,
+        cluster.reads.search_query(&uid, &query, rule(&grant, &uid).as_deref(), wants, floor?).await?,
     ))
 }
 
@@ -92,7 +92,7 @@ pub async fn facets(
 ) -> Result<Response, Failure> {
     let uid = index_uid(&uid)?;
     let body = payload.json().await?;
-    Ok(answered(StatusCode::OK, cluster.facet_search(&uid, body, rule(&grant, &uid).as_deref(), floor?).await?))
+    Ok(answered(StatusCode::OK, cluster.reads.facet_search(&uid, body, rule(&grant, &uid).as_deref(), floor?).await?))
 }
 
 pub async fn multi(
@@ -107,7 +107,7 @@ pub async fn multi(
         true => Ok(rule(&grant, uid).map(Bytes::from)),
         false => Err(Error::Refused { status: 403, body: foreign_index() }),
     };
-    Ok(answered(StatusCode::OK, cluster.multi_search(body, rules, wants(&headers)?, floor?).await?))
+    Ok(answered(StatusCode::OK, cluster.reads.multi_search(body, rules, wants(&headers)?, floor?).await?))
 }
 
 pub async fn similar_by_body(
@@ -123,6 +123,7 @@ pub async fn similar_by_body(
     Ok(answered(
         StatusCode::OK,
         cluster
+            .reads
             .similar(&uid, Similar::Body(body), rule(&grant, &uid).as_deref(), over_fetch(&headers)?, floor?)
             .await?,
     ))
@@ -138,5 +139,8 @@ pub async fn similar_by_query(
 ) -> Result<Response, Failure> {
     let uid = index_uid(&uid)?;
     let (query, over_fetch) = (Similar::Query(query.unwrap_or_default()), over_fetch(&headers)?);
-    Ok(answered(StatusCode::OK, cluster.similar(&uid, query, rule(&grant, &uid).as_deref(), over_fetch, floor?).await?))
+    Ok(answered(
+        StatusCode::OK,
+        cluster.reads.similar(&uid, query, rule(&grant, &uid).as_deref(), over_fetch, floor?).await?,
+    ))
 }

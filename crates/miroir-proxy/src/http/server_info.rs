@@ -20,7 +20,8 @@ pub async fn running() -> Response {
 
 /// The Meilisearch that the nodes run: clients choose their behaviour by it.
 pub async fn version(State(cluster): State<Shared>) -> Response {
-    let mut versions: Vec<String> = cluster.nodes().values().filter_map(|node| node.health.report().version).collect();
+    let mut versions: Vec<String> =
+        cluster.state.nodes().values().filter_map(|node| node.health.report().version).collect();
     versions.sort();
     let version = versions.first().map_or("unknown", String::as_str);
     let body = json!({ "commitSha": "unknown", "commitDate": "unknown", "pkgVersion": version });
@@ -32,5 +33,5 @@ pub async fn stats(
     Extension(grant): Extension<Grant>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Failure> {
-    Ok(answered(StatusCode::OK, cluster.stats(&grant, &query.unwrap_or_default()).await?))
+    Ok(answered(StatusCode::OK, cluster.reads.stats(&grant, &query.unwrap_or_default()).await?))
 }

@@ -14,11 +14,11 @@ use super::body::Payload;
 use super::error::Failure;
 use super::observe::undertaken;
 use super::{Shared, answered, index_uid, json};
-use crate::cluster::Error;
+use miroir_cluster::Error;
 
 pub async fn all(State(cluster): State<Shared>, Path(uid): Path<String>) -> Result<Response, Failure> {
-    let settings = cluster.settings(&index_uid(&uid)?).await?;
-    Ok(json(StatusCode::OK, settings.to_json_with(&cluster.features())))
+    let settings = cluster.state.settings(&index_uid(&uid)?).await?;
+    Ok(json(StatusCode::OK, settings.to_json_with(&cluster.state.features())))
 }
 
 pub async fn update(
@@ -35,14 +35,17 @@ pub async fn update(
     }
     check_features(&cluster, &patch).await?;
     let may_create = grant.may_create(uid.as_str());
-    let updated =
-        undertaken(&cluster, move |writer| async move { writer.update_settings(&uid, patch, may_create).await });
+    let updated = undertaken(&cluster, move |cluster, writer| async move {
+        cluster.settings.update_settings(&writer, &uid, patch, may_create).await
+    });
     Ok(answered(StatusCode::ACCEPTED, updated.await?))
 }
 
 pub async fn reset(State(cluster): State<Shared>, Path(uid): Path<String>) -> Result<Response, Failure> {
     let uid = index_uid(&uid)?;
-    let reset = undertaken(&cluster, move |writer| async move { writer.reset_settings(&uid, None).await });
+    let reset = undertaken(&cluster, move |cluster, writer| async move {
+        cluster.settings.reset_settings(&writer, &uid, None).await
+    });
     Ok(answered(StatusCode::ACCEPTED, reset.await?))
 }
 
@@ -51,7 +54,7 @@ pub async fn one(
     Path((uid, name)): Path<(String, String)>,
 ) -> Result<Response, Failure> {
     let Some(setting) = sub_setting(&name) else { return Ok(StatusCode::NOT_FOUND.into_response()) };
-    let settings = cluster.settings(&index_uid(&uid)?).await?;
+    let settings = cluster.state.settings(&index_uid(&uid)?).await?;
     let value = settings.get(setting.key).cloned().unwrap_or_else(|| unshown(setting.key));
     Ok(json(StatusCode::OK, value.to_string()))
 }
@@ -89,8 +92,9 @@ async fn change_one(
     let patch = only(&setting, read_json(&mut payload).await?);
     check_features(&cluster, &patch).await?;
     let may_create = grant.may_create(uid.as_str());
-    let updated =
-        undertaken(&cluster, move |writer| async move { writer.update_settings(&uid, patch, may_create).await });
+    let updated = undertaken(&cluster, move |cluster, writer| async move {
+        cluster.settings.update_settings(&writer, &uid, patch, may_create).await
+    });
     match updated.await {
         Ok(answer) => Ok(answered(StatusCode::ACCEPTED, answer)),
         Err(Error::Refused { status, mut body }) => {
@@ -118,7 +122,9 @@ pub async fn reset_one(
 ) -> Result<Response, Failure> {
     let Some(setting) = sub_setting(&name) else { return Ok(StatusCode::NOT_FOUND.into_response()) };
     let uid = index_uid(&uid)?;
-    let reset = undertaken(&cluster, move |writer| async move { writer.reset_settings(&uid, Some(setting.key)).await });
+    let reset = undertaken(&cluster, move |cluster, writer| async move {
+        cluster.settings.reset_settings(&writer, &uid, Some(setting.key)).await
+    });
     Ok(answered(StatusCode::ACCEPTED, reset.await?))
 }
 
@@ -126,7 +132,7 @@ pub async fn reset_one(
 async fn check_features(cluster: &Shared, patch: &Value) -> Result<(), Failure> {
     for gated in GATED {
         if patch.get(gated.key).is_some_and(|value| !value.is_null()) {
-            cluster.require(gated.feature, gated.action).await?;
+            cluster.state.require(gated.feature, gated.action).await?;
         }
     }
     Ok(())

@@ -9,7 +9,7 @@ use super::error::Failure;
 use super::observe::undertaken;
 use super::openapi::{OfIndex, Refused};
 use super::{Named, Shared, index_uid, shown};
-use crate::cluster::repair_view;
+use miroir_cluster::repair_view;
 
 /// How a change of an index's settings stands, and which nodes are behind
 #[utoipa::path(
@@ -25,8 +25,8 @@ use crate::cluster::repair_view;
     ),
 )]
 pub async fn status(State(cluster): State<Shared>, Named(uid): Named) -> Result<Response, Failure> {
-    let index = cluster.fresh_index(&index_uid(&uid)?).await?;
-    shown(StatusCode::OK, &cluster.settings_status(&index).await?)
+    let index = cluster.state.fresh_index(&index_uid(&uid)?).await?;
+    shown(StatusCode::OK, &cluster.settings.settings_status(&index).await?)
 }
 
 /// Bring nodes to the committed settings of an index
@@ -46,8 +46,9 @@ pub async fn status(State(cluster): State<Shared>, Named(uid): Named) -> Result<
     ),
 )]
 pub async fn repair(State(cluster): State<Shared>, Named(uid): Named) -> Result<Response, Failure> {
-    let index = cluster.fresh_index(&index_uid(&uid)?).await?;
-    let repaired = undertaken(&cluster, move |writer| async move { writer.repair_settings(&index).await }).await?;
-    let now = cluster.fresh_index(&index_uid(&uid)?).await?;
+    let index = cluster.state.fresh_index(&index_uid(&uid)?).await?;
+    let repaired =
+        undertaken(&cluster, move |cluster, _| async move { cluster.settings.repair_settings(&index).await }).await?;
+    let now = cluster.state.fresh_index(&index_uid(&uid)?).await?;
     shown(StatusCode::OK, &repair_view(&now, &repaired))
 }

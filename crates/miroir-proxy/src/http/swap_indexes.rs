@@ -16,7 +16,7 @@ use super::body::Payload;
 use super::error::Failure;
 use super::observe::undertaken;
 use super::{Shared, answered};
-use crate::cluster::Swap;
+use miroir_cluster::Swap;
 
 /// Swaps of one request: for each of their names the right to change the index is waited for.
 const MAX_SWAPS: usize = 500;
@@ -34,7 +34,7 @@ pub async fn swap(
     }
     Ok(answered(
         StatusCode::ACCEPTED,
-        undertaken(&cluster, move |writer| async move { writer.swap_indexes(&swaps).await }).await?,
+        undertaken(&cluster, move |_, writer| async move { writer.swap_indexes(&swaps).await }).await?,
     ))
 }
 

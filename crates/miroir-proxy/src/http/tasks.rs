@@ -12,7 +12,7 @@ use miroir_core::task::{Task, TaskQuery};
 use super::error::Failure;
 use super::observe::undertaken;
 use super::{Shared, answered, json};
-use crate::cluster::Error;
+use miroir_cluster::Error;
 
 pub async fn list(
     State(cluster): State<Shared>,
@@ -45,15 +45,14 @@ async fn page(
     view: impl Fn(&Task) -> Option<String>,
 ) -> Result<Response, Failure> {
     let mut page = Page { results: String::new(), shown: 0, total: 0, from: None, next: None };
-    let mut reserved = cluster.replies.reserve();
-    let most = cluster.config.server.max_reply_bytes.get();
+    let mut reserved = cluster.state.replies.reserve();
+    let most = cluster.state.config.server.max_reply_bytes.get();
     let mut left = if grant.allows_all() { query.limit } else { query.limit.saturating_add(1) };
     let mut from = query.from;
     let mut is_first = true;
     loop {
         let slice = TaskQuery { limit: left.min(SLICE), from, ..query.clone() };
-        let slice = cluster.store.tasks(&slice).await.map_err(Error::from)?;
-        cluster.catch_up_with(&slice.tasks).await?;
+        let slice = cluster.state.tasks(&slice).await?;
         if std::mem::take(&mut is_first) {
             page.total = slice.total;
         }
@@ -144,7 +143,9 @@ pub async fn cancel(
     let text = query.unwrap_or_default();
     let query = within(&cluster, &grant, selection(&text, "cancel")?);
     let filter = format!("?{text}");
-    let canceled = undertaken(&cluster, move |writer| async move { writer.cancel_tasks(&query, &filter).await });
+    let canceled = undertaken(&cluster, move |cluster, writer| async move {
+        cluster.tasks.cancel_tasks(&writer, &query, &filter).await
+    });
     Ok(answered(StatusCode::OK, canceled.await?))
 }
 
@@ -156,7 +157,9 @@ pub async fn delete(
     let text = query.unwrap_or_default();
     let query = within(&cluster, &grant, selection(&text, "delete")?);
     let filter = format!("?{text}");
-    let deleted = undertaken(&cluster, move |writer| async move { writer.delete_tasks(&query, &filter).await });
+    let deleted = undertaken(&cluster, move |cluster, writer| async move {
+        cluster.tasks.delete_tasks(&writer, &query, &filter).await
+    });
     Ok(answered(StatusCode::OK, deleted.await?))
 }
 
@@ -168,7 +171,7 @@ fn within(cluster: &Shared, grant: &Grant, query: TaskQuery) -> TaskQuery {
     let allowed = |uid: &IndexUid| grant.allows(uid.as_str());
     let index_uids = match query.index_uids {
         Some(asked) => asked.into_iter().filter(allowed).collect(),
-        None => cluster.indexes().iter().map(|index| index.uid.clone()).filter(allowed).collect(),
+        None => cluster.state.indexes().iter().map(|index| index.uid.clone()).filter(allowed).collect(),
     };
     TaskQuery { index_uids: Some(index_uids), ..query }
 }
@@ -211,8 +214,5 @@ pub async fn find(cluster: &Shared, grant: &Grant, uid: TaskUid) -> Result<Task,
 }
 
 async fn seen(cluster: &Shared, grant: &Grant, uid: TaskUid) -> Result<Option<Task>, Failure> {
-    let found = cluster.store.task(uid).await.map_err(Error::from)?;
-    let found = found.filter(|task| may_see(grant, task));
-    cluster.catch_up_with(found.as_slice()).await?;
-    Ok(found)
+    Ok(cluster.state.task(uid).await?.filter(|task| may_see(grant, task)))
 }

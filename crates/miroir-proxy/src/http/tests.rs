@@ -13,7 +13,7 @@ use miroir_store::{Batch, JobOptions, Jobs};
 use tower::ServiceExt;
 
 use super::{ClientRoutes, Shared, client_routes, router};
-use crate::cluster::testing::{ADMIN_KEY, MASTER_KEY, instance};
+use miroir_cluster::testing::{ADMIN_KEY, MASTER_KEY, instance};
 
 async fn send(cluster: &Shared, method: &Method, path: &str, key: Option<&str>) -> (StatusCode, String) {
     send_body(cluster, method, path, key, Body::empty()).await
@@ -159,11 +159,11 @@ async fn leases_and_jobs_are_shown_to_operators() {
         assert_eq!(status, StatusCode::OK, "{body}");
         serde_json::from_str::<serde_json::Value>(&body).expect("JSON")
     };
-    let lease = cluster.store.acquire("reshard:movies", "one", Duration::from_secs(60)).await.expect("asked");
-    let jobs = Jobs::new(cluster.store.clone(), JobOptions::default());
+    let lease = cluster.state.store.acquire("reshard:movies", "one", Duration::from_secs(60)).await.expect("asked");
+    let jobs = Jobs::new(cluster.state.store.clone(), JobOptions::default());
     for _ in 0..2 {
         let new = jobs.enqueue("dump_import", serde_json::json!({ "secret": "s3cret" })).await.expect("room");
-        cluster.store.commit(Batch { writes: vec![new.write], ..Batch::default() }).await.expect("written");
+        cluster.state.store.commit(Batch { writes: vec![new.write], ..Batch::default() }).await.expect("written");
     }
     let claim = jobs.claim(&["dump_import"], "two").await.expect("asked").claim.expect("free");
 
@@ -264,7 +264,7 @@ async fn whatever_changes_something_is_the_instances_own_undertaking() {
     let key: serde_json::Value = serde_json::from_str(&key).expect("a key");
     let key = format!("/keys/{}", key["uid"].as_str().expect("its uid"));
     // From now on there are no undertakings any more.
-    cluster.everything_recorded().await;
+    cluster.writes.everything_recorded().await;
     let clients = CHANGES.iter().map(|(method, _, path, body)| (MASTER_KEY, *method, *path, *body));
     let operators = OPERATORS_CHANGES.iter().map(|(method, path, body)| (ADMIN_KEY, *method, *path, *body));
     for (with, method, path, body) in clients.chain(operators) {
@@ -275,4 +275,18 @@ async fn whatever_changes_something_is_the_instances_own_undertaking() {
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{method} {path}: {answer}");
         assert!(answer.contains("this instance is stopping"), "{method} {path}: {answer}");
     }
+}
+
+#[test]
+fn no_handler_speaks_to_the_store() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http");
+    let files = std::fs::read_dir(folder).expect("the handlers").map(|entry| entry.expect("an entry").path());
+    let mut looked_at = 0;
+    for path in files.filter(|path| path.is_file() && !path.ends_with("tests.rs")) {
+        let text = std::fs::read_to_string(&path).expect("UTF-8");
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        assert!(!code.contains("state.store"), "{} asks the store: let `State` do it", path.display());
+        looked_at += 1;
+    }
+    assert!(looked_at > 20, "{looked_at} files were looked at");
 }

@@ -22,7 +22,7 @@ fn because(reason: &str) -> Refusal {
 }
 
 async fn gated(cluster: &Shared, feature: Feature, action: &str, reason: &str) -> Refusal {
-    cluster.require(feature, action).await?;
+    cluster.state.require(feature, action).await?;
     because(reason)
 }
 
@@ -123,7 +123,7 @@ pub async fn task_documents(
     Extension(grant): Extension<Grant>,
     Path(uid): Path<String>,
 ) -> Refusal {
-    cluster.require(Feature::GetTaskDocumentsRoute, "Getting the documents of an enqueued task").await?;
+    cluster.state.require(Feature::GetTaskDocumentsRoute, "Getting the documents of an enqueued task").await?;
     let uid: TaskUid = tasks::number("Task", &uid, Code::InvalidTaskUids)?;
     let task = tasks::find(&cluster, &grant, uid).await?;
     let waits = matches!(task.status, TaskStatus::Enqueued | TaskStatus::Processing);

@@ -7,7 +7,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use miroir_core::settings::{Floor, InvalidFloor, MIN_SETTINGS_VERSION};
 
-use crate::cluster::SettingsSeen;
+use miroir_cluster::SettingsSeen;
 
 /// `X-Miroir-Settings-Version`.
 const VERSION: HeaderName = HeaderName::from_static("x-miroir-settings-version");

@@ -11,22 +11,23 @@ use super::body::Payload;
 use super::error::Failure;
 use super::observe::undertaken;
 use super::{Shared, json};
-use crate::cluster::Error;
+use miroir_cluster::Error;
 
 pub async fn list(State(cluster): State<Shared>) -> Response {
-    cluster.catch_up().await;
-    json(StatusCode::OK, cluster.webhooks().to_string())
+    cluster.state.catch_up().await;
+    json(StatusCode::OK, cluster.state.webhooks().to_string())
 }
 
 pub async fn get(State(cluster): State<Shared>, Path(id): Path<String>) -> Result<Response, Failure> {
     let id = uuid(&id)?;
-    cluster.catch_up().await;
-    Ok(json(StatusCode::OK, cluster.webhook(id)?.to_string()))
+    cluster.state.catch_up().await;
+    Ok(json(StatusCode::OK, cluster.state.webhook(id)?.to_string()))
 }
 
 pub async fn create(State(cluster): State<Shared>, mut payload: Payload) -> Result<Response, Failure> {
     let patch = patch(&mut payload).await?;
-    let created = undertaken(&cluster, move |writer| async move { writer.create_webhook(patch).await });
+    let created =
+        undertaken(&cluster, move |cluster, writer| async move { cluster.tasks.create_webhook(&writer, patch).await });
     Ok(json(StatusCode::CREATED, created.await?.to_string()))
 }
 
@@ -38,13 +39,17 @@ pub async fn update(
     // The body is read first, as with one server.
     let patch = patch(&mut payload).await?;
     let id = uuid(&id)?;
-    let changed = undertaken(&cluster, move |writer| async move { writer.change_webhook(id, patch).await });
+    let changed =
+        undertaken(
+            &cluster,
+            move |cluster, writer| async move { cluster.tasks.change_webhook(&writer, id, patch).await },
+        );
     Ok(json(StatusCode::OK, changed.await?.to_string()))
 }
 
 pub async fn delete(State(cluster): State<Shared>, Path(id): Path<String>) -> Result<Response, Failure> {
     let id = uuid(&id)?;
-    undertaken(&cluster, move |writer| async move { writer.delete_webhook(id).await }).await?;
+    undertaken(&cluster, move |cluster, writer| async move { cluster.tasks.delete_webhook(&writer, id).await }).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

@@ -8,12 +8,12 @@ use miroir_core::auth::Grant;
 use miroir_core::error::{self, Code};
 use miroir_core::id::TaskUid;
 use miroir_core::task;
-use miroir_store::{self as store, HeldLease, JobOptions, ListedJob};
+use miroir_store::{self as store, HeldLease, ListedJob};
 
 use super::error::Failure;
 use super::openapi::Refused;
 use super::{Named, Shared, shown, tasks};
-use crate::cluster::{Error, rfc3339};
+use miroir_cluster::{Error, rfc3339};
 
 /// Which instance leads what, and until when
 #[utoipa::path(
@@ -24,7 +24,7 @@ use crate::cluster::{Error, rfc3339};
     responses((status = 200, description = "Leases that have not ended, by scope.", body = Leases), Refused),
 )]
 pub async fn leases(State(cluster): State<Shared>) -> Result<Response, Failure> {
-    let leases = cluster.store.leases().await.map_err(Error::Store)?;
+    let leases = cluster.state.leases().await?;
     shown(StatusCode::OK, &Leases { leases: leases.iter().map(lease_view).collect() })
 }
 
@@ -43,7 +43,7 @@ fn lease_view(held: &HeldLease) -> Lease {
     responses((status = 200, description = "Jobs, in the order in which they were enqueued.", body = Jobs), Refused),
 )]
 pub async fn jobs(State(cluster): State<Shared>) -> Result<Response, Failure> {
-    let jobs = store::Jobs::new(cluster.store.clone(), JobOptions::default()).list().await.map_err(Error::Store)?;
+    let jobs = cluster.state.jobs().await?;
     shown(StatusCode::OK, &Jobs { jobs: jobs.iter().map(job_view).collect() })
 }
 

@@ -31,10 +31,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tower::ServiceExt;
 
-use crate::telemetry::Metrics;
 pub use answer::Held;
 use answer::Sliced;
 use io::Watched;
+use miroir_telemetry::Metrics;
 use places::{End, Full, Place, Places};
 use unread::Unread;
 

@@ -9,7 +9,7 @@ use miroir_core::config::ConnectionLimits;
 use tokio::sync::Notify;
 
 use super::Held;
-use crate::telemetry::Metrics;
+use miroir_telemetry::Metrics;
 
 /// Why a connection is ended from here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::{Held, Seat, listen, serve};
-use crate::telemetry::Metrics;
+use miroir_telemetry::Metrics;
 
 const SOON: Duration = Duration::from_secs(10);
 

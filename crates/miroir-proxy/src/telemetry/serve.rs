@@ -6,7 +6,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
 
-use super::Metrics;
+use miroir_telemetry::Metrics;
 
 /// The routes of the metrics port.
 pub fn router(metrics: Metrics) -> Router {

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::cluster::{Cluster, PassCursor};
+use miroir_cluster::{Cluster, PassCursor};
 
 /// Between two looks for a pass to be made.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Make every pass that is begun from now on, for ever.
 pub async fn compare_replicas(cluster: Arc<Cluster>) {
-    if !cluster.config.anti_entropy.enabled {
+    if !cluster.state.config.anti_entropy.enabled {
         return;
     }
     let mut ticks = interval(LOOK);
@@ -23,13 +23,13 @@ pub async fn compare_replicas(cluster: Arc<Cluster>) {
     loop {
         ticks.tick().await;
         match made {
-            None => match cluster.last_pass().await {
+            None => match cluster.replicas.last_pass().await {
                 Ok(last) => made = Some(last.map_or(0, |pass| pass.number)),
                 Err(error) => tracing::debug!(%error, "whether replicas are to be compared cannot be read"),
             },
-            Some(number) => match cluster.current_pass().await {
+            Some(number) => match cluster.replicas.current_pass().await {
                 Ok(Some(pass)) if pass.number > number => {
-                    cluster.make_pass(&pass, &mut cursor).await;
+                    cluster.replicas.make_pass(&pass, &mut cursor).await;
                     made = Some(pass.number);
                 }
                 Ok(_) => {}

@@ -12,7 +12,7 @@ use miroir_work::Backoff;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use crate::cluster::{Cluster, Error, Index, Pair};
+use miroir_cluster::{Cluster, Error, Index, Pair};
 
 /// Indexes that are brought up to date on one node at a time.
 const PER_NODE: usize = 4;
@@ -21,7 +21,7 @@ const AGAIN: Backoff = Backoff { from: Duration::from_secs(1), to: Duration::fro
 
 /// Look at the settings of every index on every node once in `settings_drift_check.interval_s`, for ever.
 pub async fn check_settings(cluster: Arc<Cluster>) {
-    let mut ticks = interval(cluster.config.health.interval);
+    let mut ticks = interval(cluster.state.config.health.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // One node that is slow holds up no other. Members come and go.
     let mut checking = JoinSet::new();
@@ -35,7 +35,7 @@ pub async fn check_settings(cluster: Arc<Cluster>) {
                 }
             }
         }
-        for node in cluster.nodes().keys().filter(|node| !checked.contains(*node)).cloned().collect::<Vec<_>>() {
+        for node in cluster.state.nodes().keys().filter(|node| !checked.contains(*node)).cloned().collect::<Vec<_>>() {
             checked.insert(node.clone());
             checking.spawn(check_node(cluster.clone(), node));
         }
@@ -44,24 +44,28 @@ pub async fn check_settings(cluster: Arc<Cluster>) {
 
 /// Look at once at the settings of nodes that have refused what others took, for ever.
 pub async fn check_suspects(cluster: Arc<Cluster>) {
-    cluster.check_suspects().await;
+    cluster.settings.check_suspects().await;
 }
 
 /// The looks are spread over the interval, so that many indexes are no burden. Returns the node when it is no member any
 /// more.
 async fn check_node(cluster: Arc<Cluster>, id: NodeId) -> NodeId {
-    let interval = cluster.config.settings_drift_check.interval;
+    let interval = cluster.state.config.settings_drift_check.interval;
     let mut begun = Instant::now();
-    while cluster.nodes().contains_key(&id) {
-        let owned: Vec<Arc<Index>> =
-            cluster.indexes().into_iter().filter(|index| cluster.owns_settings(&index.physical, &id)).collect();
+    while cluster.state.nodes().contains_key(&id) {
+        let owned: Vec<Arc<Index>> = cluster
+            .state
+            .indexes()
+            .into_iter()
+            .filter(|index| cluster.settings.owns_settings(&index.physical, &id))
+            .collect();
         for (n, index) in owned.iter().enumerate() {
             sleep_until(begun + interval.mul_f64(n as f64 / owned.len() as f64)).await;
-            let live = cluster.nodes().get(&id).is_some_and(|node| node.health.state().is_live());
+            let live = cluster.state.nodes().get(&id).is_some_and(|node| node.health.state().is_live());
             if !live {
                 continue;
             }
-            if let Err(error) = cluster.check_drift(index, &id).await {
+            if let Err(error) = cluster.settings.check_drift(index, &id).await {
                 tracing::debug!(%error, index = %index.uid, "settings could not be checked");
             }
         }
@@ -74,13 +78,13 @@ async fn check_node(cluster: Arc<Cluster>, id: NodeId) -> NodeId {
 /// Bring lagging nodes up to date as soon as they can be reached, for ever. When there are none, nobody is asked
 /// anything.
 pub async fn catch_up_settings(cluster: Arc<Cluster>) {
-    let mut ticks = interval(cluster.config.health.interval);
+    let mut ticks = interval(cluster.state.config.health.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut work = CatchingUp::default();
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
-            () = cluster.drift_found() => {}
+            () = cluster.settings.drift_found() => {}
             Some((pair, result)) = work.running.next(), if !work.running.is_empty() => work.ended(pair, result),
         }
         work.begin(&cluster);
@@ -97,7 +101,7 @@ struct CatchingUp {
 
 impl CatchingUp {
     fn begin(&mut self, cluster: &Arc<Cluster>) {
-        let lagging = cluster.lagging_pairs();
+        let lagging = cluster.settings.lagging_pairs();
         // Whoever was away in between is tried at once.
         self.failed.retain(|pair, _| lagging.contains(pair));
         let mut load: BTreeMap<_, usize> = BTreeMap::new();
@@ -135,6 +139,6 @@ impl CatchingUp {
 }
 
 async fn catch_up(cluster: Arc<Cluster>, pair: Pair) -> (Pair, Result<(), Error>) {
-    let result = cluster.catch_up_pair(&pair).await;
+    let result = cluster.settings.catch_up_pair(&pair).await;
     (pair, result)
 }

@@ -6,7 +6,7 @@ use miroir_store::{JobOptions, Jobs};
 use miroir_work::jobs::{Handlers, Worker, WorkerOptions};
 use tokio::sync::watch;
 
-use crate::cluster::Cluster;
+use miroir_cluster::Cluster;
 
 /// Every kind of job registers its handler here.
 fn handlers(_cluster: &Arc<Cluster>) -> Handlers {
@@ -15,7 +15,7 @@ fn handlers(_cluster: &Arc<Cluster>) -> Handlers {
 
 /// Do jobs until asked to stop; then claims are given back. `instance` is of this run alone.
 pub async fn do_jobs(cluster: Arc<Cluster>, instance: String, stopped: watch::Receiver<bool>) {
-    let jobs = Jobs::new(cluster.store.clone(), JobOptions::default());
-    let metrics = Arc::new(cluster.metrics.clone());
+    let jobs = Jobs::new(cluster.state.store.clone(), JobOptions::default());
+    let metrics = Arc::new(cluster.state.metrics.clone());
     Worker::new(jobs, handlers(&cluster), instance, WorkerOptions::default(), metrics).run(stopped).await;
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use crate::cluster::Cluster;
+use miroir_cluster::Cluster;
 
 /// Tasks forgotten in one step: short enough not to hold up writers.
 const STEP: usize = 1000;
@@ -16,12 +16,12 @@ pub async fn prune_tasks(cluster: Arc<Cluster>) {
     let mut ticks = tokio::time::interval(EVERY);
     loop {
         ticks.tick().await;
-        if !cluster.peers.owns("task pruning") {
+        if !cluster.state.peers.owns("task pruning") {
             continue;
         }
-        let finished_before = OffsetDateTime::now_utc() - cluster.config.task_registry.retention;
+        let finished_before = OffsetDateTime::now_utc() - cluster.state.config.task_registry.retention;
         loop {
-            match cluster.store.prune_tasks(finished_before, STEP).await {
+            match cluster.state.store.prune_tasks(finished_before, STEP).await {
                 Ok(pruned) if pruned as usize == STEP => {}
                 Ok(_) => break,
                 Err(error) => {

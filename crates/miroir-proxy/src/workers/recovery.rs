@@ -10,8 +10,8 @@ use futures_util::stream::FuturesUnordered;
 use miroir_core::id::NodeId;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use crate::cluster::{Cluster, Error};
-use crate::node::Node;
+use miroir_cluster::{Cluster, Error};
+use miroir_node::Node;
 
 /// Before a node is looked at again that could not be looked at.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -21,14 +21,14 @@ type Look = BoxFuture<'static, (NodeId, Result<bool, Error>)>;
 
 /// Look at nodes for ever.
 pub async fn examine_nodes(cluster: Arc<Cluster>) {
-    let mut ticks = interval(cluster.config.health.interval);
+    let mut ticks = interval(cluster.state.config.health.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut probes: FuturesUnordered<Look> = FuturesUnordered::new();
     let (mut probing, mut known) = (BTreeSet::new(), BTreeSet::new());
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
-            () = cluster.returned.notified() => {}
+            () = cluster.state.returned.notified() => {}
             Some((node, probed)) = probes.next(), if !probes.is_empty() => {
                 probing.remove(&node);
                 match probed {
@@ -38,7 +38,7 @@ pub async fn examine_nodes(cluster: Arc<Cluster>) {
                 }
             }
         }
-        for node in cluster.nodes().values() {
+        for node in cluster.state.nodes().values() {
             let id = &node.member.id;
             let returned = node.health.returned().is_some();
             // One that has failed and returned is readmitted instead.
@@ -52,8 +52,8 @@ pub async fn examine_nodes(cluster: Arc<Cluster>) {
 
 async fn probe(cluster: Arc<Cluster>, node: Arc<Node>, returned: bool) -> (NodeId, Result<bool, Error>) {
     let probed = match returned {
-        true => cluster.readmit(&node).await,
-        false => cluster.probe_serving(&node).await.map(|()| true),
+        true => cluster.replicas.readmit(&node).await,
+        false => cluster.replicas.probe_serving(&node).await.map(|()| true),
     };
     if probed.is_err() {
         sleep(AGAIN).await;

@@ -15,4 +15,4 @@ mod operation;
 
 pub use leaders::{LeadOptions, Leaders};
 pub use machine::{Facts, Intent, Leadership, Machine, Next, NotActed, Step};
-pub use operation::{Operation, ask, find, replace, start, start_with, stored, withdraw};
+pub use operation::{Operation, ask, find, replace, start, start_with, stored, stored_as, withdraw};

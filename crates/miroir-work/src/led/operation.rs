@@ -58,10 +58,11 @@ pub(super) fn is_of_kind(key: &str, kind: &str) -> bool {
 
 /// The scope of a kind's work on a subject; without one, there is one scope of the kind.
 pub(super) fn scope_of<M: Machine>(subject: Option<&str>) -> String {
-    match subject {
-        Some(subject) => format!("{}:{subject}", M::KIND),
-        None => M::KIND.to_owned(),
-    }
+    scope(M::KIND, subject)
+}
+
+fn scope(kind: &str, subject: Option<&str>) -> String {
+    subject.map_or_else(|| kind.to_owned(), |subject| format!("{kind}:{subject}"))
 }
 
 /// Start an operation: commit the write, perhaps together with other things. Whoever leads the scope drives it then.
@@ -105,6 +106,18 @@ pub async fn stored<M: Machine>(
     subject: Option<&str>,
 ) -> Result<Option<Typed<Operation<M::Record>>>, StoreError> {
     load(store, &scope_of::<M>(subject)).await
+}
+
+/// As [`stored`], for whoever reads the records of a kind and has no part in its machine.
+///
+/// # Errors
+/// Why the store cannot be read.
+pub async fn stored_as<R: Serialize + DeserializeOwned>(
+    store: &dyn Store,
+    kind: &str,
+    subject: Option<&str>,
+) -> Result<Option<Typed<Operation<R>>>, StoreError> {
+    load(store, &scope(kind, subject)).await
 }
 
 /// Replace the operation that is stored at this version: commit the write, perhaps together with other things. Its

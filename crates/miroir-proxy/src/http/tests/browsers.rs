@@ -7,8 +7,8 @@ use http_body_util::BodyExt;
 use tower::ServiceExt;
 
 use super::super::{Shared, endpoint};
-use crate::cluster::testing::{MASTER_KEY, instance};
-use crate::telemetry::REQUEST_ID;
+use miroir_cluster::testing::{MASTER_KEY, instance};
+use miroir_telemetry::REQUEST_ID;
 
 struct Seen {
     status: StatusCode,
@@ -92,8 +92,8 @@ async fn a_page_may_read_every_answer_and_every_refusal() {
 #[tokio::test]
 async fn a_page_may_read_that_there_is_too_much_to_do() {
     let cluster = instance().await;
-    let all = u32::try_from(cluster.requests.available_permits()).expect("a bound");
-    let _busy = cluster.requests.acquire_many(all).await.expect("open");
+    let all = u32::try_from(cluster.state.requests.available_permits()).expect("a bound");
+    let _busy = cluster.state.requests.acquire_many(all).await.expect("open");
     let seen = send(&cluster, Method::GET, "/indexes", &[PAGE]).await;
     assert_eq!(seen.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(seen.header("access-control-allow-origin"), Some("*"));

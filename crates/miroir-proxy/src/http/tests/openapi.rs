@@ -9,8 +9,8 @@ use miroir_core::error::{self, Code};
 use serde_json::Value;
 
 use super::{METHODS, send, send_body};
-use crate::cluster::testing::{ADMIN_KEY, instance};
 use crate::http::openapi::document;
+use miroir_cluster::testing::{ADMIN_KEY, instance};
 
 fn as_json() -> Value {
     serde_json::to_value(document()).expect("JSON")

@@ -1,0 +1,184 @@
+//! Telling webhooks of finished tasks, and changes of who is told.
+
+use std::io::Write as _;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{Method, Request};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use miroir_core::address::AddressPolicy;
+use miroir_core::text::{SHOWN_VALUE, shown};
+use miroir_core::webhook::{MAX_WEBHOOKS, Webhook, WebhookError, WebhookPatch};
+use miroir_store::{Edit, Records};
+use serde_json::Value;
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use crate::state::webhooks::{Waiting, refused};
+use crate::task::connect::Guarded;
+use crate::{Error, Tasks, Writer};
+
+/// Attempts to tell one webhook of one batch, and the pause after the first; each further pause is twice as long.
+const ATTEMPTS: u32 = 4;
+const PAUSE: Duration = Duration::from_millis(250);
+/// From connecting to the end of the answer.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// What is read of an answer, to keep the connection. Nobody looks at it.
+const MAX_ANSWER: usize = 64 * 1024;
+
+impl Tasks {
+    /// `POST /webhooks`.
+    ///
+    /// # Errors
+    /// As Meilisearch refuses; [`Error::Store`].
+    pub async fn create_webhook(&self, _writer: &Writer, patch: WebhookPatch) -> Result<Value, Error> {
+        let uuid = Uuid::new_v4();
+        let plan = |hooks: &Records<Webhook>| {
+            if hooks.len() >= MAX_WEBHOOKS {
+                return Err(refused(WebhookError::TooMany));
+            }
+            let hook = patch.clone().create(uuid).map_err(refused)?;
+            Ok::<_, Error>((Edit::put(uuid.to_string(), hook.clone()), hook))
+        };
+        let (hook, _) = self.state.webhooks.hooks.change(plan).await?;
+        Ok(hook.view(uuid))
+    }
+
+    /// `PATCH /webhooks/{uuid}`.
+    ///
+    /// # Errors
+    /// As [`Tasks::create_webhook`].
+    pub async fn change_webhook(&self, _writer: &Writer, uuid: Uuid, patch: WebhookPatch) -> Result<Value, Error> {
+        let plan = |hooks: &Records<Webhook>| {
+            let hook = patch.clone().apply(uuid, editable(hooks, uuid)?).map_err(refused)?;
+            Ok::<_, Error>((Edit::put(uuid.to_string(), hook.clone()), hook))
+        };
+        let (hook, _) = self.state.webhooks.hooks.change(plan).await?;
+        Ok(hook.view(uuid))
+    }
+
+    /// `DELETE /webhooks/{uuid}`.
+    ///
+    /// # Errors
+    /// As [`Tasks::create_webhook`].
+    pub async fn delete_webhook(&self, _writer: &Writer, uuid: Uuid) -> Result<(), Error> {
+        let plan = |hooks: &Records<Webhook>| {
+            editable(hooks, uuid)?;
+            Ok((Edit::delete(uuid.to_string()), ()))
+        };
+        self.state.webhooks.hooks.change(plan).await.map(drop)
+    }
+}
+
+impl Tasks {
+    /// Tell all webhooks of finished tasks, for ever.
+    pub async fn tell_webhooks(self: Arc<Self>) {
+        let beginning = self.state.webhooks.beginning.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut beginning) = beginning else { return };
+        let client = client(self.state.config.address_policy.webhooks.clone());
+        let mut tellers = JoinSet::new();
+        loop {
+            tokio::select! {
+                begun = beginning.recv() => match begun {
+                    Some((uuid, waiting)) => drop(tellers.spawn(self.clone().tell_one(client.clone(), uuid, waiting))),
+                    None => return,
+                },
+                Some(_) = tellers.join_next() => {}
+            }
+        }
+    }
+
+    async fn tell_one(self: Arc<Self>, client: Sender, uuid: Uuid, mut waiting: Waiting) {
+        while let Some(tasks) = waiting.take().await {
+            let Some(body) = compressed(&tasks) else { return };
+            match self.tell_webhook(&client, uuid, &body).await {
+                Delivery::Done => {}
+                Delivery::Failed => self.state.not_told(uuid, tasks.len()),
+                Delivery::Gone => return,
+            }
+        }
+    }
+
+    /// As the webhook is now: it may have been changed, or deleted, since the tasks ended.
+    async fn tell_webhook(&self, client: &Sender, uuid: Uuid, body: &Bytes) -> Delivery {
+        let mut pause = PAUSE;
+        for attempt in 1..=ATTEMPTS {
+            let Some(hook) = self.state.webhooks.hooks.now().get(&uuid).cloned() else { return Delivery::Gone };
+            match post(client, &hook, body).await {
+                Ok(()) => return Delivery::Done,
+                Err(error) => {
+                    let error = shown(&error, SHOWN_VALUE);
+                    tracing::warn!(webhook = %uuid, attempt, %error, "a webhook could not be told");
+                }
+            }
+            if attempt < ATTEMPTS {
+                tokio::time::sleep(pause).await;
+                pause *= 2;
+            }
+        }
+        Delivery::Failed
+    }
+}
+
+/// How a delivery to a webhook ended.
+enum Delivery {
+    Done,
+    /// Every attempt failed.
+    Failed,
+    /// There is no such webhook any more.
+    Gone,
+}
+
+/// A webhook that is not the configuration's.
+fn editable(hooks: &Records<Webhook>, uuid: Uuid) -> Result<Webhook, Error> {
+    if uuid.is_nil() {
+        return Err(refused(WebhookError::Immutable(uuid)));
+    }
+    let hook = hooks.get(&uuid.to_string()).map(|record| record.value.clone());
+    hook.ok_or_else(|| refused(WebhookError::NotFound(uuid)))
+}
+
+type Sender = Client<HttpsConnector<Guarded>, Full<Bytes>>;
+
+/// Answers that point elsewhere are not followed: they are no success.
+fn client(policy: AddressPolicy) -> Sender {
+    let connector = HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1();
+    Client::builder(TokioExecutor::new()).build(connector.wrap_connector(Guarded::new(policy)))
+}
+
+/// One task a line, as gzip.
+fn compressed(tasks: &[Bytes]) -> Option<Bytes> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    for task in tasks {
+        // Writing to memory cannot fail.
+        encoder.write_all(task).and_then(|()| encoder.write_all(b"\n")).ok()?;
+    }
+    encoder.finish().ok().map(Bytes::from)
+}
+
+async fn post(client: &Sender, hook: &Webhook, body: &Bytes) -> Result<(), String> {
+    let mut request = Request::builder()
+        .method(Method::POST)
+        .uri(&hook.url)
+        .header(CONTENT_ENCODING, "gzip")
+        .header(CONTENT_TYPE, "application/x-ndjson");
+    for (name, value) in &hook.headers {
+        request = request.header(name, value);
+    }
+    let request = request.body(Full::new(body.clone())).map_err(|error| error.to_string())?;
+    let exchange = async {
+        let response = client.request(request).await.map_err(|error| format!("{error:?}"))?;
+        let status = response.status();
+        // The connection is kept only when the answer was read.
+        drop(Limited::new(response.into_body(), MAX_ANSWER).collect().await);
+        if status.is_success() { Ok(()) } else { Err(format!("status {status}")) }
+    };
+    tokio::time::timeout(TIMEOUT, exchange).await.unwrap_or_else(|_| Err(format!("no answer within {TIMEOUT:?}")))
+}
