@@ -42,9 +42,9 @@ browser:
 demo: rust
 	@demo/run.sh
 
-# The end-to-end tests and the examples start the binaries. cargo makes them for the tests of each command, so that everything
-# is built once, with one set of features: to build binaries alone would build the engine again. Tests wait for processes most of their time: more of them at
-# once than there are cores; real nodes take more of the cores.
+# The end-to-end tests and the examples start the binaries. cargo makes these for the tests of each command, so that all is
+# built once, with one set of features; to build the binaries alone would build the engine a second time.
+# Tests wait for processes most of their time: more of them at once than there are cores; servers take more of the cores.
 test: rust redis browser
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$(if $(MEILISEARCH_BIN),2,4)} $(CARGO) test --workspace --locked
 	@examples/sdk/run.sh

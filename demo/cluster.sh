@@ -12,6 +12,7 @@ meilisearch=""
 pids=()
 node_pids=()
 node_ports=()
+node_commands=()
 taken=()
 
 say() { printf '%s\n' "$*"; }
@@ -72,9 +73,11 @@ start_nodes() {
     node_ports+=("$port")
     log="$work/node-$i.log"
     if [ -n "$meilisearch" ]; then
+      node_commands+=("cd $work && $meilisearch --env development --no-analytics --master-key $NODE_KEY --http-addr 127.0.0.1:$port --db-path $work/node-$i")
       (cd "$work" && exec "$meilisearch" --env development --no-analytics --master-key "$NODE_KEY" \
         --http-addr "127.0.0.1:$port" --db-path "$work/node-$i") >"$log" 2>&1 &
     else
+      node_commands+=("$binaries/miroir-devnode --nodes 1 --port $port --data $work/node-$i --master-key $NODE_KEY")
       "$binaries/miroir-devnode" --nodes 1 --port "$port" --data "$work/node-$i" --master-key "$NODE_KEY" \
         >"$log" 2>&1 &
     fi

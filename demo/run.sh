@@ -26,9 +26,9 @@ find_nodes() {
 
 build() {
   have cargo || die "Rust is missing: see https://rustup.rs"
-  local packages=(-p miroir-proxy)
+  local packages=(-p miroir-proxy -p miroir-ctl)
   [ -n "$meilisearch" ] || packages+=(-p miroir-devnode)
-  say "building (the first time takes some minutes) ..."
+  say "building (the first time takes ten minutes or more; DEMO_PROFILE=dev is faster to build, and slower to run) ..."
   cargo build --profile "$profile" --locked "${packages[@]}"
   local target
   target="$(cargo metadata --format-version 1 --no-deps --locked | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')"
@@ -120,7 +120,7 @@ define_commands() {
 }
 
 invite() {
-  local i
+  local i ctl="MIROIR_URL=$url MIROIR_ADMIN_API_KEY=$ADMIN_KEY $binaries/miroir-ctl"
   cat <<TEXT
 
 Miroir is up, $total documents loaded.
@@ -139,6 +139,11 @@ TEXT
 Then lose a node and search again; the answers stay complete:
 
 kill -9 ${node_pids[1]}
+
+Start it again in another terminal (and stop it there when you are done), and see that its copies are made equal to the others:
+
+${node_commands[1]}
+$ctl status
 
 Ctrl-C stops everything and removes the data.
 TEXT

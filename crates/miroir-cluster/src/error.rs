@@ -37,7 +37,7 @@ pub enum Error {
     #[error(transparent)]
     Documents(#[from] SplitError),
     /// A write was accepted by no replica of these shards, or by too few under `write.degraded: refuse`.
-    #[error("No replica accepted the write for shards {}.", list(.shards))]
+    #[error("No replica accepted the write for shards {}. What other shards accepted is kept: send the write again.", list(.shards))]
     NoQuorum {
         /// The shards concerned.
         shards: BTreeSet<ShardId>,
@@ -58,7 +58,7 @@ pub enum Error {
     /// A node does not come to hold the committed settings of an index.
     #[error("Node `{node}` does not hold the committed settings: {why}.")]
     NotHeld {
-        /// Who.
+        /// The id of the node that does not hold the settings.
         node: String,
         /// Why not.
         why: String,
@@ -113,7 +113,7 @@ pub enum Error {
     /// A node answered something that is not Meilisearch's.
     #[error("node {node} gave an answer that cannot be read: {why}")]
     Answer {
-        /// Who.
+        /// The id of the node that answered.
         node: String,
         /// What was wrong.
         why: String,

@@ -203,8 +203,10 @@ impl Inner {
     }
 
     fn set(&mut self, next: NodeState, why: Option<&str>) -> Option<NodeState> {
-        if let Some(why) = why {
-            self.report.last_error = Some(why.to_owned());
+        match why {
+            Some(why) => self.report.last_error = Some(why.to_owned()),
+            None if next == NodeState::Healthy => self.report.last_error = None,
+            None => {}
         }
         if next == self.report.state {
             return None;
@@ -232,7 +234,7 @@ mod tests {
         let returned = health.returned().expect("it has");
         assert_eq!(health.examined(returned, true), Some(NodeState::Recovering));
         assert_eq!(health.check_passed(false), Some(NodeState::Healthy));
-        assert_eq!(health.report().last_error.as_deref(), Some("refused"));
+        assert_eq!(health.report().last_error, None, "it is over");
     }
 
     #[test]

@@ -156,6 +156,10 @@ fn say_who_may_administer(config: &Config) {
 async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
     match &config.task_store {
         TaskStoreConfig::Sqlite { path } => {
+            if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+                let made = tokio::fs::create_dir_all(folder).await;
+                made.with_context(|| format!("task_store.path: cannot make the folder {}", folder.display()))?;
+            }
             SqliteStore::open(path).await.with_context(|| format!("task_store.path: cannot open {}", path.display()))
         }
         TaskStoreConfig::Redis { url } => {

@@ -14,7 +14,7 @@ pub enum StoreError {
     /// The record is not at the version that the write expected.
     #[error("{table} `{key}` was changed by somebody else")]
     Conflict {
-        /// Where.
+        /// The table of the record.
         table: Table,
         /// Which record.
         key: String,
@@ -22,7 +22,7 @@ pub enum StoreError {
     /// The scope was given to somebody else, or nobody holds it.
     #[error("the lease of `{scope}` was lost to somebody else")]
     Fenced {
-        /// Which.
+        /// The scope of the lease that is lost.
         scope: String,
     },
     /// Another process holds the store for longer than we wait.
@@ -50,7 +50,7 @@ pub enum StoreError {
     /// A value is not what its table holds.
     #[error("{table} `{key}` cannot be converted")]
     Record {
-        /// Where.
+        /// The table of the record.
         table: Table,
         /// Which record.
         key: String,
@@ -60,7 +60,7 @@ pub enum StoreError {
     /// A task is not what the task table holds.
     #[error("task {uid} cannot be converted")]
     Task {
-        /// Which.
+        /// The number of the task.
         uid: TaskUid,
         /// What is wrong with it.
         source: Arc<serde_json::Error>,

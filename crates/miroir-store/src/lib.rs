@@ -97,7 +97,7 @@ pub trait Store: Send + Sync + 'static {
     async fn delete_tasks(&self, query: &TaskQuery, before: TaskUid, limit: usize) -> Result<u64, StoreError>;
 
     /// Take the lease of a scope that is free, or whose lease has ended. Who holds it already gets the same lease again,
-    /// renewed. None: somebody else holds it, and is told that it is wanted.
+    /// renewed. Returns `None` if another holder has it; that one is asked to release it.
     ///
     /// # Errors
     /// Why the store cannot write; somebody who is not answered may hold the lease.

@@ -13,11 +13,11 @@ const BACKLOG: usize = 4096;
 pub enum Change {
     /// A record was written at this version, or deleted.
     Record {
-        /// Where.
+        /// The table of the record.
         table: Table,
-        /// Which.
+        /// The key of the record.
         key: String,
-        /// None: it was deleted.
+        /// The version that it has now; `None`: it was deleted.
         version: Option<u64>,
     },
     /// Tasks were registered or updated.

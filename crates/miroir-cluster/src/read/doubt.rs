@@ -28,7 +28,7 @@ const SUSPECTS: usize = 1000;
 
 /// The attributes that the requests about a target name and that a node may have never met. Looked at only when one refuses.
 pub enum Named<'a> {
-    /// None.
+    /// The requests name no such attribute.
     Nothing,
     /// Those that alone are searched.
     SearchedOn(&'a (dyn Fn() -> Vec<String> + Sync)),
@@ -40,7 +40,7 @@ pub enum Named<'a> {
 
 /// What came of asking a node.
 pub struct Asked {
-    /// Who.
+    /// The node that was asked.
     pub node: NodeId,
     /// For what, and what it has never met.
     pub shares: Vec<Share>,

@@ -142,7 +142,7 @@ impl Unread {
 enum Said {
     /// What it has against it.
     Refusal(Error),
-    /// Nothing.
+    /// A node has nothing against the request.
     Accepted,
     /// No node could be asked.
     Nobody,

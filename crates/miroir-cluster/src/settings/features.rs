@@ -37,7 +37,8 @@ impl SharedSettings {
         Err(Error::Overloaded("changes of experimental features"))
     }
 
-    /// Change what was wanted before. None: somebody else has changed that meanwhile, and the nodes are to be told of both.
+    /// Change what was wanted before. Returns `None` if another instance has changed it meanwhile: the
+    /// caller tells the nodes of both changes.
     async fn try_features(
         &self,
         _writer: &Writer,

@@ -54,7 +54,7 @@ pub struct Miss {
     pub shard: ShardId,
     /// Where the replica is.
     pub node: NodeId,
-    /// Why.
+    /// Why it was taken for stale at first.
     pub reason: Reason,
     /// The write may still arrive, until then.
     pub arrives_until: Option<OffsetDateTime>,

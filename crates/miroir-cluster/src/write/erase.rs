@@ -58,7 +58,8 @@ fn gaining(before: &Topology, after: &Topology) -> BTreeSet<NodeId> {
 }
 
 impl Writes {
-    /// Take the right to delete from a node. None: somebody else has it, or is giving the node something.
+    /// Take the right to delete from a node. Returns `None` if another eraser has it, or a leader is
+    /// giving the node shards: the caller tries again later.
     ///
     /// # Errors
     /// When the store cannot be asked.
@@ -83,7 +84,8 @@ impl Writes {
     }
 
     /// The conditions under which the second topology may take the first one's place: nothing is deleted from the nodes that
-    /// come to hold something. None: it is not known yet that nothing is. `leader` is whoever is alone in writing topologies.
+    /// come to hold something. Returns `None` as long as something may be: the caller decides anew later. `leader` is
+    /// whoever is alone in writing topologies.
     ///
     /// # Errors
     /// When the store cannot be asked.

@@ -17,7 +17,7 @@ pub const ANSWERED: Duration = Duration::from_millis(100);
 
 /// What one node has to do, in order.
 pub struct NodePart {
-    /// Who.
+    /// The node that is told.
     pub node: NodeId,
     /// Sent one after the other; the first that is not accepted ends the part.
     pub steps: Vec<Step>,
@@ -34,7 +34,7 @@ pub struct Step {
 
 /// How a node took its part.
 pub struct Outcome {
-    /// Who.
+    /// The node that was told.
     pub node: NodeId,
     /// What it amounts to.
     pub answer: ReplicaAnswer,
@@ -144,11 +144,13 @@ impl Writes {
                 ReplicaAnswer::Accepted
             }
             None => {
-                let body = reply.shown();
-                tracing::warn!(%node, status = reply.status, %body, "a node did not accept a write");
+                let (status, body) = (reply.status, reply.shown());
                 if !is_refusal(&reply) {
+                    tracing::warn!(%node, status, %body, "a node did not accept a write");
                     return ReplicaAnswer::Ambiguous;
                 }
+                // Most often the client's error, which it is told; where others accept it, the replica is stale.
+                tracing::debug!(%node, status, %body, "a node refused a write");
                 outcome.refusal = Some(reply);
                 ReplicaAnswer::Missed
             }

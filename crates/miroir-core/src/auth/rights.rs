@@ -8,7 +8,7 @@ use super::Action;
 /// What a request needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Nothing.
+    /// No key: anybody may call it.
     Open,
     /// A key with all of these actions.
     Needs(&'static [Action], Indexes),

@@ -5,7 +5,7 @@ use thiserror::Error;
 /// The text names no node.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum InvalidNodeId {
-    /// Nothing.
+    /// There is no name.
     #[error("is empty; name the node, as in meili-0")]
     Empty,
     /// Too long, or characters that no name has. Its beginning.

@@ -73,11 +73,11 @@ pub struct Config {
     pub peer_discovery: PeerDiscoveryConfig,
     /// Health checks.
     pub health: HealthConfig,
-    /// Reads.
+    /// How nodes are asked by reads, and what is answered where none can be.
     pub scatter: ScatterConfig,
     /// Several searches in one request.
     pub multi_search: MultiSearchConfig,
-    /// Writes.
+    /// How long nodes may take for writes, and which writes hold with nodes lost.
     pub write: WriteConfig,
     /// Connections to nodes.
     pub connection_pool_per_node: PoolConfig,

@@ -97,7 +97,7 @@ pub struct Selector {
 pub enum Action {
     /// It stands at this position of the answer, counted from 0.
     Pin {
-        /// Where.
+        /// The place among the hits, from 0 on.
         position: u32,
     },
 }

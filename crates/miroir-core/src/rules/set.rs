@@ -16,14 +16,14 @@ use crate::id::IndexUid;
 pub enum RuleChange {
     /// Makes or changes one.
     Update {
-        /// Which.
+        /// The rule that is changed.
         uid: IndexUid,
         /// What of it.
         rule: RulePatch,
     },
     /// Deletes one, if it is there.
     Delete {
-        /// Which.
+        /// The rule that goes.
         uid: IndexUid,
     },
     /// Deletes all.

@@ -112,7 +112,7 @@ pub enum Refused {
     Unfit {
         /// The node.
         node: NodeId,
-        /// Why.
+        /// What stands against it.
         why: recovery::Refused,
     },
 }

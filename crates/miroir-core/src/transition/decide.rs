@@ -98,7 +98,7 @@ pub struct Finished {
     pub gone: BTreeSet<NodeId>,
 }
 
-/// Decide.
+/// What comes next of a change of the membership, by its record and what is known now.
 pub fn decide(record: &TransitionRecord, facts: &TransitionFacts) -> TransitionStep {
     match record.phase {
         Phase::Preparing => prepare(record, facts),

@@ -66,7 +66,7 @@ pub fn end(last: &EndedChange) -> String {
     format!("{end}: {}, {} replicas moved, {} documents", words(&last.change), last.replicas, last.documents)
 }
 
-/// Ask.
+/// How the change of the membership stands now, as it came and as it is read.
 pub fn fetch(client: &Client) -> Result<(Value, RebalanceStatus), Failure> {
     let value = client.get("/rebalance/status")?;
     let status = RebalanceStatus::deserialize(&value).map_err(|error| client.misshapen("the change", &error))?;

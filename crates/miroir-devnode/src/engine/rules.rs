@@ -23,7 +23,7 @@ pub struct Rules {
 pub struct Pin {
     /// Its id.
     pub id: String,
-    /// Where.
+    /// The place among the hits, from 0 on.
     pub position: usize,
 }
 

@@ -20,7 +20,7 @@ pub enum Status {
     Enqueued,
     /// Being applied now.
     Processing,
-    /// Applied.
+    /// The whole of it was applied.
     Succeeded,
     /// Refused; the error says why. Nothing of it was applied.
     Failed,
@@ -163,7 +163,7 @@ pub enum Content {
     },
     /// Make or change a search rule; without fields, delete it.
     ChangeRule {
-        /// Which.
+        /// The rule that changes.
         uid: String,
         /// What of it.
         fields: Option<Map<String, Value>>,

@@ -26,7 +26,8 @@ pub enum Encoding {
 }
 
 impl Encoding {
-    /// What `Content-Encoding` says. None: the body is as it is; unknown encodings are taken for that, as Meilisearch does.
+    /// What `Content-Encoding` says. `None` means that the body is not compressed; unknown encodings are taken for
+    /// that, as Meilisearch does.
     pub fn of(headers: &HeaderMap) -> Option<Self> {
         let name = headers.get(CONTENT_ENCODING)?.to_str().ok()?.trim().to_ascii_lowercase();
         match name.as_str() {

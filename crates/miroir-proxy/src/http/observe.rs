@@ -72,7 +72,8 @@ pub async fn measured<Fut: Future<Output = Response>>(
         request.extensions().get::<MatchedPath>().map_or_else(|| "(none)".to_owned(), |path| path.as_str().to_owned());
     let id = RequestId::current();
     let id = id.as_ref().map_or("", RequestId::as_str);
-    let span = tracing::info_span!("request", id, method, path = path_template);
+    // Whatever is logged for the sake of a request tells its name, at every level.
+    let span = tracing::error_span!("request", id, method, path = path_template);
     let response = next(request).instrument(span.clone()).await;
     drop(in_flight);
     let status = response.status().as_u16();

@@ -3,12 +3,14 @@
 mod browsers;
 mod openapi;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use miroir_core::auth::rights::{Access, RIGHTS, access};
+use miroir_core::error::Code;
 use miroir_store::{Batch, JobOptions, Jobs};
 use tower::ServiceExt;
 
@@ -289,4 +291,18 @@ fn no_handler_speaks_to_the_store() {
         looked_at += 1;
     }
     assert!(looked_at > 20, "{looked_at} files were looked at");
+}
+
+#[test]
+fn operators_find_every_code_of_ours_with_its_status() {
+    let page = include_str!("../../../../docs/operations.md");
+    let of_page: BTreeSet<(&str, u16)> = page
+        .lines()
+        .filter_map(|line| {
+            let (code, rest) = line.strip_prefix("| `miroir_")?.split_once("` | ")?;
+            Some((code, rest.split(' ').next()?.parse().ok()?))
+        })
+        .collect();
+    let ours = Code::ALL.iter().filter_map(|code| Some((code.name().strip_prefix("miroir_")?, code.status())));
+    assert_eq!(of_page, ours.collect());
 }

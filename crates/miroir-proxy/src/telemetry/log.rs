@@ -2,7 +2,7 @@
 //!
 //! Invariant: no line is longer than [`MAX_LINE`], whatever clients or nodes have put into what it says.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use miroir_core::config::{LogConfig, LogFormat};
 use miroir_core::text::shown;
@@ -17,7 +17,10 @@ const MAX_TEXT: usize = 512;
 /// Start logging. `RUST_LOG` overrides the configured level.
 pub fn init(config: &LogConfig) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(config.level.word()));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Bounded(io::stderr()));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(|| Bounded(io::stderr()));
     match config.format {
         LogFormat::Json => builder.json().flatten_event(true).init(),
         LogFormat::Text => builder.init(),

@@ -82,8 +82,13 @@ async fn check(cluster: &Cluster, node: &Node) {
         Err(error) => node.health.check_failed(&error.to_string()),
     };
     if let Some(state) = changed {
-        let report = node.health.report();
-        tracing::info!(node = %node.member.id, state = state.name(), last_error = report.last_error, "node state");
+        let (id, report) = (&node.member.id, node.health.report());
+        match state {
+            NodeState::Failed => tracing::warn!(node = %id, last_error = report.last_error, "a node has failed"),
+            NodeState::Healthy | NodeState::Degraded | NodeState::Returning | NodeState::Recovering => {
+                tracing::info!(node = %id, state = state.name(), last_error = report.last_error, "node state");
+            }
+        }
     }
 }
 

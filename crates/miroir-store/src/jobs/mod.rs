@@ -266,7 +266,7 @@ impl Jobs {
         }
     }
 
-    /// Note on the job that it was claimed. None: it has ended, or it was somebody else's turn in between.
+    /// Note on the job that it was claimed. Returns `None` if it has ended, or another claimant had a turn in between.
     async fn begin(&self, id: &str, turn: u64, lease: &Lease) -> Result<Option<(Job, u64)>, StoreError> {
         let Some(known) = JOBS.get(&*self.store, id).await? else { return Ok(None) };
         if known.version != turn || !known.value.state.is_open() {

@@ -38,7 +38,7 @@ pub(super) fn list(value: Option<Value>) -> Option<Vec<Value>> {
     }
 }
 
-/// Numbers.
+/// A list of numbers; `None`: the reply is something else.
 pub(super) fn numbers(value: Option<Value>) -> Option<Vec<u64>> {
     list(value)?.into_iter().map(|value| number(Some(value))).collect()
 }

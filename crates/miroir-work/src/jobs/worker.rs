@@ -93,7 +93,8 @@ impl Worker {
         }
     }
 
-    /// Take a job if there is one to take and somebody free to do it. None: there may be more; else when to look again.
+    /// Take a job if there is one to take and somebody free to do it. Returns `None` if there may be more jobs to
+    /// take at once, and otherwise when to look again.
     async fn look(&self, running: &mut JoinSet<()>, stopped: &watch::Receiver<bool>) -> Option<Duration> {
         while let Some(ended) = running.try_join_next() {
             report(ended);

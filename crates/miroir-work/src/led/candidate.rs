@@ -21,7 +21,7 @@ enum Asked {
 }
 
 impl<M: Machine> Driver<M> {
-    /// Wait for the lease; with it comes a moment before it was asked for. None: there is nothing to lead any more.
+    /// Wait for the lease; with it comes a moment before it was asked for. Returns `None` once there is no operation to lead.
     pub(super) async fn candidate(&self, changes: &mut Watch) -> Option<(Lease, Instant)> {
         loop {
             let since = Instant::now();

@@ -49,7 +49,7 @@ pub trait Machine: Send + Sync + 'static {
     ) -> Result<Next<Self::Record>, NotActed>;
 
     /// What is to be saved when others have added to the record in the meantime: `next`, which was made of `before`, over
-    /// what is `stored` now. None: it is no longer what is to be saved, and is decided upon anew.
+    /// what is `stored` now. Returns `None` if it is no longer to be saved: the driver then decides anew.
     fn rebase(
         &self,
         _before: &Self::Record,

@@ -127,7 +127,7 @@ impl Rebalancing {
 }
 
 impl Membership {
-    /// The writes by which the list of stale replicas follows a step. None: the step must not be written.
+    /// The writes by which the list of stale replicas follows a step. Returns `None` if the caller must not write the step.
     fn stale_writes(&self, effects: &Effects, stale: &Records<OfIndex>) -> Result<Option<Vec<Write>>, Error> {
         let mut writes = Vec::new();
         for index in self.state.catalog.all() {

@@ -301,7 +301,7 @@ impl Runner {
         event
     }
 
-    /// Both are equal: say so, if what was known then still holds. None: another round.
+    /// Both are equal: say so, if what was known then still holds. Returns `None` if another round is needed.
     async fn conclude(&mut self, index: &Arc<Index>, done: &Done) -> Option<Ended> {
         let healed = self.take_off_the_list(index, done).await;
         self.pause = None;

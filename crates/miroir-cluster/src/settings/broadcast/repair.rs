@@ -21,7 +21,7 @@ pub enum Repaired {
     UnderWay,
     /// It does not hold the settings although it was told them.
     Failed {
-        /// Why.
+        /// What stands against it, for operators.
         error: String,
     },
 }

@@ -105,7 +105,7 @@ pub struct Failed {
     pub frozen: BTreeSet<NodeId>,
 }
 
-/// Decide.
+/// What comes next of a change of settings, by its record and what is known now.
 pub fn decide(record: &BroadcastRecord, facts: &BroadcastFacts, policy: &Policy) -> BroadcastStep {
     let mut next = record.clone();
     next.listen(facts, policy);

@@ -70,7 +70,7 @@ impl Pending {
 /// A change that is under way.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LineChange {
-    /// Its task bears the same. None: it was never acknowledged, and has none.
+    /// Its task bears the same. `None`: the change was never acknowledged, and has no task.
     pub token: Option<String>,
     /// As in [`Pending`].
     #[serde(with = "time::serde::rfc3339")]
