@@ -1,4 +1,4 @@
-//! What can go wrong with a request, as facts. `http::error` turns them into Meilisearch's vocabulary.
+//! What can go wrong with a request, as facts. `miroir-proxy` (`http/error.rs`) turns them into Meilisearch's vocabulary.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -37,7 +37,7 @@ pub enum Error {
     #[error(transparent)]
     Documents(#[from] SplitError),
     /// A write was accepted by no replica of these shards, or by too few under `write.degraded: refuse`.
-    #[error("No replica accepted the write for shards {}. What other shards accepted is kept: send the write again.", list(.shards))]
+    #[error("Too few replicas accepted the write for shards {}. What was accepted is kept: send the write again.", list(.shards))]
     NoQuorum {
         /// The shards concerned.
         shards: BTreeSet<ShardId>,

@@ -7,7 +7,6 @@
 //! a notification of the state.
 
 mod clock;
-mod degraded;
 mod error;
 pub mod membership;
 pub mod read;
@@ -20,12 +19,12 @@ pub mod testing;
 pub mod write;
 
 pub use clock::rfc3339;
-pub use degraded::Degraded;
 pub use error::Error;
 pub use membership::Membership;
 pub use membership::transition::{Rebalancing, Replacing, change_view, intent_view};
 pub use read::Reads;
 pub use read::browse::BrowseRequest;
+pub use read::degraded::{Answer, Degraded};
 pub use read::multi_search::Rule;
 pub use read::pages::Pages;
 pub use read::search::{OverFetch, Wants};
@@ -38,7 +37,7 @@ pub use replica::promote::Wanted;
 pub use settings::SharedSettings;
 pub use settings::broadcast::{Broadcasting, repair_view};
 pub use state::State;
-pub use state::catalog::Index;
+pub use state::catalog::{Index, Pair};
 pub use state::discovery::Discovery;
 pub use state::keys::Keys;
 pub use state::peers::Peers;
@@ -54,31 +53,10 @@ pub use write::undertake::Writer;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use miroir_core::config::Config;
-use miroir_core::id::{IndexUid, NodeId};
 use miroir_node::NodeClient;
 use miroir_store::{Store, StoreError};
 use miroir_telemetry::Metrics;
-
-/// An index, as nodes call it, on a node.
-pub type Pair = (IndexUid, NodeId);
-
-/// An answer to a client, and what was missing when it was made.
-#[derive(Debug)]
-pub struct Answer {
-    /// JSON.
-    pub body: Bytes,
-    /// For `X-Miroir-Degraded` and the headers about settings.
-    pub degraded: Degraded,
-}
-
-impl Answer {
-    /// An answer that nothing is missing from.
-    pub fn whole(body: impl Into<Bytes>) -> Self {
-        Self { body: body.into(), degraded: Degraded::default() }
-    }
-}
 
 /// All wings of one instance, for whoever serves clients and operators. No wing knows it.
 pub struct Cluster {

@@ -1,20 +1,18 @@
 //! The doors between the wings, as `docs/architecture.md` has them: whoever names a wing stands in that wing or above it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The line of the page that lists the wings, the lowest first.
 const LINE: &str = "state <- ";
+/// What holds all wings, and stands above them.
+const WHOLE: &str = "Cluster";
+/// What every wing may name: errors and times.
+const SHARED: [&str; 2] = ["error", "clock"];
 
-/// The struct of each wing.
-const STRUCTS: [(&str, &str); 7] = [
-    ("state", "State"),
-    ("read", "Reads"),
-    ("write", "Writes"),
-    ("task", "Tasks"),
-    ("settings", "SharedSettings"),
-    ("replica", "Replicas"),
-    ("membership", "Membership"),
-];
+fn source() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
 
 fn wings() -> Vec<String> {
     let page = include_str!("../../../docs/architecture.md");
@@ -30,79 +28,142 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
     files.filter(|path| path.file_name().is_some_and(|name| name != "tests.rs")).collect()
 }
 
-/// The code of a file without its unit tests and comments: tests may build a whole instance.
+/// The code of a file without comments and without its unit tests, which may build a whole instance.
 fn code_of(text: &str) -> String {
     let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
     code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
-fn words(code: &str) -> impl Iterator<Item = &str> {
-    code.split(|c: char| !c.is_alphanumeric() && c != '_')
+fn first_word(code: &str) -> &str {
+    let code = code.trim_start();
+    code.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default()
 }
 
-/// The wings that this code names, by their modules or their structs, and `Cluster`, which is above all of them.
+/// The items of `{a::b, c::{d, e}}`, without the braces within them.
+fn items(group: &str) -> Vec<&str> {
+    let (mut depth, mut begin, mut items) = (0, 1, Vec::new());
+    for (at, c) in group.char_indices() {
+        match c {
+            '{' => depth += 1,
+            ',' if depth == 1 => {
+                items.push(&group[begin..at]);
+                begin = at + 1;
+            }
+            '}' if depth == 1 => {
+                items.push(&group[begin..at]);
+                break;
+            }
+            '}' => depth -= 1,
+            _ => {}
+        }
+    }
+    items
+}
+
+/// What stands behind `crate::`, one by one or in a group.
 fn named(code: &str) -> Vec<&str> {
-    let by_module = code.match_indices("crate::").filter_map(|(at, found)| words(&code[at + found.len()..]).next());
-    let by_struct = words(code).filter_map(|word| {
-        let found = STRUCTS.iter().find(|(_, name)| *name == word);
-        found.map(|(wing, _)| *wing).or_else(|| (word == "Cluster").then_some(word))
+    let places = code.match_indices("crate::").filter(|(at, _)| !code[..*at].ends_with("_"));
+    let behind = places.map(|(at, found)| &code[at + found.len()..]);
+    behind.flat_map(|code| if code.starts_with('{') { items(code) } else { vec![code] }).map(first_word).collect()
+}
+
+/// What the root of the crate re-exports, by the wing that it is of.
+fn exported() -> BTreeMap<String, String> {
+    let root = std::fs::read_to_string(source().join("lib.rs")).expect("UTF-8").replace("\n    ", "");
+    let lines = root.lines().filter_map(|line| line.strip_prefix("pub use ")?.strip_suffix(';'));
+    let exports = lines.flat_map(|line| {
+        let wing = first_word(line).to_owned();
+        let names = match line.find('{') {
+            Some(at) => items(&line[at..]).into_iter().map(first_word).map(str::to_owned).collect(),
+            None => vec![line.rsplit("::").next().unwrap_or_default().to_owned()],
+        };
+        names.into_iter().map(move |name| (name, wing.clone()))
     });
-    by_module.chain(by_struct).collect()
+    exports.collect()
 }
 
 #[test]
 fn the_page_lists_the_wings_that_there_are() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut folders: Vec<String> = std::fs::read_dir(folder)
-        .expect("the sources")
-        .map(|entry| entry.expect("an entry").path())
-        .filter(|path| path.is_dir())
-        .map(|path| path.file_name().expect("a name").to_string_lossy().into_owned())
-        .collect();
-    let (mut listed, mut known) = (wings(), STRUCTS.map(|(wing, _)| wing.to_owned()).to_vec());
-    for names in [&mut folders, &mut listed, &mut known] {
-        names.sort();
-    }
+    let entries = std::fs::read_dir(source()).expect("the sources").map(|entry| entry.expect("an entry").path());
+    let folders = entries.filter(|path| path.is_dir());
+    let name = |path: PathBuf| path.file_name().expect("a name").to_string_lossy().into_owned();
+    let (mut folders, mut listed): (Vec<String>, _) = (folders.map(name).collect(), wings());
+    folders.sort();
+    listed.sort();
     assert_eq!(folders, listed);
-    assert_eq!(folders, known);
 }
 
 #[test]
 fn a_wing_knows_only_itself_and_those_below_it() {
-    let wings = wings();
+    let (wings, exported) = (wings(), exported());
+    let height = |wing: &str| wings.iter().position(|known| known == wing);
     let mut looked_at = 0;
-    for (height, wing) in wings.iter().enumerate() {
-        for path in files_below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(wing)) {
+    for wing in &wings {
+        for path in files_below(&source().join(wing)) {
             let text = std::fs::read_to_string(&path).expect("UTF-8");
-            let code = code_of(&text);
+            let (code, shown) = (code_of(&text), path.display());
             for name in named(&code) {
-                let is_above = name == "Cluster" || wings.iter().skip(height + 1).any(|above| above == name);
-                assert!(!is_above, "{} is in `{wing}` and names `{name}`, which is above it", path.display());
+                if SHARED.contains(&name) {
+                    continue;
+                }
+                assert_ne!(name, WHOLE, "{shown} names what holds all wings");
+                let of = exported.get(name).map_or(name, String::as_str);
+                let of = if SHARED.contains(&of) { continue } else { of };
+                let above = height(of).unwrap_or_else(|| panic!("{shown}: whose is `crate::{name}`?"))
+                    > height(wing).expect("listed");
+                assert!(!above, "{shown} is in `{wing}` and names `{name}` of `{of}`, which is above it");
             }
+            // By no other way: not up to the root by `super`, and not by another name of it.
+            let below = path.strip_prefix(source()).expect("below it").components().count();
+            assert!(!code.contains(&"super::".repeat(below)), "{shown} climbs to the root");
+            assert!(!code.contains("crate as "), "{shown} gives the crate another name");
             looked_at += 1;
         }
     }
-    assert!(looked_at > 50, "{looked_at} files were looked at");
+    assert!(looked_at > 100, "{looked_at} files were looked at");
+}
+
+#[test]
+fn what_every_wing_may_name_knows_no_wing_but_the_state() {
+    let exported = exported();
+    for name in SHARED {
+        let text = std::fs::read_to_string(source().join(format!("{name}.rs"))).expect("UTF-8");
+        for named in named(&code_of(&text)) {
+            let of = exported.get(named).map_or(named, String::as_str);
+            assert!(of == "state" || SHARED.contains(&of), "{name}.rs names `{named}` of `{of}`");
+        }
+    }
 }
 
 #[test]
 fn a_wing_is_a_type_of_its_own_and_nobody_elses_is_extended() {
-    for (wing, _) in STRUCTS {
-        for path in files_below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(wing)) {
-            let text = std::fs::read_to_string(&path).expect("UTF-8");
-            for (other, name) in STRUCTS.iter().filter(|(other, _)| *other != wing) {
-                let extends = text.lines().any(|line| line.starts_with(&format!("impl {name} ")));
-                assert!(!extends, "{} extends `{name}`, which is of `{other}`", path.display());
+    let exported = exported();
+    let structs = ["State", "Reads", "Writes", "Tasks", "SharedSettings", "Replicas", "Membership", "Writer"];
+    for wing in wings() {
+        for path in files_below(&source().join(&wing)) {
+            let code = code_of(&std::fs::read_to_string(&path).expect("UTF-8"));
+            for name in structs.iter().filter(|name| exported[**name] != wing) {
+                let extends = code.lines().any(|line| {
+                    let head = line.strip_prefix("impl").map(|rest| rest.split('{').next().unwrap_or_default());
+                    // What implements a trait of core by the same name extends no wing.
+                    head.is_some_and(|head| head.split(" for ").last().map(str::trim) == Some(name))
+                });
+                assert!(!extends, "{} extends `{name}`, which is of `{}`", path.display(), exported[*name]);
             }
         }
     }
 }
 
 #[test]
-fn a_name_of_a_wing_above_is_found_wherever_it_stands() {
-    let found = |code: &str| named(code).contains(&"task");
-    for code in ["use crate::task::reconcile::finish;", "let x: Arc<Tasks> = y;", "crate::task::finish()"] {
-        assert!(found(&code_of(code)), "{code}");
+fn a_name_is_found_wherever_it_stands() {
+    for code in [
+        "use crate::task::reconcile::finish;",
+        "use crate::{state::x, task::finish};",
+        "use crate::{\n    Error,\n    task::{reconcile::{a, b}, c},\n};",
+        "crate::task::finish()",
+        "fn f(x: &crate::task::X)",
+    ] {
+        assert!(named(&code_of(code)).contains(&"task"), "{code}");
     }
     for code in [
         "// crate::task",
@@ -110,6 +171,8 @@ fn a_name_of_a_wing_above_is_found_wherever_it_stands() {
         "use miroir_core::task::Task;",
         "#[cfg(test)]\nmod tests {\nuse crate::task;",
     ] {
-        assert!(!found(&code_of(code)), "{code}");
+        assert!(!named(&code_of(code)).contains(&"task"), "{code}");
     }
+    assert_eq!(exported().get("Writer").map(String::as_str), Some("write"));
+    assert_eq!(exported().get("OverFetch").map(String::as_str), Some("read"));
 }

@@ -173,10 +173,10 @@ impl Health {
     }
 
     /// A request could not connect; as many in a row as failed checks make a node failed.
-    pub fn connection_failed(&self, why: &impl ToString) {
+    pub fn connection_failed(&self, why: &impl ToString) -> Option<NodeState> {
         let threshold = self.unhealthy_threshold;
         let why = why.to_string();
-        self.update(|inner| inner.fail(threshold, &why));
+        self.update(|inner| inner.fail(threshold, &why))
     }
 
     /// A check has passed or a verdict has been reached: the state is more than the benefit of the doubt.

@@ -1,4 +1,4 @@
-//! The nodes: ordinary Meilisearch servers, reached only through their public API.
+//! One node: an ordinary Meilisearch server, reached only through its public API.
 
 mod body;
 pub mod budget;
@@ -120,8 +120,8 @@ impl Node {
             }
             Err(error) => {
                 self.metrics.node_error(&self.member.id, error.kind());
-                if error.is_connect() {
-                    self.health.connection_failed(error);
+                if error.is_connect() && self.health.connection_failed(error) == Some(NodeState::Failed) {
+                    tracing::warn!(node = %self.member.id, %error, "a node has failed");
                 }
                 self.weigh(work, elapsed, 0);
             }

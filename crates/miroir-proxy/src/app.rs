@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -153,12 +154,26 @@ fn say_who_may_administer(config: &Config) {
     }
 }
 
+/// Makes the folder of the store, and no folder above it: a volume that is not mounted is no reason to begin anew elsewhere.
+async fn make_folder(folder: &Path) -> anyhow::Result<()> {
+    match tokio::fs::DirBuilder::new().mode(0o700).create(folder).await {
+        Ok(()) => {
+            tracing::warn!(folder = %folder.display(), "the folder of task_store.path was made: the store begins empty")
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(error) => {
+            let what = format!("task_store.path: the folder {} is not there and cannot be made", folder.display());
+            return Err(error).context(what);
+        }
+    }
+    Ok(())
+}
+
 async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
     match &config.task_store {
         TaskStoreConfig::Sqlite { path } => {
             if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-                let made = tokio::fs::create_dir_all(folder).await;
-                made.with_context(|| format!("task_store.path: cannot make the folder {}", folder.display()))?;
+                make_folder(folder).await?;
             }
             SqliteStore::open(path).await.with_context(|| format!("task_store.path: cannot open {}", path.display()))
         }

@@ -1,6 +1,7 @@
 //! What clients read: each read decides in `miroir_core` which nodes answer for it, asks them, and merges what they say.
 
 pub mod browse;
+pub mod degraded;
 pub(crate) mod document;
 pub(crate) mod doubt;
 pub(crate) mod facet_search;

@@ -1,4 +1,4 @@
-//! Settings as clients see them; those of new indexes are read back from the nodes. Changes are broadcasts.
+//! What clients ask to be changed of settings. Each change is a broadcast.
 
 use miroir_core::id::IndexUid;
 use miroir_core::settings::broadcast::SettingsRequest;

@@ -23,14 +23,14 @@ impl SharedSettings {
     ///
     /// # Errors
     /// The first refusal; [`Error::Store`].
-    pub async fn change_features(&self, writer: &Writer, patch: &Value) -> Result<Features, Error> {
+    pub async fn change_features(&self, _writer: &Writer, patch: &Value) -> Result<Features, Error> {
         let _one_at_a_time = self.state.features.change.lock().await;
         for _ in 0..ATTEMPTS {
             if self.state.store.is_shared() {
                 self.state.features.wanted.refresh(KEY, None).await?;
             }
             let before = self.state.features.wanted();
-            if let Some(changed) = self.try_features(writer, before, patch).await? {
+            if let Some(changed) = self.try_features(before, patch).await? {
                 return Ok(changed);
             }
         }
@@ -39,12 +39,7 @@ impl SharedSettings {
 
     /// Change what was wanted before. Returns `None` if another instance has changed it meanwhile: the
     /// caller tells the nodes of both changes.
-    async fn try_features(
-        &self,
-        _writer: &Writer,
-        wanted: Option<Features>,
-        patch: &Value,
-    ) -> Result<Option<Features>, Error> {
+    async fn try_features(&self, wanted: Option<Features>, patch: &Value) -> Result<Option<Features>, Error> {
         let before = wanted.clone().unwrap_or_default();
         let next = before.patched(patch).map_err(Error::Invalid)?;
         if next == before {

@@ -12,7 +12,9 @@ use time::OffsetDateTime;
 
 use crate::state::follow::Follow;
 use crate::state::names::Names;
-use crate::write::fan_out::TakenKey;
+
+/// An index, as nodes call it, on a node.
+pub type Pair = (IndexUid, NodeId);
 
 /// An index as clients know it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -129,6 +131,16 @@ pub struct Renaming {
 pub struct Catalog(View<Arc<Index>, Names>);
 
 const TABLE: TypedTable<Arc<Index>> = TypedTable::new(Table::Catalog);
+
+/// A primary key that an index has got from a change.
+pub struct TakenKey {
+    /// The index.
+    pub physical: IndexUid,
+    /// When it was asked for: another may have its name by now.
+    pub born: OffsetDateTime,
+    /// The key.
+    pub key: String,
+}
 
 impl Catalog {
     /// What the store remembers.

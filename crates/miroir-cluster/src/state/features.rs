@@ -1,4 +1,4 @@
-//! Experimental features: what clients want is in the store; nodes are told, those that were away when they are back.
+//! The experimental features that clients want, as the store has them, and what each node was told.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

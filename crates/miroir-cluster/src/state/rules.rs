@@ -1,8 +1,4 @@
-//! Search rules: what clients want is in the store; every live node is told, since nodes are the ones that know which
-//! rules a query meets. A task that changes rules ends when all live nodes have taken its change.
-//!
-//! What a node has been sent is read from the node itself after a start and after the node was away, so that only
-//! differences are sent. Rules that Miroir does not know are deleted from nodes.
+//! The search rules that clients want, as the store has them, and what each node was sent of them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

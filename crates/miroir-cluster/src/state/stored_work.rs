@@ -22,12 +22,12 @@ impl State {
         Ok(page)
     }
 
-    /// A task, when there is one of this number. What it changed is known before it is returned.
+    /// A task, when there is one of this number and this may be seen. What it changed is known before it is returned.
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn task(&self, uid: TaskUid) -> Result<Option<Task>, Error> {
-        let found = self.store.task(uid).await?;
+    pub async fn task(&self, uid: TaskUid, may_be_seen: impl Fn(&Task) -> bool) -> Result<Option<Task>, Error> {
+        let found = self.store.task(uid).await?.filter(may_be_seen);
         self.catch_up_with(found.as_slice()).await?;
         Ok(found)
     }

@@ -1,6 +1,6 @@
-//! Webhooks: who is told of finished tasks. The registry is in the store; telling is background work.
+//! Webhooks: who is told of finished tasks, and what waits to be told. `task::webhooks` tells it.
 //!
-//! Invariant: each webhook has a queue and a teller of its own, so that one nobody answers for delays and drops only what
+//! Invariant: each webhook has a queue of its own, and somebody who empties it, so that one nobody answers for delays and drops only what
 //! is its own. Tasks are told in the order in which they end. What cannot be delivered after a few attempts, and what ends
 //! while too much waits already, is told to nobody, and counted: the registry of tasks is the truth, webhooks are a
 //! courtesy.

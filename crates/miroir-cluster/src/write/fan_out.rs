@@ -18,8 +18,8 @@ use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
 use crate::read::scatter::refused;
-use crate::state::catalog::Renaming;
 use crate::state::catalog::all_shards;
+use crate::state::catalog::{Renaming, TakenKey};
 use crate::state::index_lock::IndexGuard;
 use crate::state::stale::Miss;
 use crate::write::conditional;
@@ -122,16 +122,6 @@ impl Change {
         let uid = self.uid.as_ref().map_or_else(String::new, ToString::to_string);
         self.failing_with(Code::IndexNotFound, format!("Index `{uid}` not found."))
     }
-}
-
-/// A primary key that an index has got from a change.
-pub struct TakenKey {
-    /// The index.
-    pub physical: IndexUid,
-    /// When it was asked for: another may have its name by now.
-    pub born: OffsetDateTime,
-    /// The key.
-    pub key: String,
 }
 
 /// What was sent, and what came of it.

@@ -1,19 +1,13 @@
 //! What each node has to do of a change, and how it takes it.
 
-use std::time::Duration;
-
 use miroir_core::error::ErrorBody;
 use miroir_core::id::{NodeId, ShardId};
 use miroir_core::quorum::ReplicaAnswer;
 use miroir_core::task::{NodeTask, TaskStatus};
 
 use crate::Writes;
-use crate::state::index_lock::{IndexGuard, all_last, any_lost};
+use crate::state::index_lock::{ANSWERED, IndexGuard, all_last, any_lost};
 use miroir_node::{Call, NodeError, Reply};
-
-/// An index write lock that was lost while this process slept is noticed together with the answers that came meanwhile.
-/// They count: they tell which nodes do what was sent after what others have sent since.
-pub const ANSWERED: Duration = Duration::from_millis(100);
 
 /// What one node has to do, in order.
 pub struct NodePart {
@@ -150,7 +144,10 @@ impl Writes {
                     return ReplicaAnswer::Ambiguous;
                 }
                 // Most often the client's error, which it is told; where others accept it, the replica is stale.
-                tracing::debug!(%node, status, %body, "a node refused a write");
+                match status {
+                    401 | 403 => tracing::warn!(%node, status, %body, "a node does not know the key of nodes"),
+                    _ => tracing::info!(%node, status, %body, "a node refused a write"),
+                }
                 outcome.refusal = Some(reply);
                 ReplicaAnswer::Missed
             }

@@ -214,5 +214,5 @@ pub async fn find(cluster: &Shared, grant: &Grant, uid: TaskUid) -> Result<Task,
 }
 
 async fn seen(cluster: &Shared, grant: &Grant, uid: TaskUid) -> Result<Option<Task>, Failure> {
-    Ok(cluster.state.task(uid).await?.filter(|task| may_see(grant, task)))
+    Ok(cluster.state.task(uid, |task| may_see(grant, task)).await?)
 }

@@ -85,7 +85,8 @@ async fn check(cluster: &Cluster, node: &Node) {
         let (id, report) = (&node.member.id, node.health.report());
         match state {
             NodeState::Failed => tracing::warn!(node = %id, last_error = report.last_error, "a node has failed"),
-            NodeState::Healthy | NodeState::Degraded | NodeState::Returning | NodeState::Recovering => {
+            NodeState::Healthy => tracing::info!(node = %id, "a node is healthy"),
+            NodeState::Degraded | NodeState::Returning | NodeState::Recovering => {
                 tracing::info!(node = %id, state = state.name(), last_error = report.last_error, "node state");
             }
         }

@@ -22,7 +22,10 @@ use tokio::sync::{Notify, OwnedMutexGuard, mpsc};
 use tokio::time::Instant;
 
 use crate::Error;
-use crate::write::parts::ANSWERED;
+
+/// An index write lock that was lost while this process slept is noticed together with the answers that came meanwhile.
+/// They count: they tell which nodes do what was sent after what others have sent since.
+pub const ANSWERED: Duration = Duration::from_millis(100);
 
 pub use guard::{IndexGuard, Left, all_last, any_lost, linger};
 

@@ -1,12 +1,29 @@
-//! The value of `X-Miroir-Degraded`: full redundancy was not met, and where. And what else headers say of an answer.
+//! Answers to clients, and the value of `X-Miroir-Degraded`: full redundancy was not met, and where. And what else headers say of an answer.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use bytes::Bytes;
 use miroir_core::id::{GroupId, ShardId};
 
-use crate::SettingsSeen;
 use crate::error::list;
+use crate::read::versions::SettingsSeen;
+
+/// An answer to a client, and what was missing when it was made.
+#[derive(Debug)]
+pub struct Answer {
+    /// JSON.
+    pub body: Bytes,
+    /// For `X-Miroir-Degraded` and the headers about settings.
+    pub degraded: Degraded,
+}
+
+impl Answer {
+    /// An answer that nothing is missing from.
+    pub fn whole(body: impl Into<Bytes>) -> Self {
+        Self { body: body.into(), degraded: Degraded::default() }
+    }
+}
 
 /// What was missing. Empty: nothing, and no header is sent. With it, the settings under which a read was answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
