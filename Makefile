@@ -52,7 +52,7 @@ test: rust redis browser
 check: rust
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
-	$(CARGO) test --workspace --exclude miroir-tests --locked
+	$(CARGO) test --workspace --locked --lib --bins --test doors
 
 one: rust redis
 	@[ -n '$(T)' ] || { echo 'Which test? For example: make one T=storm' >&2; exit 2; }
