@@ -10,6 +10,12 @@ use serde_json::Value;
 use crate::raw::{Connection, RawAnswer, request};
 use crate::rng::Rng;
 
+/// What the writes of an index's documents that an instance sends nodes have in their path, and reads have not: comparisons
+/// of replicas, which begin with every start, post to `/documents/fetch`.
+pub fn writes_of(index: &str) -> String {
+    format!("/indexes/{index}/documents?")
+}
+
 /// What becomes of a request.
 #[derive(Clone, Debug)]
 pub enum Fault {

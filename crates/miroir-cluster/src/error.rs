@@ -9,12 +9,12 @@ use miroir_core::id::{NodeId, ShardId};
 use miroir_core::merge::MergeError;
 use miroir_core::transition::Refused;
 use miroir_core::{hidden, strip};
+use miroir_node::budget::Spent;
 use miroir_store::StoreError;
 use miroir_work::led::NotActed;
 use thiserror::Error;
 
 use crate::Index;
-use miroir_node::budget::Spent;
 
 /// Why a request was not done.
 #[derive(Debug, Error)]

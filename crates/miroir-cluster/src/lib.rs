@@ -8,22 +8,22 @@
 
 mod clock;
 mod error;
-pub mod membership;
-pub mod read;
-pub mod replica;
-pub mod settings;
-pub mod state;
-pub mod task;
+mod membership;
+mod read;
+mod replica;
+mod settings;
+mod state;
+mod task;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
-pub mod write;
+mod write;
 
 pub use clock::rfc3339;
 pub use error::Error;
 pub use membership::Membership;
 pub use membership::transition::{Rebalancing, Replacing, change_view, intent_view};
 pub use read::Reads;
-pub use read::browse::BrowseRequest;
+pub use read::browse::{BrowseRequest, Unreadable};
 pub use read::degraded::{Answer, Degraded};
 pub use read::multi_search::Rule;
 pub use read::pages::Pages;

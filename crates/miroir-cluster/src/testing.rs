@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use miroir_core::config::Config;
-use miroir_store::{SqliteStore, Store};
-
-use crate::Cluster;
 use miroir_node::budget::Budget;
 use miroir_node::{Limits, NodeClient};
+use miroir_store::{SqliteStore, Store};
 use miroir_telemetry::Metrics;
+
+use crate::Cluster;
 
 /// The key of clients.
 pub const MASTER_KEY: &str = "key-of-clients";

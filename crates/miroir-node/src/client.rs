@@ -11,13 +11,13 @@ use hyper::body::Body as _;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use miroir_telemetry::{REQUEST_ID, RequestId};
 use thiserror::Error;
 
 use super::Chunks;
 use super::body::TooLate;
 use crate::budget::{Budget, Reserved, Spent};
 use crate::joined::Joined;
-use miroir_telemetry::{REQUEST_ID, RequestId};
 
 /// One request to a node.
 #[derive(Clone, Debug)]

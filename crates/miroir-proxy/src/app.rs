@@ -7,8 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use miroir_cluster::{Cluster, Discovery, TaskReconciler};
 use miroir_core::config::{AdminAccess, Config, ConnectionLimits, Secret, TaskStoreConfig};
+use miroir_node::budget::Budget;
+use miroir_node::{Limits, NodeClient};
 use miroir_store::{RedisOptions, RedisStore, SqliteStore, Store};
+use miroir_telemetry::Metrics;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -17,10 +21,6 @@ use uuid::Uuid;
 use crate::serve::{listen, serve};
 use crate::telemetry::metrics_router;
 use crate::{http, workers};
-use miroir_cluster::{Cluster, Discovery, TaskReconciler};
-use miroir_node::budget::Budget;
-use miroir_node::{Limits, NodeClient};
-use miroir_telemetry::Metrics;
 
 /// The metrics port is for few.
 const METRICS_CONNECTIONS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(63);

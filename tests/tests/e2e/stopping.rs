@@ -6,14 +6,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use miroir_tests::faults::writes_of;
 use miroir_tests::replicas::{all_held, assert_alike};
 use miroir_tests::{Client, Cluster, Fault, eventually};
 
 const BOUND: Duration = Duration::from_secs(60);
 const INDEX: &str = "things";
 const DOCUMENTS: &str = "/indexes/things/documents";
-/// In what an instance sends nodes, this is a write: comparisons of replicas read `/documents/fetch`.
-const WRITES: &str = "/indexes/things/documents?";
 
 /// Two instances before two nodes that hold everything.
 fn pair() -> Cluster {
@@ -60,12 +59,12 @@ fn a_write_under_way_in_an_instance_that_stops_keeps_its_lock_until_it_is_record
     let (stopping, other) = (cluster.instance(0).client(), cluster.instance(1).client());
     stopping.load(INDEX, &document(0));
     // Longer than a lock lasts that nobody keeps up.
-    cluster.faults(1).spoil("POST", WRITES, 1, Fault::Delay(Duration::from_secs(6)));
-    let seen = cluster.faults(0).seen("POST", WRITES);
+    cluster.faults(1).spoil("POST", &writes_of(INDEX), 1, Fault::Delay(Duration::from_secs(6)));
+    let seen = cluster.faults(0).seen("POST", &writes_of(INDEX));
     let relays = [cluster.faults(0).clone(), cluster.faults(1).clone()];
     std::thread::scope(|scope| {
         let first = scope.spawn(|| stopping.add(INDEX, &document(1)));
-        eventually("it is under way", BOUND, || (relays[0].seen("POST", WRITES) > seen).then_some(()));
+        eventually("it is under way", BOUND, || (relays[0].seen("POST", &writes_of(INDEX)) > seen).then_some(()));
         let stopped = scope.spawn(|| cluster.instance_mut(0).terminate(Duration::from_secs(60)));
         let second = other.add(INDEX, &document(2)).expect(202);
         other.done(&second);
@@ -83,11 +82,13 @@ fn an_instance_that_sleeps_under_a_write_finds_out_and_what_is_in_doubt_is_compa
     let cluster = pair();
     let (sleeper, other) = (cluster.instance(0).client(), cluster.instance(1).client());
     sleeper.load(INDEX, &document(0));
-    cluster.faults(1).spoil("POST", WRITES, 1, Fault::Delay(Duration::from_secs(7)));
-    let seen = cluster.faults(0).seen("POST", WRITES);
+    cluster.faults(1).spoil("POST", &writes_of(INDEX), 1, Fault::Delay(Duration::from_secs(7)));
+    let seen = cluster.faults(0).seen("POST", &writes_of(INDEX));
     let first = std::thread::scope(|scope| {
         let first = scope.spawn(|| sleeper.add(INDEX, &document(1)));
-        eventually("it is under way", BOUND, || (cluster.faults(0).seen("POST", WRITES) > seen).then_some(()));
+        eventually("it is under way", BOUND, || {
+            (cluster.faults(0).seen("POST", &writes_of(INDEX)) > seen).then_some(())
+        });
         cluster.instance(0).pause();
         let second = eventually("another instance takes over", BOUND, || {
             let answer = other.add(INDEX, &document(2));
@@ -112,7 +113,7 @@ fn an_instance_that_sleeps_under_a_write_finds_out_and_what_is_in_doubt_is_compa
 fn kill_under_a_write(cluster: &mut Cluster, late: Duration) {
     let client = cluster.instance(0).client();
     let body = document(1).to_string().into_bytes();
-    cluster.faults(1).spoil("POST", WRITES, 1, Fault::Delay(late));
+    cluster.faults(1).spoil("POST", &writes_of(INDEX), 1, Fault::Delay(late));
     std::thread::scope(|scope| {
         let sent =
             scope.spawn(|| client.try_send("POST", DOCUMENTS, Some(&body), &[("content-type", "application/json")]));

@@ -6,14 +6,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use miroir_tests::faults::writes_of;
 use miroir_tests::replicas::{all_held, assert_alike};
 use miroir_tests::{Client, Cluster, Fault, binaries, eventually};
 
 const BOUND: Duration = Duration::from_secs(60);
 const INDEX: &str = "things";
 const DOCUMENTS: &str = "/indexes/things/documents";
-/// In what an instance sends nodes, this is a write: comparisons of replicas read `/documents/fetch`.
-const WRITES: &str = "/indexes/things/documents?";
 
 /// Two replicas of everything, behind relays.
 fn mirrored() -> Cluster {
@@ -40,7 +39,7 @@ fn a_write_outlives_its_client_and_does_not_come_after_the_next_one() {
     let cluster = mirrored();
     let client = cluster.client();
     client.load(INDEX, &document(0));
-    cluster.faults(1).spoil("POST", WRITES, 1, Fault::Delay(Duration::from_secs(3)));
+    cluster.faults(1).spoil("POST", &writes_of(INDEX), 1, Fault::Delay(Duration::from_secs(3)));
     hang_up(&client, "POST", DOCUMENTS, &document(1), Duration::from_millis(700));
     client.done(&client.add(INDEX, &document(2)));
     client.all_ended(BOUND);
@@ -107,7 +106,7 @@ fn a_client_that_hangs_up_while_it_sends_has_sent_nothing() {
     connection.write_all(&[head.as_slice(), br#"[{"id":"half"}]"#].concat()).expect("half of it is sent");
     drop(connection);
     cluster.client().load(INDEX, &document(1));
-    assert_eq!((cluster.faults(0).seen("POST", WRITES), cluster.client().count(INDEX)), (1, 1));
+    assert_eq!((cluster.faults(0).seen("POST", &writes_of(INDEX)), cluster.client().count(INDEX)), (1, 1));
 }
 
 /// The health checks and timeouts that an operator gets who says nothing.
@@ -174,7 +173,7 @@ fn what_stands_before_a_node_may_have_passed_on_what_it_says_was_not_done() {
     for status in [408, 429, 500, 502, 503, 504, 404, 301] {
         let index = format!("things-{status}");
         client.load(&index, &document(0));
-        cluster.faults(1).spoil("POST", &format!("/{index}/documents?"), 1, Fault::Mask(status));
+        cluster.faults(1).spoil("POST", &writes_of(&index), 1, Fault::Mask(status));
         let answer = client.add(&index, &document(1)).expect(202);
         assert!(answer.header("x-miroir-degraded").is_some(), "{status}: {answer:?}");
         let known = cluster.stale(0);

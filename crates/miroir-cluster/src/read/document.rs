@@ -7,10 +7,10 @@ use miroir_core::id::IndexUid;
 use miroir_core::settings::Floor;
 use miroir_core::strip;
 use miroir_core::text::{SHOWN_VALUE, shown};
+use miroir_node::Call;
 
 use crate::read::refusal::Original;
 use crate::{Answer, Error, Reads};
-use miroir_node::Call;
 
 impl Reads {
     /// `GET /indexes/{uid}/documents/{id}`; `query` is passed on.

@@ -11,13 +11,13 @@ use http::Method;
 use miroir_core::id::NodeId;
 use miroir_core::search::SearchRequest;
 use miroir_core::unmet::{GEO, NOT_SEARCHABLE, NOT_SORTABLE, doubtful, met_by_nobody, unmet};
+use miroir_node::{Call, Node, NodeError, Reply, ResponseError};
 use serde::Deserialize;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::read::scatter::{JointPart, Share, Target, error_body};
 use crate::{Index, Pair, Reads};
-use miroir_node::{Call, Node, NodeError, Reply, ResponseError};
 
 /// Fields of a node in one answer: more than an index may have.
 const ALL: usize = 1 << 20;

@@ -10,6 +10,7 @@ use miroir_core::id::IndexUid;
 use miroir_core::scope::Scope;
 use miroir_core::settings::Floor;
 use miroir_core::strip;
+use miroir_node::Call;
 
 use crate::read::doubt::Named;
 use crate::read::refusal::{Original, Read, Unread};
@@ -17,7 +18,6 @@ use crate::read::scatter::Target;
 use crate::read::search::{Facts, elapsed_ms};
 use crate::state::catalog::all_shards;
 use crate::{Answer, Error, Reads};
-use miroir_node::Call;
 
 impl Reads {
     /// `POST /indexes/{uid}/facet-search`, confined to what `rule` lets the client see.

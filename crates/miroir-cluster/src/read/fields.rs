@@ -5,11 +5,11 @@ use http::Method;
 use miroir_core::fields::FieldsRequest;
 use miroir_core::id::IndexUid;
 use miroir_core::settings::Floor;
+use miroir_node::Call;
 
 use crate::read::refusal::{Original, Read, Unread};
 use crate::state::catalog::all_shards;
 use crate::{Answer, Error, Reads};
-use miroir_node::Call;
 
 impl Reads {
     /// `POST /indexes/{uid}/fields`.

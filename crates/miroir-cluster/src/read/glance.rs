@@ -8,12 +8,12 @@ use futures_util::future::join_all;
 use miroir_core::id::NodeId;
 use miroir_core::recovery::{Doubt, Glance, OLDEST, Remembered, at_a_glance};
 use miroir_core::task::TaskQuery;
+use miroir_node::{Call, Node};
 use miroir_store::{StoreError, Table, TypedTable, Write};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::{Error, Reads};
-use miroir_node::{Call, Node};
 
 /// Tasks that are looked through for the newest ones of a node.
 pub(crate) const TASKS: usize = 200;

@@ -19,6 +19,7 @@ use miroir_core::inert::shard_filter;
 use miroir_core::join::{ForeignKey, Stands, foreign_keys, hits, hydrate, ids_in, with_hits};
 use miroir_core::sorted::selected;
 use miroir_core::{json, strip};
+use miroir_node::Call;
 use serde_json::json;
 
 use crate::read::scatter::Gathered;
@@ -26,7 +27,6 @@ use crate::read::stored::{documents_of, ids_of};
 use crate::read::versions::Reading;
 use crate::state::catalog::all_shards;
 use crate::{Degraded, Error, Index, Reads};
-use miroir_node::Call;
 
 /// Documents of another index that one filter may find, as with one server.
 const FOUND: usize = 100;

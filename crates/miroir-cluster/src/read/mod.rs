@@ -2,24 +2,24 @@
 
 pub mod browse;
 pub mod degraded;
-pub(crate) mod document;
-pub(crate) mod doubt;
-pub(crate) mod facet_search;
-pub(crate) mod federation;
-pub(crate) mod fields;
-pub(crate) mod filters;
-pub(crate) mod glance;
-pub(crate) mod join;
-pub(crate) mod missing;
+pub mod document;
+pub mod doubt;
+pub mod facet_search;
+pub mod federation;
+pub mod fields;
+pub mod filters;
+pub mod glance;
+pub mod join;
+pub mod missing;
 pub mod multi_search;
 pub mod pages;
-pub(crate) mod refusal;
-pub(crate) mod render;
-pub(crate) mod scatter;
+pub mod refusal;
+pub mod render;
+pub mod scatter;
 pub mod search;
 pub mod similar;
-pub(crate) mod stats;
-pub(crate) mod stored;
+pub mod stats;
+pub mod stored;
 pub mod versions;
 
 use std::collections::BTreeSet;

@@ -13,6 +13,7 @@ use miroir_core::multi_search::{MultiSearchRequest, Query, renamed, results, wri
 use miroir_core::scope::Scope;
 use miroir_core::search::SearchRequest;
 use miroir_core::settings::Floor;
+use miroir_node::Call;
 
 use crate::read::doubt::Named;
 use crate::read::join::Joining;
@@ -22,7 +23,6 @@ use crate::read::search::{Facts, Wants, elapsed_ms, metadata, new_uid};
 use crate::read::versions::Reading;
 use crate::state::catalog::all_shards;
 use crate::{Answer, Degraded, Error, Reads};
-use miroir_node::Call;
 
 /// Queries that go to a node in one request; it answers them one after the other.
 const TOGETHER: usize = 32;

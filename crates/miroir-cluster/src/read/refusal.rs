@@ -15,12 +15,12 @@ use miroir_core::error::{Code, ErrorBody};
 use miroir_core::id::{IndexUid, NodeId};
 use miroir_core::multi_search::renamed;
 use miroir_core::patience::Attempt;
+use miroir_node::deadline;
+use miroir_node::{Call, Node};
 use uuid::Uuid;
 
 use crate::read::scatter::refused;
 use crate::{Error, Index, Reads};
-use miroir_node::deadline;
-use miroir_node::{Call, Node};
 
 /// Not a uid: nodes read all else of a request before they refuse it.
 const NO_INDEX: &str = "no%20index";

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use http::Method;
+use miroir_node::Call;
 
 use crate::read::refusal::says_no;
 use crate::read::scatter::refused;
 use crate::{Answer, Error, Reads};
-use miroir_node::Call;
 
 impl Reads {
     /// `POST /render-template` with the template and the document in the request.

@@ -14,13 +14,13 @@ use miroir_core::patience::{Attempt, inside};
 use miroir_core::strip;
 use miroir_core::tally::{self, ReadTally, ReadVerdict, Said};
 use miroir_core::topology::Topology;
+use miroir_node::deadline;
+use miroir_node::{Call, NodeError, Reply, Weights};
 
 use crate::read::doubt::{Asked, Named, unmet_by_all};
 use crate::read::versions::Reading;
 use crate::state::stale::StaleShards;
 use crate::{Degraded, Error, Reads};
-use miroir_node::deadline;
-use miroir_node::{Call, NodeError, Reply, Weights};
 
 /// What a read got.
 pub struct Gathered {

@@ -16,6 +16,7 @@ use miroir_core::scope::Scope;
 use miroir_core::search::{IndexView, SearchRequest, SortBy, Unreadable};
 use miroir_core::settings::Floor;
 use miroir_core::strip;
+use miroir_node::Call;
 use time::OffsetDateTime;
 
 use crate::read::doubt::Named;
@@ -25,7 +26,6 @@ use crate::read::scatter::Target;
 use crate::read::versions::Reading;
 use crate::state::catalog::all_shards;
 use crate::{Answer, Error, Index, Reads};
-use miroir_node::Call;
 
 /// What a request says in place of `vector_search.over_fetch_factor`.
 pub type OverFetch = Option<NonZeroU32>;

@@ -12,6 +12,7 @@ use miroir_core::merge::{merge_similar, nothing_similar};
 use miroir_core::scope::Scope;
 use miroir_core::settings::Floor;
 use miroir_core::similar::{SimilarRequest, vector_of};
+use miroir_node::Call;
 use serde_json::{Value, json};
 
 use crate::read::refusal::{Original, Read, Unread};
@@ -19,7 +20,6 @@ use crate::read::search::{Facts, OverFetch, elapsed_ms};
 use crate::read::versions::Reading;
 use crate::state::catalog::all_shards;
 use crate::{Answer, Degraded, Error, Reads};
-use miroir_node::Call;
 
 /// How the client asked.
 pub enum Similar {

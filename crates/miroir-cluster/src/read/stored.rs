@@ -9,12 +9,12 @@ use miroir_core::hash::shard_of;
 use miroir_core::id::ShardId;
 use miroir_core::inert::shard_filter;
 use miroir_core::json;
+use miroir_node::Call;
 use serde_json::json;
 
 use crate::read::scatter::Gathered;
 use crate::read::versions::Reading;
 use crate::{Error, Index, Reads};
-use miroir_node::Call;
 
 /// Ids asked for in one request.
 const AT_ONCE: usize = 1000;

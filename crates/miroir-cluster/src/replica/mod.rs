@@ -3,7 +3,7 @@
 pub mod anti_entropy;
 pub mod heal;
 pub mod promote;
-pub(crate) mod recovery;
+pub mod recovery;
 
 use std::sync::Arc;
 

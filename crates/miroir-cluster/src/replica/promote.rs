@@ -6,13 +6,13 @@ use miroir_api::{NotPromoted, Promoted, Promotion};
 use miroir_core::error::{Code, ErrorBody};
 use miroir_core::id::{IndexUid, NodeId, ShardId};
 use miroir_core::promotion::{Standing, Unfit, promote};
+use miroir_node::NodeState;
 use miroir_store::Batch;
 use time::OffsetDateTime;
 
 use crate::state::index_lock::IndexGuard;
 use crate::state::stale::{Miss, OfIndex, Reason};
 use crate::{Error, Index, Replicas};
-use miroir_node::NodeState;
 
 /// What of a node is to be promoted.
 #[derive(Clone, Debug)]

@@ -12,6 +12,7 @@ use miroir_core::id::{IndexUid, NodeId, ShardId};
 use miroir_core::settings::drift::{Drift, DriftFacts, check};
 use miroir_core::settings::{initial, towards};
 use miroir_core::task::TaskKind;
+use miroir_node::{Call, Node};
 use miroir_work::Backoff;
 use serde_json::Value;
 use tokio::sync::Notify;
@@ -19,7 +20,6 @@ use tokio::sync::Notify;
 use crate::state::index_lock::IndexGuard;
 use crate::write::weigh::shards_of;
 use crate::{Error, Index, Pair, SharedSettings};
-use miroir_node::{Call, Node};
 
 /// Between two attempts to bring a node to the committed settings.
 const AGAIN: Backoff = Backoff { from: Duration::from_millis(250), to: Duration::from_secs(5) };

@@ -6,13 +6,13 @@ use futures_util::future::join_all;
 use http::Method;
 use miroir_core::error::{Code, ErrorBody};
 use miroir_core::features::Features;
+use miroir_node::{Call, Node};
 use miroir_store::{Edit, Records, StoreError};
 use serde_json::Value;
 
 use crate::read::scatter::refused;
 use crate::state::features::KEY;
 use crate::{Error, SharedSettings, Writer};
-use miroir_node::{Call, Node};
 
 /// Attempts of one change against those of other instances.
 const ATTEMPTS: usize = 16;
@@ -64,9 +64,7 @@ impl SharedSettings {
         let (as_planned, _) = self.state.features.wanted.change(plan).await?;
         Ok(as_planned.then_some(next))
     }
-}
 
-impl SharedSettings {
     /// Tell a node what is wanted. A node that is not reached is told later.
     async fn tell(&self, node: &Node, features: &Features) -> Result<(), Error> {
         let id = &node.member.id;

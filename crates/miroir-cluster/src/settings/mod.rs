@@ -1,11 +1,11 @@
 //! What all nodes hold alike: settings, experimental features, search rules; and nodes that hold something else.
 
 pub mod broadcast;
-pub(crate) mod change;
-pub(crate) mod drift;
-pub(crate) mod features;
-pub(crate) mod rules;
-pub(crate) mod suspects;
+pub mod change;
+pub mod drift;
+pub mod features;
+pub mod rules;
+pub mod suspects;
 
 use std::sync::Arc;
 

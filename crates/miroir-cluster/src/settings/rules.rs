@@ -12,6 +12,7 @@ use miroir_core::features::Feature;
 use miroir_core::id::{IndexUid, NodeId};
 use miroir_core::rules::{Rule, RuleChange, RuleListing, RulePatch, RuleSet};
 use miroir_core::task::{Effects, TaskKind};
+use miroir_node::{Call, Node, NotDone, ResponseError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use thiserror::Error;
@@ -21,7 +22,6 @@ use crate::state::rules::OnNode;
 use crate::task::reconcile::BUILTIN_TASKS;
 use crate::write::fan_out::{Accepted, Change, raw};
 use crate::{Error, SharedSettings, Writer};
-use miroir_node::{Call, Node, NotDone, ResponseError};
 
 /// Rules of a node read in one request.
 const PAGE: usize = 500;
@@ -96,9 +96,7 @@ impl SharedSettings {
         let change = Change { details: raw(details), effects, custom_metadata, ..Change::of_no_index(kind) };
         writer.do_later(change).await
     }
-}
 
-impl SharedSettings {
     /// `POST /dynamic-search-rules`. A search for words is made by a node, which shows the names; the rules are ours.
     ///
     /// # Errors

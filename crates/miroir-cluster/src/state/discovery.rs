@@ -11,10 +11,10 @@ use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::RData;
 use miroir_core::config::{PeerDiscovery, PeerDiscoveryConfig};
+use miroir_node::{Call, NodeClient};
 use tokio::time::Instant;
 
 use crate::state::peers::Peer;
-use miroir_node::{Call, NodeClient};
 
 /// For an instance to say who it is.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use miroir_core::id::{Epoch, NodeId};
 use miroir_core::topology::{Member, Shape, Topology};
+use miroir_node::Node;
 use miroir_store::{Edit, Records, Store, StoreError, Table, TypedTable, View, Write};
 
 use crate::Error;
 use crate::state::follow::Follow;
-use miroir_node::Node;
 
 const TABLE: TypedTable<Arc<Topology>> = TypedTable::new(Table::Topology);
 /// There is one topology.

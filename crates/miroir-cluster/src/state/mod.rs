@@ -1,23 +1,24 @@
 //! What an instance knows: fields and lookups. It asks no node, and changes nothing on one.
 
 pub mod catalog;
-pub(crate) mod catch_up;
-pub(crate) mod client_priority;
+pub mod catch_up;
+pub mod client_priority;
 pub mod discovery;
-pub(crate) mod features;
-pub(crate) mod fleet;
-pub(crate) mod follow;
-pub(crate) mod index_lock;
+pub mod features;
+pub mod fleet;
+pub mod follow;
+pub mod index_lock;
 pub mod keys;
-pub(crate) mod names;
+pub mod names;
 pub mod peers;
-pub(crate) mod readiness;
-pub(crate) mod rules;
+pub mod readiness;
+pub mod rules;
 pub mod stale;
-pub(crate) mod stored_work;
-pub(crate) mod tombstones;
-pub(crate) mod webhooks;
+pub mod stored_work;
+pub mod tombstones;
+pub mod webhooks;
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -30,7 +31,6 @@ use miroir_node::budget::Budget;
 use miroir_node::{Health, Node, NodeClient, Weights};
 use miroir_store::{Store, StoreError};
 use miroir_telemetry::Metrics;
-use std::num::NonZeroU32;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::{Error, Index, Keys, Peers, StaleReplica};
@@ -299,12 +299,13 @@ impl State {
         self.index(uid)
     }
 
+    /// How long a node may take for a read, the wait for a connection included.
     pub(crate) fn read_timeout(&self) -> Duration {
         self.config.scatter.node_timeout
     }
 
-    /// For writes that carry documents.
-    pub(crate) fn write_timeout(&self) -> std::time::Duration {
+    /// How long a node may take for a write, and a write may be on its way.
+    pub(crate) fn write_timeout(&self) -> Duration {
         self.config.write.node_timeout
     }
 }

@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use miroir_core::config::PeerDiscoveryConfig;
 use miroir_core::id::Epoch;
 use miroir_core::ownership::owner;
+use miroir_node::NodeClient;
 use miroir_store::{Batch, Store, StoreError, Table, TypedTable};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -20,7 +21,6 @@ use tokio::time::Instant;
 use crate::clock::rfc3339;
 use crate::state::discovery::Discovery;
 use crate::{Error, State};
-use miroir_node::NodeClient;
 
 /// Between two looks at the epoch that is acknowledged.
 const LOOK: Duration = Duration::from_millis(50);

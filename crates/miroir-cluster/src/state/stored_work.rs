@@ -11,6 +11,11 @@ use crate::{Error, Index, State};
 /// Tasks of an index that are looked through for those that wait for it.
 const WAITING: usize = 1000;
 
+/// Tasks that have not ended.
+pub(crate) fn unfinished() -> TaskQuery {
+    TaskQuery { statuses: Some([TaskStatus::Enqueued, TaskStatus::Processing].into()), ..TaskQuery::default() }
+}
+
 impl State {
     /// A page of tasks. What those that have ended changed is known before it is returned.
     ///
@@ -51,23 +56,17 @@ impl State {
     /// Tasks of these indexes are under way, of this kind or of any.
     pub(crate) async fn is_busy(&self, uids: &[IndexUid], kind: Option<TaskKind>) -> Result<bool, Error> {
         let query = TaskQuery {
-            statuses: Some([TaskStatus::Enqueued, TaskStatus::Processing].into()),
             kinds: kind.map(|kind| [kind].into()),
             index_uids: Some(uids.iter().cloned().collect()),
             limit: 0,
-            ..TaskQuery::default()
+            ..unfinished()
         };
         Ok(self.store.tasks(&query).await?.total > 0)
     }
 
     /// Tasks wait for the index that are none of these.
     pub(crate) async fn is_awaited(&self, index: &Index, but: &BTreeSet<TaskUid>) -> Result<bool, Error> {
-        let query = TaskQuery {
-            statuses: Some([TaskStatus::Enqueued, TaskStatus::Processing].into()),
-            index_uids: Some([index.uid.clone()].into()),
-            limit: WAITING,
-            ..TaskQuery::default()
-        };
+        let query = TaskQuery { index_uids: Some([index.uid.clone()].into()), limit: WAITING, ..unfinished() };
         let page = self.store.tasks(&query).await?;
         let waits =
             page.tasks.iter().any(|task| !but.contains(&task.uid) && task.physical.as_ref() == Some(&index.physical));

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use miroir_core::id::NodeId;
 use miroir_core::settings::{holds, strip};
+use miroir_node::Call;
 use serde_json::Value;
 
 use crate::{Error, Index, Tasks};
-use miroir_node::Call;
 
 impl Tasks {
     /// Read the settings of a new index back from the nodes that made it, and take what they agree on for its settings.

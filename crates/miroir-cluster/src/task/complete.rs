@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use miroir_core::id::{IndexUid, NodeId, TaskUid};
 use miroir_core::settings::is_overlaid;
+use miroir_node::Call;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -18,7 +19,6 @@ use crate::state::index_lock::IndexGuard;
 use crate::task::reconcile::TaskReconciler;
 use crate::write::parts::NodePart;
 use crate::{Error, Index, Tasks};
-use miroir_node::Call;
 
 /// Before a node that does not come to hold an index is told again.
 const AGAIN: Duration = Duration::from_secs(30);

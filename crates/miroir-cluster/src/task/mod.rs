@@ -1,13 +1,13 @@
 //! What was accepted comes to its end: the tasks of nodes are followed, and those that no node does are done here.
 
-pub(crate) mod adopt;
-pub(crate) mod builtin_tasks;
-pub(crate) mod cancel;
-pub(crate) mod complete;
-pub(crate) mod connect;
+pub mod adopt;
+pub mod builtin_tasks;
+pub mod cancel;
+pub mod complete;
+pub mod connect;
 pub mod reconcile;
-pub(crate) mod rules;
-pub(crate) mod webhooks;
+pub mod rules;
+pub mod webhooks;
 
 use std::sync::Arc;
 

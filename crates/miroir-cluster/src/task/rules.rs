@@ -5,6 +5,7 @@ use std::sync::Arc;
 use miroir_core::features::Feature;
 use miroir_core::rules::{Rule, RuleChange};
 use miroir_core::task::{Task, TaskStatus};
+use miroir_node::Node;
 use miroir_store::{Edit, Records, StoreError};
 use serde_json::json;
 
@@ -12,7 +13,6 @@ use crate::state::rules::rule_set;
 use crate::task::reconcile::finish;
 use crate::write::fan_out::raw;
 use crate::{Error, Tasks};
-use miroir_node::Node;
 
 impl Tasks {
     /// Go on with a task that changes rules: first they change here, then nodes are told.

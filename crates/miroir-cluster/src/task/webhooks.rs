@@ -75,9 +75,7 @@ impl Tasks {
         };
         self.state.webhooks.hooks.change(plan).await.map(drop)
     }
-}
 
-impl Tasks {
     /// Tell all webhooks of finished tasks, for ever.
     pub async fn tell_webhooks(self: Arc<Self>) {
         let beginning = self.state.webhooks.beginning.lock().unwrap_or_else(PoisonError::into_inner).take();

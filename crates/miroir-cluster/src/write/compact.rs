@@ -3,13 +3,13 @@
 use http::Method;
 use miroir_core::id::IndexUid;
 use miroir_core::task::TaskKind;
+use miroir_node::Call;
 use serde_json::json;
 
 use crate::state::catalog::all_shards;
 use crate::write::fan_out::{Accepted, Change, raw};
 use crate::write::parts::Step;
 use crate::{Error, Writer};
-use miroir_node::Call;
 
 impl Writer {
     /// Compact an index on all nodes. The sizes before and after are each node's own, and not shown.

@@ -3,9 +3,10 @@
 //! Each is counted in the step that registers its task, or in which it is written down who may have it without one, so that
 //! whoever compares replicas knows of it.
 
-use miroir_core::task::{TaskKind, TaskQuery, TaskStatus};
+use miroir_core::task::{TaskKind, TaskQuery};
 use miroir_store::StoreError;
 
+use crate::state::stored_work::unfinished;
 use crate::{Index, Writes};
 
 /// What is known of such changes of an index at one moment.
@@ -50,11 +51,10 @@ impl Writes {
     /// When the store cannot be read.
     pub(crate) async fn conditional(&self, index: &Index) -> Result<Conditional, StoreError> {
         let query = TaskQuery {
-            statuses: Some([TaskStatus::Enqueued, TaskStatus::Processing].into()),
             kinds: Some([TaskKind::DocumentEdition].into()),
             index_uids: Some([index.uid.clone()].into()),
             limit: 1,
-            ..TaskQuery::default()
+            ..unfinished()
         };
         // The tasks first: one that ends in between has been counted.
         let edits_unfinished = self.state.store.tasks(&query).await?.total > 0;

@@ -10,6 +10,7 @@ use miroir_core::hash::shard_of;
 use miroir_core::id::{IndexUid, NodeId, ShardId};
 use miroir_core::task::{Effects, TaskKind};
 use miroir_core::topology::Topology;
+use miroir_node::Call;
 use serde_json::json;
 use serde_json::value::RawValue;
 
@@ -19,7 +20,6 @@ use crate::write::fan_out::{Accepted, Change, raw};
 use crate::write::parts::{NodePart, Step};
 use crate::write::weigh::shards_of;
 use crate::{Error, Index, Writer};
-use miroir_node::Call;
 
 /// Which documents to delete.
 pub enum Deletion {

@@ -8,12 +8,12 @@ use miroir_core::error::{Code, ErrorBody};
 use miroir_core::id::IndexUid;
 use miroir_core::inert::{SHARD_FIELD, UPDATED_AT_FIELD};
 use miroir_core::task::{Effects, TaskKind};
+use miroir_node::Call;
 use serde_json::{Value, json};
 
 use crate::write::delete::broadcast;
 use crate::write::fan_out::{Accepted, Change, raw};
 use crate::{Error, Writer};
-use miroir_node::Call;
 
 /// What `POST /documents/edit` asks for.
 pub struct Edition {

@@ -19,12 +19,12 @@ use std::time::Duration;
 
 use miroir_core::id::{NodeId, ShardId};
 use miroir_core::topology::Topology;
+use miroir_node::{Call, Node, Reply};
 use miroir_store::{Fence, Lease, StoreError};
 use tokio::time::Instant;
 
 use crate::write::access::{Failed, OnNode};
 use crate::{Index, Writes};
-use miroir_node::{Call, Node, Reply};
 
 /// From when the store was asked until the last byte of a deletion has left.
 const SEND_WITHIN: Duration = Duration::from_secs(5);
@@ -184,11 +184,11 @@ mod tests {
 
     use miroir_core::id::GroupId;
     use miroir_core::topology::Member;
+    use miroir_node::testing::FakeNode;
     use miroir_store::{Batch, SqliteStore, Store};
 
     use super::*;
     use crate::testing::instance_of;
-    use miroir_node::testing::FakeNode;
 
     const LONG: Duration = Duration::from_secs(60);
 

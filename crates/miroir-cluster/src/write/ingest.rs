@@ -14,6 +14,8 @@ use miroir_core::error::{Code, ErrorBody};
 use miroir_core::id::{IndexUid, NodeId, ShardId};
 use miroir_core::settings::Checks;
 use miroir_core::task::TaskKind;
+use miroir_node::budget::Reserved;
+use miroir_node::{Call, Chunks};
 use serde_json::json;
 use tokio::time::{Instant, timeout};
 
@@ -21,8 +23,6 @@ use crate::state::index_lock::IndexGuard;
 use crate::write::fan_out::{Accepted, Change, raw};
 use crate::write::parts::{NodePart, Step};
 use crate::{Error, Index, Writer};
-use miroir_node::budget::Reserved;
-use miroir_node::{Call, Chunks};
 
 /// Bytes of one request to a node: below Meilisearch's default bound of 100,000,000, since our fields make documents longer.
 const MAX_NODE_BODY_BYTES: u64 = 90_000_000;

@@ -11,6 +11,7 @@ use http::Method;
 use miroir_core::id::{IndexUid, NodeId, ShardId};
 use miroir_core::settings::initial;
 use miroir_core::task::TaskKind;
+use miroir_node::{Call, Node};
 use miroir_store::{Batch, Fence};
 use serde_json::json;
 use time::OffsetDateTime;
@@ -22,7 +23,6 @@ use crate::write::erase::Erasing;
 use crate::write::fan_out::{Accepted, Change, raw};
 use crate::write::parts::Step;
 use crate::{Error, Index, Writer, Writes};
-use miroir_node::{Call, Node};
 
 /// The most of a client's uid in a name of ours: what is added is much shorter than what is left.
 const MAX_STEM: usize = 400;

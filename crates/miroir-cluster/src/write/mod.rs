@@ -1,22 +1,23 @@
-//! What clients change of documents and indexes: sent to every node that has to have it, weighed, and recorded before the client is answered.
+//! What clients change of documents and indexes: sent to every node that has to have it, weighed, and recorded before the
+//! client is answered.
 
-pub(crate) mod access;
-pub(crate) mod compact;
-pub(crate) mod conditional;
-pub(crate) mod debts;
+pub mod access;
+pub mod compact;
+pub mod conditional;
+pub mod debts;
 pub mod delete;
 pub mod edit;
-pub(crate) mod erase;
-pub(crate) mod fan_out;
+pub mod erase;
+pub mod fan_out;
 pub mod ingest;
-pub(crate) mod keys;
-pub(crate) mod lifecycle;
-pub(crate) mod parts;
+pub mod keys;
+pub mod lifecycle;
+pub mod parts;
 pub mod rename;
-pub(crate) mod settings_line;
-pub(crate) mod takeover;
+pub mod settings_line;
+pub mod takeover;
 pub mod undertake;
-pub(crate) mod weigh;
+pub mod weigh;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -50,8 +51,8 @@ impl Writes {
         self.debts.none().await;
     }
 
-    /// Milliseconds for `_miroir_updated_at`: the clock, but strictly increasing within this instance.
-    /// None while nothing reads it.
+    /// Milliseconds for `_miroir_updated_at`: the clock, but strictly increasing within this instance. `None`: nothing
+    /// reads it, and documents are to bear none.
     pub(crate) fn stamp(&self) -> Option<u64> {
         if !self.state.config.anti_entropy.enabled {
             return None;

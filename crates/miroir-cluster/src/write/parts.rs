@@ -4,10 +4,10 @@ use miroir_core::error::ErrorBody;
 use miroir_core::id::{NodeId, ShardId};
 use miroir_core::quorum::ReplicaAnswer;
 use miroir_core::task::{NodeTask, TaskStatus};
+use miroir_node::{Call, NodeError, Reply};
 
 use crate::Writes;
 use crate::state::index_lock::{ANSWERED, IndexGuard, all_last, any_lost};
-use miroir_node::{Call, NodeError, Reply};
 
 /// What one node has to do, in order.
 pub struct NodePart {

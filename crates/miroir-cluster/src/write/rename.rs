@@ -10,6 +10,7 @@ use http::Method;
 use miroir_core::error::Code;
 use miroir_core::id::IndexUid;
 use miroir_core::task::{NameCutOver, TaskKind};
+use miroir_node::Call;
 use miroir_store::Fence;
 use serde_json::{Value, json};
 
@@ -19,7 +20,6 @@ use crate::state::index_lock::IndexGuard;
 use crate::write::fan_out::{Accepted, Change, raw};
 use crate::write::parts::Step;
 use crate::{Error, Index, Writer};
-use miroir_node::Call;
 
 /// One pair of `POST /swap-indexes`.
 #[derive(Clone, Debug)]

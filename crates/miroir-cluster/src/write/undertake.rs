@@ -17,6 +17,7 @@ use futures_util::FutureExt;
 use miroir_core::id::{IndexUid, ShardId};
 use miroir_core::topology::Topology;
 use miroir_store::Batch;
+use miroir_telemetry::RequestId;
 use time::OffsetDateTime;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -26,7 +27,6 @@ use crate::state::index_lock::{IndexGuard, linger};
 use crate::write::debts::Unrecorded;
 use crate::write::parts::{NodePart, Outcome};
 use crate::{Error, Index, Writes};
-use miroir_telemetry::RequestId;
 
 /// Until who has stood back looks again.
 const STAND_BACK: Duration = Duration::from_millis(50);

@@ -7,15 +7,15 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use miroir_api::{ErrorBody, GroupShards, Peers, Placement, Readiness, ReadinessQuery, ShardReplicas, Shards};
 use miroir_api::{Topology, TopologyNode, Version};
+use miroir_cluster::{StaleReplica, rfc3339};
 use miroir_core::id::NodeId;
 use miroir_core::placement::PlacementKind;
 use miroir_core::topology;
+use miroir_node::{Node, NodeState};
 
 use super::error::Failure;
 use super::openapi::Refused;
 use super::{Shared, shown};
-use miroir_cluster::{StaleReplica, rfc3339};
-use miroir_node::{Node, NodeState};
 
 /// The nodes, their states and the shape of the cluster
 ///

@@ -4,6 +4,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use miroir_api::{AntiEntropyStatus, ErrorBody, Pass, RunAntiEntropy};
+use miroir_cluster::Error;
 use miroir_core::digest::Depth;
 use serde_json::Value;
 
@@ -13,7 +14,6 @@ use super::object::Object;
 use super::observe::undertaken;
 use super::openapi::{Refused, RefusedBody};
 use super::{Shared, body, index_uid, shown};
-use miroir_cluster::Error;
 
 /// Have all instances compare replicas now
 ///

@@ -12,15 +12,15 @@ use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use bytes::Bytes;
 use http_body_util::BodyExt;
+use miroir_cluster::Error;
 use miroir_core::error::Code;
+use miroir_node::budget::Reserved;
+use miroir_node::joined::Joined;
 
 use super::Shared;
 use super::arriving::{self, Charge};
 use super::error::Failure;
 use super::inflate::{Encoding, inflate};
-use miroir_cluster::Error;
-use miroir_node::budget::Reserved;
-use miroir_node::joined::Joined;
 
 /// The body of a request, not read yet.
 pub struct Payload {

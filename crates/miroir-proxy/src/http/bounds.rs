@@ -7,10 +7,10 @@ use axum::body::{Body, Bytes};
 use axum::http::{Request, StatusCode};
 use futures_util::{Stream, StreamExt, stream};
 use http_body_util::BodyExt;
+use miroir_cluster::testing::{ADMIN_KEY, MASTER_KEY, instance, instance_with};
 use tower::ServiceExt;
 
 use super::{Shared, endpoint};
-use miroir_cluster::testing::{ADMIN_KEY, MASTER_KEY, instance, instance_with};
 
 async fn send(cluster: &Shared, method: &str, path: &str, body: Body) -> (StatusCode, String) {
     send_as(cluster, method, path, MASTER_KEY, body).await

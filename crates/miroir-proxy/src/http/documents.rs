@@ -7,6 +7,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
+use miroir_cluster::{Answer, BrowseRequest, Deletion, Ingest, Pages};
 use miroir_core::auth::Grant;
 use miroir_core::document::Format;
 use miroir_core::error::Code;
@@ -16,7 +17,6 @@ use super::error::Failure;
 use super::observe::undertaken;
 use super::versions::AtLeast;
 use super::{Shared, answered, index_uid};
-use miroir_cluster::{Answer, BrowseRequest, Deletion, Ingest, Pages};
 
 pub async fn replace(
     cluster: State<Shared>,

@@ -3,6 +3,7 @@
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use miroir_cluster::Error;
 use miroir_core::features::Feature;
 use miroir_core::id::IndexUid;
 use miroir_core::rules::{RuleListing, RulePatch};
@@ -13,7 +14,6 @@ use super::documents::only_custom_metadata;
 use super::error::Failure;
 use super::observe::undertaken;
 use super::{Shared, answered, body, json};
-use miroir_cluster::Error;
 
 const WRITES: &str = "Using the `/dynamic-search-rules` routes";
 

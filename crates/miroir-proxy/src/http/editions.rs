@@ -3,6 +3,7 @@
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use miroir_cluster::Edition;
 use miroir_core::error::Code;
 use miroir_core::features::Feature;
 use miroir_core::json::described;
@@ -14,7 +15,6 @@ use super::error::Failure;
 use super::indexes::members;
 use super::observe::undertaken;
 use super::{Shared, answered, index_uid};
-use miroir_cluster::Edition;
 
 pub async fn edit(
     State(cluster): State<Shared>,

@@ -3,6 +3,7 @@
 use axum::http::StatusCode;
 use axum::http::header::{HeaderValue, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
+use miroir_cluster::Error;
 use miroir_core::auth::Refusal;
 use miroir_core::document::SplitError;
 use miroir_core::error::{Code, ErrorBody, MAX_MESSAGE};
@@ -12,7 +13,6 @@ use miroir_core::text::shown;
 use miroir_core::transition::Refused;
 
 use super::json;
-use miroir_cluster::Error;
 
 /// An error on its way to a client.
 #[derive(Debug)]

@@ -4,6 +4,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use miroir_api::{ErrorBody, HealedNode, Healing, Nodes, Promote, Promotion, Stale};
+use miroir_cluster::{Error, StaleReplica, Wanted};
 use miroir_core::id::{NodeId, ShardId};
 
 use super::admin::{node_view, replicas_on};
@@ -13,7 +14,6 @@ use super::object::{Object, invalid, missing, wrong_type};
 use super::observe::undertaken;
 use super::openapi::{Refused, RefusedBody};
 use super::{Shared, index_uid, shown};
-use miroir_cluster::{Error, StaleReplica, Wanted};
 
 /// What is stale, and how far its healing is
 #[utoipa::path(

@@ -4,6 +4,7 @@ use axum::Extension;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use miroir_cluster::Index;
 use miroir_core::auth::{Grant, Refusal};
 use miroir_core::error::Code;
 use miroir_core::id::IndexUid;
@@ -18,7 +19,6 @@ use super::observe::undertaken;
 use super::page::{Page, PageCodes};
 use super::versions::AtLeast;
 use super::{Shared, answered, index_uid, json};
-use miroir_cluster::Index;
 
 pub async fn list(
     State(cluster): State<Shared>,

@@ -3,6 +3,7 @@
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use miroir_cluster::Error;
 use miroir_core::auth::{Key, KeyRegistry, patch_key, read_key};
 use miroir_core::error::Code;
 use serde_json::Value;
@@ -14,7 +15,6 @@ use super::error::Failure;
 use super::observe::undertaken;
 use super::page::{Page, PageCodes};
 use super::{Shared, body, json};
-use miroir_cluster::Error;
 
 pub async fn list(State(cluster): State<Shared>, RawQuery(query): RawQuery) -> Result<Response, Failure> {
     let codes = PageCodes { offset: Code::InvalidApiKeyOffset, limit: Code::InvalidApiKeyLimit };

@@ -4,6 +4,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use miroir_api::{AddGroup, AddNode, Begun, ErrorBody, IntentTaken, NewNode, RebalanceStatus};
+use miroir_cluster::{change_view, intent_view};
 use miroir_core::config::{NodeUrl, NodeUrlError, node_id};
 use miroir_core::error::Code;
 use miroir_core::id::{GroupId, NodeId};
@@ -17,7 +18,6 @@ use super::object::{Object, invalid, missing, wrong_type};
 use super::observe::undertaken;
 use super::openapi::{OfNode, Refused, RefusedBody, RefusedChange};
 use super::{Named, Shared, shown};
-use miroir_cluster::{change_view, intent_view};
 
 /// Nodes of one request to add a group.
 const MOST_NODES: usize = 1024;

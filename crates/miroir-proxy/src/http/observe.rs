@@ -8,7 +8,10 @@ use axum::extract::{MatchedPath, Request};
 use axum::http::Method;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
+use miroir_cluster::{Cluster, Error, Writer};
 use miroir_core::error::Code;
+use miroir_node::deadline;
+use miroir_telemetry::{Metrics, REQUEST_ID, RequestId, RequestLabels};
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument;
 
@@ -16,9 +19,6 @@ use super::Shared;
 use super::arriving::{self, Charge, Clock, Pace};
 use super::error::Failure;
 use crate::serve::{Held, Seat};
-use miroir_cluster::{Cluster, Error, Writer};
-use miroir_node::deadline;
-use miroir_telemetry::{Metrics, REQUEST_ID, RequestId, RequestLabels};
 
 /// Answers of so many bytes are given whatever else is in flight: refusals, and what has been acknowledged.
 const SMALL_ANSWER: u64 = 64 * 1024;

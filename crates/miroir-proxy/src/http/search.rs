@@ -7,6 +7,7 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
+use miroir_cluster::{Error, OverFetch, Rule, Similar, Wants};
 use miroir_core::auth::{Grant, Refusal};
 use miroir_core::config::MAX_OVER_FETCH;
 use miroir_core::error::{Code, ErrorBody};
@@ -16,7 +17,6 @@ use super::body::Payload;
 use super::error::Failure;
 use super::versions::AtLeast;
 use super::{Shared, answered, index_uid};
-use miroir_cluster::{Error, OverFetch, Rule, Similar, Wants};
 
 /// How many times as many hits nodes are asked for where vectors take part.
 const OVER_FETCH: &str = "x-miroir-over-fetch";

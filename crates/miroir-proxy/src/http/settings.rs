@@ -5,6 +5,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use miroir_cluster::Error;
 use miroir_core::auth::Grant;
 use miroir_core::error::Code;
 use miroir_core::settings::{GATED, SubSetting, Verb, sub_setting, unshown};
@@ -14,7 +15,6 @@ use super::body::Payload;
 use super::error::Failure;
 use super::observe::undertaken;
 use super::{Shared, answered, index_uid, json};
-use miroir_cluster::Error;
 
 pub async fn all(State(cluster): State<Shared>, Path(uid): Path<String>) -> Result<Response, Failure> {
     let settings = cluster.state.settings(&index_uid(&uid)?).await?;

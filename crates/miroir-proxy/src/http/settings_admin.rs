@@ -4,12 +4,12 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use miroir_api::{SettingsRepair, SettingsStatus};
+use miroir_cluster::repair_view;
 
 use super::error::Failure;
 use super::observe::undertaken;
 use super::openapi::{OfIndex, Refused};
 use super::{Named, Shared, index_uid, shown};
-use miroir_cluster::repair_view;
 
 /// How a change of an index's settings stands, and which nodes are behind
 #[utoipa::path(

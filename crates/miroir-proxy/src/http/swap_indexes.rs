@@ -6,6 +6,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use miroir_cluster::Swap;
 use miroir_core::auth::{Grant, Refusal};
 use miroir_core::error::Code;
 use miroir_core::id::IndexUid;
@@ -16,7 +17,6 @@ use super::body::Payload;
 use super::error::Failure;
 use super::observe::undertaken;
 use super::{Shared, answered};
-use miroir_cluster::Swap;
 
 /// Swaps of one request: for each of their names the right to change the index is waited for.
 const MAX_SWAPS: usize = 500;

@@ -4,6 +4,7 @@ use axum::Extension;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use miroir_cluster::Error;
 use miroir_core::auth::Grant;
 use miroir_core::error::Code;
 use miroir_core::id::{IndexUid, TaskUid};
@@ -12,7 +13,6 @@ use miroir_core::task::{Task, TaskQuery};
 use super::error::Failure;
 use super::observe::undertaken;
 use super::{Shared, answered, json};
-use miroir_cluster::Error;
 
 pub async fn list(
     State(cluster): State<Shared>,

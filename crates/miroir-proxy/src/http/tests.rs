@@ -9,13 +9,13 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
+use miroir_cluster::testing::{ADMIN_KEY, MASTER_KEY, instance};
 use miroir_core::auth::rights::{Access, RIGHTS, access};
 use miroir_core::error::Code;
 use miroir_store::{Batch, JobOptions, Jobs};
 use tower::ServiceExt;
 
 use super::{ClientRoutes, Shared, client_routes, router};
-use miroir_cluster::testing::{ADMIN_KEY, MASTER_KEY, instance};
 
 async fn send(cluster: &Shared, method: &Method, path: &str, key: Option<&str>) -> (StatusCode, String) {
     send_body(cluster, method, path, key, Body::empty()).await

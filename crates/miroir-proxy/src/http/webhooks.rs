@@ -3,6 +3,7 @@
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use miroir_cluster::Error;
 use miroir_core::webhook::{WebhookError, WebhookPatch};
 use serde_json::Value;
 use uuid::Uuid;
@@ -11,7 +12,6 @@ use super::body::Payload;
 use super::error::Failure;
 use super::observe::undertaken;
 use super::{Shared, json};
-use miroir_cluster::Error;
 
 pub async fn list(State(cluster): State<Shared>) -> Response {
     cluster.state.catch_up().await;

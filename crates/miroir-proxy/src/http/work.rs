@@ -4,6 +4,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use miroir_api::{ErrorBody, Job, JobState, Jobs, Lease, Leases, NodeTask, Task};
+use miroir_cluster::{Error, rfc3339};
 use miroir_core::auth::Grant;
 use miroir_core::error::{self, Code};
 use miroir_core::id::TaskUid;
@@ -13,7 +14,6 @@ use miroir_store::{self as store, HeldLease, ListedJob};
 use super::error::Failure;
 use super::openapi::Refused;
 use super::{Named, Shared, shown, tasks};
-use miroir_cluster::{Error, rfc3339};
 
 /// Which instance leads what, and until when
 #[utoipa::path(

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use miroir_core::config::ConnectionLimits;
+use miroir_telemetry::Metrics;
 use tokio::sync::Notify;
 
 use super::Held;
-use miroir_telemetry::Metrics;
 
 /// Why a connection is ended from here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,6 +10,7 @@ use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use miroir_core::config::ConnectionLimits;
+use miroir_telemetry::Metrics;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore, oneshot};
@@ -17,7 +18,6 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::{Held, Seat, listen, serve};
-use miroir_telemetry::Metrics;
 
 const SOON: Duration = Duration::from_secs(10);
 

@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use miroir_cluster::Cluster;
 use miroir_core::id::NodeId;
+use miroir_node::{Call, Node, NodeState};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::http::admin::replicas_on;
-use miroir_cluster::Cluster;
-use miroir_node::{Call, Node, NodeState};
 
 /// Check all nodes for ever; the first round begins at once.
 pub async fn watch_health(cluster: Arc<Cluster>) {

@@ -105,7 +105,7 @@ pub async fn stored<M: Machine>(
     store: &dyn Store,
     subject: Option<&str>,
 ) -> Result<Option<Typed<Operation<M::Record>>>, StoreError> {
-    load(store, &scope_of::<M>(subject)).await
+    stored_as(store, M::KIND, subject).await
 }
 
 /// As [`stored`], for whoever reads the records of a kind and has no part in its machine.

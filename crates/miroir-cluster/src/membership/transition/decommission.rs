@@ -8,6 +8,7 @@ use http::Method;
 use miroir_core::id::NodeId;
 use miroir_core::topology::Member;
 use miroir_core::transition::Phase;
+use miroir_node::Call;
 use miroir_store::{Batch, Table, TypedTable};
 use miroir_work::led::{Facts, Next, Step};
 use time::OffsetDateTime;
@@ -16,7 +17,6 @@ use super::machine::{Action, Rebalancing};
 use super::observe::Seen;
 use super::record::{Ended, Last, Record};
 use crate::{Error, Index, Membership};
-use miroir_node::Call;
 
 const LAST: TypedTable<Last> = TypedTable::new(Table::Meta);
 const LAST_KEY: &str = "rebalance/last";

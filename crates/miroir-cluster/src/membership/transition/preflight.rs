@@ -7,10 +7,10 @@ use miroir_core::id::IndexUid;
 use miroir_core::recovery::{Expected, ExpectedIndex, Found, FoundIndex, OLDEST, Standing, check};
 use miroir_core::topology::Member;
 use miroir_core::transition::{Refused, fit};
+use miroir_node::ResponseError;
 
 use crate::Membership;
 use crate::task::connect::allowed;
-use miroir_node::ResponseError;
 
 /// The refusal of a node that gave no usable response.
 fn silent(member: &Member, error: &ResponseError) -> Refused {

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use miroir_core::id::{Epoch, IndexUid, NodeId};
 use miroir_core::topology::Member;
+use miroir_node::{Call, Node};
 use miroir_work::led::Next;
 
 use super::machine::Rebalancing;
 use super::record::Record;
 use crate::{Error, Index, Membership};
-use miroir_node::{Call, Node};
 
 /// Indexes made on a node at one time.
 const AT_ONCE: usize = 4;

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use miroir_core::id::NodeId;
 use miroir_core::transition::{MembershipChange, Refused};
+use miroir_node::NodeState;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use crate::{Error, Membership};
-use miroir_node::NodeState;
 
 /// Who was refused, and when: the same is not said again and again.
 #[derive(Default)]

@@ -11,6 +11,7 @@ use miroir_core::hash::shard_of;
 use miroir_core::id::{NodeId, ShardId};
 use miroir_core::inert::{SHARD_FIELD, decode_shard, shard_filter};
 use miroir_core::{json, strip};
+use miroir_node::Call;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -21,7 +22,6 @@ use crate::read::scatter::Gathered;
 use crate::read::versions::Reading;
 use crate::state::catalog::all_shards;
 use crate::{Degraded, Error, Index, Reads};
-use miroir_node::Call;
 
 /// Ids that are asked for together.
 const IDS: usize = 1000;

@@ -14,6 +14,7 @@ use miroir_core::inert::{SHARD_FIELD, decode_shard, shard_filter};
 use miroir_core::json;
 use miroir_core::search::sort_expressions;
 use miroir_core::settings::Floor;
+use miroir_node::Call;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -24,7 +25,6 @@ use crate::read::versions::Reading;
 use crate::state::catalog::all_shards;
 use crate::{Degraded, Error, Index, Reads};
 use fetch::Asked;
-use miroir_node::Call;
 
 /// `POST /documents/fetch` and `GET /documents`, as far as we act upon it.
 pub struct BrowseRequest {

@@ -11,6 +11,7 @@ use miroir_core::id::{NodeId, ShardId};
 use miroir_core::sorted::{Merger, Next, Sorting, fields_for_nodes, selected};
 use miroir_core::unmet::GEO;
 use miroir_core::{json, strip};
+use miroir_node::Call;
 use serde_json::{Map, Value};
 
 use super::fetch::{Asked, Ids};
@@ -20,7 +21,6 @@ use crate::read::pages::{Pages, Source, pages};
 use crate::read::scatter::{Share, Target};
 use crate::state::catalog::all_shards;
 use crate::{Degraded, Error};
-use miroir_node::Call;
 
 /// Documents that are handed on together.
 const TOGETHER: usize = 200;

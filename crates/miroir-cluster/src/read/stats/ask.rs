@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use miroir_core::id::ShardId;
 use miroir_core::inert::shard_filter;
 use miroir_core::multi_search::results;
+use miroir_node::Call;
 use serde_json::json;
 
 use crate::read::browse::counts_by_shard;
@@ -15,7 +16,6 @@ use crate::read::scatter::{Share, Target};
 use crate::read::versions::Reading;
 use crate::state::catalog::all_shards;
 use crate::{Error, Index, Reads};
-use miroir_node::Call;
 
 /// Indexes that nodes are asked about in one request.
 const TOGETHER: usize = 100;

@@ -22,10 +22,10 @@ use serde_json::{Map, Value};
 
 pub use known::LastKnown;
 use known::Numbers;
+use miroir_node::Call;
 
 use crate::read::refusal::{Original, Read, Unread};
 use crate::{Answer, Degraded, Error, Index, Reads};
-use miroir_node::Call;
 
 /// Tasks that are read at a time to see which indexes are being written to, and how many times.
 const TASKS: (usize, usize) = (1000, 10);

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use http::Method;
 use miroir_core::id::{IndexUid, ShardId};
 use miroir_core::recovery::{Plan, PlanForIndex};
+use miroir_node::{Call, Node};
 
 use crate::write::access::OnNode;
 use crate::write::erase::Erasing;
 use crate::{Error, Replicas};
-use miroir_node::{Call, Node};
 
 impl Replicas {
     pub(super) async fn carry_out_plan(&self, node: &Arc<Node>, plan: &Plan) -> Result<(), Error> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use miroir_core::id::{NodeId, ShardId};
 use miroir_core::recovery::{Expected, Found, Plan, PlanForIndex, Why};
+use miroir_node::{Call, Node};
 use miroir_store::Batch;
 use time::OffsetDateTime;
 use tokio::time::{Instant, timeout_at};
@@ -14,7 +15,6 @@ use crate::read::glance::readmission;
 use crate::state::stale::{Miss, Reason};
 use crate::write::access::Failed;
 use crate::{Error, Index, Replicas};
-use miroir_node::{Call, Node};
 
 /// It was compared with another, and differs.
 fn is_comparison(why: Why) -> bool {

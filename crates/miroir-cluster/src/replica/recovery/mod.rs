@@ -17,10 +17,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use miroir_core::recovery::{Standing, Verdict, check};
+use miroir_node::Node;
 
 use crate::state::follow::Follow;
 use crate::{Error, Replicas};
-use miroir_node::Node;
 
 /// Whether a node that is looked at serves already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

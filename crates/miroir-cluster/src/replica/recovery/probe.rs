@@ -8,12 +8,12 @@ use miroir_core::id::{IndexUid, NodeId, ShardId};
 use miroir_core::recovery::{Expected, ExpectedIndex, Found, FoundIndex, Measure, OLDEST};
 use miroir_core::settings::drift::Drift;
 use miroir_core::task::TaskQuery;
+use miroir_node::Node;
 
 use crate::read::glance::TASKS;
 use crate::write::access::Failed;
 use crate::write::weigh::shards_of;
 use crate::{Error, Index, Replicas};
-use miroir_node::Node;
 
 /// Indexes probed at one time.
 const TOGETHER: usize = 4;

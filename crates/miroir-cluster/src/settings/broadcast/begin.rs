@@ -14,6 +14,7 @@ use miroir_core::settings::broadcast::{
 };
 use miroir_core::settings::{GATED, details, initial};
 use miroir_core::task::{BroadcastTask, Effects, TaskKind, TaskStatus};
+use miroir_node::Call;
 use miroir_store::Batch;
 use miroir_work::led::{self, Operation};
 use serde_json::Value;
@@ -27,7 +28,6 @@ use crate::state::index_lock::IndexGuard;
 use crate::write::fan_out::{Accepted, Change, Sent, raw};
 use crate::write::parts::{NodePart, Outcome, Step, unanimous_refusal};
 use crate::{Degraded, Error, Index, SharedSettings, Writer};
-use miroir_node::Call;
 
 /// Beyond the time that nodes have to answer, until whoever reserved a line is not waited for any more.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -104,12 +104,7 @@ impl SharedSettings {
         let proposal = self.proposal(&index, request)?;
         let strategy = self.broadcast_strategy();
         let record = BroadcastRecord::new(proposal, strategy, self.state.nodes().keys().cloned());
-        let operation = Operation::new(self.reserved(&index, record, false));
-        let with = Batch {
-            fences: vec![guard.fence()],
-            writes: vec![led::start_with::<Broadcasting>(Some(index.physical.as_str()), &operation)?],
-            ..Batch::default()
-        };
+        let (operation, with) = self.reserve(guard, &index, record, false)?;
         let changing = |index: &mut Index| index.changing = true;
         let committed = self.state.catalog.amend(&index.physical, index.created_at, changing, with).await?;
         let version = version_of(&committed.versions)?;
@@ -131,18 +126,26 @@ impl SharedSettings {
         proposal.patch = creating(overlay, &proposal.patch);
         // There is nothing to go back to one by one.
         let record = BroadcastRecord::new(proposal, Strategy::TwoPhase, self.state.nodes().keys().cloned());
-        let operation = Operation::new(self.reserved(&index, record, true));
-        let with = Batch {
-            fences: vec![guard.fence()],
-            writes: vec![led::start_with::<Broadcasting>(Some(index.physical.as_str()), &operation)?],
-            ..Batch::default()
-        };
+        let (operation, with) = self.reserve(guard, &index, record, true)?;
         let (index, inserted, committed) = self.state.catalog.insert(index, with).await?;
         if !inserted {
             return Err(Error::Overloaded("the index is being created by another request"));
         }
         let version = version_of(&committed.versions)?;
         self.tell_nodes(writer, guard, Reservation { operation, version, index }, request).await
+    }
+
+    /// The operation by which this request reserves the line of an index, and what starts it under the guard.
+    fn reserve(
+        &self,
+        guard: &IndexGuard,
+        index: &Index,
+        record: BroadcastRecord,
+        creates_index: bool,
+    ) -> Result<(Operation<Line>, Batch), Error> {
+        let operation = Operation::new(self.reserved(index, record, creates_index));
+        let writes = vec![led::start_with::<Broadcasting>(Some(index.physical.as_str()), &operation)?];
+        Ok((operation, Batch { fences: vec![guard.fence()], writes, ..Batch::default() }))
     }
 
     /// The line while its nodes are told by this request.

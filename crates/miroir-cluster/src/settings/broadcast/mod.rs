@@ -19,10 +19,10 @@ mod trace;
 pub use machine::Broadcasting;
 
 use miroir_core::settings::broadcast::{PatchResponse, Policy, Proposal, SettingsRequest, Strategy};
+use miroir_node::{Call, NodeError, Reply};
 use miroir_store::{StoreError, Table};
 
 use crate::{Error, Index, SharedSettings};
-use miroir_node::{Call, NodeError, Reply};
 
 impl SharedSettings {
     /// What the configuration says of broadcasts.

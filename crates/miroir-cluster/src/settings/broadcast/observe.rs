@@ -7,7 +7,8 @@ use miroir_core::id::{IndexUid, NodeId, TaskUid};
 use miroir_core::settings::broadcast::{
     Answers, BroadcastFacts, Head, Line, LineFacts, Phase, Presence, Question, TaskReport,
 };
-use miroir_core::task::{NodeTask, Task, TaskKind, TaskQuery, TaskStatus};
+use miroir_core::task::{NodeTask, Task, TaskKind, TaskQuery};
+use miroir_node::{Call, ResponseError, TaskResponse};
 use miroir_work::led::NotActed;
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -16,7 +17,7 @@ use super::machine::{Broadcasting, Seen, subject};
 use super::trace::number;
 use crate::Error;
 use crate::error::not_acted;
-use miroir_node::{Call, ResponseError, TaskResponse};
+use crate::state::stored_work::unfinished;
 
 /// Tasks looked at together.
 const PAGE: usize = 256;
@@ -106,16 +107,11 @@ impl Broadcasting {
     }
 
     async fn find(&self, token: &str) -> Result<Option<Task>, Error> {
-        let unfinished = TaskQuery {
-            statuses: Some([TaskStatus::Enqueued, TaskStatus::Processing].into()),
-            kinds: Some([TaskKind::SettingsUpdate].into()),
-            limit: PAGE,
-            ..TaskQuery::default()
-        };
+        let open = TaskQuery { kinds: Some([TaskKind::SettingsUpdate].into()), limit: PAGE, ..unfinished() };
         let bears = |task: &Task| task.effects.broadcast.as_ref().is_some_and(|broadcast| broadcast.token == token);
         let mut from = None;
         loop {
-            let page = self.settings.state.store.tasks(&TaskQuery { from, ..unfinished.clone() }).await?;
+            let page = self.settings.state.store.tasks(&TaskQuery { from, ..open.clone() }).await?;
             if let Some(found) = page.tasks.into_iter().find(bears) {
                 return Ok(Some(found));
             }
@@ -126,13 +122,8 @@ impl Broadcasting {
 
     /// The unfinished cancelation that is about this task; the first.
     async fn canceler(&self, uid: TaskUid) -> Result<Option<TaskUid>, Error> {
-        let cancelations = TaskQuery {
-            statuses: Some([TaskStatus::Enqueued, TaskStatus::Processing].into()),
-            kinds: Some([TaskKind::TaskCancelation].into()),
-            limit: PAGE,
-            reverse: true,
-            ..TaskQuery::default()
-        };
+        let cancelations =
+            TaskQuery { kinds: Some([TaskKind::TaskCancelation].into()), limit: PAGE, reverse: true, ..unfinished() };
         let open = self.settings.state.store.tasks(&cancelations).await?;
         Ok(open.tasks.into_iter().find(|task| task.effects.cancels.contains(uid)).map(|task| task.uid))
     }
@@ -141,16 +132,11 @@ impl Broadcasting {
     async fn earlier_open(&self, physical: &IndexUid, uid: TaskUid) -> Result<bool, Error> {
         // Tasks are found by the name that the index has for writers now; of an index that is gone none matters.
         let Some(index) = self.settings.state.catalog.by_physical(physical) else { return Ok(false) };
-        let unfinished = TaskQuery {
-            statuses: Some([TaskStatus::Enqueued, TaskStatus::Processing].into()),
-            index_uids: Some([index.uid.clone()].into()),
-            limit: PAGE,
-            reverse: true,
-            ..TaskQuery::default()
-        };
+        let open =
+            TaskQuery { index_uids: Some([index.uid.clone()].into()), limit: PAGE, reverse: true, ..unfinished() };
         let mut from = None;
         loop {
-            let page = self.settings.state.store.tasks(&TaskQuery { from, ..unfinished.clone() }).await?;
+            let page = self.settings.state.store.tasks(&TaskQuery { from, ..open.clone() }).await?;
             let mut earlier = page.tasks.iter().take_while(|task| task.uid < uid);
             if earlier.any(|task| task.physical.as_ref() == Some(physical)) {
                 return Ok(true);

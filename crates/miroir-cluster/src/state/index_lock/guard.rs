@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use futures_util::future::select_all;
 use miroir_core::id::{IndexUid, ShardId};
+use miroir_node::Lasts;
 use miroir_store::{Fence, Lease};
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 
 use super::IndexLock;
-use miroir_node::Lasts;
 
 /// What is known of what other holders have done to an index before this instance got its lock.
 #[derive(Clone, Debug, PartialEq, Eq)]

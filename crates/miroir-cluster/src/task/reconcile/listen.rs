@@ -4,10 +4,10 @@ use futures_util::future::join_all;
 use http::Method;
 use miroir_core::backlog::{Backlog, NodeTaskState};
 use miroir_core::id::NodeId;
+use miroir_node::{Call, ResponseError, TASKS_PER_CALL, TaskResponse, comma_separated};
 
 use super::TaskReconciler;
 use crate::Tasks;
-use miroir_node::{Call, ResponseError, TASKS_PER_CALL, TaskResponse, comma_separated};
 
 /// Requests for tasks that one node gets in one round, as long as most of those asked for have ended.
 pub(super) const CALLS: usize = 5;

@@ -20,10 +20,11 @@ use std::time::Duration;
 
 use miroir_core::backlog::Backlog;
 use miroir_core::id::{IndexUid, NodeId, TaskUid};
-use miroir_core::task::{TaskKind, TaskQuery, TaskStatus};
+use miroir_core::task::{TaskKind, TaskQuery};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
+use crate::state::stored_work::unfinished;
 use crate::{Error, Tasks};
 
 /// Unfinished tasks that are remembered. Later ones wait in the store until earlier ones are finished.
@@ -197,11 +198,10 @@ impl TaskReconciler {
             return Ok(());
         }
         let open = TaskQuery {
-            statuses: Some([TaskStatus::Enqueued, TaskStatus::Processing].into()),
             kinds: Some([TaskKind::TaskCancelation].into()),
             limit: WEIGHED,
             reverse: true,
-            ..TaskQuery::default()
+            ..unfinished()
         };
         for task in self.tasks.state.store.tasks(&open).await?.tasks {
             self.backlog.cancel(task.uid, task.effects.cancels);

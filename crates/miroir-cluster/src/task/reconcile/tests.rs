@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize};
 use async_trait::async_trait;
 use http::StatusCode;
 use miroir_core::id::ShardId;
-use miroir_core::task::{NewTask, NodeTask};
+use miroir_core::task::{NewTask, NodeTask, TaskStatus};
+use miroir_node::testing::FakeNode;
 use miroir_store::{Batch, RedisOptions, RedisStore, SqliteStore, Store};
 use serde_json::{Value, json};
 
@@ -14,7 +15,6 @@ use super::listen::CALLS;
 use super::*;
 use crate::Index;
 use crate::testing::instance_of;
-use miroir_node::testing::FakeNode;
 
 #[allow(dead_code)] // this needs less of it than its owner
 #[path = "../../../../miroir-store/tests/redis_server/mod.rs"]

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use http::Method;
 use miroir_core::id::ShardId;
 use miroir_core::inert::{SHARD_FIELD, decode_shard, shard_filter};
+use miroir_node::Call;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::{Failed, OnNode, Replica};
-use miroir_node::Call;
 
 #[derive(Deserialize)]
 struct Total {

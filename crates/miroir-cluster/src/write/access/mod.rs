@@ -16,10 +16,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use miroir_core::id::{NodeId, ShardId};
+use miroir_node::{Node, NodeError, NotDone, ResponseError};
 use thiserror::Error;
 
 use crate::{Index, Writes};
-use miroir_node::{Node, NodeError, NotDone, ResponseError};
 
 /// Bytes of a page of documents; a few documents may be as large as any answer.
 const MAX_PAGE: usize = 32 << 20;

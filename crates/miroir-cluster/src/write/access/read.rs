@@ -6,10 +6,10 @@ use miroir_core::digest::{Copied, Depth};
 use miroir_core::inert::{UPDATED_AT_FIELD, shard_filter};
 use miroir_core::json;
 use miroir_core::mirror::Window;
+use miroir_node::Call;
 use serde_json::{Value, json};
 
 use super::{FEW, Failed, MAX_PAGE, Replica, unreadable};
-use miroir_node::Call;
 
 /// A document that a node returned.
 #[derive(Clone, Debug)]

@@ -4,10 +4,10 @@ use bytes::Bytes;
 use http::Method;
 use miroir_core::id::ShardId;
 use miroir_core::inert::shard_filter;
+use miroir_node::{Call, Chunks, ResponseError};
 use serde_json::json;
 
 use super::{Failed, OnNode, Replica, unreadable};
-use miroir_node::{Call, Chunks, ResponseError};
 
 impl Replica {
     /// Put these documents as they are: each replaces the one of its id. Returns the node's task.

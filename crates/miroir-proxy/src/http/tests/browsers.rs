@@ -4,11 +4,11 @@ use axum::body::Body;
 use axum::http::header::{ORIGIN, VARY};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
+use miroir_cluster::testing::{MASTER_KEY, instance};
+use miroir_telemetry::REQUEST_ID;
 use tower::ServiceExt;
 
 use super::super::{Shared, endpoint};
-use miroir_cluster::testing::{MASTER_KEY, instance};
-use miroir_telemetry::REQUEST_ID;
 
 struct Seen {
     status: StatusCode,

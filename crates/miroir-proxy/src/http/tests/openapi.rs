@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use axum::body::Body;
 use axum::http::{Method, StatusCode};
 use miroir_api::ErrorBody;
+use miroir_cluster::testing::{ADMIN_KEY, instance};
 use miroir_core::error::{self, Code};
 use serde_json::Value;
 
 use super::{METHODS, send, send_body};
 use crate::http::openapi::document;
-use miroir_cluster::testing::{ADMIN_KEY, instance};
 
 fn as_json() -> Value {
     serde_json::to_value(document()).expect("JSON")
