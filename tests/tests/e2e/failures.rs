@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use miroir_api::Shards;
+use miroir_api::{SettingsStatus, Shards};
 use miroir_tests::{Answer, AtLast, Client, Cluster, eventually};
 
 const STEADY: u64 = 300;
@@ -254,6 +254,12 @@ fn degradation_with_a_silent_node(retry: bool) -> Vec<Option<String>> {
     let client = cluster.client();
     client.create("steady", "id");
     client.load("steady", &documents("s", 0, STEADY as usize));
+    // What a busy node did not say in time it is asked again: a node that lags or is stale has no turn.
+    eventually("every node is read", BOUND, || {
+        let settings = cluster.admin().get("/_miroir/indexes/steady/settings/status").expect(200);
+        let status: SettingsStatus = settings.read();
+        (status.nodes.iter().all(|node| node.current) && cluster.stale(0).is_empty()).then_some(())
+    });
     cluster.pause_node(1);
     let search = || client.search("steady", &json!({ "q": "lasting", "hitsPerPage": 1 })).expect(200);
     (0..3).map(|_| search().header("x-miroir-degraded").map(str::to_owned)).collect()

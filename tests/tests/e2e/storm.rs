@@ -174,7 +174,8 @@ fn after_a_storm_replicas_are_equal_or_known_as_stale_and_the_last_acknowledged_
         .shards(4)
         .instances(INSTANCES)
         .faults()
-        .set("write.node_timeout_ms", json!(2000))
+        // Longer than the weather holds up what is sent: what a network delivers later than this comes after anything.
+        .set("write.node_timeout_ms", json!(3000))
         .set("scatter.node_timeout_ms", json!(2000))
         .start();
     let clients: Vec<Client> = (0..INSTANCES).map(|i| cluster.instance(i).client()).collect();
