@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 
 use libfuzzer_sys::fuzz_target;
-use miroir_core::inert;
-use miroir_core::merge::merge;
-use miroir_core::search::{IndexView, SearchRequest, SortBy};
+use miroir_core::base::inert;
+use miroir_core::read::merge::merge;
+use miroir_core::read::search::{IndexView, SearchRequest, SortBy};
 use serde_json::Value;
 
 /// The ways to ask; the first byte of the input chooses.

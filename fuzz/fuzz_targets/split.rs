@@ -9,8 +9,8 @@ use libfuzzer_sys::fuzz_target;
 use miroir_core::document::{
     DocumentError, Format, Method, ReservedFields, Split, SplitError, SplitRequest, infer_primary_key, route_ids, split,
 };
-use miroir_core::settings::{Checks, Embedder};
-use miroir_core::{hash, inert};
+use miroir_core::document::{Checks, Embedder};
+use miroir_core::base::{hash, inert};
 
 #[path = "../../crates/miroir-core/src/document/tests/invariants.rs"]
 mod invariants;

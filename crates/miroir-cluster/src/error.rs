@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use miroir_core::base::error::ErrorBody;
+use miroir_core::base::id::{NodeId, ShardId};
+use miroir_core::base::strip;
 use miroir_core::document::SplitError;
-use miroir_core::error::ErrorBody;
-use miroir_core::id::{NodeId, ShardId};
-use miroir_core::merge::MergeError;
-use miroir_core::transition::Refused;
-use miroir_core::{hidden, strip};
+use miroir_core::membership::transition::Refused;
+use miroir_core::read::hidden;
+use miroir_core::read::merge::MergeError;
 use miroir_node::budget::Spent;
 use miroir_store::StoreError;
 use miroir_work::led::NotActed;

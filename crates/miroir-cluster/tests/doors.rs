@@ -1,10 +1,12 @@
-//! The doors between the wings, as `docs/architecture.md` has them: whoever names a wing stands in that wing or above it.
+//! The doors between the wings, and between the rooms of core, as `docs/architecture.md` has them: whoever names one stands in
+//! it or above it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// The line of the page that lists the wings, the lowest first.
-const LINE: &str = "state <- ";
+/// How the lines of the page begin that list the wings, and the rooms of core, the lowest first.
+const WINGS: &str = "state <- ";
+const ROOMS: &str = "base <- ";
 /// What holds all wings, and stands above them.
 const WHOLE: &str = "Cluster";
 /// What every wing may name: errors and times.
@@ -14,9 +16,17 @@ fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
+fn source_of_core() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../miroir-core/src")
+}
+
 fn wings() -> Vec<String> {
+    listed(WINGS)
+}
+
+fn listed(start: &str) -> Vec<String> {
     let page = include_str!("../../../docs/architecture.md");
-    let line = page.lines().find_map(|line| line.find(LINE).map(|at| &line[at..])).expect("the page lists the wings");
+    let line = page.lines().find_map(|line| line.find(start).map(|at| &line[at..])).expect("the page lists them");
     let line = line.split('`').next().unwrap_or_default();
     line.split("<-").map(|wing| wing.trim().to_owned()).collect()
 }
@@ -83,14 +93,35 @@ fn exported() -> BTreeMap<String, String> {
 }
 
 #[test]
-fn the_page_lists_the_wings_that_there_are() {
-    let entries = std::fs::read_dir(source()).expect("the sources").map(|entry| entry.expect("an entry").path());
-    let folders = entries.filter(|path| path.is_dir());
-    let name = |path: PathBuf| path.file_name().expect("a name").to_string_lossy().into_owned();
-    let (mut folders, mut listed): (Vec<String>, _) = (folders.map(name).collect(), wings());
-    folders.sort();
-    listed.sort();
-    assert_eq!(folders, listed);
+fn the_page_lists_the_wings_and_rooms_that_there_are() {
+    for (source, start) in [(source(), WINGS), (source_of_core(), ROOMS)] {
+        let entries = std::fs::read_dir(source).expect("the sources").map(|entry| entry.expect("an entry").path());
+        let folders = entries.filter(|path| path.is_dir());
+        let name = |path: PathBuf| path.file_name().expect("a name").to_string_lossy().into_owned();
+        let (mut folders, mut listed): (Vec<String>, _) = (folders.map(name).collect(), listed(start));
+        folders.sort();
+        listed.sort();
+        assert_eq!(folders, listed);
+    }
+}
+
+#[test]
+fn a_room_of_core_knows_only_itself_and_those_below_it() {
+    let rooms = listed(ROOMS);
+    let height = |room: &str| rooms.iter().position(|known| known == room);
+    let mut looked_at = 0;
+    for room in &rooms {
+        for path in files_below(&source_of_core().join(room)) {
+            let code = code_of(&std::fs::read_to_string(&path).expect("UTF-8"));
+            for name in named(&code) {
+                let above = height(name).unwrap_or_else(|| panic!("{}: no room `{name}`", path.display()))
+                    > height(room).expect("listed");
+                assert!(!above, "{} is in `{room}` and names `{name}`, which is above it", path.display());
+            }
+            looked_at += 1;
+        }
+    }
+    assert!(looked_at > 100, "{looked_at} files were looked at");
 }
 
 #[test]
@@ -168,7 +199,7 @@ fn a_name_is_found_wherever_it_stands() {
     for code in [
         "// crate::task",
         "let tasks = 1;",
-        "use miroir_core::task::Task;",
+        "use miroir_core::write::task::Task;",
         "#[cfg(test)]\nmod tests {\nuse crate::task;",
     ] {
         assert!(!named(&code_of(code)).contains(&"task"), "{code}");

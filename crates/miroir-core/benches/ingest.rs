@@ -5,9 +5,9 @@ use std::hint::black_box;
 use std::num::NonZeroU32;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use miroir_core::base::hash::shard_of;
+use miroir_core::document::Checks;
 use miroir_core::document::{Format, Method, ReservedFields, SplitRequest, split};
-use miroir_core::hash::shard_of;
-use miroir_core::settings::Checks;
 
 const BATCH: usize = 10_000_000;
 

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use miroir_core::merge::merge;
-use miroir_core::scope::Scope;
-use miroir_core::search::{IndexView, SearchRequest};
+use miroir_core::read::merge::merge;
+use miroir_core::read::scope::Scope;
+use miroir_core::read::search::{IndexView, SearchRequest};
 
 /// A node's answer of `count` hits with ranking details, each of about `document` bytes besides those.
 fn answer(node: usize, count: usize, document: usize) -> Vec<u8> {

@@ -11,8 +11,8 @@ use std::future::Future;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use miroir_core::id::NodeId;
-use miroir_core::patience;
+use miroir_core::base::id::NodeId;
+use miroir_core::read::patience;
 
 /// What the parts of one request share.
 struct Request {

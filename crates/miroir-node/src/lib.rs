@@ -21,7 +21,7 @@ pub use tasks::{NotDone, TASKS_PER_CALL, TaskResponse, comma_separated};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use miroir_core::topology::Member;
+use miroir_core::membership::topology::Member;
 use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
 
@@ -244,7 +244,7 @@ pub struct Weights {
 
 #[cfg(test)]
 mod tests {
-    use miroir_core::id::{GroupId, NodeId};
+    use miroir_core::base::id::{GroupId, NodeId};
 
     use super::*;
     use crate::budget::Budget;

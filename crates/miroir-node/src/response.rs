@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use miroir_core::text::shown;
+use miroir_core::base::text::shown;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use miroir_core::error::ErrorBody;
-use miroir_core::id::IndexUid;
-use miroir_core::task::TaskStatus;
+use miroir_core::base::error::ErrorBody;
+use miroir_core::base::id::IndexUid;
+use miroir_core::write::task::TaskStatus;
 use miroir_work::Backoff;
 use serde::Deserialize;
 use thiserror::Error;

@@ -10,8 +10,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use miroir_core::id::{IndexUid, NodeId, ShardId, TaskUid};
-use miroir_core::task::{NewTask, NodeTask, TaskKind, TaskQuery, TaskStatus, TimeRange};
+use miroir_core::base::id::{IndexUid, NodeId, ShardId, TaskUid};
+use miroir_core::write::task::{NewTask, NodeTask, TaskKind, TaskQuery, TaskStatus, TimeRange};
 use miroir_store::{Batch, RedisOptions, RedisStore, SqliteStore, Store};
 use redis_server::Server;
 use serde_json::value::RawValue;

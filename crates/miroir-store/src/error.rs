@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use miroir_core::id::TaskUid;
+use miroir_core::base::id::TaskUid;
 use thiserror::Error;
 
 use crate::Table;

@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use miroir_core::id::{IndexUid, TaskUid};
-use miroir_core::task::{NewTask, Task};
+use miroir_core::base::id::{IndexUid, TaskUid};
+use miroir_core::write::task::{NewTask, Task};
 
 use crate::StoreError;
 

@@ -17,8 +17,8 @@ mod watch;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use miroir_core::id::TaskUid;
-use miroir_core::task::{Task, TaskPage, TaskQuery};
+use miroir_core::base::id::TaskUid;
+use miroir_core::write::task::{Task, TaskPage, TaskQuery};
 use time::OffsetDateTime;
 
 pub use self::redis::{RedisOptions, RedisStore};

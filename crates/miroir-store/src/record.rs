@@ -4,8 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use miroir_core::id::{IndexUid, TaskUid};
-use miroir_core::task::{NewTask, Task};
+use miroir_core::base::id::{IndexUid, TaskUid};
+use miroir_core::write::task::{NewTask, Task};
 use time::OffsetDateTime;
 
 use crate::Fence;

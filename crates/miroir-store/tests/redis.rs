@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use conformance::queries::{deletions_agree_with_the_definition, history, listings_agree_with_the_definition, query};
 use conformance::{at, done, register, waiting};
-use miroir_core::id::TaskUid;
-use miroir_core::task::TaskQuery;
+use miroir_core::base::id::TaskUid;
+use miroir_core::write::task::TaskQuery;
 use miroir_store::{Append, Batch, Change, RedisOptions, RedisStore, Store, StoreError, Table, TypedTable, Watch};
 use proptest::prelude::*;
 use redis_server::Server;

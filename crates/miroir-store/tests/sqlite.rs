@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use conformance::queries::{deletions_agree_with_the_definition, history, listings_agree_with_the_definition, query};
 use conformance::{done, register, waiting};
-use miroir_core::id::TaskUid;
-use miroir_core::task::TaskQuery;
+use miroir_core::base::id::TaskUid;
+use miroir_core::write::task::TaskQuery;
 use miroir_store::{Batch, SqliteOptions, SqliteStore, Store, StoreError, Table, TypedTable};
 use proptest::prelude::*;
 use tempfile::TempDir;

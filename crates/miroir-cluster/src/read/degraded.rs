@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
-use miroir_core::id::{GroupId, ShardId};
+use miroir_core::base::id::{GroupId, ShardId};
 
 use crate::error::list;
 use crate::read::versions::SettingsSeen;

@@ -1,12 +1,12 @@
 //! Documents by id.
 
+use miroir_core::base::error::{Code, ErrorBody};
+use miroir_core::base::hash::shard_of;
+use miroir_core::base::id::IndexUid;
+use miroir_core::base::strip;
+use miroir_core::base::text::{SHOWN_VALUE, shown};
 use miroir_core::document::id::is_valid;
-use miroir_core::error::{Code, ErrorBody};
-use miroir_core::hash::shard_of;
-use miroir_core::id::IndexUid;
 use miroir_core::settings::Floor;
-use miroir_core::strip;
-use miroir_core::text::{SHOWN_VALUE, shown};
 use miroir_node::Call;
 
 use crate::read::refusal::Original;

@@ -8,9 +8,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use http::Method;
-use miroir_core::id::NodeId;
-use miroir_core::search::SearchRequest;
-use miroir_core::unmet::{GEO, NOT_SEARCHABLE, NOT_SORTABLE, doubtful, met_by_nobody, unmet};
+use miroir_core::base::id::NodeId;
+use miroir_core::read::search::SearchRequest;
+use miroir_core::read::unmet::{GEO, NOT_SEARCHABLE, NOT_SORTABLE, doubtful, met_by_nobody, unmet};
 use miroir_node::{Call, Node, NodeError, Reply, ResponseError};
 use serde::Deserialize;
 use tokio::sync::Notify;

@@ -4,12 +4,12 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::Method;
-use miroir_core::error::{Code, ErrorBody};
-use miroir_core::facet_search::FacetSearchRequest;
-use miroir_core::id::IndexUid;
-use miroir_core::scope::Scope;
+use miroir_core::base::error::{Code, ErrorBody};
+use miroir_core::base::id::IndexUid;
+use miroir_core::base::strip;
+use miroir_core::read::facet_search::FacetSearchRequest;
+use miroir_core::read::scope::Scope;
 use miroir_core::settings::Floor;
-use miroir_core::strip;
 use miroir_node::Call;
 
 use crate::read::doubt::Named;

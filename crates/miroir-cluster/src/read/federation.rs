@@ -2,12 +2,12 @@
 
 use std::time::Instant;
 
-use miroir_core::error::ErrorBody;
-use miroir_core::facet;
-use miroir_core::id::IndexUid;
-use miroir_core::merge::{FederatedAnswer, FederatedError, FederatedQuery, merge_federated, tell_of_queries};
-use miroir_core::multi_search::FederationRequest;
-use miroir_core::scope::Scope;
+use miroir_core::base::error::ErrorBody;
+use miroir_core::base::id::IndexUid;
+use miroir_core::read::facet;
+use miroir_core::read::merge::{FederatedAnswer, FederatedError, FederatedQuery, merge_federated, tell_of_queries};
+use miroir_core::read::multi_search::FederationRequest;
+use miroir_core::read::scope::Scope;
 
 use crate::read::join::Joining;
 use crate::read::multi_search::{Plan, Planned, Searches, fingerprint, targets};

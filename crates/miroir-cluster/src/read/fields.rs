@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use http::Method;
-use miroir_core::fields::FieldsRequest;
-use miroir_core::id::IndexUid;
+use miroir_core::base::id::IndexUid;
+use miroir_core::read::fields::FieldsRequest;
 use miroir_core::settings::Floor;
 use miroir_node::Call;
 

@@ -3,9 +3,9 @@
 //! Invariant: every route that takes a filter passes here. To clients the fields of ours do not exist, and no filter keeps a
 //! node busy out of proportion: see [`Reads::check_filter`].
 
-use miroir_core::error::{Code, ErrorBody};
-use miroir_core::features::Feature;
-use miroir_core::filter::{Seen, seen};
+use miroir_core::base::error::{Code, ErrorBody};
+use miroir_core::read::filter::{Seen, seen};
+use miroir_core::settings::features::Feature;
 
 use crate::{Error, Reads};
 

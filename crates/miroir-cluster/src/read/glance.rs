@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
-use miroir_core::id::NodeId;
-use miroir_core::recovery::{Doubt, Glance, OLDEST, Remembered, at_a_glance};
-use miroir_core::task::TaskQuery;
+use miroir_core::base::id::NodeId;
+use miroir_core::replica::recovery::{Doubt, Glance, OLDEST, Remembered, at_a_glance};
+use miroir_core::write::task::TaskQuery;
 use miroir_node::{Call, Node};
 use miroir_store::{StoreError, Table, TypedTable, Write};
 use serde::{Deserialize, Serialize};
@@ -92,7 +92,7 @@ impl Reads {
         let page = self.state.store.tasks(&TaskQuery { limit: TASKS, ..TaskQuery::default() }).await?;
         let since = self.readmitted_at(id).await?;
         let since_then = page.tasks.iter().filter(|task| since.is_none_or(|since| task.enqueued_at > since));
-        let its_task = |of: &NodeId, task: &miroir_core::task::Task| {
+        let its_task = |of: &NodeId, task: &miroir_core::write::task::Task| {
             let uid = task.node_tasks.iter().filter(|task| task.node == *of).map(|task| task.uid).max()?;
             Some((uid, task.physical.clone()?))
         };

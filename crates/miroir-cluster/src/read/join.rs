@@ -8,17 +8,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Method;
+use miroir_core::base::error::{Code, ErrorBody};
+use miroir_core::base::hash::shard_of;
+use miroir_core::base::id::IndexUid;
+use miroir_core::base::inert::shard_filter;
+use miroir_core::base::json;
+use miroir_core::base::strip;
 use miroir_core::config::UnavailableShardPolicy;
 use miroir_core::document::id_text;
-use miroir_core::error::{Code, ErrorBody};
-use miroir_core::features::Feature;
-use miroir_core::filter::{Malformed, joins, seen, with_ids};
-use miroir_core::hash::shard_of;
-use miroir_core::id::IndexUid;
-use miroir_core::inert::shard_filter;
-use miroir_core::join::{ForeignKey, Stands, foreign_keys, hits, hydrate, ids_in, with_hits};
-use miroir_core::sorted::selected;
-use miroir_core::{json, strip};
+use miroir_core::read::filter::{Malformed, joins, seen, with_ids};
+use miroir_core::read::join::{ForeignKey, Stands, foreign_keys, hits, hydrate, ids_in, with_hits};
+use miroir_core::read::sorted::selected;
+use miroir_core::settings::features::Feature;
 use miroir_node::Call;
 use serde_json::json;
 

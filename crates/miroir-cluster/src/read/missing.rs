@@ -1,9 +1,9 @@
 //! Reads of an index that is not there. A server says first what is wrong with the request itself, and that the index is
 //! missing only of one that it could have answered.
 
-use miroir_core::id::IndexUid;
+use miroir_core::base::id::IndexUid;
 use miroir_core::settings::Floor;
-use miroir_core::task::TaskKind;
+use miroir_core::write::task::TaskKind;
 
 use crate::read::refusal::Original;
 use crate::read::versions::Reading;

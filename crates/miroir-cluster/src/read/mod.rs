@@ -27,9 +27,9 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use miroir_core::cover::Preference;
-use miroir_core::id::{GroupId, NodeId};
-use miroir_core::topology::Topology;
+use miroir_core::base::id::{GroupId, NodeId};
+use miroir_core::membership::topology::Topology;
+use miroir_core::read::cover::Preference;
 use miroir_node::Node;
 
 use crate::State;

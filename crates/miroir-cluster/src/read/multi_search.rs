@@ -6,12 +6,12 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http::Method;
-use miroir_core::error::{Code, ErrorBody};
-use miroir_core::id::IndexUid;
-use miroir_core::merge::{merge, tell_of_query};
-use miroir_core::multi_search::{MultiSearchRequest, Query, renamed, results, write_results};
-use miroir_core::scope::Scope;
-use miroir_core::search::SearchRequest;
+use miroir_core::base::error::{Code, ErrorBody};
+use miroir_core::base::id::IndexUid;
+use miroir_core::read::merge::{merge, tell_of_query};
+use miroir_core::read::multi_search::{MultiSearchRequest, Query, renamed, results, write_results};
+use miroir_core::read::scope::Scope;
+use miroir_core::read::search::SearchRequest;
 use miroir_core::settings::Floor;
 use miroir_node::Call;
 
@@ -320,7 +320,7 @@ impl Reads {
                     let (rule, unmet) = (query.rule.as_deref(), Some(&share.unmet));
                     let scope = Scope { shards: filter.as_deref(), rule, unmet };
                     body.extend_from_slice(if asked > 0 { b",{\"indexUid\":" } else { b"{\"indexUid\":" });
-                    miroir_core::json::quote_into(query.index.physical.as_str(), &mut body);
+                    miroir_core::base::json::quote_into(query.index.physical.as_str(), &mut body);
                     body.push(b',');
                     let search = query.search.node_body(&query.facts.view(&query.index), &scope);
                     body.extend_from_slice(search.get(1..).unwrap_or_default());

@@ -122,7 +122,7 @@ impl Text {
 mod tests {
     use std::collections::BTreeSet;
 
-    use miroir_core::id::ShardId;
+    use miroir_core::base::id::ShardId;
 
     use super::*;
 

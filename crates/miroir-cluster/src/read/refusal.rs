@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
-use miroir_core::error::{Code, ErrorBody};
-use miroir_core::id::{IndexUid, NodeId};
-use miroir_core::multi_search::renamed;
-use miroir_core::patience::Attempt;
+use miroir_core::base::error::{Code, ErrorBody};
+use miroir_core::base::id::{IndexUid, NodeId};
+use miroir_core::read::multi_search::renamed;
+use miroir_core::read::patience::Attempt;
 use miroir_node::deadline;
 use miroir_node::{Call, Node};
 use uuid::Uuid;

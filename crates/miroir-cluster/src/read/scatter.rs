@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use miroir_core::base::error::{Code, ErrorBody};
+use miroir_core::base::id::{GroupId, NodeId, ShardId};
+use miroir_core::base::inert::shard_filter;
+use miroir_core::base::strip;
 use miroir_core::config::UnavailableShardPolicy;
-use miroir_core::cover::{self, Assignment, Freshness, Plan, Preference, Replicas, Wanted};
-use miroir_core::error::{Code, ErrorBody};
-use miroir_core::id::{GroupId, NodeId, ShardId};
-use miroir_core::inert::shard_filter;
-use miroir_core::patience::{Attempt, inside};
-use miroir_core::strip;
-use miroir_core::tally::{self, ReadTally, ReadVerdict, Said};
-use miroir_core::topology::Topology;
+use miroir_core::membership::topology::Topology;
+use miroir_core::read::cover::{self, Assignment, Freshness, Plan, Preference, Replicas, Wanted};
+use miroir_core::read::patience::{Attempt, inside};
+use miroir_core::read::tally::{self, ReadTally, ReadVerdict, Said};
 use miroir_node::deadline;
 use miroir_node::{Call, NodeError, Reply, Weights};
 

@@ -7,15 +7,16 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::Method;
-use miroir_core::error::{Code, ErrorBody};
-use miroir_core::facet;
-use miroir_core::id::IndexUid;
-use miroir_core::merge::{QueryMetadata, merge, tell_of_query};
+use miroir_core::base::error::{Code, ErrorBody};
+use miroir_core::base::id::IndexUid;
+use miroir_core::base::strip;
+use miroir_core::read::facet;
+use miroir_core::read::merge::{QueryMetadata, merge, tell_of_query};
+use miroir_core::read::scope::Scope;
+use miroir_core::read::search::{IndexView, SearchRequest, Unreadable};
 use miroir_core::rules::{Pins, RuleSet};
-use miroir_core::scope::Scope;
-use miroir_core::search::{IndexView, SearchRequest, SortBy, Unreadable};
 use miroir_core::settings::Floor;
-use miroir_core::strip;
+use miroir_core::settings::SortBy;
 use miroir_node::Call;
 use time::OffsetDateTime;
 

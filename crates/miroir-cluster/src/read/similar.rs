@@ -4,14 +4,14 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::Method;
-use miroir_core::error::{Code, ErrorBody};
-use miroir_core::hash::shard_of;
-use miroir_core::id::{IndexUid, NodeId, ShardId};
-use miroir_core::inert::shard_filter;
-use miroir_core::merge::{merge_similar, nothing_similar};
-use miroir_core::scope::Scope;
+use miroir_core::base::error::{Code, ErrorBody};
+use miroir_core::base::hash::shard_of;
+use miroir_core::base::id::{IndexUid, NodeId, ShardId};
+use miroir_core::base::inert::shard_filter;
+use miroir_core::read::merge::{merge_similar, nothing_similar};
+use miroir_core::read::scope::Scope;
+use miroir_core::read::similar::{SimilarRequest, vector_of};
 use miroir_core::settings::Floor;
-use miroir_core::similar::{SimilarRequest, vector_of};
 use miroir_node::Call;
 use serde_json::{Value, json};
 
@@ -193,8 +193,8 @@ struct Page<'a> {
 }
 
 fn page(body: &[u8]) -> Option<Page<'_>> {
-    let results = miroir_core::json::get(body, "results").ok()??;
-    let total: Value = serde_json::from_slice(miroir_core::json::get(body, "total").ok()??).ok()?;
-    let documents = miroir_core::json::elements(results).ok()?.collect::<Result<_, _>>().ok()?;
+    let results = miroir_core::base::json::get(body, "results").ok()??;
+    let total: Value = serde_json::from_slice(miroir_core::base::json::get(body, "total").ok()??).ok()?;
+    let documents = miroir_core::base::json::elements(results).ok()?.collect::<Result<_, _>>().ok()?;
     Some(Page { documents, total: total.as_u64()? })
 }

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use http::Method;
+use miroir_core::base::hash::shard_of;
+use miroir_core::base::id::ShardId;
+use miroir_core::base::inert::shard_filter;
+use miroir_core::base::json;
 use miroir_core::document::id_text;
-use miroir_core::hash::shard_of;
-use miroir_core::id::ShardId;
-use miroir_core::inert::shard_filter;
-use miroir_core::json;
 use miroir_node::Call;
 use serde_json::json;
 

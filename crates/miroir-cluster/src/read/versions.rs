@@ -6,7 +6,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use miroir_core::id::IndexUid;
+use miroir_core::base::id::IndexUid;
 use miroir_core::settings::{Floor, TooStale};
 
 use crate::{Error, Index, Reads};

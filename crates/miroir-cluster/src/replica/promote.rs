@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use miroir_api::{NotPromoted, Promoted, Promotion};
-use miroir_core::error::{Code, ErrorBody};
-use miroir_core::id::{IndexUid, NodeId, ShardId};
-use miroir_core::promotion::{Standing, Unfit, promote};
+use miroir_core::base::error::{Code, ErrorBody};
+use miroir_core::base::id::{IndexUid, NodeId, ShardId};
+use miroir_core::replica::promotion::{Standing, Unfit, promote};
 use miroir_node::NodeState;
 use miroir_store::Batch;
 use time::OffsetDateTime;

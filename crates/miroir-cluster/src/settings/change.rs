@@ -1,6 +1,6 @@
 //! What clients ask to be changed of settings. Each change is a broadcast.
 
-use miroir_core::id::IndexUid;
+use miroir_core::base::id::IndexUid;
 use miroir_core::settings::broadcast::SettingsRequest;
 use serde_json::{Value, json};
 

@@ -8,10 +8,10 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use miroir_core::id::{IndexUid, NodeId, ShardId};
+use miroir_core::base::id::{IndexUid, NodeId, ShardId};
 use miroir_core::settings::drift::{Drift, DriftFacts, check};
 use miroir_core::settings::{initial, towards};
-use miroir_core::task::TaskKind;
+use miroir_core::write::task::TaskKind;
 use miroir_node::{Call, Node};
 use miroir_work::Backoff;
 use serde_json::Value;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use http::Method;
-use miroir_core::error::{Code, ErrorBody};
-use miroir_core::features::Features;
+use miroir_core::base::error::{Code, ErrorBody};
+use miroir_core::settings::features::Features;
 use miroir_node::{Call, Node};
 use miroir_store::{Edit, Records, StoreError};
 use serde_json::Value;

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use http::Method;
-use miroir_core::features::Feature;
-use miroir_core::id::{IndexUid, NodeId};
+use miroir_core::base::id::{IndexUid, NodeId};
 use miroir_core::rules::{Rule, RuleChange, RuleListing, RulePatch, RuleSet};
-use miroir_core::task::{Effects, TaskKind};
+use miroir_core::settings::features::Feature;
+use miroir_core::write::task::{Effects, TaskKind};
 use miroir_node::{Call, Node, NotDone, ResponseError};
 use serde::Deserialize;
 use serde_json::{Value, json};

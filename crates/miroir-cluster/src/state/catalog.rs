@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use miroir_core::id::{IndexUid, NodeId, ShardId};
+use miroir_core::base::id::{IndexUid, NodeId, ShardId};
 use miroir_core::settings::{Secrets, Settings};
 use miroir_store::{Batch, Committed, Edit, Fence, Records, Store, StoreError, Table, TypedTable, View};
 use serde::{Deserialize, Serialize};

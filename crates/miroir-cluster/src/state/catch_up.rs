@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use miroir_core::auth::Key;
+use miroir_core::access::Key;
 use miroir_store::Store;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use miroir_core::features::{Feature, Features};
-use miroir_core::id::NodeId;
+use miroir_core::base::id::NodeId;
+use miroir_core::settings::features::{Feature, Features};
 use miroir_store::{Records, Store, StoreError, Table, TypedTable, View};
 
 use crate::state::follow::Follow;

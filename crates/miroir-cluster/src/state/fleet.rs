@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use miroir_core::id::{Epoch, NodeId};
-use miroir_core::topology::{Member, Shape, Topology};
+use miroir_core::base::id::{Epoch, NodeId};
+use miroir_core::membership::topology::{Member, Shape, Topology};
 use miroir_node::Node;
 use miroir_store::{Edit, Records, Store, StoreError, Table, TypedTable, View, Write};
 

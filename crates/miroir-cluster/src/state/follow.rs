@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use miroir_core::id::IndexUid;
-use miroir_core::task::{Task, TaskStatus};
+use miroir_core::base::id::IndexUid;
+use miroir_core::write::task::{Task, TaskStatus};
 use miroir_store::{Change, StoreError, Table, View};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -167,8 +167,8 @@ mod tests {
     use crate::Cluster;
     use std::num::NonZeroU32;
 
-    use miroir_core::id::{NodeId, ShardId, TaskUid};
-    use miroir_core::task::{BroadcastTask, NewTask, NodeTask, TaskKind};
+    use miroir_core::base::id::{NodeId, ShardId, TaskUid};
+    use miroir_core::write::task::{BroadcastTask, NewTask, NodeTask, TaskKind};
     use miroir_store::{Batch, TypedTable};
     use time::OffsetDateTime;
 

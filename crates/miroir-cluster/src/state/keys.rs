@@ -4,8 +4,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use arc_swap::Guard;
-use miroir_core::auth::{Key, KeyRegistry};
-use miroir_core::error::{Code, ErrorBody};
+use miroir_core::access::{Key, KeyRegistry};
+use miroir_core::base::error::{Code, ErrorBody};
 use miroir_store::{Batch, Derived, Edit, Records, State, Store, StoreError, Table, TypedTable, View};
 use time::OffsetDateTime;
 use uuid::Uuid;

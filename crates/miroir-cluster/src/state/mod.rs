@@ -23,10 +23,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use miroir_core::base::id::{Epoch, IndexUid, NodeId, ShardId};
 use miroir_core::config::Config;
-use miroir_core::id::{Epoch, IndexUid, NodeId, ShardId};
+use miroir_core::membership::topology::{Member, Topology};
 use miroir_core::settings::Settings;
-use miroir_core::topology::{Member, Topology};
 use miroir_node::budget::Budget;
 use miroir_node::{Health, Node, NodeClient, Weights};
 use miroir_store::{Store, StoreError};

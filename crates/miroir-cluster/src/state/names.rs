@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use miroir_core::id::IndexUid;
+use miroir_core::base::id::IndexUid;
 use miroir_store::Derived;
 use rpds::RedBlackTreeMapSync;
 

@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use miroir_core::base::id::Epoch;
 use miroir_core::config::PeerDiscoveryConfig;
-use miroir_core::id::Epoch;
-use miroir_core::ownership::owner;
+use miroir_core::membership::ownership::owner;
 use miroir_node::NodeClient;
 use miroir_store::{Batch, Store, StoreError, Table, TypedTable};
 use serde::{Deserialize, Serialize};

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use miroir_core::coverage::{Amiss, uncovered};
-use miroir_core::id::{NodeId, ShardId};
+use miroir_core::base::id::{NodeId, ShardId};
+use miroir_core::read::coverage::{Amiss, uncovered};
 use tokio::time::Instant;
 
 use crate::State;

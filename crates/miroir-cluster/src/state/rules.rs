@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use miroir_core::error::{Code, ErrorBody};
-use miroir_core::features::Feature;
-use miroir_core::id::{IndexUid, NodeId};
+use miroir_core::base::error::{Code, ErrorBody};
+use miroir_core::base::id::{IndexUid, NodeId};
 use miroir_core::rules::{Rule, RuleSet};
+use miroir_core::settings::features::Feature;
 use miroir_store::{Records, Store, StoreError, Table, TypedTable, View};
 use serde_json::Value;
 use tokio::sync::Notify;

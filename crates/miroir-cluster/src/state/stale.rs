@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use miroir_core::id::{IndexUid, NodeId, ShardId};
+use miroir_core::base::id::{IndexUid, NodeId, ShardId};
 use miroir_store::{Batch, Committed, Derived, Edit, Records, Store, StoreError, Table, TypedTable, View, Write};
 use rpds::RedBlackTreeMapSync;
 use serde::{Deserialize, Serialize};

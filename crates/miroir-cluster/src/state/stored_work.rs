@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use miroir_core::id::{IndexUid, TaskUid};
-use miroir_core::task::{Task, TaskKind, TaskPage, TaskQuery, TaskStatus};
+use miroir_core::base::id::{IndexUid, TaskUid};
+use miroir_core::write::task::{Task, TaskKind, TaskPage, TaskQuery, TaskStatus};
 use miroir_store::{HeldLease, JobOptions, Jobs, ListedJob};
 
 use crate::{Error, Index, State};

@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use miroir_core::id::{IndexUid, NodeId};
+use miroir_core::base::id::{IndexUid, NodeId};
 use miroir_store::{Batch, Derived, Edit, Fence, Records, Store, StoreError, Table, TypedTable, View, Write};
 use rpds::RedBlackTreeMapSync;
 use serde::{Deserialize, Serialize};

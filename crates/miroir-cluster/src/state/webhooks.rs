@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use miroir_core::config::Config;
-use miroir_core::task::Task;
-use miroir_core::webhook::{Webhook, WebhookError};
+use miroir_core::write::task::Task;
+use miroir_core::write::webhook::{Webhook, WebhookError};
 use miroir_store::{Records, Store, StoreError, Table, TypedTable, View};
 use serde_json::Value;
 use tokio::sync::mpsc;

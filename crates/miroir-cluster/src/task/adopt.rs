@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use miroir_core::id::NodeId;
+use miroir_core::base::id::NodeId;
 use miroir_core::settings::{holds, strip};
 use miroir_node::Call;
 use serde_json::Value;

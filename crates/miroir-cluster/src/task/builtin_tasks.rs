@@ -1,8 +1,8 @@
 //! Built-in tasks: those that the task reconciler does by itself, since no node has a part in them.
 
-use miroir_core::error::{Code, ErrorBody};
-use miroir_core::id::TaskUid;
-use miroir_core::task::{Task, TaskKind, TaskQuery, TaskStatus};
+use miroir_core::base::error::{Code, ErrorBody};
+use miroir_core::base::id::TaskUid;
+use miroir_core::write::task::{Task, TaskKind, TaskQuery, TaskStatus};
 use serde_json::{Map, Value};
 
 use crate::task::reconcile::{TaskReconciler, finish};

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use miroir_core::id::TaskUid;
-use miroir_core::task::{Effects, Selection, Task, TaskKind, TaskQuery, TaskStatus};
+use miroir_core::base::id::TaskUid;
+use miroir_core::write::task::{Effects, Selection, Task, TaskKind, TaskQuery, TaskStatus};
 use serde_json::json;
 
 use crate::write::fan_out::{Accepted, Change, raw};

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use miroir_core::id::{IndexUid, NodeId, TaskUid};
+use miroir_core::base::id::{IndexUid, NodeId, TaskUid};
 use miroir_core::settings::is_overlaid;
 use miroir_node::Call;
 use serde_json::Value;

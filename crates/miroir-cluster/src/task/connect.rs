@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 
 use http::Uri;
 use hyper_util::rt::TokioIo;
-use miroir_core::address::AddressPolicy;
+use miroir_core::base::address::AddressPolicy;
 use tokio::net::{TcpStream, lookup_host};
 use tower::Service;
 

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use miroir_core::features::Feature;
 use miroir_core::rules::{Rule, RuleChange};
-use miroir_core::task::{Task, TaskStatus};
+use miroir_core::settings::features::Feature;
+use miroir_core::write::task::{Task, TaskStatus};
 use miroir_node::Node;
 use miroir_store::{Edit, Records, StoreError};
 use serde_json::json;

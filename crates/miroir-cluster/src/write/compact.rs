@@ -1,8 +1,8 @@
 //! `POST /indexes/{uid}/compact`: every node compacts its part.
 
 use http::Method;
-use miroir_core::id::IndexUid;
-use miroir_core::task::TaskKind;
+use miroir_core::base::id::IndexUid;
+use miroir_core::write::task::TaskKind;
 use miroir_node::Call;
 use serde_json::json;
 

@@ -3,7 +3,7 @@
 //! Each is counted in the step that registers its task, or in which it is written down who may have it without one, so that
 //! whoever compares replicas knows of it.
 
-use miroir_core::task::{TaskKind, TaskQuery};
+use miroir_core::write::task::{TaskKind, TaskQuery};
 use miroir_store::StoreError;
 
 use crate::state::stored_work::unfinished;

@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use miroir_core::id::{IndexUid, NodeId, ShardId};
-use miroir_core::task::TaskQuery;
-use miroir_core::topology::Topology;
+use miroir_core::base::id::{IndexUid, NodeId, ShardId};
+use miroir_core::membership::topology::Topology;
+use miroir_core::write::task::TaskQuery;
 use miroir_store::{Batch, StoreError};
 use miroir_work::Backoff;
 use time::OffsetDateTime;

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
+use miroir_core::base::hash::shard_of;
+use miroir_core::base::id::{IndexUid, NodeId, ShardId};
 use miroir_core::document::route_ids;
-use miroir_core::hash::shard_of;
-use miroir_core::id::{IndexUid, NodeId, ShardId};
-use miroir_core::task::{Effects, TaskKind};
-use miroir_core::topology::Topology;
+use miroir_core::membership::topology::Topology;
+use miroir_core::write::task::{Effects, TaskKind};
 use miroir_node::Call;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -114,7 +114,7 @@ impl Writer {
     /// nodes are sent what was read and nothing else.
     async fn filter_of(&self, body: &Bytes) -> Result<Box<RawValue>, Error> {
         let read = || {
-            let members = miroir_core::json::last_members(body).ok()?;
+            let members = miroir_core::base::json::last_members(body).ok()?;
             let [(name, member)] = members.as_slice() else { return None };
             (name == "filter").then(|| serde_json::from_slice::<Box<RawValue>>(member.value).ok())?
         };

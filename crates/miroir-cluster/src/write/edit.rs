@@ -4,10 +4,10 @@
 //! of a wrapper that takes our fields out, evaluates it, and puts them back; its text is never pasted into another.
 
 use http::Method;
-use miroir_core::error::{Code, ErrorBody};
-use miroir_core::id::IndexUid;
-use miroir_core::inert::{SHARD_FIELD, UPDATED_AT_FIELD};
-use miroir_core::task::{Effects, TaskKind};
+use miroir_core::base::error::{Code, ErrorBody};
+use miroir_core::base::id::IndexUid;
+use miroir_core::base::inert::{SHARD_FIELD, UPDATED_AT_FIELD};
+use miroir_core::write::task::{Effects, TaskKind};
 use miroir_node::Call;
 use serde_json::{Value, json};
 

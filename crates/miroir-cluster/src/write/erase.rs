@@ -17,8 +17,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use miroir_core::id::{NodeId, ShardId};
-use miroir_core::topology::Topology;
+use miroir_core::base::id::{NodeId, ShardId};
+use miroir_core::membership::topology::Topology;
 use miroir_node::{Call, Node, Reply};
 use miroir_store::{Fence, Lease, StoreError};
 use tokio::time::Instant;
@@ -182,8 +182,8 @@ mod tests {
     use crate::Cluster;
     use std::num::NonZeroU32;
 
-    use miroir_core::id::GroupId;
-    use miroir_core::topology::Member;
+    use miroir_core::base::id::GroupId;
+    use miroir_core::membership::topology::Member;
     use miroir_node::testing::FakeNode;
     use miroir_store::{Batch, SqliteStore, Store};
 
@@ -202,7 +202,7 @@ mod tests {
     }
 
     fn index() -> Arc<Index> {
-        let uid: miroir_core::id::IndexUid = "films".parse().expect("a uid");
+        let uid: miroir_core::base::id::IndexUid = "films".parse().expect("a uid");
         Arc::new(Index::new(uid.clone(), uid, None, NonZeroU32::new(2).expect("not zero")))
     }
 

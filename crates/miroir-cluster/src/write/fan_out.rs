@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
+use miroir_core::base::error::{Code, ErrorBody};
+use miroir_core::base::id::{IndexUid, NodeId, ShardId};
 use miroir_core::config::DegradedWrites;
-use miroir_core::error::{Code, ErrorBody};
-use miroir_core::id::{IndexUid, NodeId, ShardId};
-use miroir_core::quorum::{ReplicaAnswer, Verdict};
-use miroir_core::task::{Effects, NewTask, NodeTask, TaskKind, TaskStatus};
-use miroir_core::topology::Topology;
+use miroir_core::membership::topology::Topology;
+use miroir_core::write::quorum::{ReplicaAnswer, Verdict};
+use miroir_core::write::task::{Effects, NewTask, NodeTask, TaskKind, TaskStatus};
 use miroir_store::{Batch, Committed, Fence, StoreError, Write};
 use serde_json::value::RawValue;
 use time::OffsetDateTime;

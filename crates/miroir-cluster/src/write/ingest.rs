@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
+use miroir_core::base::error::{Code, ErrorBody};
+use miroir_core::base::id::{IndexUid, NodeId, ShardId};
+use miroir_core::document::Checks;
 use miroir_core::document::{
     DocumentError, Format, Lacking, Method as Addition, ReservedFields, Split, SplitError, SplitRequest, count,
     infer_primary_key, no_vectors, split,
 };
-use miroir_core::error::{Code, ErrorBody};
-use miroir_core::id::{IndexUid, NodeId, ShardId};
-use miroir_core::settings::Checks;
-use miroir_core::task::TaskKind;
+use miroir_core::write::task::TaskKind;
 use miroir_node::budget::Reserved;
 use miroir_node::{Call, Chunks};
 use serde_json::json;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use miroir_core::auth::Key;
-use miroir_core::error::ErrorBody;
+use miroir_core::access::Key;
+use miroir_core::base::error::ErrorBody;
 
 use crate::{Error, Writer};
 

@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use http::Method;
-use miroir_core::id::{IndexUid, NodeId, ShardId};
+use miroir_core::base::id::{IndexUid, NodeId, ShardId};
 use miroir_core::settings::initial;
-use miroir_core::task::TaskKind;
+use miroir_core::write::task::TaskKind;
 use miroir_node::{Call, Node};
 use miroir_store::{Batch, Fence};
 use serde_json::json;

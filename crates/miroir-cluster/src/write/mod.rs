@@ -22,7 +22,7 @@ pub mod weigh;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use miroir_core::inert::next_stamp;
+use miroir_core::base::inert::next_stamp;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::now_ms;

@@ -1,9 +1,9 @@
 //! What each node has to do of a change, and how it takes it.
 
-use miroir_core::error::ErrorBody;
-use miroir_core::id::{NodeId, ShardId};
-use miroir_core::quorum::ReplicaAnswer;
-use miroir_core::task::{NodeTask, TaskStatus};
+use miroir_core::base::error::ErrorBody;
+use miroir_core::base::id::{NodeId, ShardId};
+use miroir_core::write::quorum::ReplicaAnswer;
+use miroir_core::write::task::{NodeTask, TaskStatus};
 use miroir_node::{Call, NodeError, Reply};
 
 use crate::Writes;

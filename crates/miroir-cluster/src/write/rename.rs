@@ -7,9 +7,9 @@
 use std::sync::Arc;
 
 use http::Method;
-use miroir_core::error::Code;
-use miroir_core::id::IndexUid;
-use miroir_core::task::{NameCutOver, TaskKind};
+use miroir_core::base::error::Code;
+use miroir_core::base::id::IndexUid;
+use miroir_core::write::task::{NameCutOver, TaskKind};
 use miroir_node::Call;
 use miroir_store::Fence;
 use serde_json::{Value, json};

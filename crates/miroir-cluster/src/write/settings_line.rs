@@ -1,7 +1,7 @@
 //! What the line of changes of an index's settings means for writes of its documents.
 
-use miroir_core::id::IndexUid;
-use miroir_core::settings::Checks;
+use miroir_core::base::id::IndexUid;
+use miroir_core::document::Checks;
 use miroir_core::settings::broadcast::{Line, Phase};
 use miroir_work::led;
 use tokio::time::Instant;

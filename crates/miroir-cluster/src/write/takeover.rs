@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
-use miroir_core::id::{IndexUid, ShardId};
+use miroir_core::base::id::{IndexUid, ShardId};
 use miroir_store::{Batch, Lease, Table, TypedTable, Write};
 use tokio::time::Instant;
 

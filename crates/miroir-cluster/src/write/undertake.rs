@@ -14,8 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use miroir_core::id::{IndexUid, ShardId};
-use miroir_core::topology::Topology;
+use miroir_core::base::id::{IndexUid, ShardId};
+use miroir_core::membership::topology::Topology;
 use miroir_store::Batch;
 use miroir_telemetry::RequestId;
 use time::OffsetDateTime;
@@ -235,7 +235,7 @@ mod tests {
     use crate::Cluster;
     use std::num::NonZeroU32;
 
-    use miroir_core::id::NodeId;
+    use miroir_core::base::id::NodeId;
     use tokio::sync::{Notify, Semaphore};
 
     use super::*;

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 
-use miroir_core::id::{NodeId, ShardId};
-use miroir_core::quorum::{self, ReplicaAnswer, Verdict};
-use miroir_core::topology::{GroupPlacements, Topology};
+use miroir_core::base::id::{NodeId, ShardId};
+use miroir_core::membership::topology::{GroupPlacements, Topology};
+use miroir_core::write::quorum::{self, ReplicaAnswer, Verdict};
 use miroir_store::{Batch, Committed, StoreError};
 use time::OffsetDateTime;
 use tokio::time::Instant;

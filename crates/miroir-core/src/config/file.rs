@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::placement::PlacementKind;
+use crate::membership::placement::PlacementKind;
 
 use super::error::ConfigError;
 use super::typed::{Entry, Typed, join, section};

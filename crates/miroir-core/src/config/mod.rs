@@ -19,11 +19,11 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::address::AddressPolicy;
-use crate::anti_entropy::Schedule;
-use crate::id::{GroupId, NodeId};
-use crate::placement::PlacementKind;
-use crate::topology::{Member, Shape};
+use crate::base::address::AddressPolicy;
+use crate::base::id::{GroupId, NodeId};
+use crate::membership::placement::PlacementKind;
+use crate::membership::topology::{Member, Shape};
+use crate::replica::anti_entropy::Schedule;
 
 pub use error::{ConfigError, InvalidNodeId};
 pub use layers::ENVIRONMENT_KEYS;

@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
-use crate::anti_entropy::InvalidSchedule;
-use crate::id::{GroupId, NodeId};
+use crate::base::id::{GroupId, NodeId};
+use crate::replica::anti_entropy::InvalidSchedule;
 
 use super::error::{ConfigError, InvalidNodeId};
 use super::file::{

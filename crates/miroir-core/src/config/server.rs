@@ -6,7 +6,7 @@ use super::error::ConfigError;
 use super::file::{AddressPolicyFile, AdminFile, ServerFile};
 use super::resolve::{DAY_MS, MAX_BYTES, listen, millis, size, within};
 use super::{AddressPolicyConfig, ConnectionLimits, ServerConfig};
-use crate::address::{AddressPolicy, InvalidNetwork, Network};
+use crate::base::address::{AddressPolicy, InvalidNetwork, Network};
 
 /// Connections beyond those whose requests may be at work: there is always one to make room.
 const SPARE_CONNECTIONS: u64 = 64;

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::placement::PlacementKind;
+use crate::membership::placement::PlacementKind;
 
 use super::error::{ConfigError, one_line};
 use super::values::{

@@ -7,7 +7,7 @@ use super::split::Format;
 /// The documents in a payload that [`split`](super::split()) found well-formed but did not take.
 pub fn count(payload: &[u8], format: Format) -> u64 {
     let found = match format {
-        Format::Json => match crate::json::elements(payload) {
+        Format::Json => match crate::base::json::elements(payload) {
             Ok(elements) => elements.take_while(Result::is_ok).count(),
             Err(_) => 1,
         },

@@ -9,7 +9,7 @@ use csv::{Reader, ReaderBuilder, StringRecord};
 
 use super::error::PayloadError;
 use super::split::Format;
-use crate::json;
+use crate::base::json;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {

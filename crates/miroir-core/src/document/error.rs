@@ -5,8 +5,8 @@ use std::fmt;
 use thiserror::Error;
 
 use super::split::Format;
-use crate::error::{Code, ErrorBody};
-use crate::json;
+use crate::base::error::{Code, ErrorBody};
+use crate::base::json;
 
 /// The greatest length of a piece of the client's text inside a message, in bytes: a message is kept with its task.
 const QUOTE_LIMIT: usize = 16 * 1024;

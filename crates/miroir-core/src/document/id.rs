@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use super::error::DocumentError;
-use crate::error::{Code, ErrorBody};
-use crate::json;
+use crate::base::error::{Code, ErrorBody};
+use crate::base::json;
 
 /// The greatest length of an id, in bytes.
 pub const MAX_LENGTH: usize = 511;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::error::DocumentError;
 use super::vectors::Vectors;
-use crate::settings::Embedder;
+use crate::document::Embedder;
 
 /// A document that finds no vectors with it.
 #[derive(Clone, Debug, PartialEq, Eq)]

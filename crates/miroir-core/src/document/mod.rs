@@ -3,6 +3,7 @@
 //! Invariant: a batch is taken whole or not at all. Whatever is wrong with one document is found before any document is
 //! handed on, because the shards of a batch go to different nodes, which could not undo each other's part.
 
+mod checks;
 mod count;
 mod csv;
 mod error;
@@ -17,6 +18,7 @@ mod split;
 mod stored;
 mod vectors;
 
+pub use checks::{Checks, Embedder};
 pub use count::count;
 pub use error::{DocumentError, PayloadError, SplitError};
 pub use id::{document_id, route_ids};

@@ -7,7 +7,7 @@ use super::error::{DocumentError, PayloadError, SplitError};
 use super::id;
 use super::malformed;
 use super::split::Format;
-use crate::json::{self, Members, Scanner};
+use crate::base::json::{self, Members, Scanner};
 
 /// A primary key taken apart. `a.b` is the member `b` of the object at `a`, or the member `a.b`: each way of reading it
 /// is a *level*, a member's name and what is left to follow inside that member.

@@ -13,10 +13,10 @@ use super::malformed;
 use super::primary_key::{NoId, PrimaryKey, follow};
 use super::vectors::{self, Rank};
 use super::{geo, geojson};
-use crate::hash;
-use crate::inert;
-use crate::json::{self, Member, Members, Scanner, at_most};
-use crate::settings::Checks;
+use crate::base::hash;
+use crate::base::inert;
+use crate::base::json::{self, Member, Members, Scanner, at_most};
+use crate::document::Checks;
 
 /// How deep a document of a list may nest: deeper ones fail on a node.
 const DEPTH_IN_LIST: usize = 128;

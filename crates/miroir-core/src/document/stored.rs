@@ -1,7 +1,7 @@
 //! Documents on their way out: the id of one that a node holds.
 
 use super::primary_key::{PrimaryKey, follow};
-use crate::json::{self, SyntaxError};
+use crate::base::json::{self, SyntaxError};
 
 /// The text of a stored document's id; `None` when no id stands where the primary key says.
 ///

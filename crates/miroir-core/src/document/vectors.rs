@@ -5,8 +5,8 @@
 //! embedder for vectors that clients provide must find them in each new document.
 
 use super::error::{DocumentError, quoted};
-use crate::json;
-use crate::settings::Embedder;
+use crate::base::json;
+use crate::document::Embedder;
 
 /// The field that holds a document's vectors.
 pub(super) const FIELD: &str = "_vectors";

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use crate::id::IndexUid;
+use crate::base::id::IndexUid;
 
 /// The index that tasks of rules name, as one server does. No client can have an index of this name.
 pub const RULES_INDEX: &str = ".meili_dsr";

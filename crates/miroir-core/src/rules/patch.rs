@@ -6,9 +6,9 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{Action, Conditions, QueryCondition, RuleAction, Selector, TimeCondition};
-use crate::error::{Code, ErrorBody};
-use crate::id::IndexUid;
-use crate::json::described;
+use crate::base::error::{Code, ErrorBody};
+use crate::base::id::IndexUid;
+use crate::base::json::described;
 
 /// What a client wants changed of a rule. The outer `None`: as it was; the inner: to nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -233,7 +233,7 @@ fn selector(at: &At, value: &Value) -> Result<Selector, ErrorBody> {
 
 fn index(at: &At, value: &Value) -> Result<IndexUid, ErrorBody> {
     let text = at.text(value)?;
-    text.parse().map_err(|error: crate::id::InvalidIndexUid| at.invalid(&error.to_string()))
+    text.parse().map_err(|error: crate::base::id::InvalidIndexUid| at.invalid(&error.to_string()))
 }
 
 /// The tag is read before what it tells.

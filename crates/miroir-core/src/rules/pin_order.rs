@@ -6,7 +6,7 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 
 use super::{Action, Conditions, Rule, RuleSet};
-use crate::id::IndexUid;
+use crate::base::id::IndexUid;
 
 /// One server pins no more documents into an answer than these.
 const MAX_PINS: usize = 100;

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::pin_order::PinOrder;
 use super::{Rule, RuleListing, RulePatch};
-use crate::id::IndexUid;
+use crate::base::id::IndexUid;
 
 /// What a task does to the rules.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::error::{Code, ErrorBody};
+use crate::base::error::{Code, ErrorBody};
 
 /// The header of a request that sets a floor.
 pub const MIN_SETTINGS_VERSION: &str = "X-Miroir-Min-Settings-Version";

@@ -8,6 +8,7 @@ mod canonical;
 mod checks;
 pub mod drift;
 mod embedders;
+pub mod features;
 mod fingerprint;
 mod floor;
 mod overlay;
@@ -22,10 +23,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::features::Features;
-use crate::search::SortBy;
+use crate::settings::features::Features;
 
-pub use checks::{Checks, Embedder};
 pub use fingerprint::{Fingerprint, holds};
 pub use floor::{Floor, InvalidFloor, MIN_SETTINGS_VERSION, TooStale};
 pub use overlay::{Kept, initial, is_overlaid, overlay, reset, strip};
@@ -38,6 +37,17 @@ pub use shown::details;
 /// As Meilisearch has it. Needed where nodes hold another value, and before any were read back.
 const DEFAULT_MAX_VALUES_PER_FACET: u64 = 100;
 const DEFAULT_MAX_TOTAL_HITS: u64 = 1000;
+
+/// How the values of a facet are ordered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum SortBy {
+    /// Numbers, then strings, each ascending.
+    #[default]
+    Alpha,
+    /// Numbers, then strings, each by falling count.
+    Count,
+}
 
 /// The client's full settings, committed: as a node read them back, without the overlay. Empty until then.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{DEFAULT_MAX_VALUES_PER_FACET, Refused, Settings, embedders, refuse, routes};
-use crate::inert::SHARD_FIELD;
+use crate::base::inert::SHARD_FIELD;
 
 /// The setting that nodes never get.
 const FOREIGN_KEYS: &str = "foreignKeys";

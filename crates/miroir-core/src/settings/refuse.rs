@@ -4,8 +4,8 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use super::embedders;
-use crate::error::{Code, ErrorBody};
-use crate::inert::{SHARD_FIELD, UPDATED_AT_FIELD, contains_inert};
+use crate::base::error::{Code, ErrorBody};
+use crate::base::inert::{SHARD_FIELD, UPDATED_AT_FIELD, contains_inert};
 
 /// Settings that the overlay cannot carry.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]

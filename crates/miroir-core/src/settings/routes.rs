@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::features::Feature;
+use crate::settings::features::Feature;
 
 /// How a setting is changed by its own route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

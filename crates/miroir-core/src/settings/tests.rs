@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 use serde_json::{Value, json};
 
 use super::{Refused, Settings, SubSetting, Verb, details, initial, overlay, reset, strip, sub_setting};
-use crate::search::SortBy;
+use crate::settings::SortBy;
 
 const DEFAULT_TEMPLATE: &str = "{% for field in fields %}{% if field.is_searchable and field.value != nil %}{{ field.name }}: {{ field.value }}\n{% endif %}{% endfor %}";
 

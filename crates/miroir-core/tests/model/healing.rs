@@ -93,7 +93,7 @@ pub fn heal(world: &mut World, mirrors: &mut BTreeMap<Replica, Running>, seen: &
         Some(Ended::Equal(_)) => {}
         Some(Ended::Failed(failure)) => {
             mirrors.insert(replica.clone(), Running::again(world, &replica));
-            if !matches!(failure, miroir_core::mirror::Failure::NeverQuiet) {
+            if !matches!(failure, miroir_core::replica::mirror::Failure::NeverQuiet) {
                 return Err(format!("{replica:?}: {failure}"));
             }
         }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use miroir_core::digest::Depth;
-use miroir_core::id::{IndexUid, NodeId};
-use miroir_core::mirror::{
+use miroir_core::base::id::{IndexUid, NodeId};
+use miroir_core::replica::digest::Depth;
+use miroir_core::replica::mirror::{
     Done, Failure, Mirror, MirrorEvent, MirrorFacts, MirrorRecord, MirrorStep, Policy, Scope, Stage, Subject,
 };
 

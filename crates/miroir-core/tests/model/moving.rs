@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use miroir_core::id::{GroupId, NodeId, ShardId};
-use miroir_core::topology::Member;
-use miroir_core::transition::{
+use miroir_core::base::id::{GroupId, NodeId, ShardId};
+use miroir_core::membership::topology::Member;
+use miroir_core::membership::transition::{
     Effects, Known, MembershipChange, MoveState, Phase, Refused, Replica, TransitionFacts, TransitionIntent,
     TransitionRecord, TransitionStep, begin, decide,
 };

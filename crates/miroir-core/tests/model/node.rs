@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU32;
 
-use miroir_core::digest::{Content, Copied, Depth, Version};
-use miroir_core::hash::shard_of;
-use miroir_core::id::ShardId;
-use miroir_core::mirror::Window;
+use miroir_core::base::hash::shard_of;
+use miroir_core::base::id::ShardId;
+use miroir_core::replica::digest::{Content, Copied, Depth, Version};
+use miroir_core::replica::mirror::Window;
 
 /// What clients wrote, and when.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use miroir_core::anti_entropy::{ToRepair, after_digests, repairs, suspects};
-use miroir_core::digest::{Depth, Digest, Version, bucket_of};
-use miroir_core::id::{NodeId, ShardId};
+use miroir_core::base::id::{NodeId, ShardId};
+use miroir_core::replica::anti_entropy::{ToRepair, after_digests, repairs, suspects};
+use miroir_core::replica::digest::{Depth, Digest, Version, bucket_of};
 
 use crate::node::{Op, copied};
 use crate::world::World;

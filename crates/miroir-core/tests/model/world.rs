@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 
-use miroir_core::cover::{Freshness, Preference, Replicas, Wanted, plan};
-use miroir_core::hash::shard_of;
-use miroir_core::id::{GroupId, NodeId, ShardId};
-use miroir_core::placement::PlacementKind;
-use miroir_core::quorum::{ReplicaAnswer, Verdict, conclude, in_doubt, left_behind};
-use miroir_core::topology::{Member, Shape, Topology};
+use miroir_core::base::hash::shard_of;
+use miroir_core::base::id::{GroupId, NodeId, ShardId};
+use miroir_core::membership::placement::PlacementKind;
+use miroir_core::membership::topology::{Member, Shape, Topology};
+use miroir_core::read::cover::{Freshness, Preference, Replicas, Wanted, plan};
+use miroir_core::write::quorum::{ReplicaAnswer, Verdict, conclude, in_doubt, left_behind};
 
 use crate::node::{Doc, Node, Op};
 use crate::rng::Rng;

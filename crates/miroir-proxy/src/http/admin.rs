@@ -8,9 +8,9 @@ use axum::response::{IntoResponse, Response};
 use miroir_api::{ErrorBody, GroupShards, Peers, Placement, Readiness, ReadinessQuery, ShardReplicas, Shards};
 use miroir_api::{Topology, TopologyNode, Version};
 use miroir_cluster::{StaleReplica, rfc3339};
-use miroir_core::id::NodeId;
-use miroir_core::placement::PlacementKind;
-use miroir_core::topology;
+use miroir_core::base::id::NodeId;
+use miroir_core::membership::placement::PlacementKind;
+use miroir_core::membership::topology;
 use miroir_node::{Node, NodeState};
 
 use super::error::Failure;

@@ -4,7 +4,7 @@ use axum::extract::{MatchedPath, Request};
 use axum::http::StatusCode;
 use axum::http::header::{ALLOW, HeaderValue};
 use axum::response::Response;
-use miroir_core::auth::rights;
+use miroir_core::access::rights;
 use miroir_core::settings::{Verb, sub_setting};
 
 /// Adds the header `Allow` to a 405 of a client's route.

@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use miroir_api::{AntiEntropyStatus, ErrorBody, Pass, RunAntiEntropy};
 use miroir_cluster::Error;
-use miroir_core::digest::Depth;
+use miroir_core::replica::digest::Depth;
 use serde_json::Value;
 
 use super::body::Payload;

@@ -7,10 +7,10 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use miroir_core::auth::rights::{self, Access, Indexes};
-use miroir_core::auth::{Action, Grant, Refusal, authorize, bearer};
+use miroir_core::access::rights::{self, Access, Indexes};
+use miroir_core::access::{Action, Grant, Refusal, authorize, bearer};
+use miroir_core::base::error::Code;
 use miroir_core::config::{AdminAccess, Secret};
-use miroir_core::error::Code;
 use subtle::ConstantTimeEq;
 use time::OffsetDateTime;
 

@@ -13,7 +13,7 @@ use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use miroir_cluster::Error;
-use miroir_core::error::Code;
+use miroir_core::base::error::Code;
 use miroir_node::budget::Reserved;
 use miroir_node::joined::Joined;
 

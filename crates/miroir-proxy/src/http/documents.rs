@@ -8,9 +8,9 @@ use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
 use miroir_cluster::{Answer, BrowseRequest, Deletion, Ingest, Pages};
-use miroir_core::auth::Grant;
+use miroir_core::access::Grant;
+use miroir_core::base::error::Code;
 use miroir_core::document::Format;
-use miroir_core::error::Code;
 
 use super::body::Payload;
 use super::error::Failure;

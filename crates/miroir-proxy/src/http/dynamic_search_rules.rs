@@ -4,9 +4,9 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use miroir_cluster::Error;
-use miroir_core::features::Feature;
-use miroir_core::id::IndexUid;
+use miroir_core::base::id::IndexUid;
 use miroir_core::rules::{RuleListing, RulePatch};
+use miroir_core::settings::features::Feature;
 use serde_json::Value;
 
 use super::body::Payload;
@@ -98,7 +98,7 @@ async fn value(payload: &mut Payload) -> Result<Value, Failure> {
 
 /// A path that names no rule is, as with one server, a page that is not found, in plain text.
 fn rule_uid(text: &str) -> Result<IndexUid, Box<Response>> {
-    text.parse().map_err(|error: miroir_core::id::InvalidIndexUid| {
+    text.parse().map_err(|error: miroir_core::base::id::InvalidIndexUid| {
         Box::new((StatusCode::NOT_FOUND, error.to_string()).into_response())
     })
 }

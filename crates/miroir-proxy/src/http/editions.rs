@@ -4,9 +4,9 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use miroir_cluster::Edition;
-use miroir_core::error::Code;
-use miroir_core::features::Feature;
-use miroir_core::json::described;
+use miroir_core::base::error::Code;
+use miroir_core::base::json::described;
+use miroir_core::settings::features::Feature;
 use serde_json::{Map, Value};
 
 use super::body::Payload;

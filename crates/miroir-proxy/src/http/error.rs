@@ -4,13 +4,13 @@ use axum::http::StatusCode;
 use axum::http::header::{HeaderValue, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
 use miroir_cluster::Error;
-use miroir_core::auth::Refusal;
+use miroir_core::access::Refusal;
+use miroir_core::base::error::{Code, ErrorBody, MAX_MESSAGE};
+use miroir_core::base::id::InvalidIndexUid;
+use miroir_core::base::text::shown;
 use miroir_core::document::SplitError;
-use miroir_core::error::{Code, ErrorBody, MAX_MESSAGE};
-use miroir_core::id::InvalidIndexUid;
+use miroir_core::membership::transition::Refused;
 use miroir_core::settings::InvalidFloor;
-use miroir_core::text::shown;
-use miroir_core::transition::Refused;
 
 use super::json;
 

@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use miroir_api::{ErrorBody, HealedNode, Healing, Nodes, Promote, Promotion, Stale};
 use miroir_cluster::{Error, StaleReplica, Wanted};
-use miroir_core::id::{NodeId, ShardId};
+use miroir_core::base::id::{NodeId, ShardId};
 
 use super::admin::{node_view, replicas_on};
 use super::body::Payload;

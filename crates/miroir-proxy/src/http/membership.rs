@@ -5,11 +5,11 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use miroir_api::{AddGroup, AddNode, Begun, ErrorBody, IntentTaken, NewNode, RebalanceStatus};
 use miroir_cluster::{change_view, intent_view};
+use miroir_core::base::error::Code;
+use miroir_core::base::id::{GroupId, NodeId};
 use miroir_core::config::{NodeUrl, NodeUrlError, node_id};
-use miroir_core::error::Code;
-use miroir_core::id::{GroupId, NodeId};
-use miroir_core::topology::Member;
-use miroir_core::transition::MembershipChange;
+use miroir_core::membership::topology::Member;
+use miroir_core::membership::transition::MembershipChange;
 use miroir_work::led::Intent;
 
 use super::body::Payload;

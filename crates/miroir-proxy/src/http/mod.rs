@@ -49,7 +49,7 @@ use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
-use miroir_core::id::IndexUid;
+use miroir_core::base::id::IndexUid;
 use serde::Serialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -85,7 +85,7 @@ impl ClientRoutes {
     }
 }
 
-/// What clients need a key for, as `miroir_core::auth::rights` says.
+/// What clients need a key for, as `miroir_core::access::rights` says.
 fn client_routes(cluster: Shared) -> ClientRoutes {
     ClientRoutes::new(cluster)
         .route("/version", get(server_info::version))

@@ -2,7 +2,7 @@
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
-use miroir_core::error::Code;
+use miroir_core::base::error::Code;
 
 use super::Shared;
 use super::error::Failure;

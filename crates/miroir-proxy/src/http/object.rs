@@ -1,6 +1,6 @@
 //! JSON objects of operators' requests, read strictly: what is wrong is named by its path.
 
-use miroir_core::error::Code;
+use miroir_core::base::error::Code;
 use serde_json::{Map, Value};
 
 use super::body;

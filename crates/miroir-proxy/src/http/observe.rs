@@ -9,7 +9,7 @@ use axum::http::Method;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use miroir_cluster::{Cluster, Error, Writer};
-use miroir_core::error::Code;
+use miroir_core::base::error::Code;
 use miroir_node::deadline;
 use miroir_telemetry::{Metrics, REQUEST_ID, RequestId, RequestLabels};
 use tokio::sync::OwnedSemaphorePermit;

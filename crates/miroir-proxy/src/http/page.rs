@@ -1,6 +1,6 @@
 //! `offset` and `limit` of listings.
 
-use miroir_core::error::Code;
+use miroir_core::base::error::Code;
 
 use super::error::Failure;
 

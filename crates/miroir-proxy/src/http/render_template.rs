@@ -3,8 +3,8 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use miroir_core::error::Code;
-use miroir_core::features::Feature;
+use miroir_core::base::error::Code;
+use miroir_core::settings::features::Feature;
 use serde_json::Value;
 
 use super::body::Payload;

@@ -8,10 +8,10 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
 use miroir_cluster::{Error, OverFetch, Rule, Similar, Wants};
-use miroir_core::auth::{Grant, Refusal};
+use miroir_core::access::{Grant, Refusal};
+use miroir_core::base::error::{Code, ErrorBody};
+use miroir_core::base::id::IndexUid;
 use miroir_core::config::MAX_OVER_FETCH;
-use miroir_core::error::{Code, ErrorBody};
-use miroir_core::id::IndexUid;
 
 use super::body::Payload;
 use super::error::Failure;

@@ -4,7 +4,7 @@ use axum::Extension;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use miroir_core::auth::Grant;
+use miroir_core::access::Grant;
 use serde_json::json;
 
 use super::error::Failure;

@@ -6,8 +6,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use miroir_cluster::Error;
-use miroir_core::auth::Grant;
-use miroir_core::error::Code;
+use miroir_core::access::Grant;
+use miroir_core::base::error::Code;
 use miroir_core::settings::{GATED, SubSetting, Verb, sub_setting, unshown};
 use serde_json::{Map, Value};
 

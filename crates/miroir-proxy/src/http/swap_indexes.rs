@@ -7,10 +7,10 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use miroir_cluster::Swap;
-use miroir_core::auth::{Grant, Refusal};
-use miroir_core::error::Code;
-use miroir_core::id::IndexUid;
-use miroir_core::json::described;
+use miroir_core::access::{Grant, Refusal};
+use miroir_core::base::error::Code;
+use miroir_core::base::id::IndexUid;
+use miroir_core::base::json::described;
 use serde_json::{Map, Value};
 
 use super::body::Payload;

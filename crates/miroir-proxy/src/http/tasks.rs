@@ -5,10 +5,10 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use miroir_cluster::Error;
-use miroir_core::auth::Grant;
-use miroir_core::error::Code;
-use miroir_core::id::{IndexUid, TaskUid};
-use miroir_core::task::{Task, TaskQuery};
+use miroir_core::access::Grant;
+use miroir_core::base::error::Code;
+use miroir_core::base::id::{IndexUid, TaskUid};
+use miroir_core::write::task::{Task, TaskQuery};
 
 use super::error::Failure;
 use super::observe::undertaken;

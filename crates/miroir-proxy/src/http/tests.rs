@@ -10,8 +10,8 @@ use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use miroir_cluster::testing::{ADMIN_KEY, MASTER_KEY, instance};
-use miroir_core::auth::rights::{Access, RIGHTS, access};
-use miroir_core::error::Code;
+use miroir_core::access::rights::{Access, RIGHTS, access};
+use miroir_core::base::error::Code;
 use miroir_store::{Batch, JobOptions, Jobs};
 use tower::ServiceExt;
 

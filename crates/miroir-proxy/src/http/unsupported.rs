@@ -4,11 +4,11 @@
 use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use miroir_core::auth::Grant;
-use miroir_core::error::Code;
-use miroir_core::features::Feature;
-use miroir_core::id::TaskUid;
-use miroir_core::task::{TaskKind, TaskStatus};
+use miroir_core::access::Grant;
+use miroir_core::base::error::Code;
+use miroir_core::base::id::TaskUid;
+use miroir_core::settings::features::Feature;
+use miroir_core::write::task::{TaskKind, TaskStatus};
 use serde_json::Value;
 
 use super::body::Payload;

@@ -4,7 +4,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use miroir_cluster::Error;
-use miroir_core::webhook::{WebhookError, WebhookPatch};
+use miroir_core::write::webhook::{WebhookError, WebhookPatch};
 use serde_json::Value;
 use uuid::Uuid;
 

@@ -5,10 +5,10 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use miroir_api::{ErrorBody, Job, JobState, Jobs, Lease, Leases, NodeTask, Task};
 use miroir_cluster::{Error, rfc3339};
-use miroir_core::auth::Grant;
-use miroir_core::error::{self, Code};
-use miroir_core::id::TaskUid;
-use miroir_core::task;
+use miroir_core::access::Grant;
+use miroir_core::base::error::{self, Code};
+use miroir_core::base::id::TaskUid;
+use miroir_core::write::task;
 use miroir_store::{self as store, HeldLease, ListedJob};
 
 use super::error::Failure;

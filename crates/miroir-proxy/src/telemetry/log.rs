@@ -4,8 +4,8 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use miroir_core::base::text::shown;
 use miroir_core::config::{LogConfig, LogFormat};
-use miroir_core::text::shown;
 use serde_json::Value;
 use tracing_subscriber::EnvFilter;
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use miroir_cluster::Cluster;
-use miroir_core::id::NodeId;
+use miroir_core::base::id::NodeId;
 use miroir_node::{Call, Node, NodeState};
 use tokio::time::{MissedTickBehavior, interval};
 

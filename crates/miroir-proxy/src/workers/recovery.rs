@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use miroir_core::id::NodeId;
+use miroir_core::base::id::NodeId;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use miroir_cluster::{Cluster, Error};

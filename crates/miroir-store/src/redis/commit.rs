@@ -11,7 +11,7 @@ use super::reply::{list, number, numbers, text};
 use super::row::{MAX_NUMBER, Row};
 use super::script::{COMMIT, Call};
 use crate::{Batch, Committed, StoreError, Table, Write};
-use miroir_core::id::TaskUid;
+use miroir_core::base::id::TaskUid;
 
 /// A time to live beyond this (3,000 years) is this one.
 const LONGEST: u64 = 94_608_000_000_000;

@@ -21,8 +21,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use miroir_core::id::TaskUid;
-use miroir_core::task::{Task, TaskPage, TaskQuery};
+use miroir_core::base::id::TaskUid;
+use miroir_core::write::task::{Task, TaskPage, TaskQuery};
 use time::OffsetDateTime;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use miroir_core::id::TaskUid;
-use miroir_core::task::{NewTask, Task, instant};
+use miroir_core::base::id::TaskUid;
+use miroir_core::write::task::{NewTask, Task, instant};
 use time::OffsetDateTime;
 
 use crate::{StoreError, label};

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use miroir_core::id::{IndexUid, TaskUid};
-use miroir_core::task::{Task, TaskPage, TaskQuery, TimeRange};
+use miroir_core::base::id::{IndexUid, TaskUid};
+use miroir_core::write::task::{Task, TaskPage, TaskQuery, TimeRange};
 use redis::{Value, cmd};
 use serde::Serialize;
 use time::OffsetDateTime;

@@ -6,7 +6,7 @@
 use std::sync::LazyLock;
 use std::time::Instant;
 
-use miroir_core::task::instant;
+use miroir_core::write::task::instant;
 use time::OffsetDateTime;
 
 /// The machine's clock when it was first looked at, and when that was.

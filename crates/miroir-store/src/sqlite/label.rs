@@ -1,6 +1,6 @@
 //! Labels of groups of tasks in the file.
 
-use miroir_core::id::IndexUid;
+use miroir_core::base::id::IndexUid;
 use rusqlite::{Connection, params};
 
 use super::failure::failure;

@@ -21,8 +21,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use miroir_core::id::TaskUid;
-use miroir_core::task::{Task, TaskPage, TaskQuery};
+use miroir_core::base::id::TaskUid;
+use miroir_core::write::task::{Task, TaskPage, TaskQuery};
 use rusqlite::Connection;
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};

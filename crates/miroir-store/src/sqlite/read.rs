@@ -1,8 +1,8 @@
 //! Records and tasks out of the file.
 
 use bytes::Bytes;
-use miroir_core::id::TaskUid;
-use miroir_core::task::Task;
+use miroir_core::base::id::TaskUid;
+use miroir_core::write::task::Task;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use time::OffsetDateTime;
 

@@ -7,8 +7,8 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use miroir_core::id::{IndexUid, TaskUid};
-use miroir_core::task::{Task, TaskPage, TaskQuery, TimeRange, instant};
+use miroir_core::base::id::{IndexUid, TaskUid};
+use miroir_core::write::task::{Task, TaskPage, TaskQuery, TimeRange, instant};
 use rusqlite::types::Value;
 use rusqlite::{Connection, TransactionBehavior, params_from_iter};
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use miroir_core::id::{IndexUid, TaskUid};
-use miroir_core::task::{NewTask, Task, TaskKind, TaskStatus, instant};
+use miroir_core::base::id::{IndexUid, TaskUid};
+use miroir_core::write::task::{NewTask, Task, TaskKind, TaskStatus, instant};
 use rusqlite::{Connection, DropBehavior, OptionalExtension, Savepoint, TransactionBehavior, params};
 use time::OffsetDateTime;
 

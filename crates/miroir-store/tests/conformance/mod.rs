@@ -8,8 +8,8 @@ pub mod queries;
 pub mod records;
 pub mod tasks;
 
-use miroir_core::id::{IndexUid, TaskUid};
-use miroir_core::task::{NewTask, TaskKind, TaskStatus};
+use miroir_core::base::id::{IndexUid, TaskUid};
+use miroir_core::write::task::{NewTask, TaskKind, TaskStatus};
 use miroir_store::{Batch, Store, StoreError};
 use time::{Duration, OffsetDateTime};
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use miroir_core::id::{IndexUid, TaskUid};
-use miroir_core::task::{NewTask, Task, TaskKind, TaskQuery, TaskStatus, TimeRange};
+use miroir_core::base::id::{IndexUid, TaskUid};
+use miroir_core::write::task::{NewTask, Task, TaskKind, TaskQuery, TaskStatus, TimeRange};
 use miroir_store::{Batch, Store};
 use proptest::collection::{btree_set, vec};
 use proptest::option;

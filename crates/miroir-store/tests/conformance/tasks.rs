@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use miroir_core::id::{IndexUid, TaskUid};
-use miroir_core::task::{NewTask, TaskQuery, TaskStatus};
+use miroir_core::base::id::{IndexUid, TaskUid};
+use miroir_core::write::task::{NewTask, TaskQuery, TaskStatus};
 use miroir_store::{Batch, Store, StoreError, Table, TypedTable};
 use serde_json::value::RawValue;
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use miroir_core::id::TaskUid;
-use miroir_core::task::{Task, TaskPage, TaskQuery};
+use miroir_core::base::id::TaskUid;
+use miroir_core::write::task::{Task, TaskPage, TaskQuery};
 use miroir_store::{Batch, Committed, Entry, HeldLease, Lease, Record, Store, StoreError, Table, Watch};
 use time::OffsetDateTime;
 

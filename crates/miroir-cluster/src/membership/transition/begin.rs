@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
-use miroir_core::id::{NodeId, ShardId};
-use miroir_core::topology::{Member, Topology};
-use miroir_core::transition::{self, Known, MembershipChange, Refused};
+use miroir_core::base::id::{NodeId, ShardId};
+use miroir_core::membership::topology::{Member, Topology};
+use miroir_core::membership::transition::{self, Known, MembershipChange, Refused};
 use miroir_store::{Batch, StoreError, Table};
 use miroir_work::led;
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
-use miroir_core::id::{NodeId, ShardId};
-use miroir_core::transition::Replica;
+use miroir_core::base::id::{NodeId, ShardId};
+use miroir_core::membership::transition::Replica;
 use miroir_work::led::Next;
 use time::OffsetDateTime;
 

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
 use http::Method;
-use miroir_core::id::NodeId;
-use miroir_core::topology::Member;
-use miroir_core::transition::Phase;
+use miroir_core::base::id::NodeId;
+use miroir_core::membership::topology::Member;
+use miroir_core::membership::transition::Phase;
 use miroir_node::Call;
 use miroir_store::{Batch, Table, TypedTable};
 use miroir_work::led::{Facts, Next, Step};

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use miroir_core::id::{Epoch, NodeId};
-use miroir_core::transition::{
+use miroir_core::base::id::{Epoch, NodeId};
+use miroir_core::membership::transition::{
     self, Effects, Finished, Replica, TransitionFacts, TransitionIntent, TransitionStep, Waiting,
 };
 use miroir_store::{Change, Table};

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 
-use miroir_core::id::{Epoch, IndexUid, NodeId, ShardId};
-use miroir_core::topology::Topology;
-use miroir_core::transition::Replica;
+use miroir_core::base::id::{Epoch, IndexUid, NodeId, ShardId};
+use miroir_core::membership::topology::Topology;
+use miroir_core::membership::transition::Replica;
 
 use super::machine::Rebalancing;
 use crate::state::fleet;

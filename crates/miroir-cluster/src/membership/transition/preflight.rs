@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use miroir_core::address::AddressPolicy;
-use miroir_core::id::IndexUid;
-use miroir_core::recovery::{Expected, ExpectedIndex, Found, FoundIndex, OLDEST, Standing, check};
-use miroir_core::topology::Member;
-use miroir_core::transition::{Refused, fit};
+use miroir_core::base::address::AddressPolicy;
+use miroir_core::base::id::IndexUid;
+use miroir_core::membership::topology::Member;
+use miroir_core::membership::transition::{Refused, fit};
+use miroir_core::replica::recovery::{Expected, ExpectedIndex, Found, FoundIndex, OLDEST, Standing, check};
 use miroir_node::ResponseError;
 
 use crate::Membership;

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use miroir_core::id::{Epoch, IndexUid, NodeId};
-use miroir_core::topology::Member;
+use miroir_core::base::id::{Epoch, IndexUid, NodeId};
+use miroir_core::membership::topology::Member;
 use miroir_node::{Call, Node};
 use miroir_work::led::Next;
 

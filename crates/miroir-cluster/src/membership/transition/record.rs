@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use miroir_core::id::{Epoch, IndexUid, NodeId};
-use miroir_core::topology::Member;
-use miroir_core::transition::{self, MembershipChange, MoveState, Phase, Replica};
+use miroir_core::base::id::{Epoch, IndexUid, NodeId};
+use miroir_core::membership::topology::Member;
+use miroir_core::membership::transition::{self, MembershipChange, MoveState, Phase, Replica};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -111,8 +111,8 @@ impl Record {
 mod tests {
     use std::num::NonZeroU32;
 
-    use miroir_core::id::{GroupId, ShardId};
-    use miroir_core::transition::Move;
+    use miroir_core::base::id::{GroupId, ShardId};
+    use miroir_core::membership::transition::Move;
 
     use super::*;
 

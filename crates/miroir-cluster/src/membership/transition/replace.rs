@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use miroir_core::id::NodeId;
-use miroir_core::transition::{MembershipChange, Refused};
+use miroir_core::base::id::NodeId;
+use miroir_core::membership::transition::{MembershipChange, Refused};
 use miroir_node::NodeState;
 use time::OffsetDateTime;
 use tokio::time::Instant;

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use miroir_core::id::{IndexUid, NodeId, ShardId};
-use miroir_core::topology::Member;
-use miroir_core::transition::{self, Effects, Finished, Move, MoveState, Phase, Replica};
+use miroir_core::base::id::{IndexUid, NodeId, ShardId};
+use miroir_core::membership::topology::Member;
+use miroir_core::membership::transition::{self, Effects, Finished, Move, MoveState, Phase, Replica};
 use miroir_store::{Batch, Records, Write};
 use miroir_work::led::{Leadership, Next};
 use time::OffsetDateTime;

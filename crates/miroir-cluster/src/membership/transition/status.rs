@@ -6,9 +6,9 @@ use miroir_api::{
     Awaited, ChangeKind, EndedChange, NewNode, RebalancePhase, RebalanceStatus, Rebalancing as Shown, ReplicaProgress,
     WaitsFor,
 };
-use miroir_core::id::NodeId;
-use miroir_core::topology::Member;
-use miroir_core::transition::{MembershipChange, Move, MoveState, Phase, Replica, Waiting};
+use miroir_core::base::id::NodeId;
+use miroir_core::membership::topology::Member;
+use miroir_core::membership::transition::{MembershipChange, Move, MoveState, Phase, Replica, Waiting};
 use miroir_work::led::{self, Intent, Operation};
 
 use super::machine::Rebalancing;

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Method;
-use miroir_core::browse::{Pace, Step, Walk, slices};
+use miroir_core::base::hash::shard_of;
+use miroir_core::base::id::{NodeId, ShardId};
+use miroir_core::base::inert::{SHARD_FIELD, decode_shard, shard_filter};
+use miroir_core::base::json;
+use miroir_core::base::strip;
 use miroir_core::document::route_ids;
-use miroir_core::hash::shard_of;
-use miroir_core::id::{NodeId, ShardId};
-use miroir_core::inert::{SHARD_FIELD, decode_shard, shard_filter};
-use miroir_core::{json, strip};
+use miroir_core::read::browse::{Pace, Step, Walk, slices};
 use miroir_node::Call;
 use serde::Deserialize;
 use serde_json::value::RawValue;

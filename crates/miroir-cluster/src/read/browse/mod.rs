@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Method;
-use miroir_core::error::Code;
-use miroir_core::id::{IndexUid, ShardId};
-use miroir_core::inert::{SHARD_FIELD, decode_shard, shard_filter};
-use miroir_core::json;
-use miroir_core::search::sort_expressions;
+use miroir_core::base::error::Code;
+use miroir_core::base::id::{IndexUid, ShardId};
+use miroir_core::base::inert::{SHARD_FIELD, decode_shard, shard_filter};
+use miroir_core::base::json;
+use miroir_core::read::search::sort_expressions;
 use miroir_core::settings::Floor;
 use miroir_node::Call;
 use serde::Deserialize;

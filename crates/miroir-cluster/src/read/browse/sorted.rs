@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
-use miroir_core::browse::Pace;
-use miroir_core::error::{Code, ErrorBody};
-use miroir_core::id::{NodeId, ShardId};
-use miroir_core::sorted::{Merger, Next, Sorting, fields_for_nodes, selected};
-use miroir_core::unmet::GEO;
-use miroir_core::{json, strip};
+use miroir_core::base::error::{Code, ErrorBody};
+use miroir_core::base::id::{NodeId, ShardId};
+use miroir_core::base::json;
+use miroir_core::base::strip;
+use miroir_core::read::browse::Pace;
+use miroir_core::read::sorted::{Merger, Next, Sorting, fields_for_nodes, selected};
+use miroir_core::read::unmet::GEO;
 use miroir_node::Call;
 use serde_json::{Map, Value};
 

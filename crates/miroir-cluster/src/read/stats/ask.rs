@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use miroir_core::id::ShardId;
-use miroir_core::inert::shard_filter;
-use miroir_core::multi_search::results;
+use miroir_core::base::id::ShardId;
+use miroir_core::base::inert::shard_filter;
+use miroir_core::read::multi_search::results;
 use miroir_node::Call;
 use serde_json::json;
 
@@ -48,7 +48,7 @@ impl Reads {
             Some(json!({
                 "indexUid": index.physical,
                 "limit": 0,
-                "facets": [miroir_core::inert::SHARD_FIELD],
+                "facets": [miroir_core::base::inert::SHARD_FIELD],
                 "filter": [shard_filter(&share.assignment.shards)],
             }))
         };

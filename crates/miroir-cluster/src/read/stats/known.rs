@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use miroir_core::id::IndexUid;
-use miroir_core::stats::Remembered;
+use miroir_core::base::id::IndexUid;
+use miroir_core::read::stats::Remembered;
 
 /// Indexes that are remembered; of further ones nothing is.
 const MOST_INDEXES: usize = 20_000;

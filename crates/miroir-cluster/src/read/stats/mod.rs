@@ -11,12 +11,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::future::join_all;
-use miroir_core::auth::Grant;
-use miroir_core::id::{IndexUid, NodeId, ShardId};
-use miroir_core::stats::{Counted, Holders, Remembered, StatsQuery, counted};
-use miroir_core::strip;
-use miroir_core::task::{TaskQuery, TaskStatus};
-use miroir_core::topology::Topology;
+use miroir_core::access::Grant;
+use miroir_core::base::id::{IndexUid, NodeId, ShardId};
+use miroir_core::base::strip;
+use miroir_core::membership::topology::Topology;
+use miroir_core::read::stats::{Counted, Holders, Remembered, StatsQuery, counted};
+use miroir_core::write::task::{TaskQuery, TaskStatus};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 

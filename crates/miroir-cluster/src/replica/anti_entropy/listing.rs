@@ -1,7 +1,7 @@
 //! All documents of a replica, page by page.
 
-use miroir_core::digest::{Copied, Depth, TooMany};
-use miroir_core::mirror::{Paging, Taken};
+use miroir_core::replica::digest::{Copied, Depth, TooMany};
+use miroir_core::replica::mirror::{Paging, Taken};
 
 use crate::state::client_priority::ClientPriority;
 use crate::write::access::{Failed, Replica};

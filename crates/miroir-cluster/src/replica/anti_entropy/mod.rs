@@ -10,10 +10,10 @@ mod repair;
 mod shard;
 
 use miroir_api::{AntiEntropyStatus, ComparedBy, Found};
-use miroir_core::anti_entropy::depth_of;
-use miroir_core::digest::Depth;
-use miroir_core::error::{Code, ErrorBody};
-use miroir_core::id::IndexUid;
+use miroir_core::base::error::{Code, ErrorBody};
+use miroir_core::base::id::IndexUid;
+use miroir_core::replica::anti_entropy::depth_of;
+use miroir_core::replica::digest::Depth;
 use miroir_store::{Batch, StoreError, Table, TypedTable};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;

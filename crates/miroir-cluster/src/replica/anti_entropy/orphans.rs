@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use miroir_core::anti_entropy::{OrphanAction, OrphanFacts, orphan_action};
-use miroir_core::id::{NodeId, ShardId};
+use miroir_core::base::id::{NodeId, ShardId};
+use miroir_core::replica::anti_entropy::{OrphanAction, OrphanFacts, orphan_action};
 
 use super::Found;
 use crate::write::access::{Failed, OnNode};

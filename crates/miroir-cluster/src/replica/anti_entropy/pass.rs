@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use futures_util::{FutureExt, StreamExt, stream};
-use miroir_core::anti_entropy::select;
-use miroir_core::id::{IndexUid, ShardId};
+use miroir_core::base::id::{IndexUid, ShardId};
+use miroir_core::replica::anti_entropy::select;
 use miroir_store::Batch;
 use time::OffsetDateTime;
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{join_all, try_join_all};
-use miroir_core::anti_entropy::{Repairs, ToRepair, repairs};
-use miroir_core::digest::Version;
-use miroir_core::id::{NodeId, ShardId};
+use miroir_core::base::id::{NodeId, ShardId};
+use miroir_core::replica::anti_entropy::{Repairs, ToRepair, repairs};
+use miroir_core::replica::digest::Version;
 use miroir_store::Batch;
 use time::OffsetDateTime;
 use tokio::time::{Instant, sleep, timeout};

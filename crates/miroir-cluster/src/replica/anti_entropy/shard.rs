@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::future::{join_all, try_join_all};
-use miroir_core::anti_entropy::{Look, after_counts, after_digests, suspects};
-use miroir_core::digest::{BUCKETS, Depth, Digest, Listing, TooMany, in_groups};
-use miroir_core::id::{IndexUid, NodeId, ShardId};
+use miroir_core::base::id::{IndexUid, NodeId, ShardId};
+use miroir_core::replica::anti_entropy::{Look, after_counts, after_digests, suspects};
+use miroir_core::replica::digest::{BUCKETS, Depth, Digest, Listing, TooMany, in_groups};
 use miroir_store::Batch;
 
 use super::Found;
@@ -162,7 +162,7 @@ impl Replicas {
         buckets: &[u8],
         depth: Depth,
         found: &mut Found,
-    ) -> Result<BTreeMap<NodeId, BTreeMap<String, miroir_core::digest::Version>>, Failed> {
+    ) -> Result<BTreeMap<NodeId, BTreeMap<String, miroir_core::replica::digest::Version>>, Failed> {
         let batch = self.fingerprint_batch();
         // Twice the limit: buckets may have grown since they were counted.
         let empty = || Listing::of(buckets.iter().copied(), LISTED * 2);

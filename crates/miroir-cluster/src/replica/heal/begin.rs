@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use miroir_core::id::NodeId;
-use miroir_core::mirror::Subject;
-use miroir_core::transition::{self, MoveState, Replica};
+use miroir_core::base::id::NodeId;
+use miroir_core::membership::transition::{self, MoveState, Replica};
+use miroir_core::replica::mirror::Subject;
 use miroir_store::{Batch, StoreError, Table};
 use miroir_work::led;
 use serde::Deserialize;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use miroir_core::id::NodeId;
-use miroir_core::mirror::{MirrorFacts, Subject};
+use miroir_core::base::id::NodeId;
+use miroir_core::replica::mirror::{MirrorFacts, Subject};
 
 use crate::clock::{millis, now_ms};
 use crate::{Error, Index, Replicas};

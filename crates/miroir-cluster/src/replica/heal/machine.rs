@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use miroir_core::id::NodeId;
-use miroir_core::mirror::{self, Scope, Subject};
+use miroir_core::base::id::NodeId;
+use miroir_core::replica::mirror::{self, Scope, Subject};
 use miroir_store::{Batch, Change, Table};
 use miroir_work::Backoff;
 use miroir_work::led::{Facts, Intent, Leadership, Machine, Next, NotActed, Step};
@@ -280,7 +280,7 @@ impl Machine for Healing {
 
 #[cfg(test)]
 mod tests {
-    use miroir_core::id::ShardId;
+    use miroir_core::base::id::ShardId;
 
     use super::*;
 

@@ -8,8 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use miroir_core::id::NodeId;
-use miroir_core::mirror::{Done, Failure, Mirror, MirrorEvent, MirrorFacts, MirrorRecord, MirrorStep, Policy, Subject};
+use miroir_core::base::id::NodeId;
+use miroir_core::replica::mirror::{
+    Done, Failure, Mirror, MirrorEvent, MirrorFacts, MirrorRecord, MirrorStep, Policy, Subject,
+};
 use miroir_store::{Batch, Fence};
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -240,7 +242,7 @@ impl Runner {
     }
 
     /// Keep what may have to be put.
-    fn keep(&mut self, documents: Vec<Document>) -> Vec<miroir_core::digest::Copied> {
+    fn keep(&mut self, documents: Vec<Document>) -> Vec<miroir_core::replica::digest::Copied> {
         self.last.clear();
         let keep = |Document { copied, raw }| {
             self.last.insert(copied.id.clone(), raw);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use miroir_core::mirror::{MirrorRecord, Subject};
+use miroir_core::replica::mirror::{MirrorRecord, Subject};
 use miroir_work::led::Leadership;
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use miroir_api::{Mirror, MirrorStage, NodeHealing};
-use miroir_core::id::NodeId;
-use miroir_core::mirror::Stage;
+use miroir_core::base::id::NodeId;
+use miroir_core::replica::mirror::Stage;
 use miroir_store::StoreError;
 use miroir_work::led;
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use http::Method;
-use miroir_core::id::{IndexUid, ShardId};
-use miroir_core::recovery::{Plan, PlanForIndex};
+use miroir_core::base::id::{IndexUid, ShardId};
+use miroir_core::replica::recovery::{Plan, PlanForIndex};
 use miroir_node::{Call, Node};
 
 use crate::write::access::OnNode;
@@ -73,7 +73,7 @@ impl Replicas {
     }
 
     /// Nobody knows what a node that was away was told.
-    pub(super) fn forget_what_was_told(&self, id: &miroir_core::id::NodeId) {
+    pub(super) fn forget_what_was_told(&self, id: &miroir_core::base::id::NodeId) {
         self.state.features.forget(id);
         self.state.rules.forget(id);
     }

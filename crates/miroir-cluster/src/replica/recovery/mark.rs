@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use miroir_core::id::{NodeId, ShardId};
-use miroir_core::recovery::{Expected, Found, Plan, PlanForIndex, Why};
+use miroir_core::base::id::{NodeId, ShardId};
+use miroir_core::replica::recovery::{Expected, Found, Plan, PlanForIndex, Why};
 use miroir_node::{Call, Node};
 use miroir_store::Batch;
 use time::OffsetDateTime;

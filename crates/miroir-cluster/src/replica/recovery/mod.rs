@@ -16,7 +16,7 @@ mod probe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use miroir_core::recovery::{Standing, Verdict, check};
+use miroir_core::replica::recovery::{Standing, Verdict, check};
 use miroir_node::Node;
 
 use crate::state::follow::Follow;

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::{FutureExt, StreamExt, stream};
-use miroir_core::id::{IndexUid, NodeId, ShardId};
-use miroir_core::recovery::{Expected, ExpectedIndex, Found, FoundIndex, Measure, OLDEST};
+use miroir_core::base::id::{IndexUid, NodeId, ShardId};
+use miroir_core::replica::recovery::{Expected, ExpectedIndex, Found, FoundIndex, Measure, OLDEST};
 use miroir_core::settings::drift::Drift;
-use miroir_core::task::TaskQuery;
+use miroir_core::write::task::TaskQuery;
 use miroir_node::Node;
 
 use crate::read::glance::TASKS;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use miroir_core::id::NodeId;
+use miroir_core::base::id::NodeId;
 use miroir_core::settings::broadcast::{BroadcastRecord, Failed, Line, LineChange, Outcome, PatchResponse};
 use miroir_store::Batch;
 use miroir_work::led::Leadership;

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use miroir_core::id::{IndexUid, NodeId};
-use miroir_core::quorum::{ReplicaAnswer, Verdict};
+use miroir_core::base::id::{IndexUid, NodeId};
 use miroir_core::settings::broadcast::{
     BroadcastRecord, Line, LineChange, PatchResponse, SettingsRequest, Strategy, creating,
 };
 use miroir_core::settings::{GATED, details, initial};
-use miroir_core::task::{BroadcastTask, Effects, TaskKind, TaskStatus};
+use miroir_core::write::quorum::{ReplicaAnswer, Verdict};
+use miroir_core::write::task::{BroadcastTask, Effects, TaskKind, TaskStatus};
 use miroir_node::Call;
 use miroir_store::Batch;
 use miroir_work::led::{self, Operation};

@@ -4,9 +4,9 @@
 
 use std::collections::BTreeSet;
 
-use miroir_core::id::NodeId;
+use miroir_core::base::id::NodeId;
 use miroir_core::settings::broadcast::{Committed, Failed, Head, Line, Outcome};
-use miroir_core::task::{Task, TaskStatus};
+use miroir_core::write::task::{Task, TaskStatus};
 use miroir_store::Batch;
 use miroir_work::led::Leadership;
 use time::OffsetDateTime;
@@ -163,7 +163,7 @@ mod tests {
     }
 
     fn index() -> Index {
-        let uid: miroir_core::id::IndexUid = "movies".parse().expect("a uid");
+        let uid: miroir_core::base::id::IndexUid = "movies".parse().expect("a uid");
         let settings: Settings = serde_json::from_str(r#"{"stopWords": []}"#).expect("settings");
         let mut index = Index::new(uid.clone(), uid, None, NonZeroU32::MIN);
         (index.settings, index.settings_version, index.ready) = (settings, 4, true);

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use miroir_core::id::{IndexUid, NodeId, TaskUid};
+use miroir_core::base::id::{IndexUid, NodeId, TaskUid};
 use miroir_core::settings::broadcast::{BroadcastFacts, Line, LineFacts, LineStep, Outcome};
-use miroir_core::task::{Task, TaskStatus};
+use miroir_core::write::task::{Task, TaskStatus};
 use miroir_store::Batch;
 use miroir_work::led::{Facts, Intent, Leadership, Machine, Next, NotActed, Step};
 use serde_json::Value;

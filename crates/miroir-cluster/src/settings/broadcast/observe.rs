@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
-use miroir_core::id::{IndexUid, NodeId, TaskUid};
+use miroir_core::base::id::{IndexUid, NodeId, TaskUid};
 use miroir_core::settings::broadcast::{
     Answers, BroadcastFacts, Head, Line, LineFacts, Phase, Presence, Question, TaskReport,
 };
-use miroir_core::task::{NodeTask, Task, TaskKind, TaskQuery};
+use miroir_core::write::task::{NodeTask, Task, TaskKind, TaskQuery};
 use miroir_node::{Call, ResponseError, TaskResponse};
 use miroir_work::led::NotActed;
 use serde_json::Value;

@@ -2,7 +2,7 @@
 
 use http::Method;
 use miroir_core::settings::broadcast::{Line, Pending, SettingsRequest};
-use miroir_core::task::TaskStatus;
+use miroir_core::write::task::TaskStatus;
 use miroir_store::Typed;
 use miroir_work::led::{self, Operation};
 use serde_json::Value;

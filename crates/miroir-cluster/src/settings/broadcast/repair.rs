@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
-use miroir_core::id::NodeId;
+use miroir_core::base::id::NodeId;
 use tokio::time::timeout;
 
 use crate::{Error, Index, SharedSettings};

@@ -3,7 +3,7 @@
 use miroir_api::{
     Broadcast, BroadcastPhase, NodeSettings, RepairOutcome, RepairedNode, SettingsRepair, SettingsStatus,
 };
-use miroir_core::id::NodeId;
+use miroir_core::base::id::NodeId;
 use miroir_core::settings::Fingerprint;
 use miroir_core::settings::broadcast::{LineChange, Phase, Stage};
 use miroir_work::led;

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use miroir_core::id::{NodeId, TaskUid};
+use miroir_core::base::id::{NodeId, TaskUid};
 use miroir_core::settings::broadcast::Phase;
-use miroir_core::task::{NodeTask, Task};
+use miroir_core::write::task::{NodeTask, Task};
 use time::OffsetDateTime;
 
 /// What is remembered of one change.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::select_all;
-use miroir_core::id::{IndexUid, ShardId};
+use miroir_core::base::id::{IndexUid, ShardId};
 use miroir_node::Lasts;
 use miroir_store::{Fence, Lease};
 use tokio::sync::OwnedMutexGuard;

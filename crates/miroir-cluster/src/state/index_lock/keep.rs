@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError};
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
-use miroir_core::id::IndexUid;
+use miroir_core::base::id::IndexUid;
 use tokio::time::Instant;
 
 use super::{HEAD_START, Held, IDLE, IDLE_ALONE, IndexLock, IndexLocks, RENEW, RENEW_ALONE, SOON, TTL, index_of};

@@ -15,8 +15,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use miroir_core::base::id::IndexUid;
 use miroir_core::config::Config;
-use miroir_core::id::IndexUid;
 use miroir_store::{Lease, Store, StoreError};
 use tokio::sync::{Notify, OwnedMutexGuard, mpsc};
 use tokio::time::Instant;

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use miroir_core::id::{IndexUid, NodeId, ShardId, TaskUid};
-use miroir_core::settlement::{Settlement, settlement};
-use miroir_core::task::{NodeTask, Task, TaskQuery, TaskStatus};
+use miroir_core::base::id::{IndexUid, NodeId, ShardId, TaskUid};
+use miroir_core::write::settlement::{Settlement, settlement};
+use miroir_core::write::task::{NodeTask, Task, TaskQuery, TaskStatus};
 use miroir_store::Batch;
 use time::OffsetDateTime;
 

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use miroir_core::error::ErrorBody;
-use miroir_core::id::ShardId;
-use miroir_core::task::{Task, TaskKind, TaskStatus};
+use miroir_core::base::error::ErrorBody;
+use miroir_core::base::id::ShardId;
+use miroir_core::write::task::{Task, TaskKind, TaskStatus};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
@@ -17,9 +17,9 @@ pub(crate) fn finish(task: &mut Task, status: TaskStatus, error: Option<ErrorBod
     let fails_anyway = task.error.is_some();
     task.status = if fails_anyway { TaskStatus::Failed } else { status };
     task.error = task.error.take().or(error).map(|mut error| {
-        error.message = miroir_core::strip::message(&error.message);
+        error.message = miroir_core::base::strip::message(&error.message);
         if let Some((physical, uid)) = task.physical.as_ref().zip(task.index_uid.as_ref()) {
-            error.message = miroir_core::strip::index_name(&error.message, physical.as_str(), uid.as_str());
+            error.message = miroir_core::base::strip::index_name(&error.message, physical.as_str(), uid.as_str());
         }
         error
     });
@@ -102,9 +102,9 @@ fn count_deletions(task: &mut Task) {
 
 #[cfg(test)]
 mod tests {
-    use miroir_core::error::Code;
-    use miroir_core::id::{NodeId, TaskUid};
-    use miroir_core::task::{Effects, NewTask, NodeTask};
+    use miroir_core::base::error::Code;
+    use miroir_core::base::id::{NodeId, TaskUid};
+    use miroir_core::write::task::{Effects, NewTask, NodeTask};
     use serde_json::json;
     use serde_json::value::RawValue;
 

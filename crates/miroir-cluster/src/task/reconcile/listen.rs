@@ -2,8 +2,8 @@
 
 use futures_util::future::join_all;
 use http::Method;
-use miroir_core::backlog::{Backlog, NodeTaskState};
-use miroir_core::id::NodeId;
+use miroir_core::base::id::NodeId;
+use miroir_core::write::backlog::{Backlog, NodeTaskState};
 use miroir_node::{Call, ResponseError, TASKS_PER_CALL, TaskResponse, comma_separated};
 
 use super::TaskReconciler;

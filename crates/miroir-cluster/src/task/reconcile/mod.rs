@@ -18,9 +18,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use miroir_core::backlog::Backlog;
-use miroir_core::id::{IndexUid, NodeId, TaskUid};
-use miroir_core::task::{TaskKind, TaskQuery};
+use miroir_core::base::id::{IndexUid, NodeId, TaskUid};
+use miroir_core::write::backlog::Backlog;
+use miroir_core::write::task::{TaskKind, TaskQuery};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use async_trait::async_trait;
 use http::StatusCode;
-use miroir_core::id::ShardId;
-use miroir_core::task::{NewTask, NodeTask, TaskStatus};
+use miroir_core::base::id::ShardId;
+use miroir_core::write::task::{NewTask, NodeTask, TaskStatus};
 use miroir_node::testing::FakeNode;
 use miroir_store::{Batch, RedisOptions, RedisStore, SqliteStore, Store};
 use serde_json::{Value, json};
@@ -195,8 +195,8 @@ async fn of_tasks_weighed_together_the_later_know_who_is_stale_since_the_earlier
     for parts in [first, second] {
         let known = found.stale(&cluster.tasks, &physical(0)).clone();
         let is_fresh = |shard, node: &NodeId| !known.contains(&(shard, node.clone()));
-        let miroir_core::settlement::Settlement::Final { stale, .. } =
-            miroir_core::settlement::settlement(&parts, |_| false, is_fresh)
+        let miroir_core::write::settlement::Settlement::Final { stale, .. } =
+            miroir_core::write::settlement::settlement(&parts, |_| false, is_fresh)
         else {
             panic!("not final")
         };

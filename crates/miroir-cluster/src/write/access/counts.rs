@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use http::Method;
-use miroir_core::id::ShardId;
-use miroir_core::inert::{SHARD_FIELD, decode_shard, shard_filter};
+use miroir_core::base::id::ShardId;
+use miroir_core::base::inert::{SHARD_FIELD, decode_shard, shard_filter};
 use miroir_node::Call;
 use serde::Deserialize;
 use serde_json::json;

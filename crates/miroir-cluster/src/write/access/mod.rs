@@ -15,7 +15,7 @@ pub use read::Document;
 use std::sync::Arc;
 use std::time::Duration;
 
-use miroir_core::id::{NodeId, ShardId};
+use miroir_core::base::id::{NodeId, ShardId};
 use miroir_node::{Node, NodeError, NotDone, ResponseError};
 use thiserror::Error;
 

@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use http::Method;
-use miroir_core::digest::{Copied, Depth};
-use miroir_core::inert::{UPDATED_AT_FIELD, shard_filter};
-use miroir_core::json;
-use miroir_core::mirror::Window;
+use miroir_core::base::inert::{UPDATED_AT_FIELD, shard_filter};
+use miroir_core::base::json;
+use miroir_core::replica::digest::{Copied, Depth};
+use miroir_core::replica::mirror::Window;
 use miroir_node::Call;
 use serde_json::{Value, json};
 
@@ -81,7 +81,7 @@ fn read(reply: &Bytes, primary_key: &str, depth: Depth) -> Result<(Vec<Document>
 
 #[cfg(test)]
 mod tests {
-    use miroir_core::inert::encode_millis;
+    use miroir_core::base::inert::encode_millis;
 
     use super::*;
 

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use http::Method;
-use miroir_core::id::ShardId;
-use miroir_core::inert::shard_filter;
+use miroir_core::base::id::ShardId;
+use miroir_core::base::inert::shard_filter;
 use miroir_node::{Call, Chunks, ResponseError};
 use serde_json::json;
 

@@ -10,8 +10,8 @@ use super::{
     DocumentError, Format, Method, PayloadError, ReservedFields, Split, SplitError, SplitRequest, infer_primary_key,
     split,
 };
-use crate::settings::{Checks, Embedder};
-use crate::{hash, inert};
+use crate::base::{hash, inert};
+use crate::document::{Checks, Embedder};
 
 const CSV: Format = Format::Csv { delimiter: b',' };
 

@@ -1,8 +1,8 @@
 //! What is wrong with the fields that nodes check while they index. Each message is a server's.
 
 use super::{Format, Method, SplitError, SplitRequest, request, split};
+use crate::document::{Checks, Embedder};
 use crate::document::{Lacking, no_vectors};
-use crate::settings::{Checks, Embedder};
 
 fn checks(embedders: &[(&str, usize, bool)]) -> Checks {
     let embedder = |(name, dimensions, is_user_provided): &(&str, usize, bool)| Embedder {

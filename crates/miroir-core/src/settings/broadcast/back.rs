@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::decide::{BroadcastFacts, BroadcastStep, Failed, Policy};
 use super::record::{BroadcastRecord, Part, Reason, Stage};
-use crate::error::{Code, ErrorBody};
-use crate::id::NodeId;
+use crate::base::error::{Code, ErrorBody};
+use crate::base::id::NodeId;
 use crate::settings::{Fingerprint, holds, towards};
 
 /// What comes next; none when the record says it.

@@ -8,11 +8,11 @@ use time::OffsetDateTime;
 
 use super::record::{Answers, BroadcastRecord, Part, Phase, Reason, Stage, TaskReport};
 use super::{back, forward};
+use crate::base::error::ErrorBody;
+use crate::base::id::NodeId;
 use crate::config::SettingsBroadcastConfig;
-use crate::error::ErrorBody;
-use crate::id::NodeId;
 use crate::settings::{Secrets, Settings};
-use crate::task::TaskStatus;
+use crate::write::task::TaskStatus;
 
 /// Between two looks at tasks of nodes.
 const LOOK: Duration = Duration::from_millis(50);

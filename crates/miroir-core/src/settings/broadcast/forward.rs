@@ -3,8 +3,8 @@
 use super::agree::{agree, better};
 use super::decide::{BroadcastFacts, BroadcastStep, Committed, Failed, Policy};
 use super::record::{BroadcastRecord, Part, Phase, Reason, Stage, Strategy};
-use crate::error::{Code, ErrorBody};
-use crate::id::NodeId;
+use crate::base::error::{Code, ErrorBody};
+use crate::base::id::NodeId;
 use crate::settings::{Fingerprint, holds, strip, towards};
 
 /// What comes next; none when the record says it.

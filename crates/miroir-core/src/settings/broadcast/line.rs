@@ -16,7 +16,7 @@ use time::OffsetDateTime;
 
 use super::decide::{BroadcastFacts, BroadcastStep, Committed, Failed, Policy, decide};
 use super::record::{BroadcastRecord, Part, Phase, Stage};
-use crate::id::NodeId;
+use crate::base::id::NodeId;
 use crate::settings::{Settings, reset};
 
 /// Changes of one index that may wait.

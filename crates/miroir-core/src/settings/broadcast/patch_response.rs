@@ -6,8 +6,8 @@ use time::OffsetDateTime;
 
 use super::decide::Policy;
 use super::record::{BroadcastRecord, Stage};
-use crate::error::ErrorBody;
-use crate::id::NodeId;
+use crate::base::error::ErrorBody;
+use crate::base::id::NodeId;
 
 /// What a node answered to a patch.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use time::OffsetDateTime;
 
+use crate::base::error::ErrorBody;
+use crate::base::id::NodeId;
 use crate::config::BroadcastStrategy;
-use crate::error::ErrorBody;
-use crate::id::NodeId;
 use crate::settings::{Fingerprint, Kept, Secrets};
-use crate::task::TaskStatus;
+use crate::write::task::TaskStatus;
 
 /// How a broadcast goes about it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::http::{Method, StatusCode};
 use miroir_api::ErrorBody;
 use miroir_cluster::testing::{ADMIN_KEY, instance};
-use miroir_core::error::{self, Code};
+use miroir_core::base::error::{self, Code};
 use serde_json::Value;
 
 use super::{METHODS, send, send_body};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use crate::id::NodeId;
+use crate::base::id::NodeId;
 use crate::settings::broadcast::{
     Answers, BroadcastFacts, BroadcastRecord, Line, LineChange, LineFacts, LineStep, Outcome, Pending, Phase, Policy,
     Presence, Proposal, SettingsRequest, Strategy, creating,

@@ -9,15 +9,15 @@ use proptest::strategy::Strategy as Generator;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use crate::error::{Code, ErrorBody};
-use crate::id::NodeId;
+use crate::base::error::{Code, ErrorBody};
+use crate::base::id::NodeId;
 use crate::settings::broadcast::{
     Answers, BroadcastFacts, BroadcastRecord, BroadcastStep, Committed, Failed, PatchResponse, Policy, Proposal,
     Question, Strategy, TaskReport, decide,
 };
 use crate::settings::tests::restore::patched;
 use crate::settings::{Secrets, Settings, holds};
-use crate::task::TaskStatus;
+use crate::write::task::TaskStatus;
 
 /// How a node deals with what it is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,14 +6,14 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use crate::error::{Code, ErrorBody};
-use crate::id::NodeId;
+use crate::base::error::{Code, ErrorBody};
+use crate::base::id::NodeId;
 use crate::settings::broadcast::{
     Answers, BroadcastFacts, BroadcastRecord, BroadcastStep, Committed, Failed, PatchResponse, Phase, Policy, Proposal,
     Question, Stage, Strategy, TaskReport, decide,
 };
 use crate::settings::{Secrets, Settings};
-use crate::task::TaskStatus;
+use crate::write::task::TaskStatus;
 
 const POLICY: Policy =
     Policy { verify_timeout: Duration::from_secs(60), max_repair_retries: 3, freeze_writes_on_unrepairable: true };
