@@ -2,6 +2,8 @@
 
 CARGO ?= cargo
 SHELL := /bin/bash
+# Where cargo puts what tests start.
+BIN_DIR = $(shell $(CARGO) metadata --format-version 1 --no-deps --locked | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/debug
 .DEFAULT_GOAL := help
 
 .PHONY: help demo test check one examples bench fmt lint rust redis browser
@@ -44,9 +46,10 @@ demo: rust
 
 # The end-to-end tests and the examples start the binaries. cargo makes these for the tests of each command, so that all is
 # built once, with one set of features; to build the binaries alone would build the engine a second time.
+# MIROIR_BIN_DIR says where they are; without it the tests ask cargo.
 # Tests wait for processes most of their time: more of them at once than there are cores; servers take more of the cores.
 test: rust redis browser
-	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$(if $(MEILISEARCH_BIN),2,4)} $(CARGO) test --workspace --locked
+	MIROIR_BIN_DIR="$(BIN_DIR)" RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$(if $(MEILISEARCH_BIN),2,4)} $(CARGO) test --workspace --locked
 	@examples/sdk/run.sh
 
 check: rust
@@ -57,7 +60,7 @@ check: rust
 one: rust redis
 	@[ -n '$(T)' ] || { echo 'Which test? For example: make one T=storm' >&2; exit 2; }
 	$(CARGO) test --locked --workspace --test '*' --no-run
-	$(CARGO) test --locked --workspace --test e2e -- '$(T)'
+	MIROIR_BIN_DIR="$(BIN_DIR)" $(CARGO) test --locked --workspace --test e2e -- '$(T)'
 
 # The official SDKs for Python, JavaScript and Rust, and a page in a browser, against a small cluster; they come from their registries.
 examples: rust browser

@@ -16,6 +16,9 @@ mod state;
 mod task;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+#[cfg(test)]
+#[path = "../tests/wings/mod.rs"]
+mod wings;
 mod write;
 
 pub use clock::rfc3339;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use miroir_core::config::Config;
 use miroir_node::budget::Budget;
+use miroir_node::testing::FakeNode;
 use miroir_node::{Limits, NodeClient};
 use miroir_store::{SqliteStore, Store};
 use miroir_telemetry::Metrics;
@@ -26,6 +27,13 @@ shards: 2
 replication_factor: 1
 nodes:
   - { id: a, address: 'http://127.0.0.1:1', replica_group: 0 }
+";
+
+const OVER: &str = "
+master_key: key-of-clients
+node_master_key: key-of-nodes
+environment: development
+shards: 4
 ";
 
 const MIRRORED: &str = "
@@ -58,6 +66,16 @@ pub async fn mirrored() -> Arc<Cluster> {
 /// An instance over this store whose only node is at this address.
 pub async fn instance_of(store: Arc<dyn Store>, address: &str) -> Arc<Cluster> {
     made(store, &CONFIG.replace("http://127.0.0.1:1", address), &[]).await
+}
+
+/// An instance over this store and these nodes, `node-0` and on, with four shards and more of the configuration.
+pub async fn over(store: Arc<dyn Store>, nodes: &[FakeNode], config: &str) -> Arc<Cluster> {
+    let members = nodes
+        .iter()
+        .enumerate()
+        .map(|(nth, node)| format!("  - {{ id: node-{nth}, address: '{}', replica_group: 0 }}\n", node.address));
+    let members: String = members.collect();
+    made(store, &format!("{OVER}{config}\nnodes:\n{members}"), &[]).await
 }
 
 async fn in_memory() -> Arc<dyn Store> {

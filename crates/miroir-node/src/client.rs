@@ -19,6 +19,22 @@ use super::body::TooLate;
 use crate::budget::{Budget, Reserved, Spent};
 use crate::joined::Joined;
 
+/// What makes connections; tests have nodes within the process besides.
+#[cfg(any(test, feature = "testing"))]
+use crate::testing::Connector;
+#[cfg(not(any(test, feature = "testing")))]
+type Connector = HttpConnector;
+
+#[cfg(any(test, feature = "testing"))]
+fn connected_by(sockets: HttpConnector) -> Connector {
+    Connector::new(sockets)
+}
+
+#[cfg(not(any(test, feature = "testing")))]
+fn connected_by(sockets: HttpConnector) -> Connector {
+    sockets
+}
+
 /// One request to a node.
 #[derive(Clone, Debug)]
 pub struct Call {
@@ -228,7 +244,7 @@ pub struct Limits {
 /// Cheap to clone; clones share the connections.
 #[derive(Clone)]
 pub struct NodeClient {
-    http: Client<HttpConnector, Chunks>,
+    http: Client<Connector, Chunks>,
     authorization: Option<HeaderValue>,
     max_reply: usize,
     replies: Budget,
@@ -247,7 +263,7 @@ impl NodeClient {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(limits.idle_timeout)
             .pool_max_idle_per_host(limits.max_idle)
-            .build(connector);
+            .build(connected_by(connector));
         let authorization = match node_key {
             "" => None,
             key => {

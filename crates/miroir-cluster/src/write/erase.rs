@@ -197,7 +197,7 @@ mod tests {
     }
 
     async fn on_a_stub() -> (Arc<Cluster>, FakeNode, Arc<dyn Store>) {
-        let (node, store) = (FakeNode::start().await, SqliteStore::open(":memory:").await.expect("a store"));
+        let (node, store) = (FakeNode::start(), SqliteStore::open(":memory:").await.expect("a store"));
         (instance_of(store.clone(), &node.address).await, node, store)
     }
 
@@ -275,7 +275,7 @@ mod tests {
     #[tokio::test]
     async fn what_may_still_arrive_keeps_everybody_else_waiting() {
         let store = SqliteStore::open(":memory:").await.expect("a store");
-        let node = FakeNode::answering(|_, _| (http::StatusCode::BAD_GATEWAY, serde_json::json!({}))).await;
+        let node = FakeNode::answering(|_, _| (http::StatusCode::BAD_GATEWAY, serde_json::json!({})));
         let cluster = instance_of(store, &node.address).await;
         let a = NodeId::new("a");
         let on = cluster.writes.on_node(&index(), &a).expect("a member");

@@ -80,7 +80,7 @@ fn unfinished(uid: u64) -> NewTask {
 }
 
 /// A node that has ended the first so many of its tasks.
-async fn node(ended: Arc<AtomicU64>) -> FakeNode {
+fn node(ended: Arc<AtomicU64>) -> FakeNode {
     FakeNode::answering(move |_, path| {
         let ended = ended.load(Ordering::Relaxed);
         let uids = path.split_once("uids=").map_or("", |(_, uids)| uids);
@@ -91,7 +91,6 @@ async fn node(ended: Arc<AtomicU64>) -> FakeNode {
         });
         (StatusCode::OK, json!({ "results": told.collect::<Vec<Value>>() }))
     })
-    .await
 }
 
 /// Rows that a round may read at most.
@@ -101,7 +100,7 @@ const COMMITS: usize = 2;
 
 async fn a_round_is_bounded(store: Arc<dyn Store>) {
     let ended = Arc::new(AtomicU64::new(0));
-    let node = node(ended.clone()).await;
+    let node = node(ended.clone());
     let counting = Arc::new(Observed { store: store.clone(), observer: Cost::default() });
     let cluster = instance_of(counting.clone(), &node.address).await;
     for nth in 0..INDEXES {
@@ -177,7 +176,7 @@ async fn a_backlog_of_100_000_tasks_costs_a_round_no_more_in_redis() {
 #[tokio::test]
 async fn of_tasks_weighed_together_the_later_know_who_is_stale_since_the_earlier() {
     let ended = Arc::new(AtomicU64::new(0));
-    let node = node(ended).await;
+    let node = node(ended);
     let store = SqliteStore::open(":memory:").await.expect("a store");
     let cluster = instance_of(store.clone(), &node.address).await;
     let mut index = Index::new(physical(0), physical(0), None, NonZeroU32::new(2).expect("not zero"));

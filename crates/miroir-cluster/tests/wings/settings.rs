@@ -1,0 +1,1 @@
+//! Changes of settings that nodes spoil, reject, or miss.
