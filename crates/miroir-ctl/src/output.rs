@@ -1,8 +1,12 @@
 //! Printing: aligned columns for people, JSON for programs.
 
-use std::fmt::Write as _;
-
+use comfy_table::presets::NOTHING;
+use comfy_table::{ContentArrangement, LineStyle, Table, TableStyle};
+use console::Term;
 use serde_json::Value;
+
+/// A line between the head and the rows, and nothing else.
+const RULED: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
 
 /// What a command prints, and whether what it found is good.
 pub struct Report {
@@ -24,25 +28,33 @@ pub fn json(value: &Value) -> String {
     format!("{value:#}\n")
 }
 
-/// Rows under a head, in columns two spaces apart.
-pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
-    let head: Vec<String> = head.iter().map(|cell| (*cell).into()).collect();
-    let lines: Vec<Vec<String>> =
-        std::iter::once(&head).chain(rows).map(|row| row.iter().map(|cell| printable(cell)).collect()).collect();
-    let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| lines.iter().filter_map(|line| line.get(column)).map(|c| c.chars().count()).max();
-    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
-    let mut text = String::new();
-    for line in lines {
-        let mut printed = String::new();
-        for (cell, width) in line.iter().zip(&widths) {
-            // Writing to a String cannot fail.
-            let _ = write!(printed, "{cell:<width$}  ");
-        }
-        text.push_str(printed.trim_end());
-        text.push('\n');
+/// Rows under a head, in columns two spaces apart, or the sentence `none` where there are no rows.
+///
+/// A terminal gets a rule under the head, and cells that do not fit are wrapped within their column. A file or a pipe
+/// gets one line per row, however long, without any ornament: `grep` and `awk` read that.
+pub fn table(head: &[&str], rows: &[Vec<String>], none: &str) -> String {
+    let terminal = Term::stdout();
+    let width = if terminal.is_term() { terminal.size_checked().map(|(_, columns)| columns) } else { None };
+    lay_out(head, rows, none, width)
+}
+
+/// `width` is that of the terminal in columns; without one the table is plain.
+fn lay_out(head: &[&str], rows: &[Vec<String>], none: &str, width: Option<u16>) -> String {
+    if rows.is_empty() {
+        return format!("{none}\n");
     }
-    text
+    let mut table = Table::new();
+    table.set_header(head.iter().copied());
+    table.add_rows(rows.iter().map(|row| row.iter().map(|cell| printable(cell))));
+    table.load_style(NOTHING);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    if let Some(width) = width {
+        table.load_style(RULED).set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+    }
+    let lines = table.lines();
+    lines.map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
 /// Names with their values, one a line.
@@ -57,8 +69,8 @@ pub fn facts(rows: &[(&str, String)]) -> String {
     text
 }
 
-/// A terminal must not obey what a server wrote.
-fn printable(text: &str) -> String {
+/// The text without control characters: a terminal must not obey what a server wrote.
+pub fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
@@ -90,15 +102,37 @@ pub fn ranges(numbers: &[u32]) -> String {
 mod tests {
     use super::*;
 
+    fn nodes() -> Vec<Vec<String>> {
+        vec![vec!["meili-0".into(), "é日".into(), "x".into()], vec!["b".into(), "healthy".into(), "".into()]]
+    }
+
     #[test]
-    fn columns_are_aligned() {
-        let rows = vec![vec!["meili-0".into(), "é".into(), "x".into()], vec!["b".into(), "healthy".into(), "".into()]];
-        assert_eq!(table(&["id", "state", "n"], &rows), "id       state    n\nmeili-0  é        x\nb        healthy\n");
+    fn columns_are_aligned_by_what_is_seen() {
+        let plain = lay_out(&["id", "state", "n"], &nodes(), "No nodes.", None);
+        assert_eq!(plain, "id       state    n\nmeili-0  é日      x\nb        healthy\n");
+    }
+
+    #[test]
+    fn a_terminal_gets_a_rule_and_wrapped_cells() {
+        let rows = [vec!["meili-0".into(), "connection refused by 127.0.0.1".into()]];
+        let wide = lay_out(&["node", "last error"], &rows, "No nodes.", Some(80));
+        assert_eq!(wide.lines().count(), 3, "{wide}");
+        assert!(wide.lines().nth(1).is_some_and(|rule| rule.chars().all(|c| c == '─')), "{wide}");
+        let narrow = lay_out(&["node", "last error"], &rows, "No nodes.", Some(30));
+        assert!(narrow.lines().count() > 3 && narrow.lines().all(|line| line.chars().count() <= 30), "{narrow}");
+    }
+
+    #[test]
+    fn no_rows_are_said_in_a_sentence() {
+        for width in [None, Some(80)] {
+            assert_eq!(lay_out(&["id"], &[], "No nodes.", width), "No nodes.\n");
+        }
     }
 
     #[test]
     fn a_server_cannot_write_escapes() {
         assert_eq!(facts(&[("a", "\u{1b}[2Jb\nc".into())]), "a   [2Jb c\n");
+        assert_eq!(lay_out(&["a"], &[vec!["\u{1b}[2Jb\nc".into()]], "", None), "a\n [2Jb c\n");
     }
 
     #[test]

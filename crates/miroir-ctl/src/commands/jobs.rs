@@ -38,5 +38,5 @@ fn print(jobs: &Jobs) -> String {
         })
         .collect();
     let names = ["job", "kind", "state", "chunks", "attempts", "claimed by", "enqueued", "updated", "last error"];
-    table(&names, &rows)
+    table(&names, &rows, "No jobs.")
 }

@@ -30,5 +30,5 @@ fn print(leases: &Leases) -> String {
         .iter()
         .map(|lease| vec![lease.scope.clone(), lease.holder.clone(), lease.token.to_string(), ends_in(lease)])
         .collect();
-    table(&["scope", "holder", "token", "ends in"], &rows)
+    table(&["scope", "holder", "token", "ends in"], &rows, "No leases.")
 }

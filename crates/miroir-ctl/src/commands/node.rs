@@ -41,7 +41,7 @@ fn list(client: &Client, output: Output) -> Result<Report, Failure> {
         Output::Json => json(&nodes),
         Output::Table => {
             let rows: Vec<Vec<String>> = topology.nodes.iter().map(row).collect();
-            table(&["node", "group", "state", "replicas", "version", "address"], &rows)
+            table(&["node", "group", "state", "replicas", "version", "address"], &rows, "No nodes.")
         }
     }))
 }

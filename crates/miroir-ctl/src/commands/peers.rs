@@ -26,5 +26,5 @@ fn print(peers: &Peers) -> String {
         cells.map(|cell| cell.to_string()).to_vec()
     };
     let rows: Vec<Vec<String>> = peers.peers.iter().map(row).collect();
-    table(&["id", "listens on", "epoch", "version", "since", ""], &rows)
+    table(&["id", "listens on", "epoch", "version", "since", ""], &rows, "No instances.")
 }

@@ -8,7 +8,7 @@ use miroir_api::{
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::watch::until_over;
+use super::watch::{Progress, until_over};
 use crate::client::Client;
 use crate::failure::Failure;
 
@@ -60,6 +60,13 @@ pub fn waits(operation: &Rebalancing) -> Option<String> {
     })
 }
 
+/// How far a change is, with what it is. A replica that was given up is over as well.
+fn progress(operation: &Rebalancing) -> Progress {
+    let ReplicaProgress { total, switched, abandoned, .. } = &operation.replicas;
+    let line = format!("{}: {}", words(&operation.change), line(operation));
+    Progress { line, done: switched.saturating_add(*abandoned), total: *total }
+}
+
 /// How a change ended, in one line.
 pub fn end(last: &EndedChange) -> String {
     let end = if last.canceled { "canceled" } else { "done" };
@@ -78,7 +85,7 @@ pub fn follow(client: &Client, id: &str) -> Result<Option<EndedChange>, Failure>
     until_over(|| {
         let (_, status) = fetch(client)?;
         Ok(match status.operation.filter(|operation| operation.id == id) {
-            Some(operation) => ControlFlow::Continue(format!("{}: {}", words(&operation.change), line(&operation))),
+            Some(operation) => ControlFlow::Continue(progress(&operation)),
             None => ControlFlow::Break(status.last.filter(|last| last.id == id)),
         })
     })
@@ -108,5 +115,8 @@ mod tests {
         let waits = line(&operation("moving", json!({ "nodes": ["b", "d"] })));
         assert!(waits.ends_with("; waits for b, d to answer"), "{waits}");
         assert_eq!(words(&operation("moving", Value::Null).change), "add node d to group 0");
+        let Progress { line, done, total } = progress(&operation("moving", Value::Null));
+        assert!(line.starts_with("add node d to group 0: 3 of 8 replicas moved"), "{line}");
+        assert_eq!((done, total), (3, 8));
     }
 }

@@ -102,9 +102,6 @@ fn print(operation: &Rebalancing, last: Option<&str>) -> String {
         ("since", operation.started_at.clone()),
         ("last", or_dash(last)),
     ]);
-    if operation.moves.is_empty() {
-        return head;
-    }
     let rows: Vec<Vec<String>> = operation
         .moves
         .iter()
@@ -114,5 +111,5 @@ fn print(operation: &Rebalancing, last: Option<&str>) -> String {
             vec![shard, moving.replica_group.to_string(), from, to, moving.state.to_string()]
         })
         .collect();
-    format!("{head}\n{}", table(&["shard", "group", "from", "to", "state"], &rows))
+    format!("{head}\n{}", table(&["shard", "group", "from", "to", "state"], &rows, "No moves."))
 }

@@ -4,6 +4,7 @@ use miroir_api::{RepairOutcome, RepairedNode, SettingsRepair, SettingsStatus, St
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::watch::during;
 use crate::cli::Output;
 use crate::client::Client;
 use crate::failure::Failure;
@@ -55,23 +56,24 @@ fn print(status: &SettingsStatus) -> String {
             vec![node.node.clone(), node.version.to_string(), held.into(), stage, task, fingerprint.into()]
         })
         .collect();
-    let nodes = table(&["node", "version", "settings", "stage", "task", "fingerprint"], &rows);
+    let nodes = table(&["node", "version", "settings", "stage", "task", "fingerprint"], &rows, "No nodes.");
     format!("version    {}\nbroadcast  {broadcast}\n{frozen}\n{nodes}", status.version)
 }
 
 /// `settings repair`: bad when a node could not be repaired.
 pub fn repair(client: &Client, uid: &str, output: Output) -> Result<Report, Failure> {
-    let value: Value = client.post(&format!("/indexes/{uid}/settings/repair"))?;
+    let path = format!("/indexes/{uid}/settings/repair");
+    let value: Value = during(&format!("repairing the settings of {uid}"), || client.post(&path))?;
     let repair = SettingsRepair::deserialize(&value).map_err(|error| client.misshapen("the repair", &error))?;
     let good = repair.frozen.is_empty() && repair.nodes.iter().all(|node| node.outcome == RepairOutcome::Repaired);
     let text = match output {
         Output::Json => json(&value),
-        Output::Table if repair.nodes.is_empty() => "Every node holds the committed settings.\n".into(),
         Output::Table => {
             let row = |node: &RepairedNode| {
                 vec![node.node.clone(), node.outcome.to_string(), node.error.clone().unwrap_or_default()]
             };
-            table(&["node", "outcome", "error"], &repair.nodes.iter().map(row).collect::<Vec<_>>())
+            let rows: Vec<Vec<String>> = repair.nodes.iter().map(row).collect();
+            table(&["node", "outcome", "error"], &rows, "Every node holds the committed settings.")
         }
     };
     Ok(Report { text, good })

@@ -39,7 +39,8 @@ fn promote(client: &Client, wanted: &Promote, output: Output) -> Result<Report, 
             let refused = promotion.refused.iter().map(|it| {
                 vec![it.index.clone(), it.shard.to_string(), format!("not promoted: {}", it.why), "-".into()]
             });
-            table(&["index", "shard", "replica", "stale now"], &promoted.chain(refused).collect::<Vec<_>>())
+            let rows: Vec<Vec<String>> = promoted.chain(refused).collect();
+            table(&["index", "shard", "replica", "stale now"], &rows, "Nothing was promoted.")
         }
     };
     Ok(Report { text, good: promotion.refused.is_empty() })
@@ -57,7 +58,7 @@ fn list(client: &Client, output: Output) -> Result<Report, Failure> {
 fn print(answer: &Stale) -> String {
     let rows: Vec<Vec<String>> = answer.stale.iter().map(|stale| row(stale, answer)).collect();
     let names = ["index", "shard", "node", "reason", "since", "healing", "done", "seconds left", "last error"];
-    table(&names, &rows)
+    table(&names, &rows, "No stale replicas.")
 }
 
 fn row(stale: &StaleReplica, answer: &Stale) -> Vec<String> {

@@ -43,9 +43,6 @@ fn print(task: &Task) -> String {
         ("finished", or_dash(task.finished_at.as_deref())),
         ("duration", or_dash(task.duration.as_deref())),
     ]);
-    if task.node_tasks.is_empty() {
-        return head;
-    }
     let rows: Vec<Vec<String>> = task
         .node_tasks
         .iter()
@@ -54,7 +51,7 @@ fn print(task: &Task) -> String {
             vec![part.node.clone(), uid, part.status.clone(), ranges(&part.shards), error]
         })
         .collect();
-    format!("{head}\n{}", table(&["node", "node task", "status", "shards", "error"], &rows))
+    format!("{head}\n{}", table(&["node", "node task", "status", "shards", "error"], &rows, "No node tasks."))
 }
 
 #[cfg(test)]

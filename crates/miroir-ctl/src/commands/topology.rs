@@ -58,5 +58,5 @@ fn print(topology: &Topology) -> String {
         })
         .collect();
     let names = ["node", "group", "state", "replicas", "version", "address", "since", "last error"];
-    format!("{head}\n{}", table(&names, &rows))
+    format!("{head}\n{}", table(&names, &rows, "No nodes."))
 }

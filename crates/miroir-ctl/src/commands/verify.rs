@@ -6,18 +6,18 @@ use miroir_api::{AntiEntropyStatus, Found, Pass, RunAntiEntropy};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::watch::until_over;
+use super::watch::{Progress, until_over};
 use crate::cli::Output;
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::{Report, facts, json};
 
-/// How far a pass is, in one line.
-fn line(status: &AntiEntropyStatus, pass: u64) -> String {
+/// How far a pass is.
+fn progress(status: &AntiEntropyStatus, pass: u64) -> Progress {
     let at_it = || status.instances.iter().filter(|instance| instance.pass >= pass);
     let done: u64 = at_it().map(|instance| instance.found.shards).sum();
-    let all: u64 = at_it().map(|instance| instance.shards).sum();
-    format!("{done} of {all} shards compared")
+    let total: u64 = at_it().map(|instance| instance.shards).sum();
+    Progress { line: format!("{done} of {total} shards compared"), done, total }
 }
 
 /// Everything was seen, and is alike now.
@@ -33,7 +33,10 @@ pub fn run(client: &Client, index: Option<&str>, deep: bool, output: Output) -> 
     let (raw, status) = until_over(|| {
         let (raw, status) = fetch(client)?;
         let is_over = status.finished && status.pass.as_ref().is_some_and(|pass| pass.number >= begun.number);
-        Ok(if is_over { ControlFlow::Break((raw, status)) } else { ControlFlow::Continue(line(&status, begun.number)) })
+        if is_over {
+            return Ok(ControlFlow::Break((raw, status)));
+        }
+        Ok(ControlFlow::Continue(progress(&status, begun.number)))
     })?;
     let mut found = Found::default();
     status.instances.iter().for_each(|instance| found += &instance.found);

@@ -1,14 +1,10 @@
-//! The binary, against a stub that answers one connection after another.
+//! What each command asks, prints and exits with.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Command, Output};
-use std::sync::mpsc::{Receiver, channel};
+use std::net::TcpListener;
 
-use tempfile::TempDir;
+use crate::stub::{Stub, ctl, home, text};
 
-const TOPOLOGY: &str = r#"{"epoch":1,"shards":16,"replicationFactor":2,"replicaGroups":1,"placement":"balanced",
+pub const TOPOLOGY: &str = r#"{"epoch":1,"shards":16,"replicationFactor":2,"replicaGroups":1,"placement":"balanced",
 "nodes":[{"id":"meili-0","address":"http://127.0.0.1:7701","replicaGroup":0,"state":"healthy",
 "since":"2026-01-01T00:00:00Z","lastError":null,"version":"1.50.0","shardReplicas":11},
 {"id":"meili-1","address":"http://127.0.0.1:7702","replicaGroup":0,"state":"failed",
@@ -34,58 +30,14 @@ const JOBS: &str = r#"{"jobs":[{"id":"j-1","kind":"dump_import","state":"running
 {"id":"j-2","kind":"reshard","state":"failed","cursor":null,"chunks":0,"attempts":3,"vanished":0,"error":"no room",
 "notBefore":null,"enqueuedAt":"2026-01-01T00:00:00Z","updatedAt":"2026-01-01T00:00:02Z","claim":null}]}"#;
 
-/// Answers each request from the list of (path, status, body), else 404; tells what it was asked and with which key.
-struct Stub {
-    url: String,
-    asked: Receiver<(String, Option<String>)>,
-}
+pub const MOVING: &str = r#"{"inProgress":true,"operation":{"id":"t-1","change":{"type":"addNode","node":"meili-3",
+"replicaGroup":0},"phase":"moving","intent":"run","canceled":false,"epoch":4,"waitsFor":null,"replicas":{"total":8,
+"planned":0,"waiting":3,"copying":2,"switched":3,"abandoned":0},"documents":40,"moves":[],
+"startedAt":"2026-01-01T00:00:00Z"},"last":null}"#;
 
-impl Stub {
-    fn start(answers: &'static [(&'static str, u16, &'static str)]) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let (tell, asked) = channel();
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                if let Some(request) = answer(stream, answers)
-                    && tell.send(request).is_err()
-                {
-                    return;
-                }
-            }
-        });
-        Self { url, asked }
-    }
-}
-
-fn answer(stream: TcpStream, answers: &[(&str, u16, &str)]) -> Option<(String, Option<String>)> {
-    let mut lines = BufReader::new(stream.try_clone().ok()?).lines();
-    let path = lines.next()?.ok()?.split(' ').nth(1)?.to_owned();
-    let headers: Vec<String> = lines.map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
-    let key = headers.iter().find_map(|line| {
-        line.split_once(": ").filter(|(name, _)| name.eq_ignore_ascii_case("authorization")).map(|(_, v)| v.to_owned())
-    });
-    let missing = r#"{"message":"Not here.","code":"task_not_found","type":"invalid_request","link":"x"}"#;
-    let (_, status, body) = answers.iter().find(|(known, _, _)| *known == path).copied().unwrap_or(("", 404, missing));
-    let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
-    let mut stream = stream;
-    stream.write_all(format!("{head}{body}").as_bytes()).ok()?;
-    Some((path, key))
-}
-
-fn ctl(home: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_miroir-ctl"));
-    command.env_clear().env("HOME", home).envs(environment.iter().copied()).args(arguments);
-    command.output().expect("it runs")
-}
-
-fn home() -> TempDir {
-    tempfile::tempdir().expect("a directory")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).expect("UTF-8")
-}
+pub const ENDED: &str = r#"{"inProgress":false,"operation":null,"last":{"id":"t-1","change":{"type":"addNode",
+"node":"meili-3","replicaGroup":0},"canceled":false,"replicas":8,"documents":120,
+"startedAt":"2026-01-01T00:00:00Z","finishedAt":"2026-01-01T00:01:00Z"}}"#;
 
 #[test]
 fn status_summarises_a_ready_cluster() {
@@ -298,4 +250,39 @@ fn config_check_says_what_the_proxy_would_say() {
     assert_eq!(value["valid"], false);
     let out = ctl(home.path(), &["config", "check", "/does/not/exist"], &[]);
     assert_eq!(out.status.code(), Some(1));
+}
+
+#[test]
+fn an_empty_table_is_a_sentence() {
+    let stub = Stub::start(&[
+        ("/_miroir/jobs", 200, r#"{"jobs":[]}"#),
+        ("/_miroir/leases", 200, r#"{"leases":[]}"#),
+        ("/_miroir/peers", 200, r#"{"peers":[]}"#),
+        ("/_miroir/stale", 200, r#"{"stale":[],"healing":[]}"#),
+    ]);
+    for (command, sentence) in [
+        ("jobs", "No jobs.\n"),
+        ("leases", "No leases.\n"),
+        ("peers", "No instances.\n"),
+        ("stale", "No stale replicas.\n"),
+    ] {
+        let out = ctl(home().path(), &[command, "--url", &stub.url], &[]);
+        assert_eq!((text(&out.stdout).as_str(), out.status.code()), (sentence, Some(0)), "{}", text(&out.stderr));
+    }
+    let out = ctl(home().path(), &["jobs", "--output", "json", "--url", &stub.url], &[]);
+    assert_eq!(text(&out.stdout), "{\n  \"jobs\": []\n}\n");
+}
+
+#[test]
+fn long_work_is_told_line_by_line_where_there_is_no_terminal() {
+    let stub = Stub::start(&[
+        ("/_miroir/rebalance/status", 200, MOVING),
+        ("/_miroir/rebalance/status", 200, MOVING),
+        ("/_miroir/rebalance/status", 200, MOVING),
+        ("/_miroir/rebalance/status", 200, ENDED),
+    ]);
+    let out = ctl(home().path(), &["rebalance", "status", "--watch", "--url", &stub.url], &[]);
+    let told = "add node meili-3 to group 0: 3 of 8 replicas moved, 2 being copied, 40 documents\n";
+    assert_eq!(text(&out.stderr), told);
+    assert_eq!(text(&out.stdout), "done: add node meili-3 to group 0, 8 replicas moved, 120 documents\n");
 }
