@@ -109,6 +109,14 @@ pub struct Wait {
     pub wait: bool,
 }
 
+/// Whether to ask before what cannot be taken back.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Sure {
+    /// Do not ask whether it is meant. Where standard input or standard error is no terminal, nobody is asked anyway.
+    #[arg(long, short = 'y')]
+    pub yes: bool,
+}
+
 /// Commands about stale replicas.
 #[derive(Debug, Subcommand)]
 pub enum StaleCommand {
@@ -178,11 +186,14 @@ pub enum NodeCommand {
     /// Move all shards of a node to the others of its group, and let it be a member no longer.
     ///
     /// A node that is gone for good is removed alike: what it held is copied from other replicas. Take it out of the
-    /// configuration of every instance when it has left.
+    /// configuration of every instance when it has left. Somebody at a terminal is asked first.
     Remove {
         /// The node.
         #[arg(value_parser = node::parse_id)]
         id: String,
+        /// Whether to ask first.
+        #[command(flatten)]
+        sure: Sure,
         /// Whether to wait.
         #[command(flatten)]
         wait: Wait,
@@ -203,10 +214,13 @@ pub enum GroupCommand {
         #[command(flatten)]
         wait: Wait,
     },
-    /// Remove a replica group and all of its nodes. The last one cannot be.
+    /// Remove a replica group and all of its nodes. The last one cannot be. Somebody at a terminal is asked first.
     Remove {
         /// Its number.
         group: u32,
+        /// Whether to ask first.
+        #[command(flatten)]
+        sure: Sure,
         /// Whether to wait.
         #[command(flatten)]
         wait: Wait,

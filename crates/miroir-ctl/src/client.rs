@@ -46,6 +46,11 @@ impl Client {
         Ok(Self { agent: config.into(), url: url.into(), key: credentials::admin_key(common.admin_key.as_deref())? })
     }
 
+    /// Where the requests go.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     /// GET a path under `/_miroir`; any status is an answer.
     pub fn ask(&self, path: &str) -> Result<Answer, Failure> {
         let mut request = self.agent.get(format!("{}/_miroir{path}", self.url));

@@ -24,6 +24,12 @@ pub enum Failure {
     /// Miroir, or a file, said no.
     #[error("{0}")]
     Refused(String),
+    /// Whoever was asked whether it is meant did not say yes.
+    #[error("nothing was done")]
+    Declined,
+    /// The terminal gave no answer to that question.
+    #[error("no answer could be read: {0}; nothing was done (--yes answers for you)")]
+    NoAnswer(String),
 }
 
 impl Failure {
@@ -32,7 +38,7 @@ impl Failure {
         match self {
             Self::Usage(_) => USAGE,
             Self::Unreachable { .. } => UNREACHABLE,
-            Self::Refused(_) => FAILED,
+            Self::Refused(_) | Self::Declined | Self::NoAnswer(_) => FAILED,
         }
     }
 }

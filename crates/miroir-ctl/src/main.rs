@@ -3,6 +3,7 @@
 mod cli;
 mod client;
 mod commands;
+mod confirm;
 mod credentials;
 mod failure;
 mod output;

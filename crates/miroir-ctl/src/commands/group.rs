@@ -1,10 +1,11 @@
 //! `miroir-ctl group`: replica groups come and go.
 
-use miroir_api::{AddGroup, NewNode};
+use miroir_api::{AddGroup, NewNode, Topology};
 
-use super::{node, rebalance};
+use super::{node, rebalance, topology};
 use crate::cli::{GroupCommand, Output};
 use crate::client::Client;
+use crate::confirm::confirm;
 use crate::failure::Failure;
 use crate::output::Report;
 
@@ -22,10 +23,19 @@ pub fn run(client: &Client, command: &GroupCommand, output: Output) -> Result<Re
             let group = AddGroup { replica_group: *group, nodes: nodes.iter().map(node).collect() };
             rebalance::begun(client, &client.post_json("/groups", &group)?, *wait, output)
         }
-        GroupCommand::Remove { group, wait } => {
+        GroupCommand::Remove { group, sure, wait } => {
+            confirm(*sure, || Ok(removal(*group, &topology::fetch(client)?.1, client.url())))?;
             rebalance::begun(client, &client.delete(&format!("/groups/{group}"))?, *wait, output)
         }
     }
+}
+
+/// The question before a replica group is removed. It names the nodes that go with it.
+fn removal(group: u32, topology: &Topology, url: &str) -> String {
+    let of_group = topology.nodes.iter().filter(|member| member.node.replica_group == group);
+    let nodes: Vec<&str> = of_group.map(|member| member.node.id.as_str()).collect();
+    let nodes = if nodes.is_empty() { String::new() } else { format!(" with {}", nodes.join(", ")) };
+    format!("Remove replica group {group}{nodes} from {url}?")
 }
 
 #[cfg(test)]

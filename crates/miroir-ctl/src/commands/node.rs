@@ -1,11 +1,12 @@
 //! `miroir-ctl node`: who is a member, who joins and who leaves.
 
-use miroir_api::{AddNode, TopologyNode};
+use miroir_api::{AddNode, Topology, TopologyNode};
 use serde_json::Value;
 
 use super::{rebalance, topology};
 use crate::cli::{NodeCommand, Output, Wait};
 use crate::client::Client;
+use crate::confirm::confirm;
 use crate::failure::Failure;
 use crate::output::{Report, json, or_dash, table};
 
@@ -25,8 +26,21 @@ pub fn run(client: &Client, command: &NodeCommand, output: Output) -> Result<Rep
         }
         NodeCommand::Drain { id, wait } => begin(client.post(&format!("/nodes/{id}/drain"))?, wait),
         NodeCommand::Undrain { id, wait } => begin(client.post(&format!("/nodes/{id}/undrain"))?, wait),
-        NodeCommand::Remove { id, wait } => begin(client.delete(&format!("/nodes/{id}"))?, wait),
+        NodeCommand::Remove { id, sure, wait } => {
+            confirm(*sure, || Ok(removal(id, &topology::fetch(client)?.1, client.url())))?;
+            begin(client.delete(&format!("/nodes/{id}"))?, wait)
+        }
     }
+}
+
+/// The question before a node is removed. An id that no member has is asked about as well: Miroir then says so.
+fn removal(id: &str, topology: &Topology, url: &str) -> String {
+    let member = topology.nodes.iter().find(|member| member.node.id == id);
+    let held = member.map_or_else(String::new, |member| {
+        let node = &member.node;
+        format!(" ({}, {}, {} replicas)", node.address, topology::state(member), node.shard_replicas)
+    });
+    format!("Remove node {id}{held} from {url}?")
 }
 
 fn list(client: &Client, output: Output) -> Result<Report, Failure> {

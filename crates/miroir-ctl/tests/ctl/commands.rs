@@ -286,3 +286,18 @@ fn long_work_is_told_line_by_line_where_there_is_no_terminal() {
     assert_eq!(text(&out.stderr), told);
     assert_eq!(text(&out.stdout), "done: add node meili-3 to group 0, 8 replicas moved, 120 documents\n");
 }
+
+#[test]
+fn a_script_is_not_asked() {
+    const BEGUN: &str = r#"{"id":"t-2","change":{"type":"removeNode","node":"meili-1"},"replicas":10}"#;
+    let stub = Stub::start(&[("/_miroir/nodes/meili-1", 202, BEGUN), ("/_miroir/groups/0", 202, BEGUN)]);
+    for arguments in [["node", "remove", "meili-1"], ["group", "remove", "0"]] {
+        for more in [&["--url", &stub.url][..], &["--url", &stub.url, "--yes"]] {
+            let out = ctl(home().path(), &[&arguments[..], more].concat(), &[]);
+            assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
+            assert!(text(&out.stdout).starts_with("begun: 10 replicas are to move"), "{}", text(&out.stdout));
+        }
+    }
+    let asked: Vec<String> = stub.asked.try_iter().map(|(path, _)| path).collect();
+    assert_eq!(asked.len(), 4, "{asked:?}");
+}

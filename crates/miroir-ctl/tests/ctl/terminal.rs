@@ -69,3 +69,40 @@ fn long_work_is_a_bar() {
     let end = "done: add node meili-3 to group 0, 8 replicas moved, 120 documents\r\n";
     assert!(seen.screen.ends_with(end), "{}", seen.screen);
 }
+
+const REMOVING: &str = r#"{"id":"t-2","change":{"type":"removeNode","node":"meili-1","replicaGroup":0},"replicas":10}"#;
+
+#[test]
+fn somebody_at_a_terminal_is_asked_before_a_node_or_a_group_goes() {
+    for (arguments, path, question) in [
+        (
+            ["node", "remove", "meili-1"],
+            "/_miroir/nodes/meili-1",
+            "Remove node meili-1 (http://127.0.0.1:7702, failed, 10",
+        ),
+        (["group", "remove", "0"], "/_miroir/groups/0", "Remove replica group 0 with meili-0, meili-1 from http://127"),
+    ] {
+        let stub = Stub::start(&[
+            ("/_miroir/topology", 200, TOPOLOGY),
+            ("/_miroir/nodes/meili-1", 202, REMOVING),
+            ("/_miroir/groups/0", 202, REMOVING),
+        ]);
+        let home = home();
+        let run = |more: &[&str], typed: &str| {
+            at_terminal(home.path(), &[&arguments[..], &["--url", &stub.url], more].concat(), typed)
+        };
+        let asked = || stub.asked.try_iter().map(|(path, _)| path).collect::<Vec<_>>();
+        for refusal in ["no\r", "\r", "maybe\rn\r"] {
+            let seen = run(&[], refusal);
+            assert!(seen.screen.contains(question) && seen.screen.contains("nothing was done"), "{}", seen.screen);
+            assert_eq!((seen.code, asked()), (Some(1), vec!["/_miroir/topology".to_owned()]), "{refusal:?}");
+        }
+        let seen = run(&[], "yes\r");
+        assert_eq!(seen.code, Some(0), "{}", seen.screen);
+        assert_eq!(asked(), ["/_miroir/topology", path]);
+        let seen = run(&["--yes"], "");
+        assert_eq!(seen.code, Some(0), "{}", seen.screen);
+        assert!(!seen.screen.contains('?'), "{}", seen.screen);
+        assert_eq!(asked(), [path]);
+    }
+}
