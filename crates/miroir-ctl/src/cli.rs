@@ -8,8 +8,11 @@ use crate::commands::{config, group, node, settings, task};
 
 /// Looks at and operates a Miroir cluster.
 ///
-/// The admin key is taken from MIROIR_ADMIN_API_KEY, else from ~/.config/miroir/credentials
+/// The admin key is taken from the profile that is chosen, else from MIROIR_ADMIN_API_KEY, else from the credentials file
 /// (`admin_key = "..."`), else from --admin-key.
+///
+/// The credentials file is ~/.config/miroir/credentials, or miroir/credentials below XDG_CONFIG_HOME. A table
+/// [profile.NAME] has a `url` and, if need be, an `admin_key` or an `admin_key_file`.
 ///
 /// Exit codes: 0 done, 1 failed, 2 usage, 3 unreachable.
 #[derive(Debug, Parser)]
@@ -26,11 +29,14 @@ pub struct Cli {
 /// Options of every command.
 #[derive(Debug, Args)]
 pub struct Common {
-    /// Where Miroir listens.
-    #[arg(long, global = true, env = "MIROIR_URL", default_value = "http://127.0.0.1:7700")]
-    pub url: String,
-    /// The admin key, when neither the environment nor the credentials file has one.
-    #[arg(long, global = true, value_name = "KEY", hide_env_values = true)]
+    /// Where Miroir listens; else what the profile says, else MIROIR_URL, else http://127.0.0.1:7700.
+    #[arg(long, global = true)]
+    pub url: Option<String>,
+    /// The cluster that is meant: a table [profile.NAME] of the credentials file; else MIROIR_PROFILE.
+    #[arg(long, global = true, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// The admin key, when neither the profile, the environment nor the credentials file has one.
+    #[arg(long, global = true, value_name = "KEY")]
     pub admin_key: Option<String>,
     /// How to print.
     #[arg(long, global = true, value_enum, default_value_t = Output::Table)]

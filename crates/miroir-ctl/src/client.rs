@@ -7,8 +7,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::cli::Common;
-use crate::credentials;
 use crate::failure::Failure;
+use crate::target::Target;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 const LONG: Duration = Duration::from_secs(600);
@@ -33,7 +33,7 @@ pub struct Answer {
 impl Client {
     /// A client for the address and key that the options and the environment name.
     pub fn new(common: &Common) -> Result<Self, Failure> {
-        let url = common.url.trim_end_matches('/');
+        let Target { url, admin_key } = Target::resolve(common)?;
         if !url.to_ascii_lowercase().starts_with("http://") {
             return Err(Failure::Usage(format!("--url {url}: expected http://host:port (https is not supported)")));
         }
@@ -43,7 +43,7 @@ impl Client {
             .proxy(None)
             .max_redirects(0)
             .build();
-        Ok(Self { agent: config.into(), url: url.into(), key: credentials::admin_key(common.admin_key.as_deref())? })
+        Ok(Self { agent: config.into(), url, key: admin_key })
     }
 
     /// Where the requests go.

@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::credentials::CredentialsError;
+
 /// The exit code of a command that was carried out, with a bad result, or that was refused.
 pub const FAILED: u8 = 1;
 const USAGE: u8 = 2;
@@ -10,9 +12,12 @@ const UNREACHABLE: u8 = 3;
 /// Why there is no report.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum Failure {
-    /// The command line or the credentials file cannot be meant.
+    /// The command line or the environment cannot be meant.
     #[error("{0}")]
     Usage(String),
+    /// The credentials file, or the choice of a profile of it, cannot be meant.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
     /// Nobody answered.
     #[error("{url} cannot be reached: {reason}")]
     Unreachable {
@@ -36,7 +41,7 @@ impl Failure {
     /// 1 failed, 2 usage, 3 unreachable.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) => USAGE,
+            Self::Usage(_) | Self::Credentials(_) => USAGE,
             Self::Unreachable { .. } => UNREACHABLE,
             Self::Refused(_) | Self::Declined | Self::NoAnswer(_) => FAILED,
         }

@@ -7,6 +7,7 @@ mod confirm;
 mod credentials;
 mod failure;
 mod output;
+mod target;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

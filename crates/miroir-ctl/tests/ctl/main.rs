@@ -1,6 +1,8 @@
 //! The binary, as operators and their scripts run it.
 
 mod commands;
+#[cfg(unix)]
+mod profiles;
 mod stub;
 #[cfg(unix)]
 mod terminal;
