@@ -12,7 +12,7 @@ use crate::commands::{config, group, node, settings, task};
 /// (`admin_key = "..."`), else from --admin-key.
 ///
 /// The credentials file is ~/.config/miroir/credentials, or miroir/credentials below XDG_CONFIG_HOME. A table
-/// [profile.NAME] has a `url` and, if need be, an `admin_key` or an `admin_key_file`.
+/// [profile.NAME] has a `url` and, if need be, an `admin_key` or an `admin_key_file`, and a `ca_file`.
 ///
 /// Exit codes: 0 done, 1 failed, 2 usage, 3 unreachable.
 #[derive(Debug, Parser)]
@@ -35,6 +35,9 @@ pub struct Common {
     /// The cluster that is meant: a table [profile.NAME] of the credentials file; else MIROIR_PROFILE.
     #[arg(long, global = true, value_name = "NAME")]
     pub profile: Option<String>,
+    /// Certificates in PEM format: an https server has to have one that they vouch for. Left out: those of the system.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
     /// The admin key, when neither the profile, the environment nor the credentials file has one.
     #[arg(long, global = true, value_name = "KEY")]
     pub admin_key: Option<String>,

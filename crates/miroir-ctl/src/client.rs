@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::cli::Common;
 use crate::failure::Failure;
 use crate::target::Target;
+use crate::tls::{self, CaFile, Distrust};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 const LONG: Duration = Duration::from_secs(600);
@@ -20,6 +21,8 @@ pub struct Client {
     agent: ureq::Agent,
     url: String,
     key: Option<String>,
+    /// Who vouches for the server; `None`: the authorities of the system.
+    ca_file: Option<CaFile>,
 }
 
 /// What came back.
@@ -33,17 +36,17 @@ pub struct Answer {
 impl Client {
     /// A client for the address and key that the options and the environment name.
     pub fn new(common: &Common) -> Result<Self, Failure> {
-        let Target { url, admin_key } = Target::resolve(common)?;
-        if !url.to_ascii_lowercase().starts_with("http://") {
-            return Err(Failure::Usage(format!("--url {url}: expected http://host:port (https is not supported)")));
-        }
-        let config = ureq::Agent::config_builder()
+        let target = Target::resolve(common)?;
+        let mut config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(TIMEOUT))
             .proxy(None)
-            .max_redirects(0)
-            .build();
-        Ok(Self { agent: config.into(), url, key: admin_key })
+            .max_redirects(0);
+        if target.is_https() {
+            config = config.tls_config(tls::config(target.ca_file.as_ref())?);
+        }
+        let Target { url, admin_key, ca_file } = target;
+        Ok(Self { agent: config.build().into(), url, key: admin_key, ca_file })
     }
 
     /// Where the requests go.
@@ -138,6 +141,12 @@ impl Client {
     }
 
     fn transport(&self, error: &ureq::Error) -> Failure {
-        Failure::Unreachable { url: self.url.clone(), reason: error.to_string() }
+        let url = self.url.clone();
+        match Distrust::of(error) {
+            Some(Distrust { reason, is_unknown_issuer }) => {
+                Failure::Untrusted { url, reason, is_unknown_issuer, ca_file: self.ca_file.clone() }
+            }
+            None => Failure::Unreachable { url, reason: error.to_string() },
+        }
     }
 }

@@ -36,7 +36,7 @@ pub enum CredentialsError {
     /// The file is no TOML, or has tables or keys that nobody knows.
     #[error(
         "{}, line {line}: expected TOML with admin_key = \"...\", and tables [profile.NAME] with url, admin_key or \
-         admin_key_file",
+         admin_key_file, and ca_file",
         path.display()
     )]
     Malformed {
@@ -108,6 +108,7 @@ struct WrittenProfile {
     url: String,
     admin_key: Option<String>,
     admin_key_file: Option<PathBuf>,
+    ca_file: Option<PathBuf>,
 }
 
 /// One cluster, and how it is spoken to.
@@ -116,6 +117,8 @@ pub struct Profile {
     pub url: String,
     /// The admin key; `None` leaves the choice to the environment, the file's own key and the flag.
     pub admin_key: Option<String>,
+    /// The certificates that vouch for an https server; `None`: the system's.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// A credentials file that was read.
@@ -172,7 +175,7 @@ impl Credentials {
 
     /// The profile of this name, with the key that its file holds.
     pub fn profile(&self, name: &str) -> Result<Profile, CredentialsError> {
-        let Some(WrittenProfile { url, admin_key, admin_key_file }) = self.written.profile.get(name) else {
+        let Some(WrittenProfile { url, admin_key, admin_key_file, ca_file }) = self.written.profile.get(name) else {
             return Err(CredentialsError::NoSuchProfile {
                 name: name.into(),
                 path: self.path.clone(),
@@ -184,7 +187,7 @@ impl Credentials {
             (None, Some(file)) => Some(key_in(&self.beside(file))?),
             (None, None) => None,
         };
-        Ok(Profile { url: url.clone(), admin_key })
+        Ok(Profile { url: url.clone(), admin_key, ca_file: ca_file.as_deref().map(|file| self.beside(file)) })
     }
 
     /// A path in the file is meant from the directory of the file, wherever the command runs.

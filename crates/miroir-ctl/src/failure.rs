@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use crate::credentials::CredentialsError;
+use crate::tls::{CaFile, TlsError};
 
 /// The exit code of a command that was carried out, with a bad result, or that was refused.
 pub const FAILED: u8 = 1;
@@ -26,6 +27,21 @@ pub enum Failure {
         /// What the connection said.
         reason: String,
     },
+    /// Somebody answered, with a certificate that cannot be believed.
+    #[error("{url} shows a certificate that {}: {reason}", distrusted(ca_file.as_ref(), *is_unknown_issuer))]
+    Untrusted {
+        /// Who was asked.
+        url: String,
+        /// What is wrong with the certificate.
+        reason: String,
+        /// Whether other authorities would believe it.
+        is_unknown_issuer: bool,
+        /// Whose authorities were asked; `None`: the system's.
+        ca_file: Option<CaFile>,
+    },
+    /// No server could be believed: there are no authorities.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// Miroir, or a file, said no.
     #[error("{0}")]
     Refused(String),
@@ -37,12 +53,21 @@ pub enum Failure {
     NoAnswer(String),
 }
 
+/// Says who does not believe a certificate, and which option names others that may.
+fn distrusted(ca_file: Option<&CaFile>, is_unknown_issuer: bool) -> String {
+    match (is_unknown_issuer, ca_file) {
+        (false, _) => "does not hold".into(),
+        (true, Some(file)) => format!("no authority in {file} has issued"),
+        (true, None) => "no authority of this system has issued (name its authority with --ca-file)".into(),
+    }
+}
+
 impl Failure {
     /// 1 failed, 2 usage, 3 unreachable.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::Credentials(_) => USAGE,
-            Self::Unreachable { .. } => UNREACHABLE,
+            Self::Usage(_) | Self::Credentials(_) | Self::Tls(_) => USAGE,
+            Self::Unreachable { .. } | Self::Untrusted { .. } => UNREACHABLE,
             Self::Refused(_) | Self::Declined | Self::NoAnswer(_) => FAILED,
         }
     }

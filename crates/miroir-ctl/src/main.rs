@@ -8,6 +8,7 @@ mod credentials;
 mod failure;
 mod output;
 mod target;
+mod tls;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

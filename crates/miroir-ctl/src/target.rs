@@ -5,6 +5,7 @@
 use crate::cli::Common;
 use crate::credentials::{self, Credentials, Profile};
 use crate::failure::Failure;
+use crate::tls::CaFile;
 
 /// Where Miroir listens when nobody says otherwise.
 const DEFAULT_URL: &str = "http://127.0.0.1:7700";
@@ -15,6 +16,8 @@ pub struct Target {
     pub url: String,
     /// The admin key; `None`: requests are sent without one.
     pub admin_key: Option<String>,
+    /// Who vouches for an https server; `None`: the authorities of the system.
+    pub ca_file: Option<CaFile>,
 }
 
 /// What the environment says; an empty variable says nothing.
@@ -38,20 +41,62 @@ impl Target {
         let file = if is_file_of_use { Credentials::load()? } else { None };
         let profile = name.map(|name| credentials::chosen(name, file.as_ref())).transpose()?;
         let file_key = file.as_ref().and_then(Credentials::admin_key);
-        Ok(Self::choose(common, environment, profile, file_key))
+        Self::choose(common, environment, profile, file_key)
     }
 
-    fn choose(common: &Common, environment: Environment, profile: Option<Profile>, file_key: Option<&str>) -> Self {
-        let (profile_url, profile_key) = match profile {
-            Some(Profile { url, admin_key }) => (Some(url), admin_key),
-            None => (None, None),
+    fn choose(
+        common: &Common,
+        environment: Environment,
+        profile: Option<Profile>,
+        file_key: Option<&str>,
+    ) -> Result<Self, Failure> {
+        let (profile_url, profile_key, profile_ca) = match profile {
+            Some(Profile { url, admin_key, ca_file }) => (Some(url), admin_key, ca_file),
+            None => (None, None, None),
         };
+        let is_of_profile = common.url.is_none() && profile_url.is_some();
         let url = common.url.clone().or(profile_url).or(environment.url).unwrap_or_else(|| DEFAULT_URL.into());
         let admin_key = profile_key
             .or(environment.admin_key)
             .or_else(|| file_key.map(Into::into))
             .or_else(|| common.admin_key.clone());
-        Self { url: url.trim_end_matches('/').into(), admin_key }
+        let flag_ca = common.ca_file.clone().map(|path| CaFile { path, named_by: "--ca-file" });
+        let profile_ca = profile_ca.map(|path| CaFile { path, named_by: "ca_file" });
+        let url = url.trim_end_matches('/');
+        let ca_file = match scheme(url) {
+            Some(Scheme::Https) => flag_ca.or(profile_ca),
+            // Another address than the profile's, as of a tunnel, does not need what the profile says of its certificate.
+            Some(Scheme::Http) => match flag_ca.or(profile_ca.filter(|_| is_of_profile)) {
+                Some(file) => return Err(Failure::Usage(format!("{file} is for https, and {url} is not"))),
+                None => None,
+            },
+            None => {
+                let expected = "expected http://host:port or https://host:port";
+                return Err(Failure::Usage(format!("--url {url}: {expected}")));
+            }
+        };
+        Ok(Self { url: url.into(), admin_key, ca_file })
+    }
+
+    /// Whether the server has to show a certificate.
+    pub fn is_https(&self) -> bool {
+        scheme(&self.url) == Some(Scheme::Https)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scheme {
+    Http,
+    Https,
+}
+
+/// `None`: the address is of neither kind.
+fn scheme(url: &str) -> Option<Scheme> {
+    let (scheme, _) = url.split_once("://")?;
+    match scheme.to_ascii_lowercase().as_str() {
+        "http" => Some(Scheme::Http),
+        "https" => Some(Scheme::Https),
+        _ => None,
     }
 }
 
@@ -70,7 +115,7 @@ mod tests {
 
     fn options(url: Option<&str>, admin_key: Option<&str>) -> Common {
         let text = |text: Option<&str>| text.map(Into::into);
-        Common { url: text(url), profile: None, admin_key: text(admin_key), output: Output::Table }
+        Common { url: text(url), profile: None, ca_file: None, admin_key: text(admin_key), output: Output::Table }
     }
 
     fn environment() -> Environment {
@@ -78,11 +123,11 @@ mod tests {
     }
 
     fn profile(admin_key: Option<&str>) -> Option<Profile> {
-        Some(Profile { url: "http://profile/".into(), admin_key: admin_key.map(Into::into) })
+        Some(Profile { url: "http://profile/".into(), admin_key: admin_key.map(Into::into), ca_file: None })
     }
 
-    fn chosen(target: Target) -> (String, Option<String>) {
-        (target.url, target.admin_key)
+    fn chosen(target: Result<Target, Failure>) -> (String, Option<String>) {
+        target.map(|target| (target.url, target.admin_key)).unwrap_or_else(|failure| panic!("{failure}"))
     }
 
     fn is(url: &str, key: &str) -> (String, Option<String>) {
@@ -110,5 +155,26 @@ mod tests {
         assert_eq!(chosen(target), is("http://flag", "its"));
         let target = Target::choose(&none, Environment::default(), profile(None), Some("file"));
         assert_eq!(chosen(target), is("http://profile", "file"));
+    }
+
+    #[test]
+    fn authorities_are_for_https_alone() {
+        let ca = |url: Option<&str>, flag: Option<&str>, profile: Option<(&str, &str)>| {
+            let common = Common { ca_file: flag.map(Into::into), ..options(url, None) };
+            let profile =
+                profile.map(|(url, ca)| Profile { url: url.into(), admin_key: None, ca_file: Some(ca.into()) });
+            let target = Target::choose(&common, Environment::default(), profile, None);
+            target.map(|target| target.ca_file.map(|file| file.to_string())).map_err(|failure| failure.to_string())
+        };
+        let file = |text: &str| Ok(Some(text.to_owned()));
+        assert_eq!(ca(Some("https://a"), None, None), Ok(None));
+        assert_eq!(ca(Some("HTTPS://a"), Some("/c"), Some(("https://b", "/d"))), file("--ca-file /c"));
+        assert_eq!(ca(None, None, Some(("https://b", "/d"))), file("ca_file /d"));
+        assert_eq!(ca(Some("http://a"), None, Some(("https://b", "/d"))), Ok(None));
+        let refused = |text: &str| Err(text.to_owned());
+        assert_eq!(ca(None, Some("/c"), None), refused("--ca-file /c is for https, and http://127.0.0.1:7700 is not"));
+        assert_eq!(ca(None, None, Some(("http://b", "/d"))), refused("ca_file /d is for https, and http://b is not"));
+        let expected = "--url a:7700: expected http://host:port or https://host:port";
+        assert_eq!(ca(Some("a:7700"), None, None), refused(expected));
     }
 }

@@ -220,7 +220,8 @@ fn wrong_usage_is_told_apart() {
         &["frobnicate"][..],
         &[],
         &["task", "show", "twelve"],
-        &["status", "--url", "https://example.com"],
+        &["status", "--url", "ftp://example.com"],
+        &["status", "--url", "https://127.0.0.1:1", "--ca-file", "/does/not/exist"],
         &["status", "--output", "xml"],
         &["config", "check"],
     ] {

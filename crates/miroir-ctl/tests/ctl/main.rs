@@ -1,6 +1,7 @@
 //! The binary, as operators and their scripts run it.
 
 mod commands;
+mod https;
 #[cfg(unix)]
 mod profiles;
 mod stub;

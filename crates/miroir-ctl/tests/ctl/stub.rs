@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use tempfile::TempDir;
 
 /// Answers each request from the list of (path, status, body), else 404; tells what it was asked and with which key. A
@@ -20,12 +22,27 @@ pub struct Stub {
 
 impl Stub {
     pub fn start(answers: &'static [(&'static str, u16, &'static str)]) -> Self {
+        Self::serve("http", answers, Some)
+    }
+
+    /// Within TLS.
+    pub fn start_https(answers: &'static [(&'static str, u16, &'static str)], config: Arc<ServerConfig>) -> Self {
+        Self::serve("https", answers, move |stream| {
+            Some(StreamOwned::new(ServerConnection::new(config.clone()).ok()?, stream))
+        })
+    }
+
+    fn serve<S: Read + Write>(
+        scheme: &str,
+        answers: &'static [(&'static str, u16, &'static str)],
+        wrap: impl Fn(TcpStream) -> Option<S> + Send + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let url = format!("{scheme}://{}", listener.local_addr().expect("an address"));
         let (tell, asked) = channel();
         std::thread::spawn(move || {
             let mut asked_for = HashMap::new();
-            for stream in listener.incoming().flatten() {
+            for stream in listener.incoming().flatten().filter_map(wrap) {
                 answer(stream, answers, &mut asked_for, &tell);
             }
         });
@@ -59,7 +76,8 @@ fn answer(
     let (_, status, body) = known.get(*times).or(known.last()).copied().copied().unwrap_or(("", 404, missing));
     *times += 1;
     let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
-    stream.write_all(format!("{head}{body}").as_bytes()).ok()
+    stream.write_all(format!("{head}{body}").as_bytes()).ok()?;
+    stream.flush().ok()
 }
 
 /// Runs the binary, without a terminal, in this environment alone.
