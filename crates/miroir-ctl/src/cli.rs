@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use crate::commands::{config, group, node, settings, task};
 
@@ -108,6 +109,20 @@ pub enum Command {
     /// Configuration files.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Print what a shell has to know to complete the command line.
+    ///
+    /// For bash: miroir-ctl completions bash > ~/.local/share/bash-completion/completions/miroir-ctl
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Write the manual: a page for every command, into a directory. Left out: print the first page.
+    ///
+    /// For all users: miroir-ctl man /usr/local/share/man/man1
+    Man {
+        /// The directory; it is made if need be.
+        directory: Option<PathBuf>,
+    },
 }
 
 /// Whether to wait for a change of the cluster.

@@ -1,9 +1,11 @@
 //! One file per command: its arguments, one question, its printing.
 
+pub mod completions;
 pub mod config;
 pub mod group;
 pub mod jobs;
 pub mod leases;
+pub mod man;
 pub mod node;
 pub mod peers;
 pub mod progress;
@@ -40,5 +42,7 @@ pub fn run(cli: &Cli) -> Result<Report, Failure> {
         Command::Settings(SettingsCommand::Repair { uid }) => settings::repair(&client()?, uid, output),
         Command::Task(TaskCommand::Show { uid }) => task::show(&client()?, *uid, output),
         Command::Config(ConfigCommand::Check { file, overrides }) => config::check(file, overrides, output),
+        Command::Completions { shell } => Ok(completions::run(*shell)),
+        Command::Man { directory } => man::run(directory.as_deref(), output),
     }
 }

@@ -302,3 +302,23 @@ fn a_script_is_not_asked() {
     let asked: Vec<String> = stub.asked.try_iter().map(|(path, _)| path).collect();
     assert_eq!(asked.len(), 4, "{asked:?}");
 }
+
+#[test]
+fn shells_and_the_manual_are_told_of_the_commands() {
+    let home = home();
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let out = ctl(home.path(), &["completions", shell], &[]);
+        assert_eq!(out.status.code(), Some(0), "{shell}: {}", text(&out.stderr));
+        assert!(text(&out.stdout).contains("undrain"), "{shell}");
+    }
+    let out = ctl(home.path(), &["man"], &[]);
+    assert!(out.status.code() == Some(0) && text(&out.stdout).contains(".TH miroir-ctl 1"), "{}", text(&out.stdout));
+    let directory = home.path().join("man1");
+    let name = directory.to_str().expect("UTF-8");
+    let out = ctl(home.path(), &["man", name], &[]);
+    assert_eq!(text(&out.stdout), format!("the pages of the manual are in {name}\n"));
+    assert!(directory.join("miroir-ctl-stale-promote.1").is_file());
+    std::fs::write(home.path().join("file"), "").expect("a file");
+    let out = ctl(home.path(), &["man", home.path().join("file/man1").to_str().expect("UTF-8")], &[]);
+    assert_eq!(out.status.code(), Some(1), "{}", text(&out.stderr));
+}
