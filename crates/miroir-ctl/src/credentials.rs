@@ -12,7 +12,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
@@ -249,6 +249,7 @@ fn key_in(path: &Path) -> Result<String, CredentialsError> {
 /// Says so on standard error when others than the owner may read the file. It is read nevertheless.
 #[cfg(unix)]
 fn warn_of_others(path: &Path) {
+    use std::io::Write;
     use std::os::unix::fs::PermissionsExt;
     let Ok(metadata) = std::fs::metadata(path) else { return };
     if metadata.permissions().mode() & 0o044 != 0 {

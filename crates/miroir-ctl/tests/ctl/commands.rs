@@ -322,3 +322,20 @@ fn shells_and_the_manual_are_told_of_the_commands() {
     let out = ctl(home.path(), &["man", home.path().join("file/man1").to_str().expect("UTF-8")], &[]);
     assert_eq!(out.status.code(), Some(1), "{}", text(&out.stderr));
 }
+
+#[test]
+fn settings_status_prints_what_each_node_holds() {
+    const CALM: &str = r#"{"index":"movies","version":1,"fingerprint":null,"broadcast":null,"frozen":[],"nodes":[
+{"node":"node-0","live":true,"version":1,"current":true,"stage":null,"task":null,"fingerprint":null},
+{"node":"node-1","live":true,"version":1,"current":true,"stage":null,"task":null,"fingerprint":null}]}"#;
+    let stub = Stub::start(&[("/_miroir/indexes/movies/settings/status", 200, CALM)]);
+    let out = ctl(home().path(), &["settings", "status", "movies", "--url", &stub.url], &[]);
+    assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
+    assert_eq!(
+        text(&out.stdout),
+        "version    1\nbroadcast  none\n\n\
+         node    version  settings  stage  task  fingerprint\n\
+         node-0  1        current\n\
+         node-1  1        current\n"
+    );
+}
