@@ -3,7 +3,7 @@
 #
 #   MEILISEARCH_BIN=/path/to/meilisearch   real nodes (else `meilisearch` from PATH, else development nodes)
 #   DEMO_RECORDS=20000                     how many records of the Debian package index to load; 0 loads all
-#   DEMO_PROFILE=release                   the cargo profile: release or dev
+#   DEMO_PROFILE=demo                      the cargo profile: demo, release or dev
 #   DEMO_ONCE=1                            run the commands, check their answers, lose a node, search again, stop
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -12,7 +12,7 @@ name=demo
 . demo/cluster.sh
 
 readonly BATCH=2500
-profile="${DEMO_PROFILE:-release}"
+profile="${DEMO_PROFILE:-demo}"
 records="${DEMO_RECORDS:-20000}"
 
 find_nodes() {
