@@ -68,7 +68,9 @@ fn build() -> Result<PathBuf> {
     }
     // What cargo tells a test of its package would have build scripts run again that look at it, and all that depends on them.
     let told = std::env::vars_os().map(|(name, _)| name).filter(|name| name.to_str().is_some_and(is_of_a_package));
-    told.for_each(|name| drop(cargo.env_remove(name)));
+    for name in told {
+        cargo.env_remove(name);
+    }
     let made = cargo.stdin(Stdio::null()).output().context("running cargo")?;
     if !made.status.success() {
         bail!("cargo could not build what is tested:\n{}", String::from_utf8_lossy(&made.stderr));
@@ -79,5 +81,6 @@ fn build() -> Result<PathBuf> {
 /// Whether cargo sets this variable for the test of a package.
 fn is_of_a_package(variable: &str) -> bool {
     let begins = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"].iter().any(|start| variable.starts_with(start));
-    begins || ["CARGO", "CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE", "CARGO_TARGET_TMPDIR", "OUT_DIR"].contains(&variable)
+    begins
+        || ["CARGO", "CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE", "CARGO_TARGET_TMPDIR", "OUT_DIR"].contains(&variable)
 }

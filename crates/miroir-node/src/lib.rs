@@ -19,11 +19,11 @@ pub use response::ResponseError;
 pub use tasks::{NotDone, TASKS_PER_CALL, TaskResponse, comma_separated};
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use miroir_core::membership::topology::Member;
 use tokio::sync::Semaphore;
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
 use load::Load;
 use miroir_telemetry::Metrics;
@@ -131,12 +131,12 @@ impl Node {
 
     async fn call_in_time(&self, call: Call, has_left: &AtomicBool) -> Result<Reply, NodeError> {
         let timeout = deadline::left().map_or(call.timeout, |left| left.min(call.timeout));
-        let until = tokio::time::Instant::now() + timeout;
+        let until = Instant::now() + timeout;
         let room = if call.is_check { &self.checks } else { &self.connections };
         // Requests beyond the bound wait here; the semaphore is never closed.
         let connection = timeout_at(until, room.acquire()).await.map_err(|_| NodeError::Busy(timeout))?;
         has_left.store(true, Ordering::Relaxed);
-        let left = until.saturating_duration_since(tokio::time::Instant::now());
+        let left = until.saturating_duration_since(Instant::now());
         let result = self.client.call(&self.member.address, Call { timeout: left, ..call }).await;
         drop(connection);
         result

@@ -1,7 +1,9 @@
 //! Smoothed latency and error rate of one node, per search.
 
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// Exponentially weighted by time: an observation loses half its weight every half-life.
 pub struct Load {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use miroir_api::{SettingsStatus, Shards};
+use miroir_api::Shards;
 use miroir_tests::{Answer, AtLast, Client, Cluster, eventually};
 
 const STEADY: u64 = 300;
@@ -238,39 +238,4 @@ fn another_group_answers_for_the_shards_that_one_group_lost() {
         client.done(answer);
     }
     assert_exactly(&client, &accepted);
-}
-
-/// Searches of which some ask a node that accepts connections and answers nothing; what each says is missing.
-fn degradation_with_a_silent_node(retry: bool) -> Vec<Option<String>> {
-    let cluster = Cluster::builder()
-        .nodes(3)
-        .rf(2)
-        .set("scatter.retry_on_timeout", json!(retry))
-        .set("scatter.node_timeout_ms", json!(500))
-        .set("replica_selection.strategy", json!("round_robin"))
-        // The silent node stays in use for as long as the test lasts.
-        .set("health.unhealthy_threshold", json!(1000))
-        .start();
-    let client = cluster.client();
-    client.create("steady", "id");
-    client.load("steady", &documents("s", 0, STEADY as usize));
-    // What a busy node did not say in time it is asked again: a node that lags or is stale has no turn.
-    eventually("every node is read", BOUND, || {
-        let settings = cluster.admin().get("/_miroir/indexes/steady/settings/status").expect(200);
-        let status: SettingsStatus = settings.read();
-        (status.nodes.iter().all(|node| node.current) && cluster.stale(0).is_empty()).then_some(())
-    });
-    cluster.pause_node(1);
-    let search = || client.search("steady", &json!({ "q": "lasting", "hitsPerPage": 1 })).expect(200);
-    (0..3).map(|_| search().header("x-miroir-degraded").map(str::to_owned)).collect()
-}
-
-#[test]
-fn a_timeout_is_retried_on_another_replica_unless_told_otherwise() {
-    let retried = degradation_with_a_silent_node(true);
-    assert!(retried.iter().all(Option::is_none), "{retried:?}");
-    let given_up = degradation_with_a_silent_node(false);
-    let named = given_up.iter().flatten().filter(|header| header.starts_with("shards=")).count();
-    // Two of three nodes answer each search, and every node has its turn.
-    assert!(named > 0, "{given_up:?}");
 }

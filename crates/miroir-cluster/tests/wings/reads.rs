@@ -14,6 +14,18 @@ replica_selection: { strategy: round_robin }
 health: { unhealthy_threshold: 1000 }
 ";
 
+/// Six searches unlike those of another round, so that other replicas are preferred.
+fn six(round: usize) -> Bytes {
+    let query = |i: usize| json!({ "indexUid": "films", "q": "", "filter": format!("v != {}", round * 6 + i + 1000) });
+    json!({ "queries": (0..6).map(query).collect::<Vec<_>>() }).to_string().into()
+}
+
+/// The searches of a round, made by a client who sees everything.
+async fn multi_search(world: &World, round: usize) -> Result<Answer, Error> {
+    let everything = |_: &IndexUid| Ok(None);
+    world.cluster.reads.multi_search(six(round), &everything, Wants::default(), Floor::default()).await
+}
+
 fn total(answer: &Answer) -> u64 {
     let body: Value = serde_json::from_slice(&answer.body).expect("JSON");
     body["estimatedTotalHits"].as_u64().expect("a number")
@@ -79,4 +91,37 @@ async fn a_request_whose_nodes_are_all_silent_says_so_in_time() {
     let (answer, took) = timed(world.search("films")).await;
     assert!(answer.is_err());
     assert!(took <= Duration::from_millis(1100), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_multi_search_fails_over_within_the_time_of_one_search() {
+    let world = World::new(2, 2, RETRYING).await;
+    world.load("films", 20).await;
+    world.nodes[0].is(Condition::Silent);
+    let mut waited = 0;
+    for round in 0..4 {
+        let (answer, took) = timed(multi_search(&world, round)).await;
+        let answer = answer.expect("whole");
+        let body: Value = serde_json::from_slice(&answer.body).expect("JSON");
+        let totals =
+            body["results"].as_array().expect("a list").iter().map(|result| result["estimatedTotalHits"].as_u64());
+        assert_eq!((totals.sum::<Option<u64>>(), answer.degraded.header()), (Some(6 * 20), None));
+        assert!(took <= Duration::from_millis(500), "{took:?}");
+        waited += usize::from(!took.is_zero());
+    }
+    assert!(waited > 0, "the silent node was never asked");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_slow_in_multi_searches_loses_them() {
+    let world = World::new(2, 2, "").await;
+    world.load("films", 20).await;
+    world.nodes[0].delays(Duration::from_millis(150), |_, path| path == "/multi-search");
+    world.nodes[1].delays(Duration::from_millis(5), |_, path| path == "/multi-search");
+    for round in 0..60 {
+        multi_search(&world, round).await.expect("whole");
+    }
+    let asked = |node: usize| world.nodes[node].asked().iter().filter(|asked| *asked == "POST /multi-search").count();
+    let (slow, other) = (asked(0), asked(1));
+    assert!(slow < 20 && other > 40, "the slow one was asked {slow} times, the other one {other} times");
 }

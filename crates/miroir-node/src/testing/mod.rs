@@ -47,6 +47,17 @@ enum Fault {
     Refused(StatusCode),
     /// They are done, and the answer is lost with the connection.
     Unanswered,
+    /// They are done, and answered with this status as if they were not.
+    Masked(StatusCode),
+}
+
+/// All that befalls one request.
+#[derive(Default)]
+struct Befalls {
+    late: Duration,
+    refused: Option<StatusCode>,
+    unanswered: bool,
+    masked: Option<StatusCode>,
 }
 
 struct Inner {
@@ -121,6 +132,11 @@ impl FakeNode {
         self.faults().push((Box::new(matches), Fault::Unanswered));
     }
 
+    /// From now on it does what `matches`, and says this as if it had not.
+    pub fn masks(&self, status: StatusCode, matches: impl Fn(&str, &str) -> bool + Send + Sync + 'static) {
+        self.faults().push((Box::new(matches), Fault::Masked(status)));
+    }
+
     /// From now on nothing befalls its requests any more.
     pub fn recovers(&self) {
         self.faults().clear();
@@ -133,18 +149,18 @@ impl FakeNode {
 }
 
 impl Inner {
-    /// How late the request is done, whether it is refused instead, and whether its answer is lost.
-    fn befalls(&self, method: &str, path: &str) -> (Duration, Option<StatusCode>, bool) {
+    fn befalls(&self, method: &str, path: &str) -> Befalls {
         let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut late, mut refused, mut unanswered) = (Duration::ZERO, None, false);
+        let mut befalls = Befalls::default();
         for (_, fault) in faults.iter().filter(|(matches, _)| matches(method, path)) {
             match fault {
-                Fault::Late(by) => late += *by,
-                Fault::Refused(status) => refused = Some(*status),
-                Fault::Unanswered => unanswered = true,
+                Fault::Late(by) => befalls.late += *by,
+                Fault::Refused(status) => befalls.refused = Some(*status),
+                Fault::Unanswered => befalls.unanswered = true,
+                Fault::Masked(status) => befalls.masked = Some(*status),
             }
         }
-        (late, refused, unanswered)
+        befalls
     }
 
     async fn answer(&self, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
@@ -153,18 +169,21 @@ impl Inner {
         let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
         let (method, path) = (parts.method.as_str(), parts.uri.path_and_query().map_or("/", |path| path.as_str()));
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{method} {path}"));
-        let (late, refused, unanswered) = self.befalls(method, path);
-        tokio::time::sleep(late).await;
+        let befalls = self.befalls(method, path);
+        tokio::time::sleep(befalls.late).await;
         let mut condition = self.condition.subscribe();
         // What a silent node has taken it does when it wakes up.
         condition.wait_for(|condition| *condition != Condition::Silent).await.map_err(io::Error::other)?;
-        let (status, answer) = match refused {
-            Some(status) => {
-                (status, json!({ "message": "refused by the test", "code": "internal", "type": "internal" }))
+        let said = |status| (status, json!({ "message": "said by the test", "code": "internal", "type": "internal" }));
+        let (status, answer) = match befalls.refused {
+            Some(status) => said(status),
+            None => {
+                let answered = (self.answer)(method, path, &body);
+                // In the words of what stands before a node, which are none of a node's.
+                befalls.masked.map_or(answered, |status| (status, json!("said before the node")))
             }
-            None => (self.answer)(method, path, &body),
         };
-        if unanswered {
+        if befalls.unanswered {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
         let mut response = Response::new(Full::new(Bytes::from(answer.to_string())));
