@@ -131,6 +131,36 @@ fn odd_claims_are_refused() {
     }
 }
 
+/// What clients were answered to tokens of every kind, recorded on 2026-12-01. It is not to change with whatever reads
+/// tokens: a library's own words about base64 or a header are as visible as a missing check.
+#[test]
+fn tokens_are_answered_as_recorded() {
+    #[derive(serde::Deserialize)]
+    struct Recorded {
+        case: String,
+        token: String,
+        answer: Value,
+    }
+    let keys = registry([
+        key(1, json!(["search"]), json!(["*"])),
+        key(2, json!(["search"]), json!(["b"])),
+        key(3, json!(["documents.get"]), json!(["*"])),
+        key(0xab_cdef, json!(["search"]), json!(["*"])),
+    ]);
+    let mut drifted = Vec::new();
+    for line in include_str!("recorded/tokens.ndjson").lines() {
+        let recorded: Recorded = serde_json::from_str(line).expect("a recorded token");
+        let answer = match search(&keys, &recorded.token, "a") {
+            Ok(grant) => json!({ "rule": grant.rule_for("a") }),
+            Err(refusal) => serde_json::to_value(refusal.body()).expect("a body"),
+        };
+        if answer != recorded.answer {
+            drifted.push(format!("{}: {answer}, and it was {}", recorded.case, recorded.answer));
+        }
+    }
+    assert!(drifted.is_empty(), "{}", drifted.join("\n"));
+}
+
 proptest! {
     #[test]
     fn no_text_is_taken_for_a_token_or_panics(text in ".*", parts in prop::collection::vec("[A-Za-z0-9_-]{0,12}", 0..5)) {
