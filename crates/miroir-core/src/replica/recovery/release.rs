@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use semver::Version;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -10,11 +11,11 @@ use thiserror::Error;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Release {
     /// The first number.
-    pub major: u32,
+    pub major: u64,
     /// The second.
-    pub minor: u32,
+    pub minor: u64,
     /// The third.
-    pub patch: u32,
+    pub patch: u64,
 }
 
 /// The oldest that does all that nodes are asked for: what facets and filters of an attribute are kept for is said
@@ -29,14 +30,10 @@ pub struct UnreadableRelease(pub String);
 impl FromStr for Release {
     type Err = UnreadableRelease;
 
-    /// What follows a `-` or `+` is not compared.
+    /// What follows a `-` or `+` is not compared: a candidate of a release has what the release has.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let numbers = text.trim().split(['-', '+']).next().unwrap_or_default();
-        let parsed: Option<Vec<u32>> = numbers.split('.').map(|part| part.parse().ok()).collect();
-        match parsed.as_deref() {
-            Some(&[major, minor, patch]) => Ok(Self { major, minor, patch }),
-            Some(_) | None => Err(UnreadableRelease(text.to_owned())),
-        }
+        let version = Version::parse(text.trim()).map_err(|_| UnreadableRelease(text.to_owned()))?;
+        Ok(Self { major: version.major, minor: version.minor, patch: version.patch })
     }
 }
 
@@ -55,7 +52,10 @@ mod tests {
         let of = |text: &str| text.parse::<Release>();
         assert_eq!(of("1.50.0").map(|release| release.to_string()), Ok("1.50.0".into()));
         assert!(of("1.9.3").expect("one") < of("1.50.0-rc.1").expect("one"));
-        for text in ["", "1", "1.50", "1.50.x", "v1.50.0", "1.50.0.1"] {
+        for same in ["1.50.0-rc.1", "1.50.0-prototype-x.2+build.7", "1.50.0+abc", " 1.50.0\n"] {
+            assert_eq!(of(same), of("1.50.0"), "{same}");
+        }
+        for text in ["", "1", "1.50", "1.50.x", "v1.50.0", "1.50.0.1", "+1.50.0", "1.-50.0", "1.50.", "1.50.0 x"] {
             assert_eq!(of(text), Err(UnreadableRelease(text.into())));
         }
     }
