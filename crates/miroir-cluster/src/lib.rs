@@ -9,6 +9,7 @@
 mod clock;
 mod error;
 mod membership;
+mod outbound;
 mod read;
 mod replica;
 mod settings;

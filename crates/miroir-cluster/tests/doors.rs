@@ -9,8 +9,8 @@ const WINGS: &str = "state <- ";
 const ROOMS: &str = "base <- ";
 /// What holds all wings, and stands above them.
 const WHOLE: &str = "Cluster";
-/// What every wing may name: errors and times.
-const SHARED: [&str; 2] = ["error", "clock"];
+/// What every wing may name: errors, times, and the client for requests to where somebody else wants them sent.
+const SHARED: [&str; 3] = ["error", "clock", "outbound"];
 
 fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")

@@ -4,7 +4,6 @@ pub mod adopt;
 pub mod builtin_tasks;
 pub mod cancel;
 pub mod complete;
-pub mod connect;
 pub mod reconcile;
 pub mod rules;
 pub mod webhooks;

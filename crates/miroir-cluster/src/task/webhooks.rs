@@ -9,11 +9,6 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{Method, Request};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
-use miroir_core::base::address::AddressPolicy;
 use miroir_core::base::text::{SHOWN_VALUE, shown};
 use miroir_core::write::webhook::{MAX_WEBHOOKS, Webhook, WebhookError, WebhookPatch};
 use miroir_store::{Edit, Records};
@@ -21,17 +16,13 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+use crate::outbound::Outbound;
 use crate::state::webhooks::{Waiting, refused};
-use crate::task::connect::Guarded;
 use crate::{Error, Tasks, Writer};
 
 /// Attempts to tell one webhook of one batch, and the pause after the first; each further pause is twice as long.
 const ATTEMPTS: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(250);
-/// From connecting to the end of the answer.
-const TIMEOUT: Duration = Duration::from_secs(10);
-/// What is read of an answer, to keep the connection. Nobody looks at it.
-const MAX_ANSWER: usize = 64 * 1024;
 
 impl Tasks {
     /// `POST /webhooks`.
@@ -80,7 +71,7 @@ impl Tasks {
     pub async fn tell_webhooks(self: Arc<Self>) {
         let beginning = self.state.webhooks.beginning.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(mut beginning) = beginning else { return };
-        let client = client(self.state.config.address_policy.webhooks.clone());
+        let client = Outbound::new(self.state.config.address_policy.webhooks.clone());
         let mut tellers = JoinSet::new();
         loop {
             tokio::select! {
@@ -93,7 +84,7 @@ impl Tasks {
         }
     }
 
-    async fn tell_one(self: Arc<Self>, client: Sender, uuid: Uuid, mut waiting: Waiting) {
+    async fn tell_one(self: Arc<Self>, client: Outbound, uuid: Uuid, mut waiting: Waiting) {
         while let Some(tasks) = waiting.take().await {
             let Some(body) = compressed(&tasks) else { return };
             match self.tell_webhook(&client, uuid, &body).await {
@@ -105,7 +96,7 @@ impl Tasks {
     }
 
     /// As the webhook is now: it may have been changed, or deleted, since the tasks ended.
-    async fn tell_webhook(&self, client: &Sender, uuid: Uuid, body: &Bytes) -> Delivery {
+    async fn tell_webhook(&self, client: &Outbound, uuid: Uuid, body: &Bytes) -> Delivery {
         let mut pause = PAUSE;
         for attempt in 1..=ATTEMPTS {
             let Some(hook) = self.state.webhooks.hooks.now().get(&uuid).cloned() else { return Delivery::Gone };
@@ -143,14 +134,6 @@ fn editable(hooks: &Records<Webhook>, uuid: Uuid) -> Result<Webhook, Error> {
     hook.ok_or_else(|| refused(WebhookError::NotFound(uuid)))
 }
 
-type Sender = Client<HttpsConnector<Guarded>, Full<Bytes>>;
-
-/// Answers that point elsewhere are not followed: they are no success.
-fn client(policy: AddressPolicy) -> Sender {
-    let connector = HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1();
-    Client::builder(TokioExecutor::new()).build(connector.wrap_connector(Guarded::new(policy)))
-}
-
 /// One task a line, as gzip.
 fn compressed(tasks: &[Bytes]) -> Option<Bytes> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
@@ -161,7 +144,7 @@ fn compressed(tasks: &[Bytes]) -> Option<Bytes> {
     encoder.finish().ok().map(Bytes::from)
 }
 
-async fn post(client: &Sender, hook: &Webhook, body: &Bytes) -> Result<(), String> {
+async fn post(client: &Outbound, hook: &Webhook, body: &Bytes) -> Result<(), String> {
     let mut request = Request::builder()
         .method(Method::POST)
         .uri(&hook.url)
@@ -170,13 +153,7 @@ async fn post(client: &Sender, hook: &Webhook, body: &Bytes) -> Result<(), Strin
     for (name, value) in &hook.headers {
         request = request.header(name, value);
     }
-    let request = request.body(Full::new(body.clone())).map_err(|error| error.to_string())?;
-    let exchange = async {
-        let response = client.request(request).await.map_err(|error| format!("{error:?}"))?;
-        let status = response.status();
-        // The connection is kept only when the answer was read.
-        drop(Limited::new(response.into_body(), MAX_ANSWER).collect().await);
-        if status.is_success() { Ok(()) } else { Err(format!("status {status}")) }
-    };
-    tokio::time::timeout(TIMEOUT, exchange).await.unwrap_or_else(|_| Err(format!("no answer within {TIMEOUT:?}")))
+    let request = request.body(body.clone()).map_err(|error| error.to_string())?;
+    let status = client.send(request).await.map_err(|error| error.to_string())?;
+    if status.is_success() { Ok(()) } else { Err(format!("status {status}")) }
 }

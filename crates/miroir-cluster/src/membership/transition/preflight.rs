@@ -10,7 +10,7 @@ use miroir_core::replica::recovery::{Expected, ExpectedIndex, Found, FoundIndex,
 use miroir_node::ResponseError;
 
 use crate::Membership;
-use crate::task::connect::allowed;
+use crate::outbound::allowed;
 
 /// The refusal of a node that gave no usable response.
 fn silent(member: &Member, error: &ResponseError) -> Refused {
