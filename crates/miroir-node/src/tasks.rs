@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use backon::{ExponentialBuilder, Retryable};
 use miroir_core::base::error::ErrorBody;
 use miroir_core::base::id::IndexUid;
 use miroir_core::write::task::TaskStatus;
@@ -18,8 +19,12 @@ use super::{Call, Node};
 pub const TASKS_PER_CALL: usize = 200;
 /// Between two looks at a node's tasks.
 const LOOK: Backoff = Backoff { from: Duration::from_millis(20), to: Duration::from_millis(150) };
-/// Looks in a row without an answer before the node is given up.
-const SILENT: u32 = 3;
+/// Between looks in a row without an answer, before the node is given up at the third.
+const SILENT: ExponentialBuilder = ExponentialBuilder::new()
+    .with_jitter()
+    .with_min_delay(Duration::from_millis(60))
+    .with_max_delay(Duration::from_millis(100))
+    .with_max_times(2);
 
 /// A task, as a node reports it.
 #[derive(Debug, Deserialize)]
@@ -183,17 +188,7 @@ impl Node {
 
 /// A question that is asked again when it is not answered.
 async fn patiently<T, F: Future<Output = Result<T, ResponseError>>>(ask: impl Fn() -> F) -> Result<T, ResponseError> {
-    let mut silent = 0;
-    loop {
-        match ask().await {
-            Err(error) if silent + 1 >= SILENT => return Err(error),
-            Err(_) => {
-                silent += 1;
-                tokio::time::sleep(LOOK.after(silent + 3)).await;
-            }
-            answered => return answered,
-        }
-    }
+    ask.retry(SILENT).await
 }
 
 /// Numbers as they are written in a query.

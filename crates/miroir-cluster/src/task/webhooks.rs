@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use backon::{ExponentialBuilder, Retryable};
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -20,9 +21,9 @@ use crate::outbound::Outbound;
 use crate::state::webhooks::{Waiting, refused};
 use crate::{Error, Tasks, Writer};
 
-/// Attempts to tell one webhook of one batch, and the pause after the first; each further pause is twice as long.
-const ATTEMPTS: u32 = 4;
-const PAUSE: Duration = Duration::from_millis(250);
+/// Between the attempts to tell one webhook of one batch. Chance makes each up to twice as long.
+const PAUSES: ExponentialBuilder =
+    ExponentialBuilder::new().with_jitter().with_min_delay(Duration::from_millis(250)).with_max_times(3);
 
 impl Tasks {
     /// `POST /webhooks`.
@@ -97,22 +98,14 @@ impl Tasks {
 
     /// As the webhook is now: it may have been changed, or deleted, since the tasks ended.
     async fn tell_webhook(&self, client: &Outbound, uuid: Uuid, body: &Bytes) -> Delivery {
-        let mut pause = PAUSE;
-        for attempt in 1..=ATTEMPTS {
-            let Some(hook) = self.state.webhooks.hooks.now().get(&uuid).cloned() else { return Delivery::Gone };
-            match post(client, &hook, body).await {
-                Ok(()) => return Delivery::Done,
-                Err(error) => {
-                    let error = shown(&error, SHOWN_VALUE);
-                    tracing::warn!(webhook = %uuid, attempt, %error, "a webhook could not be told");
-                }
-            }
-            if attempt < ATTEMPTS {
-                tokio::time::sleep(pause).await;
-                pause *= 2;
-            }
-        }
-        Delivery::Failed
+        let attempt = || async {
+            let Some(hook) = self.state.webhooks.hooks.now().get(&uuid).cloned() else { return Ok(Delivery::Gone) };
+            post(client, &hook, body).await.map(|()| Delivery::Done).inspect_err(|error| {
+                let error = shown(error, SHOWN_VALUE);
+                tracing::warn!(webhook = %uuid, %error, "a webhook could not be told");
+            })
+        };
+        attempt.retry(PAUSES).await.unwrap_or(Delivery::Failed)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use backon::{ExponentialBuilder, Retryable};
 use redis::aio::MultiplexedConnection;
 use redis::{PushInfo, PushKind, Value, cmd};
 use tokio::sync::mpsc;
@@ -17,8 +18,13 @@ use crate::{Change, StoreError, Table};
 
 /// How often the connection is asked whether it is still one; the answer is the time.
 const BEAT: Duration = Duration::from_secs(3);
-/// Between two attempts to connect again, at first and at most.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// Between two attempts to connect again, for ever. Chance makes each up to twice as long: all instances lose Redis at once,
+/// and are not to come back at once.
+const PAUSES: ExponentialBuilder = ExponentialBuilder::new()
+    .with_jitter()
+    .with_min_delay(Duration::from_millis(25))
+    .with_max_delay(Duration::from_secs(1))
+    .without_max_times();
 /// Messages that may wait here before the feed is given up as hopelessly behind.
 const BACKLOG: usize = 4096;
 
@@ -144,14 +150,12 @@ fn millis(time: Value) -> Option<u64> {
 }
 
 async fn reopened(pool: &Pool, prefix: &str) -> Feed {
-    let mut pause = PAUSES.0;
     loop {
-        match Feed::open(pool, prefix).await {
-            Ok(feed) => return feed,
-            Err(error) => tracing::debug!(?error, "changes of the store cannot be followed yet"),
+        let open = (|| Feed::open(pool, prefix)).retry(PAUSES);
+        let open = open.notify(|error, _| tracing::debug!(?error, "changes of the store cannot be followed yet"));
+        if let Ok(feed) = open.await {
+            return feed;
         }
-        sleep(pause).await;
-        pause = (pause * 2).min(PAUSES.1);
     }
 }
 
