@@ -77,7 +77,7 @@ pub struct ComparedBy {
     /// Shards that are the instance's to compare.
     pub shards: u64,
     /// What it has found so far.
-    pub found: Found,
+    pub found: PassFindings,
     /// The instance.
     pub instance: String,
 }
@@ -85,7 +85,7 @@ pub struct ComparedBy {
 /// What was found in a pass.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Found {
+pub struct PassFindings {
     /// Shards that were compared.
     pub shards: u64,
     /// Documents that were listed, of all replicas.
@@ -99,22 +99,22 @@ pub struct Found {
     /// Replicas that have lost everything, and are filled by healing.
     pub lost_replicas: u64,
     /// Documents on nodes that hold no replica of their shard.
-    pub leftovers: u64,
+    pub orphans: u64,
     /// Shards that could not be compared.
     pub failures: u64,
 }
 
 /// What several instances, or shards, have found together.
-impl AddAssign<&Self> for Found {
+impl AddAssign<&Self> for PassFindings {
     fn add_assign(&mut self, other: &Self) {
-        let Self { shards, documents, mismatches, repaired, postponed, lost_replicas, leftovers, failures } = other;
+        let Self { shards, documents, mismatches, repaired, postponed, lost_replicas, orphans, failures } = other;
         self.shards += shards;
         self.documents += documents;
         self.mismatches += mismatches;
         self.repaired += repaired;
         self.postponed += postponed;
         self.lost_replicas += lost_replicas;
-        self.leftovers += leftovers;
+        self.orphans += orphans;
         self.failures += failures;
     }
 }

@@ -19,7 +19,7 @@ mod stale;
 mod task;
 mod work;
 
-pub use anti_entropy::{AntiEntropyStatus, ComparedBy, Depth, Found, Pass, RunAntiEntropy};
+pub use anti_entropy::{AntiEntropyStatus, ComparedBy, Depth, Pass, PassFindings, RunAntiEntropy};
 pub use error::ErrorBody;
 pub use instance::{Peer, Peers, Readiness, ReadinessQuery, Version};
 pub use membership::{

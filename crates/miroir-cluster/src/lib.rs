@@ -29,7 +29,7 @@ pub use membership::transition::{Rebalancing, Replacing, change_view, intent_vie
 pub use read::Reads;
 pub use read::browse::{BrowseRequest, Unreadable};
 pub use read::degraded::{Answer, Degraded};
-pub use read::multi_search::Rule;
+pub use read::multi_search::AccessFilter;
 pub use read::pages::Pages;
 pub use read::search::{OverFetch, Wants};
 pub use read::similar::Similar;

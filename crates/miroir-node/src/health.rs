@@ -10,7 +10,7 @@ use tokio::sync::watch;
 pub enum NodeState {
     /// It answers.
     Healthy,
-    /// It answers, but it was not asked about itself for a while or failed lately: least preferred.
+    /// It answers, but failed lately: least preferred.
     Degraded,
     /// It does not answer: nothing is sent to it but health checks.
     Failed,

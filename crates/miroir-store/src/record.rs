@@ -42,7 +42,7 @@ tables! {
     /// API keys, by their uid; their values are derived and never stored.
     Keys = "keys",
     /// Tombstones: physical indexes that nodes have to delete still.
-    Tombstones = "leftovers",
+    Tombstones = "tombstones",
     /// Experimental features, as clients want them.
     Features = "features",
     /// Search rules.

@@ -116,7 +116,7 @@ fn one_pass_repairs_what_was_changed_behind_our_back_and_nothing_else() {
     let tasks: Vec<u64> = (0..3).map(|n| newest_task(&cluster.node_client(n))).collect();
 
     let found = pass(&cluster, &json!({ "deep": true }));
-    let counts = ["mismatches", "repaired", "postponed", "leftovers", "failures", "shards"].map(|name| &found[name]);
+    let counts = ["mismatches", "repaired", "postponed", "orphans", "failures", "shards"].map(|name| &found[name]);
     assert_eq!(counts, [6, 6, 0, 1, 0, 16], "{found}");
     let now = assert_alike(&cluster, 3);
     let ids = |held: &Held| held.keys().cloned().collect::<BTreeSet<_>>();
@@ -137,7 +137,7 @@ fn one_pass_repairs_what_was_changed_behind_our_back_and_nothing_else() {
     let read = requests(&cluster, "replica_read");
     let listed = requests(&cluster, "replica_list");
     let found = pass(&cluster, &json!({ "deep": false }));
-    assert_eq!((&found["mismatches"], &found["leftovers"]), (&json!(0), &json!(0)), "{found}");
+    assert_eq!((&found["mismatches"], &found["orphans"]), (&json!(0), &json!(0)), "{found}");
     assert_eq!(requests(&cluster, "replica_read"), read, "a clean pass reads no contents");
     assert!(requests(&cluster, "replica_list") > listed);
 }
@@ -159,7 +159,7 @@ fn an_end_that_a_client_names_is_not_obeyed_and_what_belongs_elsewhere_goes() {
     put(&cluster.node_client(elsewhere), &json!([nodes[owner]["30"]]));
 
     let found = pass(&cluster, &json!({ "index": "films" }));
-    assert_eq!((&found["mismatches"], &found["leftovers"]), (&json!(1), &json!(1)), "{found}");
+    assert_eq!((&found["mismatches"], &found["orphans"]), (&json!(1), &json!(1)), "{found}");
     let now = assert_alike(&cluster, 2);
     // Documents have no end of ours: what one replica alone has is copied.
     assert_eq!(now.len(), DOCUMENTS + 1);
@@ -177,7 +177,7 @@ fn without_auto_repair_differences_are_only_told() {
     let before_pass = mismatches(&cluster);
     let found = pass(&cluster, &json!({ "deep": true }));
     assert_eq!(
-        (&found["mismatches"], &found["repaired"], &found["leftovers"]),
+        (&found["mismatches"], &found["repaired"], &found["orphans"]),
         (&json!(2), &json!(0), &json!(1)),
         "{found}"
     );

@@ -1,15 +1,15 @@
-//! Facet search, multi-search, federation, similar documents, vectors and sorted fetches: a cluster answers them as one
-//! server holding everything would.
+//! Facet search, multi-search, similar documents, vectors and hybrid search: a cluster answers them as one server holding
+//! everything would.
 
 use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 
 use miroir_tests::parity::leaks;
-use miroir_tests::{Answer, Client, Cluster, Differences, Rng, Twin, dataset, queries};
+use miroir_tests::{Answer, Client, Differences, Rng, Twin, dataset, queries};
 
-const CATALOGUE: &str = "catalogue";
-const SHOP: &str = "shop";
+pub(super) const CATALOGUE: &str = "catalogue";
+pub(super) const SHOP: &str = "shop";
 
 /// A unit vector; different documents have different ones.
 fn vector(rng: &mut Rng) -> Vec<f64> {
@@ -34,14 +34,14 @@ fn settings() -> Value {
     settings
 }
 
-struct World {
-    twin: &'static Twin,
-    catalogue: Vec<Value>,
-    shop: Vec<Value>,
+pub(super) struct World {
+    pub(super) twin: &'static Twin,
+    pub(super) catalogue: Vec<Value>,
+    pub(super) shop: Vec<Value>,
 }
 
 /// Two indexes on a cluster and on a lone node.
-fn world() -> &'static World {
+pub(super) fn world() -> &'static World {
     static WORLD: OnceLock<World> = OnceLock::new();
     WORLD.get_or_init(|| {
         let twin = Twin::shared();
@@ -57,7 +57,7 @@ fn world() -> &'static World {
 
 impl World {
     /// Both servers' answers to one request, of which nothing of ours may leak.
-    fn ask(&self, ask: impl Fn(&Client) -> Answer) -> [Answer; 2] {
+    pub(super) fn ask(&self, ask: impl Fn(&Client) -> Answer) -> [Answer; 2] {
         let answers = self.twin.clients().map(|client| ask(&client));
         // A refusal repeats what the client itself named.
         assert!(answers[0].status != 200 || !leaks(&answers[0].text), "{}", answers[0].text);
@@ -65,7 +65,7 @@ impl World {
     }
 
     /// Notes a difference between the two in what `view` makes of their answers.
-    fn compare<T: PartialEq + std::fmt::Debug>(
+    pub(super) fn compare<T: PartialEq + std::fmt::Debug>(
         &self,
         differences: &mut Differences,
         case: &str,
@@ -77,7 +77,7 @@ impl World {
     }
 }
 
-fn word(documents: &[Value], rng: &mut Rng) -> String {
+pub(super) fn word(documents: &[Value], rng: &mut Rng) -> String {
     let text = rng.pick(documents)["summary"].as_str().unwrap_or("").to_owned();
     let words: Vec<&str> = text.split(' ').collect();
     (*rng.pick(&words)).to_owned()
@@ -160,14 +160,14 @@ fn by_details(answer: &Value, reference: &Value) -> Vec<(miroir_tests::parity::A
 
 /// How many of the comparisons agree, and the first few that do not.
 #[derive(Default)]
-struct Share {
+pub(super) struct Share {
     asked: usize,
     agreed: usize,
     examples: Vec<String>,
 }
 
 impl Share {
-    fn note(&mut self, agree: bool, example: impl FnOnce() -> String) {
+    pub(super) fn note(&mut self, agree: bool, example: impl FnOnce() -> String) {
         self.asked += 1;
         self.agreed += usize::from(agree);
         if !agree && self.examples.len() < 5 {
@@ -176,7 +176,7 @@ impl Share {
     }
 
     #[track_caller]
-    fn at_least(&self, bar: f64) {
+    pub(super) fn at_least(&self, bar: f64) {
         let share = self.agreed as f64 / self.asked.max(1) as f64;
         println!("{} of {} agree", self.agreed, self.asked);
         assert!(share >= bar, "{} of {} agree:\n{}", self.agreed, self.asked, self.examples.join("\n"));
@@ -284,104 +284,7 @@ fn a_multi_search_fails_as_a_whole_where_one_server_fails_it() {
     assert_eq!(ours.body, theirs.body);
 }
 
-/// What of a federation's hits has to agree: who found them, and how they are scored.
-fn federated_ranks(answer: &Value) -> Vec<(Value, Value, i64)> {
-    let hits = answer["hits"].as_array().cloned().unwrap_or_default();
-    hits.iter()
-        .map(|hit| {
-            let federation = &hit["_federation"];
-            let score = federation["weightedRankingScore"].as_f64().unwrap_or(-1.0);
-            (federation["indexUid"].clone(), federation["queriesPosition"].clone(), (score * 1e9).round() as i64)
-        })
-        .collect()
-}
-
-fn federated_query(world: &World, rng: &mut Rng, sort: Option<&str>) -> Value {
-    let shop = rng.chance(0.4);
-    let documents = if shop { &world.shop } else { &world.catalogue };
-    let mut query = json!({ "indexUid": if shop { SHOP } else { CATALOGUE } });
-    if rng.chance(0.8) {
-        query["q"] = json!(word(documents, rng));
-    }
-    if rng.chance(0.3) {
-        query["filter"] = json!(format!("size > {}", rng.below(1_000_000)));
-    }
-    if rng.chance(0.5) {
-        query["federationOptions"] = json!({ "weight": *rng.pick(&[0.5, 0.9, 1.0, 1.3, 2.0]) });
-    }
-    if let Some(sort) = sort {
-        query["sort"] = json!([sort]);
-    }
-    if rng.chance(0.2) {
-        query["attributesToRetrieve"] = json!(["id"]);
-    }
-    query
-}
-
-#[test]
-fn a_federation_is_merged_as_by_one_server() {
-    let world = world();
-    let mut rng = Rng::new(17);
-    let (mut order, mut rest) = (Share::default(), Share::default());
-    for i in 0..150 {
-        let sort = (i % 5 == 0).then_some(*rng.pick(&["size:asc", "size:desc", "name:asc"]));
-        let queries: Vec<Value> = (0..1 + rng.below(4)).map(|_| federated_query(world, &mut rng, sort)).collect();
-        let mut federation = match i % 3 {
-            0 => json!({ "limit": 1 + rng.below(30), "offset": rng.below(20) }),
-            1 => json!({ "page": rng.below(4), "hitsPerPage": rng.below(12) }),
-            _ => json!({}),
-        };
-        if i % 4 == 1 {
-            federation["facetsByIndex"] = json!({ CATALOGUE: ["section", "priority"], SHOP: ["priority", "size"] });
-            if i % 8 == 1 {
-                federation["mergeFacets"] = json!({ "maxValuesPerFacet": 5 });
-                federation["facetsByIndex"] = json!({ CATALOGUE: ["priority"], SHOP: ["priority", "tags"] });
-            }
-        }
-        let body = json!({ "queries": queries, "federation": federation });
-        let [ours, theirs] = world.ask(|client| client.post("/multi-search", &body));
-        assert_eq!(ours.verdict(), theirs.verdict(), "{body}\n{}\n{}", ours.text, theirs.text);
-        order.note(federated_ranks(&ours.body) == federated_ranks(&theirs.body), || {
-            format!("{body}\n  {:?}\n  {:?}", federated_ranks(&ours.body), federated_ranks(&theirs.body))
-        });
-        for name in [
-            "estimatedTotalHits",
-            "totalHits",
-            "totalPages",
-            "facetsByIndex",
-            "facetDistribution",
-            "facetStats",
-            "limit",
-            "offset",
-            "page",
-            "hitsPerPage",
-            "semanticHitCount",
-        ] {
-            let (a, b) = (ours.body.get(name), theirs.body.get(name));
-            rest.note(a == b, || format!("{name} of {body}\n  {a:?}\n  {b:?}"));
-        }
-    }
-    // Scores have the scale of the words that a node knows: hits with typos may change places with those of another query.
-    order.at_least(0.93);
-    rest.at_least(0.99);
-}
-
-#[test]
-fn a_federation_returns_a_distinct_value_once() {
-    let world = world();
-    let mut rng = Rng::new(23);
-    for _ in 0..15 {
-        let queries: Vec<Value> = (0..2).map(|_| federated_query(world, &mut rng, None)).collect();
-        let body = json!({ "queries": queries, "federation": { "distinct": "section", "limit": 50 } });
-        let [ours, theirs] = world.ask(|client| client.post("/multi-search", &body));
-        assert_eq!(ours.verdict(), theirs.verdict(), "{body}");
-        let scores =
-            |answer: &Answer| -> Vec<i64> { federated_ranks(&answer.body).into_iter().map(|rank| rank.2).collect() };
-        assert_eq!(scores(&ours).len(), scores(&theirs).len(), "{body}\n{}\n{}", ours.text, theirs.text);
-    }
-}
-
-fn ids(answer: &Answer) -> Vec<String> {
+pub(super) fn ids(answer: &Answer) -> Vec<String> {
     let hits = answer.body["hits"].as_array().cloned().unwrap_or_default();
     hits.iter().map(|hit| hit["id"].to_string()).collect()
 }
@@ -556,194 +459,5 @@ fn a_request_may_have_nodes_asked_for_more_where_vectors_take_part() {
     for wrong in ["0", "101", "x", "-1", "1.5"] {
         let answer = client.with_header("x-miroir-over-fetch", wrong).search(CATALOGUE, &body);
         assert_eq!(answer.verdict(), (400, "miroir_invalid_header".to_owned()), "{wrong}");
-    }
-}
-
-/// Documents whose sort values are of every kind.
-fn odd_documents() -> Value {
-    let mut rng = Rng::new(61);
-    let kinds = [
-        json!(null),
-        json!([]),
-        json!({}),
-        json!(""),
-        json!(true),
-        json!([5, "a", 7]),
-        json!(["c", "0"]),
-        json!([2, 3]),
-        json!("É b"),
-        json!({ "x": 1 }),
-        json!([3, "Zed"]),
-    ];
-    (0..120)
-        .map(|id| {
-            let mut document = json!({ "id": id, "n": rng.below(6), "nested": { "deep": rng.below(4) }, "text": "t" });
-            match rng.below(4) {
-                0 => document["mix"] = rng.pick(&kinds).clone(),
-                1 => document["mix"] = json!(rng.below(30) as f64 + 0.5),
-                2 => document["mix"] = json!(format!("w{}", rng.below(30))),
-                _ => {}
-            }
-            if rng.chance(0.7) {
-                document["_geo"] = json!({ "lat": rng.below(80), "lng": rng.below(170) });
-            }
-            document
-        })
-        .collect()
-}
-
-#[test]
-fn documents_are_fetched_in_the_order_of_attributes_as_by_one_server() {
-    let world = world();
-    let index = "sorted";
-    world.twin.create(index);
-    let settings = json!({ "sortableAttributes": ["n", "mix", "nested.deep", "_geo"], "filterableAttributes": ["n"] });
-    world.twin.configure(index, &settings);
-    world.twin.load(index, &odd_documents());
-    let mut rng = Rng::new(67);
-    let mut differences = Differences::default();
-    for i in 0..80 {
-        let sort: Vec<&str> = match i % 5 {
-            0 => vec!["mix:asc"],
-            1 => vec!["mix:desc"],
-            2 => vec!["n:desc", "mix:asc"],
-            3 => vec!["_geoPoint(10, 20):asc", "mix:asc"],
-            _ => vec!["nested.deep:asc", "n:desc", "_geoPoint(0, 0):desc"],
-        };
-        // With several rules, where one repeats or drops documents, one server's pages do not join: it passes over such
-        // documents as if each were listed once.
-        let offset = if sort.len() == 2 { 0 } else { rng.below(40) };
-        let mut body = json!({ "sort": sort, "offset": offset, "limit": rng.below(60) });
-        if i % 3 == 0 {
-            body["filter"] = json!("n > 2");
-        }
-        if i % 4 == 0 {
-            body["ids"] = json!((0..40).map(|_| rng.below(140)).collect::<Vec<_>>());
-        }
-        if i % 7 == 0 {
-            body["fields"] = json!(["mix", "n", "_geo", "nested.deep"]);
-        }
-        // Equal places may be filled by any of the documents that share them.
-        let view = |answer: &Answer| {
-            let places = answer.body["results"].as_array().cloned().unwrap_or_default();
-            let place = |document: &Value| {
-                let named = |name: &str| document.get(name).cloned();
-                (named("n"), named("mix"), named("_geo"), document.pointer("/nested/deep").cloned())
-            };
-            let keys = |document: &Value| {
-                let (n, mix, geo, deep) = place(document);
-                let used =
-                    |name: &str, value: Option<Value>| sort.iter().any(|rule| rule.starts_with(name)).then_some(value);
-                (used("n:", n), used("mix", mix.map(|mix| kind(&mix))), used("_geo", geo), used("nested", deep))
-            };
-            (places.iter().map(keys).collect::<Vec<_>>(), answer.body["total"].clone())
-        };
-        let path = format!("/indexes/{index}/documents/fetch");
-        world.compare(&mut differences, &body.to_string(), |client| client.post(&path, &body), view);
-    }
-    for query in ["sort=mix:asc&fields=*&limit=3", "sort=n:desc,mix:asc&limit=5&fields=n", "sort=nope:asc", "sort=mix"]
-    {
-        let path = format!("/indexes/{index}/documents?{query}");
-        world.compare(
-            &mut differences,
-            query,
-            |client| client.get(&path),
-            |answer| answer.body["results"].as_array().map(Vec::len),
-        );
-    }
-    let path = format!("/indexes/{index}/documents/fetch");
-    for body in [json!({ "sort": "n:asc" }), json!({ "sort": ["n"] }), json!({ "sort": ["text:asc"] })] {
-        world.compare(&mut differences, &body.to_string(), |client| client.post(&path, &body), |answer| answer.status);
-    }
-    let body = json!({ "fields": ["*"], "limit": 2 });
-    world.compare(
-        &mut differences,
-        "fields *",
-        |client| client.post(&path, &body),
-        |answer| answer.body["results"].clone(),
-    );
-    differences.none();
-}
-
-/// A value as far as two that sort alike must agree.
-fn kind(value: &Value) -> Value {
-    match value {
-        Value::Array(_) | Value::Object(_) => json!("several"),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
-    }
-}
-
-#[test]
-fn fields_are_listed_as_by_one_server() {
-    let world = world();
-    let index = "fielded";
-    world.twin.create(index);
-    world.twin.configure(index, &json!({
-        "displayedAttributes": ["id", "a"], "searchableAttributes": ["a", "b.c"], "sortableAttributes": ["n"],
-        "filterableAttributes": ["n", { "attributePatterns": ["b*"], "features": { "facetSearch": true, "filter": { "equality": true, "comparison": false } } }],
-        "distinctAttribute": "n", "rankingRules": ["words", "n:desc"],
-        "faceting": { "sortFacetValuesBy": { "n": "count" } },
-    }));
-    let documents: Vec<Value> = (0..30)
-        .map(|id| json!({ "id": id, format!("f{}", id % 7): 1, "a": { "x": id }, "b": { "c": "t" }, "n": id }))
-        .collect();
-    world.twin.load(index, &json!(documents));
-    let mut differences = Differences::default();
-    for body in [
-        json!({}),
-        json!({ "offset": 3, "limit": 4 }),
-        json!({ "limit": 0 }),
-        json!({ "filter": { "attributePatterns": ["f*", "a"] } }),
-        json!({ "filter": { "displayed": true } }),
-        json!({ "filter": { "displayed": false, "filterable": true } }),
-        json!({ "filter": { "searchable": true } }),
-        json!({ "filter": { "sortable": true, "rankingRule": true, "distinct": true } }),
-        json!({ "filter": null }),
-        json!({ "filter": { "zork": true } }),
-        json!({ "filter": { "displayed": 1 } }),
-        json!({ "offset": "x" }),
-        json!({ "zork": 1 }),
-    ] {
-        let path = format!("/indexes/{index}/fields");
-        world.compare(
-            &mut differences,
-            &body.to_string(),
-            |client| client.post(&path, &body),
-            |answer| (answer.body["results"].clone(), answer.body["total"].clone(), answer.body["offset"].clone()),
-        );
-    }
-    differences.none();
-}
-
-/// How many requests nodes have been sent for reading documents.
-fn document_requests(cluster: &Cluster) -> u64 {
-    let text = cluster.metrics().get("/metrics").text;
-    let is_count = |line: &&str| line.starts_with("miroir_node_request") && line.contains("_count{");
-    let is_ours = |line: &&str| line.contains("\"documents\"") || line.contains("\"count\"");
-    text.lines()
-        .filter(is_count)
-        .filter(is_ours)
-        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-        .sum::<f64>() as u64
-}
-
-#[test]
-fn a_deep_page_of_documents_costs_nodes_what_the_first_one_costs() {
-    // A cluster of its own: the requests of other tests would be counted as well.
-    let cluster = Cluster::builder().nodes(3).rf(1).start();
-    let (client, index) = (cluster.client(), "browsed");
-    client.create(index, "id");
-    let documents: Vec<Value> = (0..600).map(|id| json!({ "id": id })).collect();
-    client.load(index, &json!(documents));
-    let cost = |offset: usize| {
-        let before = document_requests(&cluster);
-        let page = client.get(&format!("/indexes/{index}/documents?limit=10&offset={offset}")).expect(200);
-        assert_eq!(page.body["results"].as_array().map(Vec::len), Some(10));
-        document_requests(&cluster) - before
-    };
-    // Every node is asked once how many documents its shards hold; then only the shards that the page covers are read.
-    for offset in [0, 300, 590] {
-        let cost = cost(offset);
-        assert!((1..=6).contains(&cost), "{cost} requests for the page at {offset}");
     }
 }

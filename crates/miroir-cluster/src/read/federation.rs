@@ -10,7 +10,7 @@ use miroir_core::read::multi_search::FederationRequest;
 use miroir_core::read::scope::Scope;
 
 use crate::read::join::Joining;
-use crate::read::multi_search::{Plan, Planned, Searches, fingerprint, targets};
+use crate::read::multi_search::{Planned, QueryPlan, Searches, fingerprint, targets};
 use crate::read::refusal::unreadable;
 use crate::read::scatter::Share;
 use crate::read::search::{Wants, elapsed_ms, metadata, new_uid, personalized};
@@ -25,7 +25,7 @@ impl Reads {
         &self,
         original: &Searches<'_>,
         federation: &FederationRequest,
-        plan: &Plan<'_>,
+        plan: &QueryPlan<'_>,
         wants: Wants,
         start: Instant,
     ) -> Result<Answer, Error> {

@@ -4,7 +4,7 @@
 //! node busy out of proportion: see [`Reads::check_filter`].
 
 use miroir_core::base::error::{Code, ErrorBody};
-use miroir_core::read::filter::{Seen, seen};
+use miroir_core::read::filter::{FilterFindings, seen};
 use miroir_core::settings::features::Feature;
 
 use crate::{Error, Reads};
@@ -14,8 +14,8 @@ impl Reads {
     ///
     /// # Errors
     /// Why it is refused: [`Refused`].
-    pub(crate) fn check_filter(&self, filter: Option<&[u8]>, code: Code) -> Result<Seen, Refused> {
-        let Some(filter) = filter else { return Ok(Seen::default()) };
+    pub(crate) fn check_filter(&self, filter: Option<&[u8]>, code: Code) -> Result<FilterFindings, Refused> {
+        let Some(filter) = filter else { return Ok(FilterFindings::default()) };
         let seen = seen(filter);
         let most = self.state.config.scatter.max_filter_values.get();
         if seen.values > most {

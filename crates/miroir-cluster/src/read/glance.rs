@@ -18,22 +18,22 @@ use crate::{Error, Reads};
 /// Tasks that are looked through for the newest ones of a node.
 pub(crate) const TASKS: usize = 200;
 
-const TABLE: TypedTable<TakenBack> = TypedTable::new(Table::Meta);
+const TABLE: TypedTable<Readmitted> = TypedTable::new(Table::Meta);
 
-/// When a node was taken back with another disk.
+/// When a node was readmitted with another disk.
 #[derive(Serialize, Deserialize)]
-struct TakenBack {
+struct Readmitted {
     #[serde(with = "time::serde::rfc3339")]
     at: OffsetDateTime,
 }
 
 fn key(node: &NodeId) -> String {
-    format!("taken_back/{node}")
+    format!("readmitted/{node}")
 }
 
 /// The write by which it is remembered when a node was readmitted that had forgotten tasks.
 pub(crate) fn readmission(node: &NodeId, at: OffsetDateTime) -> Result<Write, StoreError> {
-    TABLE.put(&key(node), &TakenBack { at })
+    TABLE.put(&key(node), &Readmitted { at })
 }
 
 impl Reads {

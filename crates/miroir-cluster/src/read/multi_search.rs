@@ -30,7 +30,7 @@ const TOGETHER: usize = 32;
 const AT_ONCE: usize = 4;
 
 /// What a client may see of an index: nothing at all ([`Error`]), what a raw JSON filter finds, or all of it.
-pub type Rule<'a> = &'a (dyn Fn(&IndexUid) -> Result<Option<Bytes>, Error> + Sync);
+pub type AccessFilter<'a> = &'a (dyn Fn(&IndexUid) -> Result<Option<Bytes>, Error> + Sync);
 
 /// A query that can be asked.
 pub(crate) struct Planned<'a> {
@@ -49,7 +49,7 @@ pub(crate) struct Planned<'a> {
 /// A multi-search as the client wrote it, and what the client may see.
 pub(crate) struct Searches<'a> {
     body: &'a [u8],
-    rule: Rule<'a>,
+    rule: AccessFilter<'a>,
 }
 
 impl Searches<'_> {
@@ -75,7 +75,7 @@ impl Searches<'_> {
 }
 
 /// The queries up to the first one that is refused without asking, in order.
-pub(crate) struct Plan<'a> {
+pub(crate) struct QueryPlan<'a> {
     /// They come before `refused`.
     pub queries: Vec<Planned<'a>>,
     /// The error of the query that follows them.
@@ -94,7 +94,13 @@ impl Reads {
     ///
     /// # Errors
     /// As Meilisearch refuses, naming the first query at fault, or when shards are unavailable.
-    pub async fn multi_search(&self, body: Bytes, rule: Rule<'_>, wants: Wants, floor: Floor) -> Result<Answer, Error> {
+    pub async fn multi_search(
+        &self,
+        body: Bytes,
+        rule: AccessFilter<'_>,
+        wants: Wants,
+        floor: Floor,
+    ) -> Result<Answer, Error> {
         let start = Instant::now();
         let most = self.state.config.multi_search.max_queries_per_batch.get();
         if MultiSearchRequest::has_more_than(&body, most) {
@@ -243,8 +249,8 @@ impl Reads {
         request: &'a MultiSearchRequest,
         rules: Vec<Option<Bytes>>,
         readings: Vec<Result<Reading, Error>>,
-    ) -> Plan<'a> {
-        let mut plan = Plan { queries: Vec::with_capacity(rules.len()), refused: None };
+    ) -> QueryPlan<'a> {
+        let mut plan = QueryPlan { queries: Vec::with_capacity(rules.len()), refused: None };
         let distinct = request.federation.as_ref().and_then(|federation| federation.distinct.as_deref());
         for (((position, query), rule), index) in request.queries.iter().enumerate().zip(rules).zip(readings) {
             match self.plan_query(query, index, request.federation.is_some(), distinct, rule) {
@@ -283,7 +289,7 @@ impl Reads {
         }
     }
 
-    async fn search_side_by_side(&self, plan: &Plan<'_>, wants: Wants, start: Instant) -> Result<Answer, Error> {
+    async fn search_side_by_side(&self, plan: &QueryPlan<'_>, wants: Wants, start: Instant) -> Result<Answer, Error> {
         let mut degraded = Degraded::default();
         let mut answers = Vec::with_capacity(plan.queries.len());
         let batches: Vec<&[Planned<'_>]> = plan.queries.chunks(TOGETHER).collect();

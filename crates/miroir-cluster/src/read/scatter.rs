@@ -11,7 +11,7 @@ use miroir_core::base::inert::shard_filter;
 use miroir_core::base::strip;
 use miroir_core::config::UnavailableShardPolicy;
 use miroir_core::membership::topology::Topology;
-use miroir_core::read::cover::{self, Assignment, Freshness, Plan, Preference, Replicas, Wanted};
+use miroir_core::read::cover::{self, Assignment, CoverPlan, Freshness, Preference, Replicas, Wanted};
 use miroir_core::read::patience::{Attempt, inside};
 use miroir_core::read::tally::{self, ReadTally, ReadVerdict, Said};
 use miroir_node::deadline;
@@ -39,7 +39,7 @@ pub struct Part {
 }
 
 /// The health of replicas as one request sees it, with the nodes that have failed it.
-struct View<'a> {
+struct ReplicaView<'a> {
     reads: &'a Reads,
     topology: &'a Topology,
     index: &'a Reading,
@@ -48,7 +48,7 @@ struct View<'a> {
     weights: Weights,
 }
 
-impl View<'_> {
+impl ReplicaView<'_> {
     /// How many other replicas can answer for a shard.
     fn others_than(&self, shard: ShardId, node: &NodeId) -> u32 {
         let groups = self.topology.placements(self.index.shards).into_iter().flatten();
@@ -64,7 +64,7 @@ impl View<'_> {
     }
 }
 
-impl Replicas for View<'_> {
+impl Replicas for ReplicaView<'_> {
     fn freshness(&self, shard: ShardId, node: &NodeId) -> Option<Freshness> {
         let ranks_otherwise = self.index.lagging.contains_key(node);
         if ranks_otherwise || self.failed.contains(node) || !self.reads.state.is_live(node) {
@@ -110,7 +110,7 @@ impl Share {
         self.assignment.needs_filter.then(|| shard_filter(&self.assignment.shards))
     }
 
-    fn parts(&self) -> impl Iterator<Item = tally::Part> {
+    fn parts(&self) -> impl Iterator<Item = tally::TargetShard> {
         self.assignment.shards.iter().map(|shard| (self.target, *shard))
     }
 }
@@ -195,7 +195,7 @@ impl Reads {
     ) -> Result<Joint, Error> {
         self.state.client_priority.client_seen();
         let topology = self.state.topology();
-        let mut views: Vec<View<'_>> = targets.iter().map(|target| self.view(&topology, target.index)).collect();
+        let mut views: Vec<ReplicaView<'_>> = targets.iter().map(|target| self.view(&topology, target.index)).collect();
         let mut open: Vec<Vec<ShardId>> = targets.iter().map(|target| target.shards.clone()).collect();
         let mut parts: Vec<JointPart> = Vec::new();
         let mut tally = ReadTally::default();
@@ -294,20 +294,20 @@ impl Reads {
         }
     }
 
-    fn view<'a>(&'a self, topology: &'a Topology, index: &'a Reading) -> View<'a> {
+    fn view<'a>(&'a self, topology: &'a Topology, index: &'a Reading) -> ReplicaView<'a> {
         let stale = self.state.stale.of(&index.physical);
         // Who has failed an earlier part of the request is not waited for once more.
-        View { reads: self, topology, index, stale, failed: deadline::given_up(), weights: self.state.weights() }
+        ReplicaView { reads: self, topology, index, stale, failed: deadline::given_up(), weights: self.state.weights() }
     }
 
     fn plan(
         &self,
         topology: &Topology,
-        view: &View<'_>,
+        view: &ReplicaView<'_>,
         group: GroupId,
         shards: &[ShardId],
         preference: Preference,
-    ) -> Result<Plan, Error> {
+    ) -> Result<CoverPlan, Error> {
         let index = view.index;
         let placements = topology
             .placements(index.shards)
@@ -320,7 +320,7 @@ impl Reads {
     }
 
     /// How long a node is waited for when it is asked this: in the end all that the request waits for ends inside it.
-    fn patience(&self, node: &NodeId, call: &Call, shares: &[Share], views: &[View<'_>]) -> Duration {
+    fn patience(&self, node: &NodeId, call: &Call, shares: &[Share], views: &[ReplicaView<'_>]) -> Duration {
         let left = deadline::left().unwrap_or_else(|| inside(self.state.config.server.request_timeout));
         let usual = self.state.node(node).map(|node| node.usual()).unwrap_or_default();
         let attempt = Attempt { left, one: call.timeout, searches: call.searches, usual, others: 0 };
@@ -356,7 +356,7 @@ impl Reads {
 }
 
 /// How many replicas of a shard there are.
-fn most(views: &[View<'_>]) -> u32 {
+fn most(views: &[ReplicaView<'_>]) -> u32 {
     let Some(view) = views.first() else { return 0 };
     let groups = view.topology.placements(view.index.shards).map_or(0, |placements| placements.len());
     view.topology.shape.replication_factor.get().saturating_mul(u32::try_from(groups).unwrap_or(u32::MAX))

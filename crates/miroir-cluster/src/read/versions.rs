@@ -46,12 +46,12 @@ impl Reading {
 /// What the headers of an answer say of the settings that it was made under.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SettingsSeen {
-    of: Seen,
+    of: VersionsRead,
     inconsistent: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-enum Seen {
+enum VersionsRead {
     #[default]
     Nothing,
     One {
@@ -66,15 +66,15 @@ impl SettingsSeen {
     fn new(before: &Index, now: Option<&Index>) -> Self {
         let changed = now.is_some_and(|now| now.changing || now.settings_version != before.settings_version);
         // Whoever answered had shown to hold this version, whatever was committed since.
-        let of = Seen::One { physical: before.physical.clone(), version: before.settings_version };
+        let of = VersionsRead::One { physical: before.physical.clone(), version: before.settings_version };
         Self { of, inconsistent: before.changing || changed }
     }
 
     /// The value of `X-Miroir-Settings-Version`: only of an answer about one index, whose settings were ever committed.
     pub fn version(&self) -> Option<u64> {
         match self.of {
-            Seen::One { version, .. } => Some(version).filter(|version| *version > 0),
-            Seen::Nothing | Seen::Several => None,
+            VersionsRead::One { version, .. } => Some(version).filter(|version| *version > 0),
+            VersionsRead::Nothing | VersionsRead::Several => None,
         }
     }
 
@@ -87,11 +87,15 @@ impl SettingsSeen {
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         let of = match (self.of, other.of) {
-            (Seen::Nothing, of) | (of, Seen::Nothing) => of,
-            (Seen::One { physical, version }, Seen::One { physical: other, version: later }) if physical == other => {
-                Seen::One { physical, version: version.min(later) }
+            (VersionsRead::Nothing, of) | (of, VersionsRead::Nothing) => of,
+            (VersionsRead::One { physical, version }, VersionsRead::One { physical: other, version: later })
+                if physical == other =>
+            {
+                VersionsRead::One { physical, version: version.min(later) }
             }
-            (Seen::One { .. } | Seen::Several, Seen::One { .. } | Seen::Several) => Seen::Several,
+            (VersionsRead::One { .. } | VersionsRead::Several, VersionsRead::One { .. } | VersionsRead::Several) => {
+                VersionsRead::Several
+            }
         };
         Self { of, inconsistent: self.inconsistent || other.inconsistent }
     }

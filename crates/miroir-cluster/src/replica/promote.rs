@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use miroir_api::{NotPromoted, Promoted, Promotion};
 use miroir_core::base::error::{Code, ErrorBody};
 use miroir_core::base::id::{IndexUid, NodeId, ShardId};
-use miroir_core::replica::promotion::{Standing, Unfit, promote};
+use miroir_core::replica::promotion::{PromotionFacts, Unfit, promote};
 use miroir_node::NodeState;
 use miroir_store::Batch;
 use time::OffsetDateTime;
@@ -120,13 +120,13 @@ impl Replicas {
         decided
     }
 
-    fn standing(&self, index: &Index, shard: ShardId, replicas: &OfIndex) -> Standing {
+    fn standing(&self, index: &Index, shard: ShardId, replicas: &OfIndex) -> PromotionFacts {
         let topology = self.state.topology();
         let placed = topology.replicas(index.shards).filter(|(placed, _)| *placed == shard);
         let writers: BTreeSet<NodeId> = topology.writers(index.shards, shard).into_iter().cloned().collect();
         // A node that is looked at before it serves will be there soon.
         let is_away = |id: &&NodeId| self.state.node(id).is_none_or(|node| node.health.state() == NodeState::Failed);
-        Standing {
+        PromotionFacts {
             replicas: placed.map(|(_, node)| node.clone()).collect(),
             away: writers.iter().filter(is_away).cloned().collect(),
             stale: replicas

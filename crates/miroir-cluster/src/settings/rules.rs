@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use http::Method;
 use miroir_core::base::id::{IndexUid, NodeId};
-use miroir_core::rules::{Rule, RuleChange, RuleListing, RulePatch, RuleSet};
+use miroir_core::rules::{RuleChange, RuleListing, RulePatch, RuleSet, SearchRule};
 use miroir_core::settings::features::Feature;
 use miroir_core::write::task::{Effects, TaskKind};
 use miroir_node::{Call, Node, NotDone, ResponseError};
@@ -172,7 +172,7 @@ impl SharedSettings {
 
     /// Send what differs from what the node has, in the order of the rules' numbers, and wait until it has done it.
     async fn send_rules(&self, node: &Node, rules: &RuleSet, on_node: OnNode) -> Result<OnNode, RulesError> {
-        let wanted: Vec<Rule> =
+        let wanted: Vec<SearchRule> =
             rules.by_number().iter().map(|rule| rule.for_nodes(|uid| self.name_for_rules(uid))).collect();
         let shown: OnNode = wanted.iter().map(|rule| (rule.uid.to_string(), rule.view())).collect();
         if shown == on_node {

@@ -42,7 +42,7 @@ use fleet::{Fleet, Nodes};
 use index_lock::{IndexLocks, KeepsLocks};
 use readiness::Readiness;
 use rules::RuleRegistry;
-use stale::{Known, StaleReplicas};
+use stale::{StaleByIndex, StaleReplicas};
 use tombstones::Tombstones;
 use webhooks::Webhooks;
 
@@ -186,7 +186,7 @@ impl State {
 
     /// How many there are.
     pub fn count_stale_replicas(&self) -> usize {
-        self.stale.with(Known::total)
+        self.stale.with(StaleByIndex::total)
     }
 
     /// Whether anything on this node is stale.

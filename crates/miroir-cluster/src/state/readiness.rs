@@ -22,17 +22,17 @@ const HOLDS: Duration = Duration::from_millis(100);
 pub struct Readiness {
     /// Everything could be answered for, once.
     covered: AtomicBool,
-    last: Mutex<Option<(Instant, Arc<Seen>)>>,
+    last: Mutex<Option<(Instant, Arc<ReadinessGaps>)>>,
 }
 
 /// What no read can be answered for.
-struct Seen {
+struct ReadinessGaps {
     /// Nodes that have not been checked yet.
     unknown: usize,
     uncovered: BTreeSet<ShardId>,
 }
 
-impl Seen {
+impl ReadinessGaps {
     fn reasons(&self) -> Vec<String> {
         let mut reasons = Vec::new();
         if self.unknown > 0 {
@@ -69,7 +69,7 @@ impl State {
     }
 
     /// Look at the cluster, unless that was done a moment ago.
-    fn seen(&self) -> Arc<Seen> {
+    fn seen(&self) -> Arc<ReadinessGaps> {
         let mut last = self.readiness.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, seen)) = &*last
             && at.elapsed() < HOLDS
@@ -84,7 +84,7 @@ impl State {
         seen
     }
 
-    fn look_at_coverage(&self) -> Seen {
+    fn look_at_coverage(&self) -> ReadinessGaps {
         let (topology, nodes, indexes) = (self.topology(), self.nodes(), self.indexes());
         let live = |id: &NodeId| nodes.get(id).is_some_and(|node| node.health.state().is_live());
         let lagging: Vec<Vec<&NodeId>> = indexes.iter().map(|index| index.lagging.keys().collect()).collect();
@@ -101,7 +101,7 @@ impl State {
         let holds = |id: &NodeId| topology.replicas(self.config.shards).any(|(_, holder)| holder == id);
         // One that has just joined holds nothing yet.
         let unknown = nodes.iter().filter(|(id, node)| !node.health.is_confirmed() && holds(id)).count();
-        Seen { unknown, uncovered }
+        ReadinessGaps { unknown, uncovered }
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use miroir_core::base::error::{Code, ErrorBody};
 use miroir_core::base::id::{IndexUid, NodeId};
-use miroir_core::rules::{Rule, RuleSet};
+use miroir_core::rules::{RuleSet, SearchRule};
 use miroir_core::settings::features::Feature;
 use miroir_store::{Records, Store, StoreError, Table, TypedTable, View};
 use serde_json::Value;
@@ -14,14 +14,14 @@ use tokio::sync::Notify;
 use crate::state::follow::Follow;
 use crate::{Error, State};
 
-const TABLE: TypedTable<Rule> = TypedTable::new(Table::Rules);
+const TABLE: TypedTable<SearchRule> = TypedTable::new(Table::Rules);
 
 /// A node's rules by their uid, as it shows them.
 pub(crate) type OnNode = BTreeMap<String, Value>;
 
 /// The rules that clients want, and what each node was sent of them.
 pub struct RuleRegistry {
-    pub(crate) rules: View<Rule, Arc<RuleSet>>,
+    pub(crate) rules: View<SearchRule, Arc<RuleSet>>,
     /// The rules that each live node was sent last, and how the node shows them.
     pub(crate) sent: Mutex<BTreeMap<NodeId, (Arc<RuleSet>, OnNode)>>,
     /// Wakes who tells nodes.
@@ -34,7 +34,7 @@ impl RuleRegistry {
     /// # Errors
     /// When the store cannot be read.
     pub async fn load(store: Arc<dyn Store>) -> Result<Self, StoreError> {
-        let set = |records: &Records<Rule>| Arc::new(rule_set(records));
+        let set = |records: &Records<SearchRule>| Arc::new(rule_set(records));
         Ok(Self { rules: View::load(store, TABLE, set).await?, sent: Mutex::default(), wake: Notify::new() })
     }
 
@@ -53,7 +53,7 @@ impl RuleRegistry {
     }
 }
 
-pub(crate) fn rule_set(records: &Records<Rule>) -> RuleSet {
+pub(crate) fn rule_set(records: &Records<SearchRule>) -> RuleSet {
     RuleSet::new(records.values().map(|record| record.value.clone()))
 }
 

@@ -140,14 +140,14 @@ pub fn fresh_by(stale: &StaleShards) -> impl Fn(ShardId, &NodeId) -> bool {
 
 /// What readers need of the records.
 #[derive(Clone, Default)]
-pub struct Known {
+pub struct StaleByIndex {
     /// By the physical index, which is the record's key.
     of: RedBlackTreeMapSync<String, Arc<StaleShards>>,
     /// How many are on each node.
     on: BTreeMap<NodeId, usize>,
 }
 
-impl Known {
+impl StaleByIndex {
     /// Those of an index, if it has any.
     pub fn get(&self, index: &IndexUid) -> Option<&StaleShards> {
         self.of.get(index.as_str()).map(|of| &**of)
@@ -159,7 +159,7 @@ impl Known {
     }
 }
 
-impl Derived<OfIndex> for Known {
+impl Derived<OfIndex> for StaleByIndex {
     fn apply_change(&mut self, key: &str, before: Option<&OfIndex>, after: Option<&OfIndex>) {
         for StaleReplica { node, .. } in before.into_iter().flatten() {
             let left = self.on.get(node).map_or(0, |count| count.saturating_sub(1));
@@ -182,7 +182,7 @@ impl Derived<OfIndex> for Known {
 }
 
 /// All stale replicas of the cluster, a record an index.
-pub struct StaleReplicas(View<OfIndex, Known>);
+pub struct StaleReplicas(View<OfIndex, StaleByIndex>);
 
 const TABLE: TypedTable<OfIndex> = TypedTable::new(Table::StaleReplicas);
 
@@ -213,7 +213,7 @@ impl StaleReplicas {
     /// # Errors
     /// When the store cannot be read.
     pub async fn load(store: Arc<dyn Store>) -> Result<Self, StoreError> {
-        View::derive(store, TABLE, Known::default()).await.map(Self)
+        View::derive(store, TABLE, StaleByIndex::default()).await.map(Self)
     }
 
     /// The records as they are stored now.
@@ -315,7 +315,7 @@ impl StaleReplicas {
     }
 
     /// Look at those of all indexes where they are.
-    pub fn with<T>(&self, look: impl FnOnce(&Known) -> T) -> T {
+    pub fn with<T>(&self, look: impl FnOnce(&StaleByIndex) -> T) -> T {
         look(&self.0.now())
     }
 
@@ -370,7 +370,7 @@ mod tests {
             replicas
         };
         let (one, both) = (of(&[miss(1, None)]), of(&[miss(1, None), miss(2, None)]));
-        let (mut known, a) = (Known::default(), NodeId::new("a"));
+        let (mut known, a) = (StaleByIndex::default(), NodeId::new("a"));
         known.apply_change("movies", None, Some(&one));
         known.apply_change("books", None, Some(&both));
         known.apply_change("movies", Some(&one), Some(&both));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use miroir_core::rules::{Rule, RuleChange};
+use miroir_core::rules::{RuleChange, SearchRule};
 use miroir_core::settings::features::Feature;
 use miroir_core::write::task::{Task, TaskStatus};
 use miroir_node::Node;
@@ -36,14 +36,14 @@ impl Tasks {
 
     /// Change the rules in the store and here. Doing it again changes nothing. Returns how many are gone.
     async fn keep_rules(&self, change: &RuleChange) -> Result<usize, Error> {
-        let plan = |records: &Records<Rule>| {
+        let plan = |records: &Records<SearchRule>| {
             let before = rule_set(records);
             let after = before.changed(change);
             let mut edit = Edit::nothing();
             let gone = before.by_number().into_iter().filter(|rule| after.get(rule.uid.as_str()).is_none());
             edit.records.extend(gone.map(|rule| (rule.uid.to_string(), None)));
             let left = after.by_number().into_iter();
-            edit.records.extend(left.map(|rule| (rule.uid.to_string(), Some(Rule::clone(rule)))));
+            edit.records.extend(left.map(|rule| (rule.uid.to_string(), Some(SearchRule::clone(rule)))));
             Ok::<_, StoreError>((edit, before.len().saturating_sub(after.len())))
         };
         Ok(self.state.rules.rules.change(plan).await?.0)

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::state::index_lock::{IndexGuard, KeepsLocks};
-use crate::write::parts::Outcome;
+use crate::write::parts::PartOutcome;
 use crate::write::weigh::Weighed;
 use crate::{Error, Index, Writes};
 
@@ -37,7 +37,7 @@ pub(crate) struct Unrecorded {
     /// Before any node had seen it.
     pub at: OffsetDateTime,
     /// What is known of each node's part.
-    pub parts: Vec<Outcome>,
+    pub parts: Vec<PartOutcome>,
     /// The fences of the guards under which it was sent, and what is counted with it.
     pub recorded_with: Batch,
 }

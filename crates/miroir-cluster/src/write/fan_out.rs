@@ -11,7 +11,7 @@ use miroir_core::base::error::{Code, ErrorBody};
 use miroir_core::base::id::{IndexUid, NodeId, ShardId};
 use miroir_core::config::DegradedWrites;
 use miroir_core::membership::topology::Topology;
-use miroir_core::write::quorum::{ReplicaAnswer, Verdict};
+use miroir_core::write::quorum::{QuorumVerdict, ReplicaAnswer};
 use miroir_core::write::task::{Effects, NewTask, NodeTask, TaskKind, TaskStatus};
 use miroir_store::{Batch, Committed, Fence, StoreError, Write};
 use serde_json::value::RawValue;
@@ -24,7 +24,7 @@ use crate::state::index_lock::IndexGuard;
 use crate::state::stale::Miss;
 use crate::write::conditional;
 use crate::write::lifecycle::Birth;
-use crate::write::parts::{NodePart, Outcome, unanimous_refusal};
+use crate::write::parts::{NodePart, PartOutcome, unanimous_refusal};
 use crate::write::weigh::Weighed;
 use crate::{Answer, Degraded, Error, Index, Writer};
 
@@ -237,7 +237,7 @@ impl Writer {
     }
 
     /// An index does not come into being after all. What nodes have of it is deleted, when nothing of it can arrive any more.
-    async fn abandon(&self, birth: Option<&Birth>, outcomes: &[Outcome]) {
+    async fn abandon(&self, birth: Option<&Birth>, outcomes: &[PartOutcome]) {
         let Some(birth) = birth else { return };
         let may_arrive = outcomes.iter().any(|outcome| outcome.answer == ReplicaAnswer::Ambiguous);
         if may_arrive {
@@ -248,11 +248,11 @@ impl Writer {
         }
     }
 
-    pub(crate) fn judge(&self, verdict: Verdict) -> Result<Degraded, Error> {
+    pub(crate) fn judge(&self, verdict: QuorumVerdict) -> Result<Degraded, Error> {
         match verdict {
-            Verdict::Held => Ok(Degraded::default()),
-            Verdict::Lost { shards } => Err(Error::NoQuorum { shards }),
-            Verdict::Degraded { groups, shards, one_group_holds } => match self.state.config.write.degraded {
+            QuorumVerdict::Held => Ok(Degraded::default()),
+            QuorumVerdict::Lost { shards } => Err(Error::NoQuorum { shards }),
+            QuorumVerdict::Degraded { groups, shards, one_group_holds } => match self.state.config.write.degraded {
                 DegradedWrites::Refuse if !one_group_holds => Err(Error::NoQuorum { shards }),
                 DegradedWrites::Accept | DegradedWrites::Refuse => {
                     Ok(Degraded { groups, shards, ..Degraded::default() })

@@ -61,7 +61,7 @@ struct Prepared {
 }
 
 /// What became of looking for stored documents.
-enum Found {
+enum StoredLookup {
     /// They are there.
     All,
     /// Some are not, and the batch cannot be indexed.
@@ -99,14 +99,14 @@ impl Writer {
             }
             let left = PATIENCE.saturating_sub(begun.elapsed());
             match timeout(left, self.find_lacking(uid, &prepared)).await {
-                Ok(Ok(Found::None(error))) => {
+                Ok(Ok(StoredLookup::None(error))) => {
                     prepared.outcome = Err(error.task_body(uid.as_str()));
                     break guard;
                 }
-                Ok(Ok(Found::Later)) => self.stand_back(guard).await,
+                Ok(Ok(StoredLookup::Later)) => self.stand_back(guard).await,
                 Ok(Err(error @ Error::Store(_))) => return Err(error),
                 // Nodes judge what cannot be looked up, each its own part.
-                Ok(Ok(Found::All) | Err(_)) | Err(_) => break guard,
+                Ok(Ok(StoredLookup::All) | Err(_)) | Err(_) => break guard,
             }
         };
         drop(decoded);
@@ -134,15 +134,15 @@ impl Writer {
 
     /// Whether documents that nodes take only if they are stored already are. What is of one shard alone is done or failed
     /// by a node as a whole, which needs no help.
-    async fn find_lacking(&self, uid: &IndexUid, prepared: &Prepared) -> Result<Found, Error> {
-        let Ok(split) = &prepared.outcome else { return Ok(Found::All) };
+    async fn find_lacking(&self, uid: &IndexUid, prepared: &Prepared) -> Result<StoredLookup, Error> {
+        let Ok(split) = &prepared.outcome else { return Ok(StoredLookup::All) };
         let shards = split.shards.iter().filter(|documents| !documents.is_empty()).count();
         if split.lacking.is_empty() || shards < 2 {
-            return Ok(Found::All);
+            return Ok(StoredLookup::All);
         }
         let missing = match self.state.catalog.get(uid) {
             None => split.lacking.clone(),
-            Some(index) if !index.ready => return Ok(Found::Later),
+            Some(index) if !index.ready => return Ok(StoredLookup::Later),
             Some(index) => {
                 // Before they are looked for: what is not there when nothing is under way does not come.
                 let is_awaited = self.state.is_awaited(&index, &BTreeSet::new()).await?;
@@ -151,12 +151,12 @@ impl Writer {
                 let missing = split.lacking.iter().filter(|lacking| !stored.contains(&lacking.id));
                 let missing: Vec<Lacking> = missing.cloned().collect();
                 if is_awaited && !missing.is_empty() {
-                    return Ok(Found::Later);
+                    return Ok(StoredLookup::Later);
                 }
                 missing
             }
         };
-        Ok(no_vectors(&missing).map_or(Found::All, Found::None))
+        Ok(no_vectors(&missing).map_or(StoredLookup::All, StoredLookup::None))
     }
 
     async fn target_of(&self, uid: &IndexUid) -> Result<Target, Error> {

@@ -27,7 +27,7 @@ pub struct Step {
 }
 
 /// How a node took its part.
-pub struct Outcome {
+pub struct PartOutcome {
     /// The node that was told.
     pub node: NodeId,
     /// What it amounts to.
@@ -42,7 +42,7 @@ pub struct Outcome {
     pub reached: bool,
 }
 
-impl Outcome {
+impl PartOutcome {
     /// Of a part that may be there.
     pub fn unknown(node: NodeId) -> Self {
         Self { answer: ReplicaAnswer::Ambiguous, reached: true, ..Self::nothing_yet(node) }
@@ -73,8 +73,8 @@ impl Outcome {
 
 impl Writes {
     /// Send a node its part, under these guards.
-    pub(crate) async fn carry_out(&self, guards: &[IndexGuard], part: &NodePart) -> Outcome {
-        let mut outcome = Outcome::nothing_yet(part.node.clone());
+    pub(crate) async fn carry_out(&self, guards: &[IndexGuard], part: &NodePart) -> PartOutcome {
+        let mut outcome = PartOutcome::nothing_yet(part.node.clone());
         let mut steps = part.steps.iter();
         for step in steps.by_ref() {
             // What an instance sends that has lost the lock may arrive after what the next holder sends.
@@ -98,7 +98,7 @@ impl Writes {
         guards: &[IndexGuard],
         node: &NodeId,
         step: &Step,
-        outcome: &mut Outcome,
+        outcome: &mut PartOutcome,
     ) -> ReplicaAnswer {
         let before = self.state.node(node).and_then(|node| node.newest_task());
         // When a lock is lost, sending stops soon after.
@@ -190,7 +190,7 @@ fn is_refusal(reply: &Reply) -> bool {
 
 /// Every node that was reached refused, with the same code, and none took any part. `is_swept`: what nodes took before they
 /// refused is of an index that does not come into being, and is deleted with it.
-pub fn unanimous_refusal(outcomes: &[Outcome], is_swept: bool) -> Option<&Reply> {
+pub fn unanimous_refusal(outcomes: &[PartOutcome], is_swept: bool) -> Option<&Reply> {
     let code = |reply: &Reply| serde_json::from_slice::<ErrorBody>(&reply.body).map(|body| body.code).ok();
     let mut refusals = outcomes.iter().filter_map(|outcome| outcome.refusal.as_ref());
     let first = refusals.next()?;

@@ -25,7 +25,7 @@ use tracing::Instrument;
 
 use crate::state::index_lock::{IndexGuard, linger};
 use crate::write::debts::Unrecorded;
-use crate::write::parts::{NodePart, Outcome};
+use crate::write::parts::{NodePart, PartOutcome};
 use crate::{Error, Index, Writes};
 
 /// Until who has stood back looks again.
@@ -144,7 +144,7 @@ impl Writer {
         }
         let (index, topology) = (index.clone(), topology.clone());
         let touched = touched.to_vec();
-        let parts = parts.iter().map(|part| Outcome::unknown(part.node.clone())).collect();
+        let parts = parts.iter().map(|part| PartOutcome::unknown(part.node.clone())).collect();
         let at = OffsetDateTime::now_utc();
         let names = guards.iter().map(|guard| guard.index().clone()).collect();
         let mut hand = self.hand();
@@ -154,9 +154,9 @@ impl Writer {
     }
 
     /// Their answers are known.
-    pub(crate) fn answered(&self, outcomes: &[Outcome]) {
+    pub(crate) fn answered(&self, outcomes: &[PartOutcome]) {
         if let Some(sent) = &mut self.hand().sent {
-            sent.parts = outcomes.iter().map(Outcome::kept).collect();
+            sent.parts = outcomes.iter().map(PartOutcome::kept).collect();
         }
     }
 

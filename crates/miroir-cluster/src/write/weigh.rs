@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 
 use miroir_core::base::id::{NodeId, ShardId};
 use miroir_core::membership::topology::{GroupPlacements, Topology};
-use miroir_core::write::quorum::{self, ReplicaAnswer, Verdict};
+use miroir_core::write::quorum::{self, QuorumVerdict, ReplicaAnswer};
 use miroir_store::{Batch, Committed, StoreError};
 use time::OffsetDateTime;
 use tokio::time::Instant;
@@ -13,13 +13,13 @@ use tokio::time::Instant;
 use crate::state::index_lock::IndexGuard;
 use crate::state::stale::{Miss, OfIndex, Reason, StaleShards, fresh_by, named};
 use crate::write::conditional;
-use crate::write::parts::{NodePart, Outcome, Step};
+use crate::write::parts::{NodePart, PartOutcome, Step};
 use crate::{Error, Index, Writes};
 
 /// What the answers amount to.
 pub struct Weighed {
     /// Whether it holds.
-    pub verdict: Verdict,
+    pub verdict: QuorumVerdict,
     /// The replicas that missed it.
     pub missed: Vec<Miss>,
     /// Until then nothing else may be sent to the index: a replica that is taken for fresh may get it yet.
@@ -34,7 +34,7 @@ impl Writes {
         index: &Index,
         touched: &[ShardId],
         accepts: impl Fn(&NodeId) -> bool,
-    ) -> Result<Verdict, Error> {
+    ) -> Result<QuorumVerdict, Error> {
         Ok(quorum::weigh(placements(topology, index)?, touched.iter().copied(), |_, node| accepts(node)))
     }
 
@@ -44,10 +44,11 @@ impl Writes {
         topology: &Topology,
         index: &Index,
         touched: &[ShardId],
-        outcomes: &[Outcome],
+        outcomes: &[PartOutcome],
     ) -> Result<Weighed, Error> {
         let placements = placements(topology, index)?;
-        let outcomes: BTreeMap<&NodeId, &Outcome> = outcomes.iter().map(|outcome| (&outcome.node, outcome)).collect();
+        let outcomes: BTreeMap<&NodeId, &PartOutcome> =
+            outcomes.iter().map(|outcome| (&outcome.node, outcome)).collect();
         let answer = |shard: ShardId, node: &NodeId| {
             outcomes.get(node).map_or(ReplicaAnswer::Missed, |outcome| outcome.answer_for(shard))
         };
@@ -73,13 +74,14 @@ impl Writes {
         &self,
         index: &Index,
         touched: &[ShardId],
-        outcomes: &[Outcome],
+        outcomes: &[PartOutcome],
         overtaken: &BTreeSet<NodeId>,
         with: Batch,
     ) -> Result<usize, Error> {
         let topology = self.state.topology();
         let placements = placements(&topology, index)?;
-        let outcomes: BTreeMap<&NodeId, &Outcome> = outcomes.iter().map(|outcome| (&outcome.node, outcome)).collect();
+        let outcomes: BTreeMap<&NodeId, &PartOutcome> =
+            outcomes.iter().map(|outcome| (&outcome.node, outcome)).collect();
         let answer = |shard: ShardId, node: &NodeId| match outcomes.get(node) {
             None => ReplicaAnswer::Missed,
             Some(_) if overtaken.contains(node) => ReplicaAnswer::Ambiguous,

@@ -20,7 +20,7 @@ pub use grant::Grant;
 pub use key::{Key, KeyValue};
 pub use pattern::{IndexPattern, InvalidIndexPattern};
 pub use registry::KeyRegistry;
-pub use token::{Claims, Rule, SearchRules, TokenError, unverified_key, verify};
+pub use token::{Claims, SearchRules, TokenError, TokenFilter, unverified_key, verify};
 
 #[cfg(test)]
 mod tests;

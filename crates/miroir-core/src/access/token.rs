@@ -37,12 +37,12 @@ pub enum SearchRules {
     /// Everything in these indexes.
     Set(BTreeSet<IndexPattern>),
     /// What passes the rule of the most specific pattern.
-    Map(BTreeMap<IndexPattern, Option<Rule>>),
+    Map(BTreeMap<IndexPattern, Option<TokenFilter>>),
 }
 
 /// What a token's bearer finds in an index.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-pub struct Rule {
+pub struct TokenFilter {
     /// A filter in any form that a search takes.
     pub filter: Option<Value>,
 }

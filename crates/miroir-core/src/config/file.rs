@@ -181,7 +181,7 @@ file!(AdminFile {
 file!(TaskStoreFile {
     /// The kind of store: `sqlite` for one instance, `redis` (Redis 6.2 or later, or Valkey) for several.
     backend: StoreBackend = StoreBackend::Sqlite;
-    /// The database file of `sqlite`. Its directory must exist.
+    /// The database file of `sqlite`. The folder above it must exist; the last one is made.
     path: String = "miroir.db".into();
     /// The server of `redis`: `redis://user:password@host:6379/0`, or `rediss://` for TLS.
     url: String = String::new();
@@ -223,7 +223,7 @@ file!(HealthFile {
     timeout_ms: u64 = 2000;
     /// Failures in a row after which a node is `failed`.
     unhealthy_threshold: u64 = 3;
-    /// Successes in a row after which a failed node is `recovering`.
+    /// Successes in a row after which a failed node is `returning`: it is looked at, and serves again when what it lacks is known.
     recovery_threshold: u64 = 2;
 });
 

@@ -105,7 +105,7 @@ pub struct Assignment {
 
 /// Which node answers for which shards.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Plan {
+pub struct CoverPlan {
     /// Ordered by node, so that ties between hits break the same way each time.
     pub assignments: Vec<Assignment>,
     /// Shards that no replica can answer.
@@ -115,8 +115,8 @@ pub struct Plan {
 }
 
 /// Choose the fewest nodes that together answer for every shard, once each.
-pub fn plan(wanted: &Wanted<'_>, replicas: &impl Replicas) -> Plan {
-    let mut result = Plan::default();
+pub fn plan(wanted: &Wanted<'_>, replicas: &impl Replicas) -> CoverPlan {
+    let mut result = CoverPlan::default();
     let mut candidates: BTreeMap<ShardId, Vec<&NodeId>> = BTreeMap::new();
     for &shard in wanted.shards {
         match candidates_of(wanted, replicas, shard) {
@@ -142,8 +142,8 @@ pub fn plan(wanted: &Wanted<'_>, replicas: &impl Replicas) -> Plan {
     result
 }
 
-/// The replicas that may answer for a shard: of the preferred group if it has any, fresh ones if there are any,
-/// and of those the ones that are not much slower than the best.
+/// The replicas that may answer for a shard: fresh ones, wherever they are, before stale ones; among those of one kind the
+/// preferred group's if it has any; and of these the ones that are not much slower than the best.
 fn candidates_of<'a>(
     wanted: &Wanted<'a>,
     replicas: &impl Replicas,
@@ -305,11 +305,11 @@ mod tests {
         World { placements, down: BTreeSet::new(), stale: BTreeSet::new(), costs: BTreeMap::new() }
     }
 
-    fn ask(world: &World, group: u32, fingerprint: u64, allow_stale: bool) -> Plan {
+    fn ask(world: &World, group: u32, fingerprint: u64, allow_stale: bool) -> CoverPlan {
         ask_as(world, group, Preference { by_cost: true, order: Order::Rendezvous(fingerprint) }, allow_stale)
     }
 
-    fn ask_as(world: &World, group: u32, preference: Preference, allow_stale: bool) -> Plan {
+    fn ask_as(world: &World, group: u32, preference: Preference, allow_stale: bool) -> CoverPlan {
         let shards: Vec<ShardId> = (0..SHARDS).map(ShardId).collect();
         let wanted =
             Wanted { placements: &world.placements, group: GroupId(group), shards: &shards, preference, allow_stale };
@@ -360,7 +360,7 @@ mod tests {
         assert!(answered.iter().any(|count| *count > 200), "one node has nearly all: {answered:?}");
     }
 
-    fn covered(plan: &Plan) -> Vec<ShardId> {
+    fn covered(plan: &CoverPlan) -> Vec<ShardId> {
         let mut shards: Vec<ShardId> = plan.assignments.iter().flat_map(|a| a.shards.clone()).collect();
         shards.extend(&plan.missing);
         shards.sort();

@@ -16,7 +16,7 @@ pub(crate) use weighted::Weighted;
 
 /// What one ranking rule says about a hit.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Rule<'a> {
+pub enum RankingDetail<'a> {
     /// Pinned to a position, lowest first.
     Pin(f64),
     /// Query words matched, most first.
@@ -60,7 +60,7 @@ pub enum SortValue<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct Rank<'a> {
     /// In the order of their application.
-    rules: Vec<(u32, Rule<'a>)>,
+    rules: Vec<(u32, RankingDetail<'a>)>,
     /// `_rankingScore`.
     pub score: Option<f64>,
     /// Whether the hit was found by its vector.
@@ -77,13 +77,13 @@ impl<'a> Rank<'a> {
 
     /// Whether the hit was found by vectors and has none.
     pub(crate) fn has_no_vector(&self) -> bool {
-        self.rules.iter().any(|(_, rule)| *rule == Rule::Similarity(f64::NEG_INFINITY))
+        self.rules.iter().any(|(_, rule)| *rule == RankingDetail::Similarity(f64::NEG_INFINITY))
     }
 
     /// The position that a rule gives to the hit.
     pub(crate) fn pin(&self) -> Option<u32> {
         match self.rules.first() {
-            Some((_, Rule::Pin(position))) => Some(*position as u32),
+            Some((_, RankingDetail::Pin(position))) => Some(*position as u32),
             _ => None,
         }
     }
@@ -104,7 +104,7 @@ impl<'a> Rank<'a> {
         if !self.rules.is_sorted_by_key(|(order, _)| *order) {
             self.rules.sort_by_key(|(order, _)| *order);
         }
-        self.semantic = self.rules.iter().any(|(_, rule)| matches!(rule, Rule::Similarity(_)));
+        self.semantic = self.rules.iter().any(|(_, rule)| matches!(rule, RankingDetail::Similarity(_)));
         Ok(())
     }
 
@@ -133,7 +133,8 @@ impl<'a> Rank<'a> {
     /// scores, which nodes show unscaled. On a tie the semantic hit comes first.
     fn compare_kinds(&self, other: &Self, semantic_ratio: f64) -> Ordering {
         for ((_, ours), (_, theirs)) in self.rules.iter().zip(&other.rules) {
-            let comparable = matches!(ours, Rule::Sort { .. } | Rule::Geo { .. } | Rule::Pin(_));
+            let comparable =
+                matches!(ours, RankingDetail::Sort { .. } | RankingDetail::Geo { .. } | RankingDetail::Pin(_));
             match ours.compare(theirs).filter(|_| comparable) {
                 Some(Ordering::Equal) => {}
                 Some(order) => return order,
@@ -147,7 +148,7 @@ impl<'a> Rank<'a> {
     }
 }
 
-impl Rule<'_> {
+impl RankingDetail<'_> {
     /// `Less` when `self` comes first; `None` when the two are not of the same rule.
     fn compare(&self, other: &Self) -> Option<Ordering> {
         Some(match (self, other) {
@@ -251,22 +252,22 @@ impl<'a> Detail<'a> {
         Ok(detail)
     }
 
-    fn rule(self, name: &[u8]) -> Rule<'a> {
+    fn rule(self, name: &[u8]) -> RankingDetail<'a> {
         match (name, &self) {
-            (b"pin", Self { position: Some(position), .. }) => return Rule::Pin(*position),
-            (b"words", Self { words: Some(words), .. }) => return Rule::Words(*words),
-            (b"typo", Self { typos: Some(typos), .. }) => return Rule::Typo(*typos),
+            (b"pin", Self { position: Some(position), .. }) => return RankingDetail::Pin(*position),
+            (b"words", Self { words: Some(words), .. }) => return RankingDetail::Words(*words),
+            (b"typo", Self { typos: Some(typos), .. }) => return RankingDetail::Typo(*typos),
             (b"vectorSort", Self { value: None, .. }) => {
-                return Rule::Similarity(self.similarity.unwrap_or(f64::NEG_INFINITY));
+                return RankingDetail::Similarity(self.similarity.unwrap_or(f64::NEG_INFINITY));
             }
             _ => {}
         }
         let ascending = !name.ends_with(b":desc");
         match (self.distance, self.value, self.score) {
-            (Some(raw), _, _) => Rule::Geo { ascending, distance: number(raw) },
-            (None, Some(raw), _) => Rule::Sort { ascending, value: sort_value(raw) },
-            (None, None, Some(score)) => Rule::Score(score),
-            (None, None, None) => Rule::Skipped,
+            (Some(raw), _, _) => RankingDetail::Geo { ascending, distance: number(raw) },
+            (None, Some(raw), _) => RankingDetail::Sort { ascending, value: sort_value(raw) },
+            (None, None, Some(score)) => RankingDetail::Score(score),
+            (None, None, None) => RankingDetail::Skipped,
         }
     }
 }

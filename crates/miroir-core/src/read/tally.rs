@@ -41,13 +41,13 @@ impl Said {
 }
 
 /// A part of a read: the shard of one of its targets.
-pub type Part = (usize, ShardId);
+pub type TargetShard = (usize, ShardId);
 
 /// The tally of one read: what nodes have said so far about its parts.
 #[derive(Clone, Debug, Default)]
 pub struct ReadTally {
-    refused: BTreeMap<Part, BTreeSet<NodeId>>,
-    nobody_left: BTreeSet<Part>,
+    refused: BTreeMap<TargetShard, BTreeSet<NodeId>>,
+    nobody_left: BTreeSet<TargetShard>,
 }
 
 /// What becomes of a read that is over.
@@ -67,7 +67,7 @@ pub enum ReadVerdict {
 
 impl ReadTally {
     /// A node refuses these parts.
-    pub fn refused(&mut self, node: &NodeId, parts: impl IntoIterator<Item = Part>) {
+    pub fn refused(&mut self, node: &NodeId, parts: impl IntoIterator<Item = TargetShard>) {
         for part in parts {
             self.refused.entry(part).or_default().insert(node.clone());
         }
@@ -75,7 +75,7 @@ impl ReadTally {
 
     /// Nobody is left to be asked for a part. Returns whether it is merely missing; otherwise the read is refused.
     #[must_use]
-    pub fn nobody_left(&mut self, part: Part) -> bool {
+    pub fn nobody_left(&mut self, part: TargetShard) -> bool {
         self.nobody_left.insert(part);
         !self.refused.contains_key(&part)
     }

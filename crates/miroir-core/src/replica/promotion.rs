@@ -9,7 +9,7 @@ use crate::base::id::NodeId;
 
 /// The replicas of a shard, and what is known of them.
 #[derive(Clone, Debug, Default)]
-pub struct Standing {
+pub struct PromotionFacts {
     /// Placed for it, in any group.
     pub replicas: BTreeSet<NodeId>,
     /// All that take its writes; more than the replicas while some are moved.
@@ -42,7 +42,7 @@ pub enum Unfit {
 ///
 /// # Errors
 /// Why not.
-pub fn promote(standing: &Standing, node: &NodeId) -> Result<BTreeSet<NodeId>, Unfit> {
+pub fn promote(standing: &PromotionFacts, node: &NodeId) -> Result<BTreeSet<NodeId>, Unfit> {
     if !standing.replicas.contains(node) {
         return Err(Unfit::NoReplica);
     }
@@ -69,10 +69,10 @@ mod tests {
         names.chars().map(|name| NodeId::new(name.to_string())).collect()
     }
 
-    fn standing(replicas: &str, more: &str, stale: &str, away: &str) -> Standing {
+    fn standing(replicas: &str, more: &str, stale: &str, away: &str) -> PromotionFacts {
         let (replicas, stale, away) = (nodes(replicas), nodes(stale), nodes(away));
         let writers = replicas.union(&nodes(more)).cloned().collect();
-        Standing { replicas, writers, stale, away }
+        PromotionFacts { replicas, writers, stale, away }
     }
 
     #[test]

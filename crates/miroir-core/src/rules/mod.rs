@@ -25,7 +25,7 @@ pub const RULES_INDEX: &str = ".meili_dsr";
 
 /// One rule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rule {
+pub struct SearchRule {
     /// The client's name of it.
     pub uid: IndexUid,
     /// The lowest number that was free when it was made. Rules of one precedence are in the order of their numbers.
@@ -102,7 +102,7 @@ pub enum Action {
     },
 }
 
-impl Rule {
+impl SearchRule {
     /// A rule that does nothing yet.
     pub fn new(uid: IndexUid, number: u32) -> Self {
         Self { uid, number, fields: RulePatch::default() }

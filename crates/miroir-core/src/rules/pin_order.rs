@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use time::OffsetDateTime;
 
-use super::{Action, Conditions, Rule, RuleSet};
+use super::{Action, Conditions, RuleSet, SearchRule};
 use crate::base::id::IndexUid;
 
 /// One server pins no more documents into an answer than these.
@@ -24,12 +24,12 @@ struct Entry {
     order: usize,
     position: u32,
     index: Option<IndexUid>,
-    rule: Arc<Rule>,
+    rule: Arc<SearchRule>,
 }
 
 impl PinOrder {
-    pub fn of<'a>(rules: impl Iterator<Item = &'a Arc<Rule>>) -> Self {
-        let mut rules: Vec<&Arc<Rule>> = rules.filter(|rule| rule.is_active()).collect();
+    pub fn of<'a>(rules: impl Iterator<Item = &'a Arc<SearchRule>>) -> Self {
+        let mut rules: Vec<&Arc<SearchRule>> = rules.filter(|rule| rule.is_active()).collect();
         rules.sort_by_key(|rule| (rule.precedence().is_none(), rule.precedence(), rule.number));
         let mut pin_order = Self::default();
         for rule in rules {

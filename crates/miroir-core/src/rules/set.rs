@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::pin_order::PinOrder;
-use super::{Rule, RuleListing, RulePatch};
+use super::{RuleListing, RulePatch, SearchRule};
 use crate::base::id::IndexUid;
 
 /// What a task does to the rules.
@@ -33,17 +33,17 @@ pub enum RuleChange {
 /// All rules at one moment.
 #[derive(Debug, Default)]
 pub struct RuleSet {
-    rules: BTreeMap<IndexUid, Arc<Rule>>,
+    rules: BTreeMap<IndexUid, Arc<SearchRule>>,
     pub(super) pin_order: PinOrder,
 }
 
 impl RuleSet {
     /// These rules.
-    pub fn new(rules: impl IntoIterator<Item = Rule>) -> Self {
+    pub fn new(rules: impl IntoIterator<Item = SearchRule>) -> Self {
         Self::of(rules.into_iter().map(|rule| (rule.uid.clone(), Arc::new(rule))).collect())
     }
 
-    fn of(rules: BTreeMap<IndexUid, Arc<Rule>>) -> Self {
+    fn of(rules: BTreeMap<IndexUid, Arc<SearchRule>>) -> Self {
         let pin_order = PinOrder::of(rules.values());
         Self { rules, pin_order }
     }
@@ -59,14 +59,14 @@ impl RuleSet {
     }
 
     /// One of them.
-    pub fn get(&self, uid: &str) -> Option<&Arc<Rule>> {
+    pub fn get(&self, uid: &str) -> Option<&Arc<SearchRule>> {
         let uid: IndexUid = uid.parse().ok()?;
         self.rules.get(&uid)
     }
 
     /// All of them, in the order of their numbers.
-    pub fn by_number(&self) -> Vec<&Arc<Rule>> {
-        let mut rules: Vec<&Arc<Rule>> = self.rules.values().collect();
+    pub fn by_number(&self) -> Vec<&Arc<SearchRule>> {
+        let mut rules: Vec<&Arc<SearchRule>> = self.rules.values().collect();
         rules.sort_by_key(|rule| rule.number);
         rules
     }
@@ -78,8 +78,8 @@ impl RuleSet {
         match change {
             RuleChange::Update { uid, rule } => {
                 let mut next = match rules.get(uid) {
-                    Some(known) => Rule::clone(known),
-                    None => Rule::new(uid.clone(), self.free_number()),
+                    Some(known) => SearchRule::clone(known),
+                    None => SearchRule::new(uid.clone(), self.free_number()),
                 };
                 rule.clone().apply(&mut next.fields);
                 rules.insert(uid.clone(), Arc::new(next));
@@ -103,7 +103,7 @@ impl RuleSet {
         let rules = self.by_number();
         // As one server finds them: once a rule says whether it is active, those that do not say are neither.
         let any_says = rules.iter().any(|rule| rule.fields.active.is_some());
-        let says = |rule: &Rule| if any_says { rule.fields.active.flatten() } else { Some(true) };
+        let says = |rule: &SearchRule| if any_says { rule.fields.active.flatten() } else { Some(true) };
         let listed = rules.iter().filter(|rule| listing.active.is_none_or(|active| says(rule) == Some(active)));
         let page = listed.clone().skip(listing.offset).take(listing.limit).map(|rule| rule.view()).collect();
         (page, listed.count())

@@ -46,7 +46,7 @@ impl NodeTaskState {
 
 /// A part that a node has or had to do.
 #[derive(Debug)]
-struct Part {
+struct BacklogPart {
     node: NodeId,
     uid: u64,
     ended: bool,
@@ -70,7 +70,7 @@ struct Open {
     physical: Option<IndexUid>,
     /// Further indexes that are busy with it.
     also: Box<[IndexUid]>,
-    parts: Box<[Part]>,
+    parts: Box<[BacklogPart]>,
     ends: Ends,
     enqueued_at: OffsetDateTime,
     canceler: Option<TaskUid>,
@@ -141,7 +141,7 @@ impl Backlog {
                 .cloned()
                 .collect::<Vec<_>>(),
         );
-        let part = |part: &NodeTask| Part {
+        let part = |part: &NodeTask| BacklogPart {
             node: self.names.get(&part.node).unwrap_or(&part.node).clone(),
             uid: part.uid,
             ended: part.status.is_final(),

@@ -9,7 +9,7 @@ use crate::membership::topology::GroupPlacements;
 
 /// What the answers of the replicas amount to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum QuorumVerdict {
     /// Every group holds for every shard.
     Held,
     /// Every shard was accepted somewhere, but these groups do not hold for these shards.
@@ -38,7 +38,7 @@ pub fn weigh(
     placements: &GroupPlacements,
     touched: impl IntoIterator<Item = ShardId>,
     accepted: impl Fn(ShardId, &NodeId) -> bool,
-) -> Verdict {
+) -> QuorumVerdict {
     let mut lost = BTreeSet::new();
     let mut short_groups = BTreeSet::new();
     let mut short_shards = BTreeSet::new();
@@ -58,12 +58,12 @@ pub fn weigh(
         }
     }
     if !lost.is_empty() {
-        Verdict::Lost { shards: lost }
+        QuorumVerdict::Lost { shards: lost }
     } else if short_shards.is_empty() {
-        Verdict::Held
+        QuorumVerdict::Held
     } else {
         let one_group_holds = placements.keys().any(|group| !short_groups.contains(group));
-        Verdict::Degraded { groups: short_groups, shards: short_shards, one_group_holds }
+        QuorumVerdict::Degraded { groups: short_groups, shards: short_shards, one_group_holds }
     }
 }
 
@@ -80,9 +80,9 @@ pub enum ReplicaAnswer {
 
 /// What a write's answers amount to while some replicas are stale.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outcome {
+pub struct QuorumOutcome {
     /// Whether the client may be told that its write holds.
-    pub verdict: Verdict,
+    pub verdict: QuorumVerdict,
     /// Those to be known as stale, or to have missed one write more, before the client is answered.
     pub stale: Vec<(ShardId, NodeId)>,
     /// A fresh replica of some shard may have the write or get it yet, because no other one is certain to be without it:
@@ -108,7 +108,7 @@ pub fn conclude(
     touched: impl IntoIterator<Item = ShardId> + Clone,
     answer: impl Fn(ShardId, &NodeId) -> ReplicaAnswer,
     fresh: impl Fn(ShardId, &NodeId) -> bool,
-) -> Outcome {
+) -> QuorumOutcome {
     let counts = |shard: ShardId, node: &NodeId| answer(shard, node) == ReplicaAnswer::Accepted && fresh(shard, node);
     let verdict = weigh(placements, touched.clone(), counts);
     let mut stale = Vec::new();
@@ -133,7 +133,7 @@ pub fn conclude(
         let named = trusted.iter().filter(fell_behind).chain(others.filter(differs));
         stale.extend(named.map(|node| (shard, node.clone())));
     }
-    Outcome { verdict, stale, lingers }
+    QuorumOutcome { verdict, stale, lingers }
 }
 
 /// Find who is to be known as stale when nobody can say what a write was mixed with: whoever sent it had lost the right to,
@@ -265,14 +265,15 @@ mod tests {
 
     #[test]
     fn everything_accepted_holds() {
-        assert_eq!(weigh(&groups(&[3, 3], 2), all(), |_, _| true), Verdict::Held);
+        assert_eq!(weigh(&groups(&[3, 3], 2), all(), |_, _| true), QuorumVerdict::Held);
     }
 
     #[test]
     fn one_of_two_replicas_is_a_degraded_mirror() {
         let placements = groups(&[3], 2);
         let dead = NodeId::new("g0n1");
-        let Verdict::Degraded { groups, shards, one_group_holds } = weigh(&placements, all(), |_, n| *n != dead) else {
+        let QuorumVerdict::Degraded { groups, shards, one_group_holds } = weigh(&placements, all(), |_, n| *n != dead)
+        else {
             panic!("expected a degraded write");
         };
         assert_eq!(groups, BTreeSet::from([GroupId(0)]));
@@ -284,13 +285,13 @@ mod tests {
     #[test]
     fn a_whole_group_down_leaves_the_other_holding() {
         let verdict = weigh(&groups(&[2, 2], 1), all(), |_, n| n.as_str().starts_with("g0"));
-        assert!(matches!(verdict, Verdict::Degraded { one_group_holds: true, .. }), "{verdict:?}");
+        assert!(matches!(verdict, QuorumVerdict::Degraded { one_group_holds: true, .. }), "{verdict:?}");
     }
 
     #[test]
     fn a_shard_accepted_nowhere_is_lost() {
         let verdict = weigh(&groups(&[3], 1), all(), |shard, _| shard != ShardId(3));
-        assert_eq!(verdict, Verdict::Lost { shards: BTreeSet::from([ShardId(3)]) });
+        assert_eq!(verdict, QuorumVerdict::Lost { shards: BTreeSet::from([ShardId(3)]) });
     }
 
     #[test]
@@ -320,11 +321,11 @@ mod tests {
                 let node = node.as_str().as_bytes();
                 shard.0 as usize * 6 + usize::from(node[1] - b'0') * 3 + usize::from(node[3] - b'0')
             };
-            let rank = |verdict: &Verdict| match verdict {
-                Verdict::Lost { .. } => 0,
-                Verdict::Degraded { one_group_holds: false, .. } => 1,
-                Verdict::Degraded { one_group_holds: true, .. } => 2,
-                Verdict::Held => 3,
+            let rank = |verdict: &QuorumVerdict| match verdict {
+                QuorumVerdict::Lost { .. } => 0,
+                QuorumVerdict::Degraded { one_group_holds: false, .. } => 1,
+                QuorumVerdict::Degraded { one_group_holds: true, .. } => 2,
+                QuorumVerdict::Held => 3,
             };
             let before = weigh(&placements, all(), |s, n| bits[slot(s, n)]);
             let mut more = bits.clone();
@@ -340,7 +341,7 @@ mod tests {
         let (stale, down) = (NodeId::new("g0n0"), NodeId::new("g0n1"));
         let answer = |_, n: &NodeId| if *n == down { ReplicaAnswer::Missed } else { ReplicaAnswer::Accepted };
         let outcome = conclude(&placements, |_| vec![], [ShardId(2)], answer, |_, n| *n != stale);
-        assert_eq!(outcome.verdict, Verdict::Lost { shards: BTreeSet::from([ShardId(2)]) });
+        assert_eq!(outcome.verdict, QuorumVerdict::Lost { shards: BTreeSet::from([ShardId(2)]) });
         // The one that is away holds everything that was acknowledged; the other one now holds more than that.
         assert_eq!(outcome.stale, vec![(ShardId(2), stale)]);
     }
@@ -411,7 +412,7 @@ mod tests {
             let still = |node: &&NodeId| of(node).1 && !outcome.stale.contains(&(ShardId(0), (*node).clone()));
             let had = nodes.iter().any(|node| of(node).1);
             prop_assert_eq!(nodes.iter().filter(still).count() > 0, had);
-            let lost = matches!(outcome.verdict, Verdict::Lost { .. });
+            let lost = matches!(outcome.verdict, QuorumVerdict::Lost { .. });
             for node in nodes.iter().filter(|node| !of(node).1 && of(node).0 == ReplicaAnswer::Accepted) {
                 prop_assert_eq!(outcome.stale.contains(&(ShardId(0), node.clone())), lost, "it holds what others do not");
             }

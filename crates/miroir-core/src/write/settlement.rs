@@ -39,7 +39,7 @@ pub enum Settlement {
 
 /// What became of one replica's part.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
+enum PartStatus {
     Succeeded,
     Failed,
     /// Its node does not answer.
@@ -55,23 +55,23 @@ pub fn settlement(
     is_fresh: impl Fn(ShardId, &NodeId) -> bool,
 ) -> Settlement {
     let part = |task: &NodeTask| match task.status {
-        TaskStatus::Succeeded => Part::Succeeded,
-        TaskStatus::Failed | TaskStatus::Canceled => Part::Failed,
-        TaskStatus::Enqueued | TaskStatus::Processing if is_down(&task.node) => Part::Unknown,
-        TaskStatus::Enqueued | TaskStatus::Processing => Part::Pending,
+        TaskStatus::Succeeded => PartStatus::Succeeded,
+        TaskStatus::Failed | TaskStatus::Canceled => PartStatus::Failed,
+        TaskStatus::Enqueued | TaskStatus::Processing if is_down(&task.node) => PartStatus::Unknown,
+        TaskStatus::Enqueued | TaskStatus::Processing => PartStatus::Pending,
     };
-    if node_tasks.iter().any(|task| part(task) == Part::Pending) {
+    if node_tasks.iter().any(|task| part(task) == PartStatus::Pending) {
         return unfinished(node_tasks);
     }
     // Index-wide parts are weighed as if they were one shard of their own.
-    let mut by_shard: BTreeMap<Option<ShardId>, BTreeMap<&NodeId, Part>> = BTreeMap::new();
+    let mut by_shard: BTreeMap<Option<ShardId>, BTreeMap<&NodeId, PartStatus>> = BTreeMap::new();
     for task in node_tasks {
         let shards: Vec<Option<ShardId>> =
             if task.shards.is_empty() { vec![None] } else { task.shards.iter().copied().map(Some).collect() };
         for shard in shards {
-            let worst = by_shard.entry(shard).or_default().entry(&task.node).or_insert(Part::Succeeded);
+            let worst = by_shard.entry(shard).or_default().entry(&task.node).or_insert(PartStatus::Succeeded);
             let now = part(task);
-            if now != Part::Succeeded && *worst != Part::Failed {
+            if now != PartStatus::Succeeded && *worst != PartStatus::Failed {
                 *worst = now;
             }
         }
@@ -86,7 +86,7 @@ fn unfinished(node_tasks: &[NodeTask]) -> Settlement {
 
 fn conclude(
     node_tasks: &[NodeTask],
-    by_shard: &BTreeMap<Option<ShardId>, BTreeMap<&NodeId, Part>>,
+    by_shard: &BTreeMap<Option<ShardId>, BTreeMap<&NodeId, PartStatus>>,
     is_fresh: impl Fn(ShardId, &NodeId) -> bool,
 ) -> Settlement {
     let mut stale: BTreeMap<NodeId, BTreeSet<ShardId>> = BTreeMap::new();
@@ -96,15 +96,15 @@ fn conclude(
         let fresh = |node: &NodeId| shard.is_none_or(|shard| is_fresh(shard, node));
         let nobody_fresh = !parts.keys().any(|node| fresh(node));
         let is_trusted = |node: &NodeId| nobody_fresh || fresh(node);
-        let has = |wanted: Part| parts.iter().any(|(node, part)| *part == wanted && is_trusted(node));
-        let succeeded = has(Part::Succeeded);
-        if !succeeded && has(Part::Unknown) {
+        let has = |wanted: PartStatus| parts.iter().any(|(node, part)| *part == wanted && is_trusted(node));
+        let succeeded = has(PartStatus::Succeeded);
+        if !succeeded && has(PartStatus::Unknown) {
             // Only a node that does not answer can tell.
             return Settlement::Processing;
         }
         failed |= !succeeded;
         done.extend(shard.filter(|_| succeeded));
-        for (node, _) in parts.iter().filter(|(_, part)| (**part == Part::Succeeded) != succeeded) {
+        for (node, _) in parts.iter().filter(|(_, part)| (**part == PartStatus::Succeeded) != succeeded) {
             stale.entry((*node).clone()).or_default().extend(*shard);
         }
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use miroir_core::base::id::{GroupId, NodeId, ShardId};
 use miroir_core::membership::topology::Member;
 use miroir_core::membership::transition::{
-    Effects, Known, MembershipChange, MoveState, Phase, Refused, Replica, TransitionFacts, TransitionIntent,
+    CandidateFacts, Effects, MembershipChange, MoveState, Phase, Refused, Replica, TransitionFacts, TransitionIntent,
     TransitionRecord, TransitionStep, begin, decide,
 };
 
@@ -37,7 +37,7 @@ struct Leader {
 
 struct OfWorld<'a>(&'a World);
 
-impl Known for OfWorld<'_> {
+impl CandidateFacts for OfWorld<'_> {
     fn fit(&self, _: &Member) -> Result<(), Refused> {
         Ok(())
     }

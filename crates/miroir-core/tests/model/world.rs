@@ -8,7 +8,7 @@ use miroir_core::base::id::{GroupId, NodeId, ShardId};
 use miroir_core::membership::placement::PlacementKind;
 use miroir_core::membership::topology::{Member, Shape, Topology};
 use miroir_core::read::cover::{Freshness, Preference, Replicas, Wanted, plan};
-use miroir_core::write::quorum::{ReplicaAnswer, Verdict, conclude, in_doubt, left_behind};
+use miroir_core::write::quorum::{QuorumVerdict, ReplicaAnswer, conclude, in_doubt, left_behind};
 
 use crate::node::{Doc, Node, Op};
 use crate::rng::Rng;
@@ -559,13 +559,13 @@ impl World {
             let due = self.now + self.rng.below(LINGER);
             self.flying.push((due, node, op.clone()));
         }
-        if op.is_edit() && !matches!(outcome.verdict, Verdict::Lost { .. }) {
+        if op.is_edit() && !matches!(outcome.verdict, QuorumVerdict::Lost { .. }) {
             self.registered.push(op.clone());
         }
         // The request may be gone; the write is the instance's.
         let left = self.fate(10);
         self.happened.left += u64::from(left);
-        if !left && !matches!(outcome.verdict, Verdict::Lost { .. }) {
+        if !left && !matches!(outcome.verdict, QuorumVerdict::Lost { .. }) {
             for (id, at) in entries {
                 if let Some((_, acknowledged)) = self.history.get_mut(&id).and_then(|history| history.get_mut(at)) {
                     *acknowledged = true;

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use miroir_api::{AntiEntropyStatus, Found, Pass, RunAntiEntropy};
+use miroir_api::{AntiEntropyStatus, Pass, PassFindings, RunAntiEntropy};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -21,7 +21,7 @@ fn progress(status: &AntiEntropyStatus, pass: u64) -> Progress {
 }
 
 /// Everything was seen, and is alike now.
-fn is_good(found: &Found) -> bool {
+fn is_good(found: &PassFindings) -> bool {
     found.mismatches == found.repaired && found.postponed == 0 && found.failures == 0 && found.lost_replicas == 0
 }
 
@@ -38,7 +38,7 @@ pub fn run(client: &Client, index: Option<&str>, deep: bool, output: Output) -> 
         }
         Ok(ControlFlow::Continue(progress(&status, begun.number)))
     })?;
-    let mut found = Found::default();
+    let mut found = PassFindings::default();
     status.instances.iter().for_each(|instance| found += &instance.found);
     let text = match output {
         Output::Json => json(&raw),
@@ -54,7 +54,7 @@ fn fetch(client: &Client) -> Result<(Value, AntiEntropyStatus), Failure> {
     Ok((value, status))
 }
 
-fn print(found: &Found) -> String {
+fn print(found: &PassFindings) -> String {
     facts(&[
         ("shards", found.shards.to_string()),
         ("documents", format!("{} listed on all replicas", found.documents)),
@@ -62,7 +62,7 @@ fn print(found: &Found) -> String {
         ("repaired", found.repaired.to_string()),
         ("postponed", found.postponed.to_string()),
         ("lost replicas", found.lost_replicas.to_string()),
-        ("leftovers", found.leftovers.to_string()),
+        ("orphans", found.orphans.to_string()),
         ("not compared", found.failures.to_string()),
     ])
 }
@@ -73,9 +73,10 @@ mod tests {
 
     #[test]
     fn only_what_is_alike_now_is_good() {
-        let found = |mismatches, repaired, failures| Found { mismatches, repaired, failures, ..Found::default() };
+        let found =
+            |mismatches, repaired, failures| PassFindings { mismatches, repaired, failures, ..PassFindings::default() };
         assert!(is_good(&found(0, 0, 0)) && is_good(&found(3, 3, 0)));
         assert!(!is_good(&found(3, 2, 0)) && !is_good(&found(0, 0, 1)));
-        assert!(!is_good(&Found { lost_replicas: 1, ..Found::default() }));
+        assert!(!is_good(&PassFindings { lost_replicas: 1, ..PassFindings::default() }));
     }
 }

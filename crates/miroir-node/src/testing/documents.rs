@@ -76,6 +76,13 @@ impl Documents {
         self.contents().rejects = setting;
     }
 
+    /// Whether all its tasks have ended.
+    pub fn is_idle(&self) -> bool {
+        let mut contents = self.contents();
+        contents.advance();
+        contents.pending.is_empty()
+    }
+
     /// The documents of an index that its tasks have stored by now, by id and without fields of Miroir's own; `None`: there
     /// is no such index.
     pub fn of(&self, index: &str) -> Option<BTreeMap<String, Value>> {
@@ -106,11 +113,13 @@ fn shown(document: &Value) -> Value {
         .collect()
 }
 
+/// The text of an id.
+fn text_of(id: &Value) -> String {
+    id.as_str().map_or_else(|| id.to_string(), str::to_owned)
+}
+
 fn id_in(document: &Value, primary_key: Option<&str>) -> Option<String> {
-    match document.get(primary_key.unwrap_or("id"))? {
-        Value::String(id) => Some(id.clone()),
-        id => Some(id.to_string()),
-    }
+    document.get(primary_key.unwrap_or("id")).map(text_of)
 }
 
 /// Documents as an array, one, or several in lines.
@@ -245,12 +254,7 @@ impl Contents {
                 self.enqueue(uid, "documentAdditionOrUpdate", change)
             }
             ("POST", ["indexes", uid, "documents", "delete-batch"]) => {
-                let ids = sent()
-                    .as_array()
-                    .into_iter()
-                    .flatten()
-                    .map(|id| id.as_str().map_or_else(|| id.to_string(), str::to_owned))
-                    .collect();
+                let ids = sent().as_array().into_iter().flatten().map(text_of).collect();
                 self.enqueue(uid, "documentDeletion", Change::Delete(ids))
             }
             ("PATCH", ["indexes", uid, "settings"]) => {

@@ -7,7 +7,7 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
-use miroir_cluster::{Error, OverFetch, Rule, Similar, Wants};
+use miroir_cluster::{AccessFilter, Error, OverFetch, Similar, Wants};
 use miroir_core::access::{Grant, Refusal};
 use miroir_core::base::error::{Code, ErrorBody};
 use miroir_core::base::id::IndexUid;
@@ -103,7 +103,7 @@ pub async fn multi(
     mut payload: Payload,
 ) -> Result<Response, Failure> {
     let body = payload.json().await?;
-    let rules: Rule<'_> = &|uid| match grant.allows(uid.as_str()) {
+    let rules: AccessFilter<'_> = &|uid| match grant.allows(uid.as_str()) {
         true => Ok(rule(&grant, uid).map(Bytes::from)),
         false => Err(Error::Refused { status: 403, body: foreign_index() }),
     };

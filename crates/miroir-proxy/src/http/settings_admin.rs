@@ -32,7 +32,7 @@ pub async fn status(State(cluster): State<Shared>, Named(uid): Named) -> Result<
 /// Bring nodes to the committed settings of an index
 ///
 /// Every node that is behind, or because of which the index is frozen. Waits until they have read them back, for
-/// `settings_broadcast.verify_timeout_s` at most.
+/// `settings_broadcast.verify_timeout_s` or four fifths of `server.request_timeout_ms`, whichever is shorter.
 #[utoipa::path(
     post,
     path = "/_miroir/indexes/{uid}/settings/repair",

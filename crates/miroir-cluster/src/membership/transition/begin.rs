@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use futures_util::future::join_all;
 use miroir_core::base::id::{NodeId, ShardId};
 use miroir_core::membership::topology::{Member, Topology};
-use miroir_core::membership::transition::{self, Known, MembershipChange, Refused};
+use miroir_core::membership::transition::{self, CandidateFacts, MembershipChange, Refused};
 use miroir_store::{Batch, StoreError, Table};
 use miroir_work::led;
 
 use super::machine::Rebalancing;
-use super::record::Record;
+use super::record::TransitionRecord;
 use crate::{Error, Membership};
 
 /// A change that has begun.
@@ -31,7 +31,7 @@ struct Looked {
     only: BTreeMap<NodeId, ShardId>,
 }
 
-impl Known for Looked {
+impl CandidateFacts for Looked {
     fn fit(&self, member: &Member) -> Result<(), Refused> {
         self.unfit.get(&member.id).map_or(Ok(()), |why| Err(why.clone()))
     }
@@ -54,7 +54,7 @@ impl Membership {
         // What speaks against it already needs no look at any node.
         transition::begin(&topology, change.clone(), under_way, &Looked::default())?;
         let looked = self.look_before(&topology, &change).await;
-        let record = Record::new(transition::begin(&topology, change, under_way, &looked)?);
+        let record = TransitionRecord::new(transition::begin(&topology, change, under_way, &looked)?);
         let begun = Begun {
             id: record.id.clone(),
             change: record.transition.change.clone(),

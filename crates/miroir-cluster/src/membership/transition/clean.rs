@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 
 use super::LOOK;
 use super::machine::Rebalancing;
-use super::record::Record;
+use super::record::TransitionRecord;
 use crate::write::access::Failed;
 use crate::write::erase::Erasing;
 use crate::{Error, Index, Membership};
@@ -28,7 +28,11 @@ type ByShards = BTreeMap<NonZeroU32, Vec<ShardId>>;
 
 impl Rebalancing {
     /// Delete what is left of these replicas, and record what is gone.
-    pub(super) async fn clean(&self, record: &Record, replicas: &[Replica]) -> Result<Next<Record>, Error> {
+    pub(super) async fn clean(
+        &self,
+        record: &TransitionRecord,
+        replicas: &[Replica],
+    ) -> Result<Next<TransitionRecord>, Error> {
         let quiet = record.quiet_at.is_none_or(|quiet_at| OffsetDateTime::now_utc() >= quiet_at);
         let mut by_node: BTreeMap<&NodeId, ByShards> = BTreeMap::new();
         for replica in replicas {

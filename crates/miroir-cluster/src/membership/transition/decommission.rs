@@ -13,18 +13,18 @@ use miroir_store::{Batch, Table, TypedTable};
 use miroir_work::led::{Facts, Next, Step};
 use time::OffsetDateTime;
 
-use super::machine::{Action, Rebalancing};
-use super::observe::Seen;
-use super::record::{Ended, Last, Record};
+use super::machine::{Rebalancing, TransitionAction};
+use super::observe::TransitionObservation;
+use super::record::{FinishedChange, LastChange, TransitionRecord};
 use crate::{Error, Index, Membership};
 
-const LAST: TypedTable<Last> = TypedTable::new(Table::Meta);
+const LAST: TypedTable<LastChange> = TypedTable::new(Table::Meta);
 const LAST_KEY: &str = "rebalance/last";
 
 impl Rebalancing {
     /// Decommission the nodes that are gone. Every instance acts on the last topology by now and sends them nothing any
     /// more.
-    pub(super) async fn decommission(&self, record: &Record) -> Result<Next<Record>, Error> {
+    pub(super) async fn decommission(&self, record: &TransitionRecord) -> Result<Next<TransitionRecord>, Error> {
         let Some(ended) = record.ended.clone() else { return Ok(Next::to(record.clone())) };
         let membership = &self.membership;
         membership.catch_up_all().await?;
@@ -44,12 +44,20 @@ impl Rebalancing {
             id = record.id, change = ?record.transition.change, canceled = ended.canceled,
             "a change of the cluster has ended"
         );
-        Ok(Next::to(Record { ended: Some(Ended { decommissioned: true, ..ended }), ..record.clone() }))
+        Ok(Next::to(TransitionRecord {
+            ended: Some(FinishedChange { decommissioned: true, ..ended }),
+            ..record.clone()
+        }))
     }
 
     /// The operation ends.
-    pub(super) fn over(&self, record: &Record, ended: &Ended, facts: &Facts<Seen>) -> Step<Record, Action> {
-        let last = Last {
+    pub(super) fn over(
+        &self,
+        record: &TransitionRecord,
+        ended: &FinishedChange,
+        facts: &Facts<TransitionObservation>,
+    ) -> Step<TransitionRecord, TransitionAction> {
+        let last = LastChange {
             id: record.id.clone(),
             change: record.transition.change.clone(),
             canceled: ended.canceled,
@@ -71,7 +79,7 @@ impl Membership {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub(super) async fn last_change(&self) -> Result<Option<Last>, Error> {
+    pub(super) async fn last_change(&self) -> Result<Option<LastChange>, Error> {
         Ok(LAST.get(&*self.state.store, LAST_KEY).await?.map(|last| last.value))
     }
 
@@ -94,7 +102,7 @@ impl Membership {
     }
 
     /// Delete the indexes of Miroir on an unregistered node.
-    async fn wipe(&self, member: &Member, record: &Record) -> Result<(), Error> {
+    async fn wipe(&self, member: &Member, record: &TransitionRecord) -> Result<(), Error> {
         let node = self.state.unregistered_node(member);
         let timeout = self.state.write_timeout();
         let not_done = |error: String| Error::answer(&member.id, error);

@@ -12,8 +12,8 @@ use miroir_store::{Change, Table};
 use miroir_work::led::{Facts, Intent, Leadership, Machine, Next, NotActed, Step};
 
 use super::LOOK;
-use super::observe::Seen;
-use super::record::Record;
+use super::observe::TransitionObservation;
+use super::record::TransitionRecord;
 use crate::Membership;
 use crate::error::not_acted;
 
@@ -23,7 +23,7 @@ pub struct Rebalancing {
 }
 
 /// What is done.
-pub enum Action {
+pub enum TransitionAction {
     /// Give these nodes the indexes, as they are in this epoch.
     Prepare(BTreeSet<NodeId>, Epoch),
     /// Write this down, if the topology is at that version.
@@ -43,7 +43,12 @@ impl Rebalancing {
     }
 
     /// What core says comes next.
-    pub(super) fn next(&self, record: &Record, seen: &Seen, intent: Intent) -> TransitionStep {
+    pub(super) fn next(
+        &self,
+        record: &TransitionRecord,
+        seen: &TransitionObservation,
+        intent: Intent,
+    ) -> TransitionStep {
         let facts = TransitionFacts {
             topology: seen.topology.clone(),
             acknowledged: seen.acknowledged,
@@ -62,7 +67,12 @@ impl Rebalancing {
     }
 
     /// Why nothing is done now, for operators.
-    pub(super) fn waits_for(&self, record: &Record, seen: &Seen, intent: Intent) -> Option<Waiting> {
+    pub(super) fn waits_for(
+        &self,
+        record: &TransitionRecord,
+        seen: &TransitionObservation,
+        intent: Intent,
+    ) -> Option<Waiting> {
         match self.next(record, seen, intent) {
             TransitionStep::Wait(waiting) => Some(waiting),
             TransitionStep::Prepare(_)
@@ -76,44 +86,53 @@ impl Rebalancing {
 #[async_trait]
 impl Machine for Rebalancing {
     const KIND: &'static str = "rebalance";
-    type Record = Record;
-    type Seen = Seen;
-    type Action = Action;
+    type Record = TransitionRecord;
+    type Seen = TransitionObservation;
+    type Action = TransitionAction;
 
-    async fn observe(&self, _scope: &str, _record: &Record) -> Result<Seen, NotActed> {
+    async fn observe(&self, _scope: &str, _record: &TransitionRecord) -> Result<TransitionObservation, NotActed> {
         self.look().await.map_err(not_acted)
     }
 
-    fn decide(&self, record: &Record, facts: &Facts<Seen>) -> Step<Record, Action> {
+    fn decide(
+        &self,
+        record: &TransitionRecord,
+        facts: &Facts<TransitionObservation>,
+    ) -> Step<TransitionRecord, TransitionAction> {
         let seen = &facts.seen;
         if let Some(ended) = &record.ended {
             return match seen.acknowledged {
                 false => Step::Wait(LOOK),
                 true if ended.decommissioned => self.over(record, ended, facts),
-                true => Step::Act(Action::Decommission),
+                true => Step::Act(TransitionAction::Decommission),
             };
         }
         let unprepared = record.unprepared(seen.topology.epoch);
         if facts.intent == Intent::Run && seen.acknowledged && !unprepared.is_empty() {
-            return Step::Act(Action::Prepare(unprepared, seen.topology.epoch));
+            return Step::Act(TransitionAction::Prepare(unprepared, seen.topology.epoch));
         }
         match self.next(record, seen, facts.intent) {
-            TransitionStep::Prepare(nodes) => Step::Act(Action::Prepare(nodes, seen.topology.epoch)),
-            TransitionStep::Save(next, effects) => Step::Act(Action::Save(next, effects, seen.version)),
-            TransitionStep::Work { clean, .. } if !clean.is_empty() => Step::Act(Action::Clean(clean)),
+            TransitionStep::Prepare(nodes) => Step::Act(TransitionAction::Prepare(nodes, seen.topology.epoch)),
+            TransitionStep::Save(next, effects) => Step::Act(TransitionAction::Save(next, effects, seen.version)),
+            TransitionStep::Work { clean, .. } if !clean.is_empty() => Step::Act(TransitionAction::Clean(clean)),
             // Whoever heals sees to the rest.
             TransitionStep::Work { .. } | TransitionStep::Wait(_) => Step::Wait(LOOK),
-            TransitionStep::Finish(finished) => Step::Act(Action::Finish(finished, seen.version)),
+            TransitionStep::Finish(finished) => Step::Act(TransitionAction::Finish(finished, seen.version)),
         }
     }
 
-    async fn act(&self, lead: &Leadership, record: &Record, action: Action) -> Result<Next<Record>, NotActed> {
+    async fn act(
+        &self,
+        lead: &Leadership,
+        record: &TransitionRecord,
+        action: TransitionAction,
+    ) -> Result<Next<TransitionRecord>, NotActed> {
         let next = match action {
-            Action::Prepare(nodes, epoch) => self.prepare(record, &nodes, epoch).await,
-            Action::Save(next, effects, version) => self.save(lead, record, *next, &effects, version).await,
-            Action::Clean(replicas) => self.clean(record, &replicas).await,
-            Action::Finish(finished, version) => self.finish(lead, record, &finished, version).await,
-            Action::Decommission => self.decommission(record).await,
+            TransitionAction::Prepare(nodes, epoch) => self.prepare(record, &nodes, epoch).await,
+            TransitionAction::Save(next, effects, version) => self.save(lead, record, *next, &effects, version).await,
+            TransitionAction::Clean(replicas) => self.clean(record, &replicas).await,
+            TransitionAction::Finish(finished, version) => self.finish(lead, record, &finished, version).await,
+            TransitionAction::Decommission => self.decommission(record).await,
         };
         next.map_err(not_acted)
     }

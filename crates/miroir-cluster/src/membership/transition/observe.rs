@@ -13,7 +13,7 @@ use crate::state::stale::StaleReplicas;
 use crate::{Error, Membership};
 
 /// What was looked at.
-pub struct Seen {
+pub struct TransitionObservation {
     /// As the store has it. Not one that this instance acts on, which would be in use for as long as this is looked at.
     pub(super) topology: Topology,
     /// Its version in the store.
@@ -27,7 +27,7 @@ pub struct Seen {
 }
 
 impl Rebalancing {
-    pub(super) async fn look(&self) -> Result<Seen, Error> {
+    pub(super) async fn look(&self) -> Result<TransitionObservation, Error> {
         let membership = &self.membership;
         // In this order: who is seen to have acknowledged the epoch has told the store of all that came before it.
         let (topology, version) = fleet::stored(&*membership.state.store).await?;
@@ -35,7 +35,7 @@ impl Rebalancing {
         let stale = membership.untrusted().await?;
         let members = topology.shape.members.iter().map(|member| &member.id);
         let live = members.filter(|node| membership.state.is_live(node)).cloned().collect();
-        Ok(Seen { topology, version, acknowledged, live, stale })
+        Ok(TransitionObservation { topology, version, acknowledged, live, stale })
     }
 }
 

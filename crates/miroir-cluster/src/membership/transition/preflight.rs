@@ -6,7 +6,9 @@ use miroir_core::base::address::AddressPolicy;
 use miroir_core::base::id::IndexUid;
 use miroir_core::membership::topology::Member;
 use miroir_core::membership::transition::{Refused, fit};
-use miroir_core::replica::recovery::{Expected, ExpectedIndex, Found, FoundIndex, OLDEST, Standing, check};
+use miroir_core::replica::recovery::{
+    Expected, ExpectedIndex, FoundIndex, MembershipStatus, NodeInventory, OLDEST, check,
+};
 use miroir_node::ResponseError;
 
 use crate::Membership;
@@ -37,8 +39,8 @@ impl Membership {
         let expected = Expected { oldest: OLDEST, newest_task: None, indexes, given_up: BTreeSet::new() };
         let named = found.into_iter().filter_map(|index| Some((index.uid.parse().ok()?, FoundIndex::default())));
         let indexes: BTreeMap<IndexUid, FoundIndex> = named.collect();
-        let found = Found { version, newest_task: None, indexes };
-        fit(member, &check(Standing::Joining, &expected, &found))
+        let found = NodeInventory { version, newest_task: None, indexes };
+        fit(member, &check(MembershipStatus::Joining, &expected, &found))
     }
 
     /// Whether nodes may be at the address of a candidate.

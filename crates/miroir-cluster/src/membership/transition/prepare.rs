@@ -14,7 +14,7 @@ use miroir_node::{Call, Node};
 use miroir_work::led::Next;
 
 use super::machine::Rebalancing;
-use super::record::Record;
+use super::record::TransitionRecord;
 use crate::{Error, Index, Membership};
 
 /// Indexes made on a node at one time.
@@ -34,10 +34,10 @@ impl Rebalancing {
     /// Give nodes all indexes as they are now. `epoch`: the one that was acknowledged before.
     pub(super) async fn prepare(
         &self,
-        record: &Record,
+        record: &TransitionRecord,
         nodes: &BTreeSet<NodeId>,
         epoch: Epoch,
-    ) -> Result<Next<Record>, Error> {
+    ) -> Result<Next<TransitionRecord>, Error> {
         self.membership.catch_up_all().await?;
         let joining = record.transition.change.joining().iter().filter(|member| nodes.contains(&member.id));
         let mut next = record.clone();

@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 /// A change under way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Record {
+pub struct TransitionRecord {
     /// Tells it from other changes, for operators.
     pub id: String,
     /// When it was begun.
@@ -39,13 +39,13 @@ pub struct Record {
     pub documents: u64,
     /// The topology is the last one.
     #[serde(default)]
-    pub ended: Option<Ended>,
+    pub ended: Option<FinishedChange>,
 }
 
 /// A change whose topology is the last one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Ended {
+pub struct FinishedChange {
     /// It was called off.
     pub canceled: bool,
     /// Members no longer, or who never became one.
@@ -58,8 +58,8 @@ pub struct Ended {
 /// How the last change ended, for operators.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Last {
-    /// As [`Record::id`].
+pub struct LastChange {
+    /// As [`TransitionRecord::id`].
     pub id: String,
     /// What was wanted.
     pub change: MembershipChange,
@@ -77,7 +77,7 @@ pub struct Last {
     pub finished_at: OffsetDateTime,
 }
 
-impl Record {
+impl TransitionRecord {
     /// A change that begins.
     pub fn new(transition: transition::TransitionRecord) -> Self {
         Self {
@@ -116,7 +116,7 @@ mod tests {
 
     use super::*;
 
-    fn record(phase: Phase, state: MoveState) -> Record {
+    fn record(phase: Phase, state: MoveState) -> TransitionRecord {
         let member = Member { id: NodeId::new("d"), address: "http://d:7700".into(), group: GroupId(0) };
         let moving = Move {
             shards: NonZeroU32::MIN,
@@ -126,7 +126,7 @@ mod tests {
             to: Some(NodeId::new("d")),
             state,
         };
-        Record::new(transition::TransitionRecord {
+        TransitionRecord::new(transition::TransitionRecord {
             change: MembershipChange::AddNode { member },
             phase,
             moves: vec![moving],

@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 
 use super::LOOK;
 use super::machine::Rebalancing;
-use super::record::{Ended, Record};
+use super::record::{FinishedChange, TransitionRecord};
 use crate::state::fleet;
 use crate::state::stale::{Miss, OfIndex, Reason, StaleReplica, StaleReplicas, record_of};
 use crate::{Error, Index, Membership};
@@ -21,11 +21,11 @@ impl Rebalancing {
     pub(super) async fn save(
         &self,
         lead: &Leadership,
-        record: &Record,
+        record: &TransitionRecord,
         next: transition::TransitionRecord,
         effects: &Effects,
         version: u64,
-    ) -> Result<Next<Record>, Error> {
+    ) -> Result<Next<TransitionRecord>, Error> {
         let membership = &self.membership;
         membership.catch_up_all().await?;
         let stale = StaleReplicas::in_store(&*membership.state.store).await?;
@@ -33,7 +33,7 @@ impl Rebalancing {
         let targets: Vec<Replica> = switched.iter().filter_map(|moving| moving.target()).collect();
         let (moved, documents) = (switched.len(), membership.documents_on(&targets).await);
         let quiet_at = self.quiet_at(&record.transition, &next, &stale);
-        let mut step = Record {
+        let mut step = TransitionRecord {
             cleaned: left_to_record(record, &next),
             moved: record.moved + moved,
             documents: record.documents.saturating_add(documents),
@@ -65,10 +65,10 @@ impl Rebalancing {
     pub(super) async fn finish(
         &self,
         lead: &Leadership,
-        record: &Record,
+        record: &TransitionRecord,
         finished: &Finished,
         version: u64,
-    ) -> Result<Next<Record>, Error> {
+    ) -> Result<Next<TransitionRecord>, Error> {
         let membership = &self.membership;
         let (before, _) = fleet::stored(&*membership.state.store).await?;
         let known = before.shape.members.iter().chain(record.transition.change.joining());
@@ -101,8 +101,11 @@ impl Rebalancing {
             fences = grants;
             writes.push(fleet::replace(topology, version)?);
         }
-        let ended = Some(Ended { canceled: finished.canceled, gone, decommissioned: false });
-        Ok(Next { record: Record { ended, ..record.clone() }, effects: Batch { fences, writes, ..Batch::default() } })
+        let ended = Some(FinishedChange { canceled: finished.canceled, gone, decommissioned: false });
+        Ok(Next {
+            record: TransitionRecord { ended, ..record.clone() },
+            effects: Batch { fences, writes, ..Batch::default() },
+        })
     }
 
     /// Requests of a mirror that a replica was given up by may arrive for so long.
@@ -179,7 +182,7 @@ fn switched<'a>(before: &transition::TransitionRecord, next: &'a transition::Tra
 }
 
 /// What was deleted and core has not recorded yet.
-fn left_to_record(record: &Record, next: &transition::TransitionRecord) -> BTreeSet<Replica> {
+fn left_to_record(record: &TransitionRecord, next: &transition::TransitionRecord) -> BTreeSet<Replica> {
     let mut left = record.cleaned.clone();
     for moving in next.moves.iter().filter(|moving| moving.state == MoveState::Cleaned) {
         [moving.source(), moving.target()].into_iter().flatten().for_each(|replica| _ = left.remove(&replica));

@@ -12,8 +12,8 @@ use miroir_core::membership::transition::{MembershipChange, Move, MoveState, Pha
 use miroir_work::led::{self, Intent, Operation};
 
 use super::machine::Rebalancing;
-use super::observe::Seen;
-use super::record::{Last, Record};
+use super::observe::TransitionObservation;
+use super::record::{LastChange, TransitionRecord};
 use crate::clock::rfc3339;
 use crate::{Error, Membership};
 
@@ -42,7 +42,11 @@ impl Membership {
         Ok(led::ask::<Rebalancing>(&*self.state.store, None, intent).await?)
     }
 
-    async fn operation_view(self: &Arc<Self>, operation: &Operation<Record>, intent: Intent) -> Result<Shown, Error> {
+    async fn operation_view(
+        self: &Arc<Self>,
+        operation: &Operation<TransitionRecord>,
+        intent: Intent,
+    ) -> Result<Shown, Error> {
         let machine = Rebalancing::new(self.clone());
         let seen = machine.look().await?;
         let Operation { started_at, record, .. } = operation;
@@ -86,7 +90,7 @@ impl Membership {
 }
 
 /// How far it has come, in replicas.
-fn replicas_view(record: &Record) -> ReplicaProgress {
+fn replicas_view(record: &TransitionRecord) -> ReplicaProgress {
     let progress = record.transition.progress();
     let settled = progress.planned + progress.waiting + progress.copying + record.moved;
     ReplicaProgress {
@@ -118,7 +122,7 @@ fn move_state(state: MoveState) -> miroir_api::MoveState {
     }
 }
 
-fn phase(record: &Record) -> RebalancePhase {
+fn phase(record: &TransitionRecord) -> RebalancePhase {
     match (&record.ended, record.transition.phase) {
         (Some(_), _) => RebalancePhase::Ending,
         (None, Phase::Preparing) => RebalancePhase::Preparing,
@@ -127,7 +131,12 @@ fn phase(record: &Record) -> RebalancePhase {
 }
 
 /// `None` when something is being done.
-fn waits_for(machine: &Rebalancing, record: &Record, seen: &Seen, intent: Intent) -> Option<WaitsFor> {
+fn waits_for(
+    machine: &Rebalancing,
+    record: &TransitionRecord,
+    seen: &TransitionObservation,
+    intent: Intent,
+) -> Option<WaitsFor> {
     if record.ended.is_some() {
         return (!seen.acknowledged).then_some(WaitsFor::Other(Awaited::Instances));
     }
@@ -173,7 +182,7 @@ pub fn change_view(change: &MembershipChange) -> miroir_api::Change {
     }
 }
 
-fn last_view(last: &Last) -> EndedChange {
+fn last_view(last: &LastChange) -> EndedChange {
     EndedChange {
         id: last.id.clone(),
         change: change_view(&last.change),

@@ -23,14 +23,14 @@ pub(super) struct Numbers {
 
 /// What was true of an index at one time.
 #[derive(Clone, Debug)]
-pub(super) struct Known {
+pub(super) struct LastStats {
     pub then: Remembered,
     pub numbers: Arc<Numbers>,
 }
 
 #[derive(Default)]
 struct Inner {
-    by_index: BTreeMap<IndexUid, Known>,
+    by_index: BTreeMap<IndexUid, LastStats>,
     names: usize,
 }
 
@@ -44,7 +44,7 @@ impl LastKnown {
     }
 
     /// None: nothing was ever known of it, or it did not fit.
-    pub(super) fn of(&self, index: &IndexUid) -> Option<Known> {
+    pub(super) fn of(&self, index: &IndexUid) -> Option<LastStats> {
         self.inner().by_index.get(index).cloned()
     }
 
@@ -62,7 +62,7 @@ impl LastKnown {
             numbers.fields.clear();
         }
         inner.names += numbers.fields.len();
-        inner.by_index.insert(index.clone(), Known { then, numbers: Arc::new(numbers) });
+        inner.by_index.insert(index.clone(), LastStats { then, numbers: Arc::new(numbers) });
     }
 
     /// No other indexes exist.

@@ -9,7 +9,7 @@ mod pass;
 mod repair;
 mod shard;
 
-use miroir_api::{AntiEntropyStatus, ComparedBy, Found};
+use miroir_api::{AntiEntropyStatus, ComparedBy, PassFindings};
 use miroir_core::base::error::{Code, ErrorBody};
 use miroir_core::base::id::IndexUid;
 use miroir_core::replica::anti_entropy::depth_of;
@@ -65,7 +65,7 @@ pub struct Report {
     /// Shards that are the instance's.
     pub shards: usize,
     /// What it has found so far.
-    pub found: Found,
+    pub found: PassFindings,
 }
 
 impl Report {

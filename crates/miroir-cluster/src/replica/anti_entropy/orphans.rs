@@ -7,18 +7,18 @@ use std::sync::Arc;
 use miroir_core::base::id::{NodeId, ShardId};
 use miroir_core::replica::anti_entropy::{OrphanAction, OrphanFacts, orphan_action};
 
-use super::Found;
+use super::PassFindings;
 use crate::write::access::{Failed, OnNode};
 use crate::write::erase::Erasing;
 use crate::{Index, Replicas};
 
 impl Replicas {
     /// Remove the orphaned documents of an index from all live nodes.
-    pub(super) async fn remove_orphans(&self, index: &Arc<Index>) -> Found {
-        let mut found = Found::default();
+    pub(super) async fn remove_orphans(&self, index: &Arc<Index>) -> PassFindings {
+        let mut found = PassFindings::default();
         for node in self.state.nodes().keys().filter(|node| self.state.is_live(node)) {
             match self.remove_orphans_of(index, node).await {
-                Ok(documents) => found.leftovers += documents,
+                Ok(documents) => found.orphans += documents,
                 // A node that lacks the index, or its settings, is looked after elsewhere.
                 Err(error) => tracing::debug!(%error, %node, index = %index.uid, "a node's shards cannot be counted"),
             }

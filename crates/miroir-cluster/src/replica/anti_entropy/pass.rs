@@ -8,7 +8,7 @@ use miroir_core::replica::anti_entropy::select;
 use miroir_store::Batch;
 use time::OffsetDateTime;
 
-use super::{Found, Pass, REPORTS, Report};
+use super::{Pass, PassFindings, REPORTS, Report};
 use crate::state::catalog::all_shards;
 use crate::{Index, Replicas};
 
@@ -35,7 +35,7 @@ impl Replicas {
             started_at: OffsetDateTime::now_utc(),
             finished_at: None,
             shards: selection.shards.len(),
-            found: Found::default(),
+            found: PassFindings::default(),
         };
         self.tell_of(&report).await;
         let depth = pass.depth;
@@ -67,10 +67,10 @@ impl Replicas {
     }
 
     fn owns_orphans(&self, index: &Index) -> bool {
-        self.state.peers.owns(&format!("{}/leftovers", index.physical))
+        self.state.peers.owns(&format!("{}/orphans", index.physical))
     }
 
-    fn record_found(&self, report: &mut Report, found: &Found) {
+    fn record_found(&self, report: &mut Report, found: &PassFindings) {
         report.found += found;
         self.state.metrics.antientropy(found.shards, found.mismatches, found.repaired);
     }

@@ -13,14 +13,14 @@ use miroir_store::Batch;
 use time::OffsetDateTime;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::Found;
+use super::PassFindings;
 use super::shard::Copies;
 use crate::clock::now_ms;
 use crate::state::index_lock::{IndexGuard, linger};
 use crate::state::stale::{Miss, Reason};
 use crate::write::access::{Failed, Replica};
 use crate::write::debts::Unrecorded;
-use crate::write::parts::Outcome;
+use crate::write::parts::PartOutcome;
 use crate::{Index, Replicas};
 
 /// Looks at documents before writes are held for them: most of what differs is only on its way.
@@ -81,7 +81,7 @@ impl Replicas {
         index: &Arc<Index>,
         shard: ShardId,
         mut ids: Vec<String>,
-        found: &mut Found,
+        found: &mut PassFindings,
     ) -> Result<Looked, Failed> {
         for look in 0..LOOKS {
             if look > 0 {
@@ -181,7 +181,7 @@ impl Replicas {
                 Ok(tasks) => accepted.push((node, tasks)),
                 Err(error) => {
                     not_taken(&node, index, shard, &error);
-                    parts.push(Outcome::unknown(node));
+                    parts.push(PartOutcome::unknown(node));
                 }
             }
         }

@@ -9,7 +9,7 @@ use miroir_core::replica::anti_entropy::{Look, after_counts, after_digests, susp
 use miroir_core::replica::digest::{BUCKETS, Depth, Digest, Listing, TooMany, in_groups};
 use miroir_store::Batch;
 
-use super::Found;
+use super::PassFindings;
 use super::listing::list;
 use super::repair::Looked;
 use crate::clock::now_ms;
@@ -36,12 +36,12 @@ struct Folded {
 
 impl Replicas {
     /// Compare the replicas of a shard, and repair what differs.
-    pub(super) async fn compare_shard(&self, physical: IndexUid, shard: ShardId, depth: Depth) -> Found {
-        let mut found = Found::default();
+    pub(super) async fn compare_shard(&self, physical: IndexUid, shard: ShardId, depth: Depth) -> PassFindings {
+        let mut found = PassFindings::default();
         let Some(index) = self.state.catalog.by_physical(&physical).filter(|index| index.ready) else { return found };
         let replicas = self.fresh_replicas(&index, shard);
         if replicas.len() < 2 || index.key().is_none() {
-            return Found { shards: 1, ..found };
+            return PassFindings { shards: 1, ..found };
         }
         match self.compare(&index, shard, &replicas, depth, &mut found).await {
             Ok(()) => found.shards = 1,
@@ -71,7 +71,7 @@ impl Replicas {
         shard: ShardId,
         replicas: &Copies,
         depth: Depth,
-        found: &mut Found,
+        found: &mut PassFindings,
     ) -> Result<(), Failed> {
         let count = |(node, replica): (&NodeId, &Replica)| {
             let (node, replica) = (node.clone(), replica.clone());
@@ -108,7 +108,7 @@ impl Replicas {
         index: &Arc<Index>,
         shard: ShardId,
         suspects: BTreeSet<String>,
-        found: &mut Found,
+        found: &mut PassFindings,
     ) -> Result<(), Failed> {
         let suspects: Vec<String> = suspects.into_iter().collect();
         let mut chunks = suspects.chunks(TOGETHER);
@@ -137,7 +137,7 @@ impl Replicas {
         &self,
         replicas: &Copies,
         depth: Depth,
-        found: &mut Found,
+        found: &mut PassFindings,
     ) -> Result<BTreeMap<NodeId, Folded>, Failed> {
         let (now, batch) = (now_ms(), self.fingerprint_batch());
         let folds = replicas.iter().map(|(node, replica)| async move {
@@ -161,7 +161,7 @@ impl Replicas {
         replicas: &Copies,
         buckets: &[u8],
         depth: Depth,
-        found: &mut Found,
+        found: &mut PassFindings,
     ) -> Result<BTreeMap<NodeId, BTreeMap<String, miroir_core::replica::digest::Version>>, Failed> {
         let batch = self.fingerprint_batch();
         // Twice the limit: buckets may have grown since they were counted.

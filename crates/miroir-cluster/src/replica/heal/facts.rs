@@ -9,7 +9,7 @@ use crate::clock::{millis, now_ms};
 use crate::{Error, Index, Replicas};
 
 /// What is known of a mirror's replica at one moment.
-pub(super) enum Known {
+pub(super) enum MirrorSituation {
     /// There is something to mirror.
     Stale(Arc<Index>, MirrorFacts),
     /// There is nothing to mirror any more: the index is gone, the replica is fresh, or is none.
@@ -21,18 +21,18 @@ impl Replicas {
     ///
     /// # Errors
     /// [`Error::Store`] when that cannot be read.
-    pub(super) async fn mirror_facts(&self, subject: &Subject) -> Result<Known, Error> {
+    pub(super) async fn mirror_facts(&self, subject: &Subject) -> Result<MirrorSituation, Error> {
         let Subject { index: physical, shard, target } = subject;
         let Some(index) = self.state.catalog.by_physical(physical) else {
-            return Ok(Known::Superseded("the index is gone"));
+            return Ok(MirrorSituation::Superseded("the index is gone"));
         };
         // What is read later is newer: a change that is counted here may be seen as unfinished there, not the reverse.
         self.state.stale.refresh(physical).await?;
         let Some(stale) = self.state.stale.find(physical, *shard, target) else {
-            return Ok(Known::Superseded("it is known as stale no more"));
+            return Ok(MirrorSituation::Superseded("it is known as stale no more"));
         };
         if !self.state.topology().takes_writes(index.shards, *shard, target) {
-            return Ok(Known::Superseded("the node does not take its writes any more"));
+            return Ok(MirrorSituation::Superseded("the node does not take its writes any more"));
         }
         let conditional = self.writes.conditional(&index).await?;
         let facts = MirrorFacts {
@@ -46,7 +46,7 @@ impl Replicas {
             edits_unfinished: conditional.edits_unfinished,
             clients: self.state.client_priority.clients_active(),
         };
-        Ok(Known::Stale(index, facts))
+        Ok(MirrorSituation::Stale(index, facts))
     }
 
     /// The live replicas that hold every write, of any group; those that are asked least first.

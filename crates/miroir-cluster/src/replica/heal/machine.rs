@@ -13,7 +13,7 @@ use miroir_work::led::{Facts, Intent, Leadership, Machine, Next, NotActed, Step}
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::mirror::Ended;
+use super::mirror::MirrorEnd;
 use super::pool::{MirrorPool, place};
 use crate::clock::now_ms;
 use crate::error::not_acted;
@@ -65,7 +65,7 @@ pub struct Saved {
 }
 
 /// What was looked at.
-pub struct Seen {
+pub struct HealObservation {
     /// Whether the node answers.
     live: bool,
     /// For how long it has not.
@@ -88,18 +88,18 @@ impl HealRecord {
     }
 
     /// A mirror has ended.
-    fn record_end(&mut self, subject: &Subject, ended: &Ended, now: u64) {
+    fn record_end(&mut self, subject: &Subject, ended: &MirrorEnd, now: u64) {
         match ended {
-            Ended::Equal | Ended::Superseded(_) => {
-                self.healed += u64::from(*ended == Ended::Equal);
+            MirrorEnd::Equal | MirrorEnd::Superseded(_) => {
+                self.healed += u64::from(*ended == MirrorEnd::Equal);
                 self.mirrors.retain(|saved| saved.mirror.subject != *subject);
             }
-            Ended::Failed(_) | Ended::Away => {
+            MirrorEnd::Failed(_) | MirrorEnd::Away => {
                 let Some(saved) = self.mirrors.iter_mut().find(|saved| saved.mirror.subject == *subject) else {
                     return;
                 };
                 let mut pause = LOOK;
-                if let Ended::Failed(why) = ended {
+                if let MirrorEnd::Failed(why) = ended {
                     saved.failures = saved.failures.saturating_add(1);
                     saved.error = Some(why.clone());
                     pause = AGAIN.after(saved.failures);
@@ -139,10 +139,10 @@ impl Healing {
         NodeId::new(scope.split_once(':').map_or("", |(_, node)| node))
     }
 
-    async fn ended(&self, record: &mut HealRecord, subject: &Subject, ended: &Ended) -> Result<(), Error> {
+    async fn ended(&self, record: &mut HealRecord, subject: &Subject, ended: &MirrorEnd) -> Result<(), Error> {
         let Subject { index, shard, target } = subject;
         match ended {
-            Ended::Equal => {
+            MirrorEnd::Equal => {
                 self.replicas.state.metrics.replica_healed();
                 let progress = record.of(subject).map(|saved| saved.mirror.progress).unwrap_or_default();
                 let mirror::Progress { started_at, copied, deleted, rounds, pauses, .. } = progress;
@@ -152,18 +152,18 @@ impl Healing {
                     "a replica is equal to the fresh ones again"
                 );
             }
-            Ended::Superseded(why) => {
+            MirrorEnd::Superseded(why) => {
                 tracing::debug!(node = %target, %index, %shard, why, "nothing to heal");
                 if self.replicas.state.catalog.by_physical(index).is_none() {
                     // What it was sent last may have made the index anew.
                     self.replicas.state.tombstones.add(index, target).await?;
                 }
             }
-            Ended::Failed(error) => {
+            MirrorEnd::Failed(error) => {
                 self.replicas.state.metrics.mirror_failed();
                 tracing::warn!(node = %target, %index, %shard, error, "a replica could not be healed; trying again later");
             }
-            Ended::Away => tracing::debug!(node = %target, %index, %shard, "healing waits for the node"),
+            MirrorEnd::Away => tracing::debug!(node = %target, %index, %shard, "healing waits for the node"),
         }
         record.record_end(subject, ended, now_ms());
         Ok(())
@@ -174,10 +174,10 @@ impl Healing {
 impl Machine for Healing {
     const KIND: &'static str = "heal";
     type Record = HealRecord;
-    type Seen = Seen;
+    type Seen = HealObservation;
     type Action = Vec<Subject>;
 
-    async fn observe(&self, scope: &str, _record: &HealRecord) -> Result<Seen, NotActed> {
+    async fn observe(&self, scope: &str, _record: &HealRecord) -> Result<HealObservation, NotActed> {
         let node = Self::node(scope);
         let known = self.replicas.state.node(&node);
         let away = known.map_or(Duration::MAX, |node| {
@@ -185,11 +185,11 @@ impl Machine for Healing {
             since.try_into().unwrap_or_default()
         });
         let work = self.replicas.stale_on(&node).await.map_err(not_acted)?;
-        Ok(Seen { live: self.replicas.state.is_live(&node), away, work })
+        Ok(HealObservation { live: self.replicas.state.is_live(&node), away, work })
     }
 
-    fn decide(&self, record: &HealRecord, facts: &Facts<Seen>) -> Step<HealRecord, Vec<Subject>> {
-        let Seen { live, away, work } = &facts.seen;
+    fn decide(&self, record: &HealRecord, facts: &Facts<HealObservation>) -> Step<HealRecord, Vec<Subject>> {
+        let HealObservation { live, away, work } = &facts.seen;
         match facts.intent {
             Intent::Pause => return Step::Wait(LOOK),
             Intent::Cancel => return Step::Finish(Batch::default()),
@@ -223,7 +223,7 @@ impl Machine for Healing {
         let idle: Vec<Subject> = idle.filter(|it| !pool.has(it) && !still.contains(&place(it))).collect();
         let open = replicas.stale_on(&Self::node(lead.scope())).await.map_err(not_acted)?;
         for subject in idle.iter().filter(|it| !open.contains(it)) {
-            self.ended(&mut record, subject, &Ended::Superseded("it is stale no more")).await.map_err(not_acted)?;
+            self.ended(&mut record, subject, &MirrorEnd::Superseded("it is stale no more")).await.map_err(not_acted)?;
         }
         // What a mirror sends may arrive after its end: whoever comes next has to know that it was begun.
         let new: Vec<Subject> = due.iter().filter(|subject| record.of(subject).is_none()).cloned().collect();
@@ -295,7 +295,7 @@ mod tests {
         let work = [subject(1), subject(2)];
         let mut last = 0;
         for failures in 1..4 {
-            record.record_end(&subject(1), &Ended::Failed("no".into()), 1000);
+            record.record_end(&subject(1), &MirrorEnd::Failed("no".into()), 1000);
             let saved = record.of(&subject(1)).expect("saved");
             assert_eq!((saved.failures, saved.error.as_deref()), (failures, Some("no")));
             assert!(saved.not_before > last);
@@ -305,7 +305,7 @@ mod tests {
             assert_eq!(wait, Duration::from_millis(last - 1000));
         }
         assert_eq!(record.due(&work, last).0, work);
-        record.record_end(&subject(1), &Ended::Equal, last);
+        record.record_end(&subject(1), &MirrorEnd::Equal, last);
         assert_eq!((record.mirrors.len(), record.healed), (0, 1));
     }
 }

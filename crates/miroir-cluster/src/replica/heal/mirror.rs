@@ -15,7 +15,7 @@ use miroir_core::replica::mirror::{
 use miroir_store::{Batch, Fence};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::facts::Known;
+use super::facts::MirrorSituation;
 use super::write_pause::WritePause;
 use crate::clock::now_ms;
 use crate::write::access::{Document, Failed, Replica};
@@ -26,7 +26,7 @@ const STORE_PAUSE: Duration = Duration::from_millis(500);
 
 /// How a mirror ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Ended {
+pub(super) enum MirrorEnd {
     /// The replica is equal to the fresh ones, and on the list of stale ones no more.
     Equal,
     /// There is nothing to mirror any more.
@@ -98,14 +98,14 @@ impl Runner {
     }
 
     /// Until it is over.
-    pub async fn run(mut self) -> Ended {
+    pub async fn run(mut self) -> MirrorEnd {
         loop {
             if Instant::now() > self.until {
-                return Ended::Failed("it took longer than rebalancer.migration_timeout_s".into());
+                return MirrorEnd::Failed("it took longer than rebalancer.migration_timeout_s".into());
             }
             let (index, facts) = match self.replicas.mirror_facts(&self.subject).await {
-                Ok(Known::Stale(index, facts)) => (index, facts),
-                Ok(Known::Superseded(why)) => return Ended::Superseded(why),
+                Ok(MirrorSituation::Stale(index, facts)) => (index, facts),
+                Ok(MirrorSituation::Superseded(why)) => return MirrorEnd::Superseded(why),
                 Err(error) => {
                     tracing::debug!(%error, "a mirror waits for the store");
                     sleep(STORE_PAUSE).await;
@@ -113,7 +113,7 @@ impl Runner {
                 }
             };
             if self.is_away(&facts) {
-                return Ended::Away;
+                return MirrorEnd::Away;
             }
             self.keep_pause(&facts);
             let step = self.mirror.next(&facts);
@@ -122,7 +122,7 @@ impl Runner {
             }
             match step {
                 MirrorStep::Wait(pause) => sleep(pause).await,
-                MirrorStep::GiveUp(failure) => return Ended::Failed(said(&failure)),
+                MirrorStep::GiveUp(failure) => return MirrorEnd::Failed(said(&failure)),
                 MirrorStep::Done(done) => {
                     if let Some(ended) = self.conclude(&index, &done).await {
                         return ended;
@@ -304,11 +304,11 @@ impl Runner {
     }
 
     /// Both are equal: say so, if what was known then still holds. Returns `None` if another round is needed.
-    async fn conclude(&mut self, index: &Arc<Index>, done: &Done) -> Option<Ended> {
+    async fn conclude(&mut self, index: &Arc<Index>, done: &Done) -> Option<MirrorEnd> {
         let healed = self.take_off_the_list(index, done).await;
         self.pause = None;
         match healed {
-            Ok(true) => Some(Ended::Equal),
+            Ok(true) => Some(MirrorEnd::Equal),
             Ok(false) => {
                 self.mirror.go_on();
                 None
@@ -334,7 +334,9 @@ impl Runner {
         if let Some((guard, _)) = &guard {
             fences.push(guard.fence());
         }
-        let Known::Stale(_, facts) = self.replicas.mirror_facts(&self.subject).await? else { return Ok(false) };
+        let MirrorSituation::Stale(_, facts) = self.replicas.mirror_facts(&self.subject).await? else {
+            return Ok(false);
+        };
         if (facts.misses, facts.conditional) != (done.misses, done.conditional) {
             return Ok(false);
         }

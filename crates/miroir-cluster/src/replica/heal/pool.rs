@@ -8,7 +8,7 @@ use miroir_work::led::Leadership;
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::mirror::{Ended, Runner, Watched};
+use super::mirror::{MirrorEnd, Runner, Watched};
 use crate::Replicas;
 
 /// A mirror's place: the index and the shard.
@@ -22,8 +22,8 @@ pub(super) fn place(subject: &Subject) -> Place {
 pub(super) struct MirrorPool {
     /// The fencing token of the lease under which the mirrors were begun.
     token: u64,
-    end: mpsc::UnboundedSender<(Subject, Ended)>,
-    ended: mpsc::UnboundedReceiver<(Subject, Ended)>,
+    end: mpsc::UnboundedSender<(Subject, MirrorEnd)>,
+    ended: mpsc::UnboundedReceiver<(Subject, MirrorEnd)>,
     alive: DropGuard,
     watched: BTreeMap<Place, Watched>,
     /// Mirrors whose records were saved under this lease and which nobody ever ran.
@@ -80,7 +80,7 @@ impl MirrorPool {
     }
 
     /// Wait for the next mirror that ends. Returns its record and how it ended. `None`: no mirror runs.
-    pub async fn ended(&mut self) -> Option<(MirrorRecord, Ended)> {
+    pub async fn ended(&mut self) -> Option<(MirrorRecord, MirrorEnd)> {
         if self.watched.is_empty() {
             return None;
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::Method;
 use miroir_core::base::id::{IndexUid, ShardId};
-use miroir_core::replica::recovery::{Plan, PlanForIndex};
+use miroir_core::replica::recovery::{PlanForIndex, ReadmissionPlan};
 use miroir_node::{Call, Node};
 
 use crate::write::access::OnNode;
@@ -12,7 +12,7 @@ use crate::write::erase::Erasing;
 use crate::{Error, Replicas};
 
 impl Replicas {
-    pub(super) async fn carry_out_plan(&self, node: &Arc<Node>, plan: &Plan) -> Result<(), Error> {
+    pub(super) async fn carry_out_plan(&self, node: &Arc<Node>, plan: &ReadmissionPlan) -> Result<(), Error> {
         for (physical, of_index) in &plan.indexes {
             self.carry_out_for_index(node, physical, of_index).await?;
         }

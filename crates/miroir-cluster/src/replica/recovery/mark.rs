@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use miroir_core::base::id::{NodeId, ShardId};
-use miroir_core::replica::recovery::{Expected, Found, Plan, PlanForIndex, Why};
+use miroir_core::replica::recovery::{Expected, NodeInventory, PlanForIndex, ReadmissionPlan, Why};
 use miroir_node::{Call, Node};
 use miroir_store::Batch;
 use time::OffsetDateTime;
@@ -23,7 +23,7 @@ fn is_comparison(why: Why) -> bool {
 
 impl Replicas {
     /// Without any other replica there is nothing to heal from: what the node holds is all there is.
-    pub(super) fn keep_what_nobody_else_has(&self, node: &Node, plan: &mut Plan) {
+    pub(super) fn keep_what_nobody_else_has(&self, node: &Node, plan: &mut ReadmissionPlan) {
         let id = &node.member.id;
         let topology = self.state.topology();
         for (physical, of_index) in &mut plan.indexes {
@@ -48,7 +48,13 @@ impl Replicas {
     /// again with writes held: an index may be on its way, and so may the first documents of a shard. Where it differs though it
     /// has returned just now, it is looked at again as well, and is the one that is wrong if both have done what they accepted.
     /// Returns whether all of that could be looked at.
-    pub(super) async fn confirm(&self, node: &Arc<Node>, plan: &mut Plan, found: &Found, serves: Serves) -> bool {
+    pub(super) async fn confirm(
+        &self,
+        node: &Arc<Node>,
+        plan: &mut ReadmissionPlan,
+        found: &NodeInventory,
+        serves: Serves,
+    ) -> bool {
         let mut is_sure = true;
         for (physical, of_index) in &mut plan.indexes {
             let held = found.indexes.get(physical);
@@ -126,7 +132,13 @@ impl Replicas {
     }
 
     /// Replicas that are not what they should be are known as stale from now on.
-    pub(super) async fn mark(&self, node: &Node, plan: &Plan, expected: &Expected, found: &Found) -> Result<(), Error> {
+    pub(super) async fn mark(
+        &self,
+        node: &Node,
+        plan: &ReadmissionPlan,
+        expected: &Expected,
+        found: &NodeInventory,
+    ) -> Result<(), Error> {
         let id = &node.member.id;
         // One node at a time: two that differ from one another must not both be stale for it.
         let _one_at_a_time = self.marking.lock().await;

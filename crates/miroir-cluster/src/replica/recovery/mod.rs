@@ -1,4 +1,4 @@
-//! Recovery: a node that failed and answers again is probed before it is readmitted.
+//! Recovery: a node that failed and answers again is probed before it counts as one that holds what it should.
 //!
 //! `core::recovery` decides what is to be done with it; `probe` asks the node and the fresh replicas, `act` does it. What
 //! the node should hold and does not is known as stale, in the store, before the node is live: from then on it takes
@@ -16,7 +16,7 @@ mod probe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use miroir_core::replica::recovery::{Standing, Verdict, check};
+use miroir_core::replica::recovery::{MembershipStatus, ProbeVerdict, check};
 use miroir_node::Node;
 
 use crate::state::follow::Follow;
@@ -99,9 +99,9 @@ impl Replicas {
         // what it need not hold on this one is deleted.
         let _acting_on = self.state.topology();
         let (expected, found) = self.probe(node).await?;
-        let mut plan = match check(Standing::Member, &expected, &found) {
-            Verdict::Take(plan) => plan,
-            Verdict::Refuse(refused) => {
+        let mut plan = match check(MembershipStatus::Member, &expected, &found) {
+            ProbeVerdict::Take(plan) => plan,
+            ProbeVerdict::Refuse(refused) => {
                 if node.health.report().last_error.as_deref() != Some(&refused.to_string()) {
                     tracing::error!(node = %id, %refused, "a node is not taken");
                 }

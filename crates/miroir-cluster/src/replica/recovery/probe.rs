@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::{FutureExt, StreamExt, stream};
 use miroir_core::base::id::{IndexUid, NodeId, ShardId};
-use miroir_core::replica::recovery::{Expected, ExpectedIndex, Found, FoundIndex, Measure, OLDEST};
+use miroir_core::replica::recovery::{Expected, ExpectedIndex, FoundIndex, Measure, NodeInventory, OLDEST};
 use miroir_core::settings::drift::Drift;
 use miroir_core::write::task::TaskQuery;
 use miroir_node::Node;
@@ -19,7 +19,7 @@ use crate::{Error, Index, Replicas};
 const TOGETHER: usize = 4;
 
 impl Replicas {
-    pub(super) async fn probe(&self, node: &Arc<Node>) -> Result<(Expected, Found), Error> {
+    pub(super) async fn probe(&self, node: &Arc<Node>) -> Result<(Expected, NodeInventory), Error> {
         let id = &node.member.id;
         let patience = self.state.read_timeout();
         let version = node.version(patience).await.map_err(|error| Error::answer(&node.member.id, error))?;
@@ -35,7 +35,7 @@ impl Replicas {
             indexes: BTreeMap::new(),
             given_up: self.state.tombstones.on(id).into_iter().collect(),
         };
-        let mut found = Found { version, newest_task: newest, indexes: BTreeMap::new() };
+        let mut found = NodeInventory { version, newest_task: newest, indexes: BTreeMap::new() };
         let indexes: Vec<Arc<Index>> = self.state.catalog.all();
         let physical: BTreeSet<&IndexUid> = indexes.iter().map(|index| &index.physical).collect();
         let others = held.keys().filter(|uid| !physical.contains(uid));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use miroir_core::base::id::NodeId;
-use miroir_core::settings::broadcast::{BroadcastRecord, Failed, Line, LineChange, Outcome, PatchResponse};
+use miroir_core::settings::broadcast::{BroadcastRecord, ChangeEnd, Failed, Line, LineChange, PatchResponse};
 use miroir_store::Batch;
 use miroir_work::led::Leadership;
 use serde_json::Value;
@@ -70,7 +70,7 @@ impl Broadcasting {
             // Over the settings that were committed since, it is about what is ours.
             Err(Error::Invalid(error)) => {
                 let failed = Failed { error: Some(error), ..Failed::default() };
-                return self.conclude(lead, line, Outcome::Fail(Box::new(failed)), ending).await;
+                return self.conclude(lead, line, ChangeEnd::Fail(Box::new(failed)), ending).await;
             }
             Err(error) => return Err(error),
         };

@@ -12,7 +12,7 @@ use miroir_core::settings::broadcast::{
     BroadcastRecord, Line, LineChange, PatchResponse, SettingsRequest, Strategy, creating,
 };
 use miroir_core::settings::{GATED, details, initial};
-use miroir_core::write::quorum::{ReplicaAnswer, Verdict};
+use miroir_core::write::quorum::{QuorumVerdict, ReplicaAnswer};
 use miroir_core::write::task::{BroadcastTask, Effects, TaskKind, TaskStatus};
 use miroir_node::Call;
 use miroir_store::Batch;
@@ -26,7 +26,7 @@ use crate::read::scatter::refused;
 use crate::state::catalog::all_shards;
 use crate::state::index_lock::IndexGuard;
 use crate::write::fan_out::{Accepted, Change, Sent, raw};
-use crate::write::parts::{NodePart, Outcome, Step, unanimous_refusal};
+use crate::write::parts::{NodePart, PartOutcome, Step, unanimous_refusal};
 use crate::{Degraded, Error, Index, SharedSettings, Writer};
 
 /// Beyond the time that nodes have to answer, until whoever reserved a line is not waited for any more.
@@ -208,7 +208,7 @@ impl SharedSettings {
         writer: &Writer,
         guard: &IndexGuard,
         reservation: Reservation,
-        outcomes: Vec<Outcome>,
+        outcomes: Vec<PartOutcome>,
         request: &SettingsRequest,
         at: OffsetDateTime,
     ) -> Result<Accepted, Error> {
@@ -228,9 +228,9 @@ impl SharedSettings {
         let degraded = match weighed.verdict {
             // Nodes that were not told yet miss nothing.
             _ if sequential => Degraded::default(),
-            Verdict::Held => Degraded::default(),
-            Verdict::Lost { shards } => Degraded { shards, ..Degraded::default() },
-            Verdict::Degraded { groups, shards, .. } => Degraded { groups, shards, ..Degraded::default() },
+            QuorumVerdict::Held => Degraded::default(),
+            QuorumVerdict::Lost { shards } => Degraded { shards, ..Degraded::default() },
+            QuorumVerdict::Degraded { groups, shards, .. } => Degraded { groups, shards, ..Degraded::default() },
         };
         // Settings that a node missed are known from the broadcast; an index that it missed is not.
         let missed = if creates_index { weighed.missed } else { Vec::new() };
@@ -296,8 +296,8 @@ fn version_of(versions: &[Option<u64>]) -> Result<u64, Error> {
 }
 
 /// What nodes said, for the broadcast. A node that nothing can have arrived at has still to be told.
-fn answers(outcomes: &[Outcome]) -> BTreeMap<NodeId, PatchResponse> {
-    let answer = |outcome: &Outcome| match (outcome.tasks.last(), &outcome.refusal) {
+fn answers(outcomes: &[PartOutcome]) -> BTreeMap<NodeId, PatchResponse> {
+    let answer = |outcome: &PartOutcome| match (outcome.tasks.last(), &outcome.refusal) {
         (Some(task), _) if outcome.answer == ReplicaAnswer::Accepted => PatchResponse::Accepted(task.uid),
         (_, Some(reply)) => super::sent(Ok(reply.clone())),
         (_, None) => PatchResponse::Lost,

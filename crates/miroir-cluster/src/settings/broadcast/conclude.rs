@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use miroir_core::base::id::NodeId;
-use miroir_core::settings::broadcast::{Committed, Failed, Head, Line, Outcome};
+use miroir_core::settings::broadcast::{ChangeEnd, Committed, Failed, Head, Line};
 use miroir_core::write::task::{Task, TaskStatus};
 use miroir_store::Batch;
 use miroir_work::led::Leadership;
@@ -22,7 +22,7 @@ impl Broadcasting {
         &self,
         lead: &Leadership,
         line: &Line,
-        outcome: Outcome,
+        outcome: ChangeEnd,
         ending: Ending,
     ) -> Result<Line, Error> {
         let settings = &self.settings;
@@ -38,7 +38,7 @@ impl Broadcasting {
         let mut with =
             Batch { fences: vec![lead.fence()], task_updates: task.iter().cloned().collect(), ..Batch::default() };
         let mut guard = None;
-        if let (Outcome::Fail(failed), Head::Current(change), Some(index)) = (&outcome, head, &ending.index)
+        if let (ChangeEnd::Fail(failed), Head::Current(change), Some(index)) = (&outcome, head, &ending.index)
             && change.creates_index
             && (failed.error.is_none() || task.is_none())
         {
@@ -73,13 +73,13 @@ impl Broadcasting {
         Ok(rest)
     }
 
-    fn tell_operators(&self, index: &str, outcome: &Outcome, task: Option<&Task>) {
+    fn tell_operators(&self, index: &str, outcome: &ChangeEnd, task: Option<&Task>) {
         let task = task.map(|task| task.uid.to_string()).unwrap_or_default();
         match outcome {
-            Outcome::Commit(committed) => {
+            ChangeEnd::Commit(committed) => {
                 tracing::info!(index, task, version = committed.version, "settings committed");
             }
-            Outcome::Fail(failed) => {
+            ChangeEnd::Fail(failed) => {
                 let Failed { error, doubtful, unrepairable, frozen, .. } = &**failed;
                 let error = error.as_ref().map_or("canceled", |error| error.message.as_str());
                 if unrepairable.is_empty() {
@@ -89,24 +89,24 @@ impl Broadcasting {
                     tracing::error!(index, task, error, ?doubtful, ?unrepairable, ?frozen, "settings unrepairable");
                 }
             }
-            Outcome::Canceled => tracing::info!(index, task, "settings not changed: canceled"),
-            Outcome::Superseded => tracing::info!(index, task, "the index of changed settings is gone"),
+            ChangeEnd::Canceled => tracing::info!(index, task, "settings not changed: canceled"),
+            ChangeEnd::Superseded => tracing::info!(index, task, "the index of changed settings is gone"),
         }
     }
 }
 
 /// The end of the task.
-fn end(task: &mut Task, outcome: &Outcome) {
+fn end(task: &mut Task, outcome: &ChangeEnd) {
     match outcome {
-        Outcome::Commit(committed) => {
+        ChangeEnd::Commit(committed) => {
             if let Some(broadcast) = &mut task.effects.broadcast {
                 broadcast.version = Some(committed.version);
             }
             finish(task, TaskStatus::Succeeded, None);
         }
-        Outcome::Superseded => finish(task, TaskStatus::Succeeded, None),
-        Outcome::Canceled => finish(task, TaskStatus::Canceled, None),
-        Outcome::Fail(failed) => match &failed.error {
+        ChangeEnd::Superseded => finish(task, TaskStatus::Succeeded, None),
+        ChangeEnd::Canceled => finish(task, TaskStatus::Canceled, None),
+        ChangeEnd::Fail(failed) => match &failed.error {
             Some(error) => finish(task, TaskStatus::Failed, Some(error.clone())),
             None => finish(task, TaskStatus::Canceled, None),
         },
@@ -114,11 +114,11 @@ fn end(task: &mut Task, outcome: &Outcome) {
 }
 
 /// What the catalog says of the index from then on.
-fn write(index: &mut Index, outcome: &Outcome, members: &BTreeSet<NodeId>) {
+fn write(index: &mut Index, outcome: &ChangeEnd, members: &BTreeSet<NodeId>) {
     match outcome {
-        Outcome::Commit(committed) => commit(index, committed, members),
-        Outcome::Fail(failed) => fail(index, failed),
-        Outcome::Canceled | Outcome::Superseded => {}
+        ChangeEnd::Commit(committed) => commit(index, committed, members),
+        ChangeEnd::Fail(failed) => fail(index, failed),
+        ChangeEnd::Canceled | ChangeEnd::Superseded => {}
     }
     // Who has left meanwhile holds nothing up.
     index.frozen.retain(|node| members.contains(node));
@@ -172,10 +172,10 @@ mod tests {
         index
     }
 
-    fn committed(version: u64) -> Outcome {
+    fn committed(version: u64) -> ChangeEnd {
         let settings: Settings = serde_json::from_str(r#"{"stopWords": ["a"]}"#).expect("settings");
         let nodes = nodes(&["a", "c"]);
-        Outcome::Commit(Box::new(Committed { version, settings, secrets: Secrets::default(), nodes }))
+        ChangeEnd::Commit(Box::new(Committed { version, settings, secrets: Secrets::default(), nodes }))
     }
 
     #[test]
@@ -195,7 +195,7 @@ mod tests {
         let mut index = index();
         let (doubtful, restored, frozen) = (nodes(&["a"]), nodes(&["b", "c"]), nodes(&["a"]));
         let failed = Failed { doubtful, restored, unrepairable: frozen.clone(), frozen, error: None };
-        write(&mut index, &Outcome::Fail(Box::new(failed)), &nodes(&["a", "b", "c"]));
+        write(&mut index, &ChangeEnd::Fail(Box::new(failed)), &nodes(&["a", "b", "c"]));
         assert_eq!((index.settings_version, index.lagging), (4, [(NodeId::new("a"), 0)].into()));
         assert_eq!(index.frozen, nodes(&["a"]));
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use miroir_core::base::id::{IndexUid, NodeId, TaskUid};
-use miroir_core::settings::broadcast::{BroadcastFacts, Line, LineFacts, LineStep, Outcome};
+use miroir_core::settings::broadcast::{BroadcastFacts, ChangeEnd, Line, LineFacts, LineStep};
 use miroir_core::write::task::{Task, TaskStatus};
 use miroir_store::Batch;
 use miroir_work::led::{Facts, Intent, Leadership, Machine, Next, NotActed, Step};
@@ -28,7 +28,7 @@ pub struct Broadcasting {
 }
 
 /// What was looked at.
-pub struct Seen {
+pub struct LineObservation {
     /// Without the clock, and without requests of operators.
     pub(super) facts: LineFacts,
     /// The index of the change whose turn it is.
@@ -44,13 +44,13 @@ pub struct Seen {
 }
 
 /// What is done.
-pub enum Action {
+pub enum BroadcastAction {
     /// Tell nodes.
     Send(Arc<Index>, BTreeMap<NodeId, Value>),
     /// The first of the queue.
     Begin(Arc<Index>, Ending),
     /// The change whose turn it is ends.
-    Conclude(Outcome, Ending),
+    Conclude(ChangeEnd, Ending),
 }
 
 /// What ends with a change.
@@ -76,7 +76,7 @@ pub(super) fn subject(scope: &str) -> Result<IndexUid, NotActed> {
     name.parse().map_err(|error| NotActed(format!("{scope}: {error}")))
 }
 
-impl Seen {
+impl LineObservation {
     /// The task as it is once a node has begun; none: that is known.
     fn begins(&self, now: OffsetDateTime) -> Option<Task> {
         let task = self.task.as_ref().filter(|task| self.begun && task.status == TaskStatus::Enqueued)?;
@@ -92,14 +92,14 @@ impl Seen {
 impl Machine for Broadcasting {
     const KIND: &'static str = settings_line::KIND;
     type Record = Line;
-    type Seen = Seen;
-    type Action = Action;
+    type Seen = LineObservation;
+    type Action = BroadcastAction;
 
-    async fn observe(&self, scope: &str, line: &Line) -> Result<Seen, NotActed> {
+    async fn observe(&self, scope: &str, line: &Line) -> Result<LineObservation, NotActed> {
         self.look(scope, line).await
     }
 
-    fn decide(&self, line: &Line, facts: &Facts<Seen>) -> Step<Line, Action> {
+    fn decide(&self, line: &Line, facts: &Facts<LineObservation>) -> Step<Line, BroadcastAction> {
         let seen = &facts.seen;
         let known = &seen.facts;
         let cancel = known.broadcast.cancel || facts.intent == Intent::Cancel;
@@ -113,20 +113,20 @@ impl Machine for Broadcasting {
                 effects => Step::Save(Next { record: line.clone(), effects }),
             },
             (LineStep::Save(record), _) => Step::Save(Next { record: *record, effects: begins() }),
-            (LineStep::Send(patches), Some(index)) => Step::Act(Action::Send(index.clone(), patches)),
-            (LineStep::Begin, Some(index)) => Step::Act(Action::Begin(index.clone(), seen.ending())),
+            (LineStep::Send(patches), Some(index)) => Step::Act(BroadcastAction::Send(index.clone(), patches)),
+            (LineStep::Begin, Some(index)) => Step::Act(BroadcastAction::Begin(index.clone(), seen.ending())),
             // Only with an index; it is looked up anew.
             (LineStep::Send(_) | LineStep::Begin, None) => Step::Wait(LOOK.0),
-            (LineStep::Conclude(outcome), _) => Step::Act(Action::Conclude(outcome, seen.ending())),
+            (LineStep::Conclude(outcome), _) => Step::Act(BroadcastAction::Conclude(outcome, seen.ending())),
             (LineStep::Finish, _) => Step::Finish(Batch::default()),
         }
     }
 
-    async fn act(&self, lead: &Leadership, line: &Line, action: Action) -> Result<Next<Line>, NotActed> {
+    async fn act(&self, lead: &Leadership, line: &Line, action: BroadcastAction) -> Result<Next<Line>, NotActed> {
         let next = match action {
-            Action::Send(index, patches) => self.send(lead, line, &index, &patches).await,
-            Action::Begin(index, ending) => self.begin(lead, line, &index, ending).await,
-            Action::Conclude(outcome, ending) => self.conclude(lead, line, outcome, ending).await,
+            BroadcastAction::Send(index, patches) => self.send(lead, line, &index, &patches).await,
+            BroadcastAction::Begin(index, ending) => self.begin(lead, line, &index, ending).await,
+            BroadcastAction::Conclude(outcome, ending) => self.conclude(lead, line, outcome, ending).await,
         };
         next.map(Next::to).map_err(not_acted)
     }

@@ -2,7 +2,8 @@
 //!
 //! What comes next is decided by `core::settings::broadcast`. Here a change is begun by whoever is asked for it (`begin`),
 //! or put into the line behind another one (`queue`), and driven from there by one instance (`machine`): it asks nodes
-//! (`observe`), tells them (`act`) and writes down how the change ends (`conclude`).
+//! (`observe`), tells them (`act`) and writes down how the change ends (`conclude`). `status` shows operators where it stands,
+//! `repair` brings nodes to what was committed at their word, and `trace` remembers what to tell them of it.
 
 mod act;
 mod begin;
@@ -10,13 +11,13 @@ mod conclude;
 mod machine;
 mod observe;
 mod queue;
-mod repair;
+pub(crate) mod repair;
 mod status;
 
-pub use status::repair_view;
 mod trace;
 
 pub use machine::Broadcasting;
+pub use status::repair_view;
 
 use miroir_core::settings::broadcast::{PatchResponse, Policy, Proposal, SettingsRequest, Strategy};
 use miroir_node::{Call, NodeError, Reply};

@@ -13,7 +13,7 @@ use miroir_work::led::NotActed;
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use super::machine::{Broadcasting, Seen, subject};
+use super::machine::{Broadcasting, LineObservation, subject};
 use super::trace::number;
 use crate::Error;
 use crate::error::not_acted;
@@ -23,12 +23,12 @@ use crate::state::stored_work::unfinished;
 const PAGE: usize = 256;
 
 impl Broadcasting {
-    pub(super) async fn look(&self, scope: &str, line: &Line) -> Result<Seen, NotActed> {
+    pub(super) async fn look(&self, scope: &str, line: &Line) -> Result<LineObservation, NotActed> {
         let physical = subject(scope)?;
         self.look_at(scope, &physical, line).await.map_err(not_acted)
     }
 
-    async fn look_at(&self, scope: &str, physical: &IndexUid, line: &Line) -> Result<Seen, Error> {
+    async fn look_at(&self, scope: &str, physical: &IndexUid, line: &Line) -> Result<LineObservation, Error> {
         let settings = &self.settings;
         let live: BTreeSet<NodeId> =
             settings.state.nodes().keys().filter(|node| settings.state.is_live(node)).cloned().collect();
@@ -71,7 +71,7 @@ impl Broadcasting {
         let (begun, age) = self.traces.with(scope, token.as_deref(), |trace| (trace.started_at.is_some(), trace.age()));
         let broadcast = BroadcastFacts { now: OffsetDateTime::now_utc(), live, answers, cancel: canceler.is_some() };
         let facts = LineFacts { broadcast, index: presence, ended, earlier_open };
-        Ok(Seen { facts, index, task, canceler, begun, age })
+        Ok(LineObservation { facts, index, task, canceler, begun, age })
     }
 
     /// What operators see.

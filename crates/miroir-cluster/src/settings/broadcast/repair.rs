@@ -8,6 +8,9 @@ use tokio::time::timeout;
 
 use crate::{Error, Index, SharedSettings};
 
+/// The share of a request's time within which a repair is waited for.
+const OF_REQUEST: f32 = 0.8;
+
 /// What came of one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Repaired {
@@ -28,7 +31,8 @@ pub enum Repaired {
 
 impl SharedSettings {
     /// Bring every node that is lagging, or because of which the index is frozen, to the committed settings, and wait for
-    /// as long as `settings_broadcast.verify_timeout_s`. Nodes that need nothing are not named.
+    /// as long as `settings_broadcast.verify_timeout_s`, or most of a request's time if that is shorter. Nodes that need
+    /// nothing are not named.
     ///
     /// # Errors
     /// [`Error::Store`]; what a node does wrong is said of the node.
@@ -45,7 +49,9 @@ impl SharedSettings {
         if index.changing {
             return Ok(Repaired::Overtaken);
         }
-        let patience = self.state.config.settings_broadcast.verify_timeout;
+        // What is under way when a request ends cannot be told any more.
+        let of_request = self.state.config.server.request_timeout.mul_f32(OF_REQUEST);
+        let patience = self.state.config.settings_broadcast.verify_timeout.min(of_request);
         match timeout(patience, self.bring_up_to_date(index, node)).await {
             Ok(Ok(())) => Ok(Repaired::Done),
             Ok(Err(Error::NotHeld { why, .. })) => Ok(Repaired::Failed { error: why }),

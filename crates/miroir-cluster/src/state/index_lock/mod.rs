@@ -104,12 +104,12 @@ pub fn patience(config: &Config) -> Duration {
 }
 
 fn scope_of(index: &IndexUid) -> String {
-    format!("lane:{index}")
+    format!("index_lock:{index}")
 }
 
 /// The index whose lock this scope is about. `None`: it is about something else.
 fn index_of(scope: &str) -> Option<IndexUid> {
-    scope.strip_prefix("lane:")?.parse().ok()
+    scope.strip_prefix("index_lock:")?.parse().ok()
 }
 
 impl Held {

@@ -17,23 +17,23 @@ use crate::{Error, Index, Tasks};
 
 /// What a round has found out and not recorded yet.
 #[derive(Default)]
-pub(super) struct Found {
+pub(super) struct RoundFindings {
     task_updates: Vec<Task>,
     missed: Vec<Miss>,
     /// What becomes of indexes.
-    ended: BTreeMap<IndexUid, Ended>,
+    ended: BTreeMap<IndexUid, EndedTask>,
     /// The stale replicas of indexes, as they will be.
     stale: BTreeMap<IndexUid, Arc<StaleShards>>,
 }
 
 /// What the ends of an index's tasks change in the catalog.
 #[derive(Clone, Default)]
-struct Ended {
+struct EndedTask {
     is_ready: bool,
     primary_key: Option<String>,
 }
 
-impl Found {
+impl RoundFindings {
     /// Those who are not fresh when the next task of an index is weighed: tasks of one round come one after the other.
     pub(super) fn stale(&mut self, tasks: &Tasks, physical: &IndexUid) -> &mut Arc<StaleShards> {
         self.stale.entry(physical.clone()).or_insert_with(|| tasks.state.stale.of(physical))
@@ -80,7 +80,7 @@ impl TaskReconciler {
             tasks.iter().filter(|task| !task.status.is_final()).map(|task| task.uid).collect();
         // Others have ended them, or they were pruned since.
         uids.difference(&there).for_each(|uid| self.backlog.remove(*uid));
-        let mut found = Found::default();
+        let mut found = RoundFindings::default();
         for mut task in tasks.into_iter().filter(|task| there.contains(&task.uid)) {
             let (status, before) = (task.status, (task.node_tasks.clone(), task.effects.canceler));
             let told = task.details.as_ref().map(|raw| raw.get().to_owned());
@@ -99,14 +99,14 @@ impl TaskReconciler {
         self.record(found).await
     }
 
-    async fn record(&mut self, found: Found) -> Result<bool, Error> {
-        let Found { task_updates, missed, ended, stale: _ } = found;
+    async fn record(&mut self, found: RoundFindings) -> Result<bool, Error> {
+        let RoundFindings { task_updates, missed, ended, stale: _ } = found;
         let tasks = &self.tasks;
         // The catalog first: whoever sees that a task has ended finds what it did.
         if !ended.is_empty() {
             let now = OffsetDateTime::now_utc();
             let change = |index: &mut Index| {
-                let Some(Ended { is_ready, primary_key }) = ended.get(&index.physical) else { return };
+                let Some(EndedTask { is_ready, primary_key }) = ended.get(&index.physical) else { return };
                 index.ready |= *is_ready;
                 index.updated_at = now;
                 if let Some(key) = primary_key {
@@ -134,7 +134,7 @@ impl TaskReconciler {
         Ok(true)
     }
 
-    async fn conclude(&mut self, task: &mut Task, found: &mut Found) -> Result<(), Error> {
+    async fn conclude(&mut self, task: &mut Task, found: &mut RoundFindings) -> Result<(), Error> {
         if task.node_tasks.is_empty() {
             return self.run_builtin_task(task).await;
         }
@@ -191,7 +191,7 @@ impl TaskReconciler {
     }
 
     /// What the end of a task changes in the catalog. Returns false when it cannot be done yet.
-    async fn apply_effects(&self, task: &Task, status: TaskStatus, found: &mut Found) -> Result<bool, Error> {
+    async fn apply_effects(&self, task: &Task, status: TaskStatus, found: &mut RoundFindings) -> Result<bool, Error> {
         let tasks = &self.tasks;
         let index = task.physical.as_ref().and_then(|physical| tasks.state.catalog.by_physical(physical));
         let Some(index) = index else { return Ok(true) };

@@ -44,7 +44,7 @@ const RECONSIDERED: usize = 64;
 /// Between two rounds while something moves; clients that wait for a task see its end within this.
 const BUSY: Duration = Duration::from_millis(50);
 /// The instance that owns this name reconciles the tasks that are not of one index.
-pub(crate) const BUILTIN_TASKS: &str = "chores";
+pub(crate) const BUILTIN_TASKS: &str = "builtin_tasks";
 /// Between two rounds while nothing moves.
 const QUIET: Duration = Duration::from_secs(1);
 

@@ -185,7 +185,7 @@ async fn of_tasks_weighed_together_the_later_know_who_is_stale_since_the_earlier
     let b = NodeId::new("b");
     let part = |node: &NodeId, status| NodeTask { node: node.clone(), status, ..unfinished(0).node_tasks.remove(0) };
     let a = NodeId::new("a");
-    let mut found = super::conclude::Found::default();
+    let mut found = super::conclude::RoundFindings::default();
     let stale = found.stale(&cluster.tasks, &physical(0)).clone();
     assert!(stale.is_empty());
     let first = [part(&a, TaskStatus::Succeeded), part(&b, TaskStatus::Failed)];

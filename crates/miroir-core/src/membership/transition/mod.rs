@@ -32,5 +32,5 @@ mod tests;
 
 pub use change::{MembershipChange, Refused};
 pub use decide::{Effects, Finished, TransitionFacts, TransitionIntent, TransitionStep, Waiting, decide};
-pub use plan::{Known, Move, MoveState, Replica, begin, fit};
+pub use plan::{CandidateFacts, Move, MoveState, Replica, begin, fit};
 pub use record::{Phase, Progress, TransitionRecord};

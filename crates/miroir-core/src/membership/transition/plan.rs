@@ -83,7 +83,7 @@ impl Move {
 }
 
 /// What is known of the nodes that a change is about.
-pub trait Known {
+pub trait CandidateFacts {
     /// Whether a node answers, and if it is to join: what it was found to be.
     ///
     /// # Errors
@@ -97,10 +97,10 @@ pub trait Known {
 ///
 /// # Errors
 /// [`Refused::Unfit`]
-pub fn fit(member: &Member, verdict: &recovery::Verdict) -> Result<(), Refused> {
+pub fn fit(member: &Member, verdict: &recovery::ProbeVerdict) -> Result<(), Refused> {
     match verdict {
-        recovery::Verdict::Take(_) => Ok(()),
-        recovery::Verdict::Refuse(why) => Err(Refused::Unfit { node: member.id.clone(), why: why.clone() }),
+        recovery::ProbeVerdict::Take(_) => Ok(()),
+        recovery::ProbeVerdict::Refuse(why) => Err(Refused::Unfit { node: member.id.clone(), why: why.clone() }),
     }
 }
 
@@ -112,7 +112,7 @@ pub fn begin(
     topology: &Topology,
     change: MembershipChange,
     under_way: bool,
-    known: &impl Known,
+    known: &impl CandidateFacts,
 ) -> Result<TransitionRecord, Refused> {
     if under_way {
         return Err(Refused::UnderWay);
@@ -185,7 +185,7 @@ fn moves_between(shards: NonZeroU32, group: GroupId, before: &Placement, after: 
     moves
 }
 
-fn refuse(topology: &Topology, change: &MembershipChange, known: &impl Known) -> Result<(), Refused> {
+fn refuse(topology: &Topology, change: &MembershipChange, known: &impl CandidateFacts) -> Result<(), Refused> {
     let members = &topology.shape.members;
     match change {
         MembershipChange::Rebalance => {}
@@ -232,7 +232,7 @@ fn refuse_to_lose(
     topology: &Topology,
     change: &MembershipChange,
     node: &NodeId,
-    known: &impl Known,
+    known: &impl CandidateFacts,
 ) -> Result<(), Refused> {
     let group = group_of(topology, node)?;
     let drained = topology.draining.contains(node);
@@ -245,11 +245,11 @@ fn refuse_to_lose(
     refuse_only_copy(node, known)
 }
 
-fn refuse_only_copy(node: &NodeId, known: &impl Known) -> Result<(), Refused> {
+fn refuse_only_copy(node: &NodeId, known: &impl CandidateFacts) -> Result<(), Refused> {
     known.only_copy(node).map_or(Ok(()), |shard| Err(Refused::OnlyCopy { node: node.clone(), shard }))
 }
 
-fn refuse_joining(members: &[Member], joining: &[Member], known: &impl Known) -> Result<(), Refused> {
+fn refuse_joining(members: &[Member], joining: &[Member], known: &impl CandidateFacts) -> Result<(), Refused> {
     let mut ids: BTreeSet<&NodeId> = members.iter().map(|member| &member.id).collect();
     let mut addresses: BTreeMap<&str, &NodeId> = members.iter().map(|m| (m.address.as_str(), &m.id)).collect();
     for member in joining {

@@ -8,7 +8,7 @@ use crate::membership::topology::{Member, Shape, Topology};
 
 struct All;
 
-impl Known for All {
+impl CandidateFacts for All {
     fn fit(&self, _: &Member) -> Result<(), Refused> {
         Ok(())
     }
@@ -359,10 +359,10 @@ fn what_cannot_be_is_refused() {
 #[test]
 fn nodes_that_will_not_do_or_must_not_go_are_refused() {
     struct Bad;
-    impl Known for Bad {
+    impl CandidateFacts for Bad {
         fn fit(&self, member: &Member) -> Result<(), Refused> {
             let foreign = crate::replica::recovery::Refused::ForeignIndex("movies".parse().expect("a uid"));
-            fit(member, &crate::replica::recovery::Verdict::Refuse(foreign))
+            fit(member, &crate::replica::recovery::ProbeVerdict::Refuse(foreign))
         }
 
         fn only_copy(&self, node: &NodeId) -> Option<ShardId> {

@@ -15,7 +15,7 @@ const JOIN: &str = "_foreign";
 
 /// What is in a filter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
+pub struct FilterFindings {
     /// A field of ours that it names as an attribute.
     pub ours: Option<&'static str>,
     /// Values that it compares with, those in lists one by one.
@@ -25,8 +25,8 @@ pub struct Seen {
 }
 
 /// Looks at a raw JSON filter: an expression, or lists of expressions.
-pub fn seen(raw: &[u8]) -> Seen {
-    let mut seen = Seen::default();
+pub fn seen(raw: &[u8]) -> FilterFindings {
+    let mut seen = FilterFindings::default();
     each_expression(raw, 2, &mut |text| look_at(text, &mut seen));
     seen
 }
@@ -48,7 +48,7 @@ fn each_expression(raw: &[u8], depth: usize, visit: &mut impl FnMut(&str)) {
     }
 }
 
-fn look_at(text: &str, seen: &mut Seen) {
+fn look_at(text: &str, seen: &mut FilterFindings) {
     let mut in_list = false;
     let mut before: Option<Kind<'_>> = None;
     for token in Lexer::new(text) {
@@ -75,7 +75,7 @@ fn wants_a_value(before: Option<&Kind<'_>>) -> bool {
     }
 }
 
-fn record_attribute(name: &str, seen: &mut Seen) {
+fn record_attribute(name: &str, seen: &mut FilterFindings) {
     let ours = [SHARD_FIELD, UPDATED_AT_FIELD].into_iter().find(|field| *field == name);
     seen.ours = seen.ours.or(ours);
 }
@@ -87,7 +87,7 @@ mod tests {
 
     use super::*;
 
-    fn of(filter: &Value) -> Seen {
+    fn of(filter: &Value) -> FilterFindings {
         seen(filter.to_string().as_bytes())
     }
 

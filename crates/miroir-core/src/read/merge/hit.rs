@@ -37,7 +37,7 @@ struct Fetched<'a> {
 
 /// A part of a hit for the client, as a range of the node's answer.
 #[derive(Clone, Debug, PartialEq)]
-enum Part {
+enum HitPart {
     /// Members to be copied with the commas between them.
     Copy(Range<usize>),
     /// Values to be written anew.
@@ -52,7 +52,7 @@ enum Part {
 #[derive(Default)]
 pub(super) struct Head<'a> {
     pub rank: Rank<'a>,
-    parts: Vec<Part>,
+    parts: Vec<HitPart>,
     /// The raw values at the root of the distinct attribute.
     pub distinct: Vec<(&'a [u8], &'a [u8])>,
     /// The raw value at the root of the primary key, when hits may be pinned.
@@ -127,9 +127,9 @@ impl<'a> Edits<'a> {
                 self.plain(scanner, key, from, head)?
             };
             match (part, head.parts.last_mut()) {
-                (Some(Part::Copy(range)), Some(Part::Copy(before))) if adjoins => before.end = range.end,
+                (Some(HitPart::Copy(range)), Some(HitPart::Copy(before))) if adjoins => before.end = range.end,
                 (Some(part), _) => {
-                    adjoins = matches!(part, Part::Copy(_));
+                    adjoins = matches!(part, HitPart::Copy(_));
                     head.parts.push(part);
                 }
                 (None, _) => adjoins = false,
@@ -150,11 +150,11 @@ impl<'a> Edits<'a> {
         key: &'a [u8],
         from: usize,
         head: &mut Head<'a>,
-    ) -> Result<Option<Part>, SyntaxError> {
+    ) -> Result<Option<HitPart>, SyntaxError> {
         let value = take_value(scanner)?;
         let span = from..scanner.pos;
         if self.distinct.is_none() && self.primary_key.is_none() {
-            return Ok(Some(Part::Copy(span)));
+            return Ok(Some(HitPart::Copy(span)));
         }
         if self.distinct.is_some_and(|distinct| distinct.as_bytes().starts_with(key)) {
             head.distinct.push((key, value));
@@ -165,10 +165,10 @@ impl<'a> Edits<'a> {
         let fetched = self.fetched.as_ref();
         let root = fetched.and_then(|fetched| fetched.roots.iter().find(|root| root.as_bytes() == key));
         let Some((fetched, root)) = fetched.zip(root) else {
-            return Ok(Some(Part::Copy(span)));
+            return Ok(Some(HitPart::Copy(span)));
         };
         let shares = fetched.asked.iter().any(|name| covers(root, name));
-        Ok(shares.then_some(Part::Project(span)))
+        Ok(shares.then_some(HitPart::Project(span)))
     }
 
     /// A member that is, or could be, not of the document.
@@ -178,7 +178,7 @@ impl<'a> Edits<'a> {
         key: &'a [u8],
         from: usize,
         head: &mut Head<'a>,
-    ) -> Result<Option<Part>, SyntaxError> {
+    ) -> Result<Option<HitPart>, SyntaxError> {
         let at = scanner.pos;
         match key {
             b"_rankingScoreDetails" => {
@@ -186,22 +186,22 @@ impl<'a> Edits<'a> {
                 let span = from..scanner.pos;
                 return Ok(match self.displayed {
                     _ if !self.keep_details => None,
-                    Some(_) => Some(Part::Details(at..scanner.pos)),
-                    None if self.is_similar => Some(Part::Details(at..scanner.pos)),
-                    None => Some(Part::Copy(span)),
+                    Some(_) => Some(HitPart::Details(at..scanner.pos)),
+                    None if self.is_similar => Some(HitPart::Details(at..scanner.pos)),
+                    None => Some(HitPart::Copy(span)),
                 });
             }
             b"_rankingScore" => {
                 head.rank.score = rank::number(take_value(scanner)?);
-                return Ok(self.keep_score.then_some(Part::Copy(from..scanner.pos)));
+                return Ok(self.keep_score.then_some(HitPart::Copy(from..scanner.pos)));
             }
             b"_formatted" => {
                 take_value(scanner)?;
-                return Ok(Some(Part::Formatted(at..scanner.pos)));
+                return Ok(Some(HitPart::Formatted(at..scanner.pos)));
             }
             b"_matchesPosition" => {
                 take_value(scanner)?;
-                return Ok(Some(Part::Matches(at..scanner.pos)));
+                return Ok(Some(HitPart::Matches(at..scanner.pos)));
             }
             b"_federation" if self.is_federated => {
                 take_value(scanner)?;
@@ -233,11 +233,11 @@ impl<'a> Edits<'a> {
             }
             let written = out.len();
             match part {
-                Part::Copy(range) => out.extend_from_slice(at_most(body, range.start, range.end)),
-                Part::Details(range) => self.details_into(at_most(body, range.start, range.end), out)?,
-                Part::Formatted(range) => self.formatted_into(at_most(body, range.start, range.end), out)?,
-                Part::Matches(range) => self.matches_into(at_most(body, range.start, range.end), out)?,
-                Part::Project(range) => {
+                HitPart::Copy(range) => out.extend_from_slice(at_most(body, range.start, range.end)),
+                HitPart::Details(range) => self.details_into(at_most(body, range.start, range.end), out)?,
+                HitPart::Formatted(range) => self.formatted_into(at_most(body, range.start, range.end), out)?,
+                HitPart::Matches(range) => self.matches_into(at_most(body, range.start, range.end), out)?,
+                HitPart::Project(range) => {
                     let asked = self.fetched.as_ref().map(|fetched| fetched.asked.as_slice()).unwrap_or_default();
                     project_member(at_most(body, range.start, range.end), asked, out)?;
                 }

@@ -6,7 +6,7 @@
 
 use std::cmp::Ordering;
 
-use super::{Detail, Rule, SortValue};
+use super::{Detail, RankingDetail, SortValue};
 use crate::base::json::visit::key_text;
 use crate::base::json::{self, Scanner, SyntaxError};
 
@@ -61,19 +61,19 @@ impl<'a> Weighted<'a> {
             let ranks = ranks(name, raw, words);
             let graded = detail.score;
             let value = match detail.rule(name.as_bytes()) {
-                Rule::Pin(_) => continue,
-                Rule::Words(_) | Rule::Typo(_) | Rule::Score(_) => {
+                RankingDetail::Pin(_) => continue,
+                RankingDetail::Words(_) | RankingDetail::Typo(_) | RankingDetail::Score(_) => {
                     run.push(Graded { score: graded.unwrap_or_default(), ranks });
                     continue;
                 }
-                Rule::Skipped => {
+                RankingDetail::Skipped => {
                     run.push(Graded { score: 0.0, ranks: 1.0 });
                     continue;
                 }
-                Rule::Sort { ascending, value } => WeightedValue::Sort { ascending, value },
-                Rule::Geo { ascending, distance } => WeightedValue::Geo { ascending, distance },
+                RankingDetail::Sort { ascending, value } => WeightedValue::Sort { ascending, value },
+                RankingDetail::Geo { ascending, distance } => WeightedValue::Geo { ascending, distance },
                 // Without a vector it counts as none.
-                Rule::Similarity(similarity) => WeightedValue::Score(similarity.max(0.0) * weight),
+                RankingDetail::Similarity(similarity) => WeightedValue::Score(similarity.max(0.0) * weight),
             };
             runs += usize::from(close(&mut run, weight, &mut values));
             values.push(value);

@@ -6,7 +6,7 @@ use super::compare::everything;
 use super::machine::{BACKOFF_MS, Mirror, Work};
 use super::paging::Taken;
 use super::record::{Failure, Stage};
-use super::repair::{Part, Repair};
+use super::repair::{Repair, RepairStage};
 use super::round::Round;
 use super::step::{MirrorEvent, MirrorFacts};
 use crate::replica::digest::{Copied, Depth, Version};
@@ -136,12 +136,12 @@ impl Mirror {
         let found: BTreeMap<String, Version> = documents.into_iter().map(|it| (it.id, it.version)).collect();
         let Work::Repair(repair, _) = &mut self.work else { return };
         match std::mem::take(&mut repair.part) {
-            Part::Target => repair.part = Part::Source(found),
-            Part::Source(target) => {
+            RepairStage::Target => repair.part = RepairStage::Source(found),
+            RepairStage::Source(target) => {
                 let written = repair.compare(&target, &found, &mut self.verified);
                 self.round.written.extend(written);
             }
-            part @ (Part::Pick | Part::Write { .. }) => repair.part = part,
+            part @ (RepairStage::Pick | RepairStage::Write { .. }) => repair.part = part,
         }
     }
 
@@ -160,7 +160,7 @@ impl Mirror {
             }
             Work::Repair(repair, _) => {
                 repair.tasks.push(task);
-                let Part::Write { delete, put } = &mut repair.part else { return };
+                let RepairStage::Write { delete, put } = &mut repair.part else { return };
                 if delete.is_empty() {
                     progress.copied = progress.copied.saturating_add(put.len() as u64);
                     put.clear();
@@ -169,7 +169,7 @@ impl Mirror {
                     delete.clear();
                 }
                 if put.is_empty() {
-                    repair.part = Part::Pick;
+                    repair.part = RepairStage::Pick;
                 }
             }
             Work::Begin

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::compare::{Dig, Evidence, Fold, Reading, Side, everything};
 use super::paging::{Paging, Window};
 use super::record::{Failure, MirrorRecord, Policy, Scope, Stage};
-use super::repair::{Next, Part, Repair};
-use super::round::{Done, Round, Verdict};
+use super::repair::{Next, Repair, RepairStage};
+use super::round::{Done, Round, RoundVerdict};
 use super::settling::{Settled, Settling, Then};
 use super::step::{MirrorFacts, MirrorStep};
 use super::throttle::Throttle;
@@ -388,13 +388,13 @@ impl Mirror {
                 None
             }
             Next::Part => match &repair.part {
-                Part::Pick => None,
-                Part::Target => {
+                RepairStage::Pick => None,
+                RepairStage::Target => {
                     Some(MirrorStep::Fetch { node: self.record.subject.target.clone(), ids: repair.chunk.clone() })
                 }
-                Part::Source(_) => Some(MirrorStep::Fetch { node: source, ids: repair.chunk.clone() }),
-                Part::Write { delete, .. } if !delete.is_empty() => Some(MirrorStep::Delete(delete.clone())),
-                Part::Write { put, .. } => Some(MirrorStep::Put(put.clone())),
+                RepairStage::Source(_) => Some(MirrorStep::Fetch { node: source, ids: repair.chunk.clone() }),
+                RepairStage::Write { delete, .. } if !delete.is_empty() => Some(MirrorStep::Delete(delete.clone())),
+                RepairStage::Write { put, .. } => Some(MirrorStep::Put(put.clone())),
             },
         }
     }
@@ -418,18 +418,18 @@ impl Mirror {
             self.record.scope = Scope::Whole;
         }
         match verdict {
-            Verdict::Done(done) => self.work = Work::Over(Ok(done)),
-            Verdict::Again(depth) => {
+            RoundVerdict::Done(done) => self.work = Work::Over(Ok(done)),
+            RoundVerdict::Again(depth) => {
                 self.record.stage = Stage::Compare(depth);
                 self.next_round();
             }
-            Verdict::After(instant) => {
+            RoundVerdict::After(instant) => {
                 self.not_before = instant;
                 self.restart();
             }
-            Verdict::PauseForAll => self.work = Work::Pausing { whole: true, left: BTreeSet::new(), held: false },
-            Verdict::PauseFor(left) => self.work = Work::Pausing { whole: false, left, held: false },
-            Verdict::Unequal(ids) => {
+            RoundVerdict::PauseForAll => self.work = Work::Pausing { whole: true, left: BTreeSet::new(), held: false },
+            RoundVerdict::PauseFor(left) => self.work = Work::Pausing { whole: false, left, held: false },
+            RoundVerdict::Unequal(ids) => {
                 let example = ids.first().cloned().unwrap_or_default();
                 self.work = Work::Over(Err(Failure::Unequal { count: ids.len(), example }));
                 self.round.paused = false;

@@ -16,7 +16,7 @@ pub(super) struct Repair {
     again: BTreeSet<String>,
     /// Passes that were finished.
     pub looks: u32,
-    pub part: Part,
+    pub part: RepairStage,
     /// The target's tasks that were not seen to be done.
     pub tasks: Vec<u64>,
     /// Nothing before this instant.
@@ -25,7 +25,7 @@ pub(super) struct Repair {
 
 /// What is done with a chunk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum RepairStage {
     /// Take the next one.
     #[default]
     Pick,
@@ -63,7 +63,7 @@ impl Repair {
         if now < self.not_before {
             return Next::Until(self.not_before);
         }
-        if self.part != Part::Pick {
+        if self.part != RepairStage::Pick {
             return Next::Part;
         }
         if self.queue.is_empty() {
@@ -80,14 +80,14 @@ impl Repair {
             return Next::Until(self.not_before);
         }
         self.chunk = (0..documents.max(1)).map_while(|_| self.queue.pop_first()).collect();
-        self.part = Part::Target;
+        self.part = RepairStage::Target;
         Next::Part
     }
 
     /// The chunk could not be looked at as a whole.
     pub fn put_back(&mut self) {
         self.queue.extend(std::mem::take(&mut self.chunk));
-        self.part = Part::Pick;
+        self.part = RepairStage::Pick;
     }
 
     /// Both sides of the chunk are known. Returns the documents that are to be written.
@@ -119,7 +119,7 @@ impl Repair {
         }
         let written = delete.iter().chain(&put).cloned().collect();
         let nothing = delete.is_empty() && put.is_empty();
-        self.part = if nothing { Part::Pick } else { Part::Write { delete, put } };
+        self.part = if nothing { RepairStage::Pick } else { RepairStage::Write { delete, put } };
         written
     }
 }

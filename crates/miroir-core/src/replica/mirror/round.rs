@@ -41,7 +41,7 @@ pub(super) struct Round {
 
 /// What follows a round.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum RoundVerdict {
     Done(Done),
     /// Another round, of everything.
     Again(Depth),
@@ -98,34 +98,41 @@ impl Round {
     }
 
     /// `rounds` were finished with this one; no request can still arrive after `quiet_at`.
-    pub fn verdict(&self, facts: &MirrorFacts, depth: Depth, rounds: u32, quiet_at: u64, policy: &Policy) -> Verdict {
+    pub fn verdict(
+        &self,
+        facts: &MirrorFacts,
+        depth: Depth,
+        rounds: u32,
+        quiet_at: u64,
+        policy: &Policy,
+    ) -> RoundVerdict {
         if self.misses != facts.misses {
-            return Verdict::Again(depth);
+            return RoundVerdict::Again(depth);
         }
         if self.paused {
             return match self.stubborn.is_empty() {
-                true if self.began >= quiet_at => Verdict::Done(self.done()),
-                true => Verdict::After(quiet_at),
-                false => Verdict::Unequal(self.stubborn.clone()),
+                true if self.began >= quiet_at => RoundVerdict::Done(self.done()),
+                true => RoundVerdict::After(quiet_at),
+                false => RoundVerdict::Unequal(self.stubborn.clone()),
             };
         }
         if depth == Depth::Stamps {
-            return Verdict::Again(Depth::Content);
+            return RoundVerdict::Again(Depth::Content);
         }
         let disturbed = self.is_disturbed(facts);
         if self.written.is_empty() && self.stubborn.is_empty() && !disturbed {
             return match self.began >= quiet_at {
-                true => Verdict::Done(self.done()),
-                false => Verdict::After(quiet_at),
+                true => RoundVerdict::Done(self.done()),
+                false => RoundVerdict::After(quiet_at),
             };
         }
         if disturbed && rounds < policy.rounds {
-            return Verdict::Again(depth);
+            return RoundVerdict::Again(depth);
         }
         if self.began < quiet_at {
-            return Verdict::After(quiet_at);
+            return RoundVerdict::After(quiet_at);
         }
         let left = self.stubborn.union(&self.written).cloned().collect();
-        if disturbed { Verdict::PauseForAll } else { Verdict::PauseFor(left) }
+        if disturbed { RoundVerdict::PauseForAll } else { RoundVerdict::PauseFor(left) }
     }
 }

@@ -14,5 +14,6 @@ mod returned;
 pub use glance::{Doubt, Glance, Remembered, at_a_glance};
 pub use release::{OLDEST, Release, UnreadableRelease};
 pub use returned::{
-    Expected, ExpectedIndex, Found, FoundIndex, Measure, Plan, PlanForIndex, Refused, Standing, Verdict, Why, check,
+    Expected, ExpectedIndex, FoundIndex, Measure, MembershipStatus, NodeInventory, PlanForIndex, ProbeVerdict,
+    ReadmissionPlan, Refused, Why, check,
 };

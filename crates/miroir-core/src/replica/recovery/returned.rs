@@ -11,7 +11,7 @@ use crate::replica::digest::Digest;
 
 /// What the node is to the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum MembershipStatus {
     /// It belongs to it: what it holds under the name of an index is that index, however old.
     Member,
     /// It is to belong to it: what it holds is not ours to overwrite.
@@ -56,7 +56,7 @@ pub struct Measure {
 
 /// What the node said.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct NodeInventory {
     /// `GET /version`.
     pub version: String,
     /// The newest task that it knows of; none: it has none.
@@ -115,17 +115,17 @@ pub enum Why {
 
 /// What is to be done with a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum ProbeVerdict {
     /// Leave it alone.
     Refuse(Refused),
     /// Take it once this is done; without anything to do it serves at once.
-    Take(Plan),
+    Take(ReadmissionPlan),
 }
 
 /// What is to be done before the node counts, in this order: wipe, create, settings; the replicas are then known as
 /// stale, take writes, and are mirrored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Plan {
+pub struct ReadmissionPlan {
     /// Indexes with something to do.
     pub indexes: BTreeMap<IndexUid, PlanForIndex>,
     /// Indexes to be deleted: nobody needs them.
@@ -147,7 +147,7 @@ pub struct PlanForIndex {
     pub orphans: BTreeSet<ShardId>,
 }
 
-impl Plan {
+impl ReadmissionPlan {
     /// Whether the node serves as it is.
     pub fn is_empty(&self) -> bool {
         self.indexes.is_empty() && self.delete.is_empty()
@@ -161,26 +161,28 @@ impl PlanForIndex {
 }
 
 /// Check a node.
-pub fn check(standing: Standing, expected: &Expected, found: &Found) -> Verdict {
+pub fn check(standing: MembershipStatus, expected: &Expected, found: &NodeInventory) -> ProbeVerdict {
     match found.version.parse::<Release>() {
-        Err(error) => return Verdict::Refuse(Refused::Unreadable(error.0)),
+        Err(error) => return ProbeVerdict::Refuse(Refused::Unreadable(error.0)),
         Ok(release) if release < expected.oldest => {
-            return Verdict::Refuse(Refused::TooOld { found: release, oldest: expected.oldest });
+            return ProbeVerdict::Refuse(Refused::TooOld { found: release, oldest: expected.oldest });
         }
         Ok(_) => {}
     }
     let foreign = found.indexes.keys().find(|uid| expected.indexes.contains_key(*uid));
-    if let (Standing::Joining, Some(uid)) = (standing, foreign) {
-        return Verdict::Refuse(Refused::ForeignIndex(uid.clone()));
+    if let (MembershipStatus::Joining, Some(uid)) = (standing, foreign) {
+        return ProbeVerdict::Refuse(Refused::ForeignIndex(uid.clone()));
     }
     // A node numbers its tasks in one sequence and never again; a number it had given out and does not know was taken back.
     let forgot = expected.newest_task > found.newest_task;
     let plans = expected.indexes.iter().map(|(uid, index)| (uid.clone(), plan(index, found.indexes.get(uid), forgot)));
     let delete = match standing {
-        Standing::Member => found.indexes.keys().filter(|uid| expected.given_up.contains(*uid)).cloned().collect(),
-        Standing::Joining => BTreeSet::new(),
+        MembershipStatus::Member => {
+            found.indexes.keys().filter(|uid| expected.given_up.contains(*uid)).cloned().collect()
+        }
+        MembershipStatus::Joining => BTreeSet::new(),
     };
-    Verdict::Take(Plan { indexes: plans.filter(|(_, plan)| !plan.is_empty()).collect(), delete })
+    ProbeVerdict::Take(ReadmissionPlan { indexes: plans.filter(|(_, plan)| !plan.is_empty()).collect(), delete })
 }
 
 fn plan(expected: &ExpectedIndex, found: Option<&FoundIndex>, forgot: bool) -> PlanForIndex {
@@ -250,24 +252,24 @@ mod tests {
         Expected { oldest, newest_task: Some(20), indexes: BTreeMap::from([(uid(), index)]), given_up }
     }
 
-    fn found() -> Found {
+    fn found() -> NodeInventory {
         let index = FoundIndex {
             primary_key: Some("id".into()),
             settings_hold: true,
             recorded_version: Some(3),
             shards: BTreeMap::from([(SHARD, measure(&["a", "b"], 7))]),
         };
-        Found { version: "1.50.2".into(), newest_task: Some(25), indexes: BTreeMap::from([(uid(), index)]) }
+        NodeInventory { version: "1.50.2".into(), newest_task: Some(25), indexes: BTreeMap::from([(uid(), index)]) }
     }
 
-    fn plan_of(expected: &Expected, found: &Found) -> PlanForIndex {
-        match check(Standing::Member, expected, found) {
-            Verdict::Take(mut plan) => plan.indexes.remove(&uid()).unwrap_or_default(),
-            Verdict::Refuse(refused) => panic!("{refused}"),
+    fn plan_of(expected: &Expected, found: &NodeInventory) -> PlanForIndex {
+        match check(MembershipStatus::Member, expected, found) {
+            ProbeVerdict::Take(mut plan) => plan.indexes.remove(&uid()).unwrap_or_default(),
+            ProbeVerdict::Refuse(refused) => panic!("{refused}"),
         }
     }
 
-    fn with(change: impl FnOnce(&mut FoundIndex)) -> Found {
+    fn with(change: impl FnOnce(&mut FoundIndex)) -> NodeInventory {
         let mut found = found();
         change(found.indexes.get_mut(&uid()).expect("there"));
         found
@@ -275,7 +277,10 @@ mod tests {
 
     #[test]
     fn a_node_that_missed_nothing_serves_at_once() {
-        assert_eq!(check(Standing::Member, &expected(), &found()), Verdict::Take(Plan::default()));
+        assert_eq!(
+            check(MembershipStatus::Member, &expected(), &found()),
+            ProbeVerdict::Take(ReadmissionPlan::default())
+        );
     }
 
     #[test]
@@ -287,7 +292,7 @@ mod tests {
         assert_eq!(plan_of(&expected(), &none), mirror(Why::Count));
         let older = with(|index| _ = index.shards.insert(SHARD, measure(&["a", "b"], 6)));
         assert_eq!(plan_of(&expected(), &older), mirror(Why::Digest));
-        let restored = Found { newest_task: Some(19), ..found() };
+        let restored = NodeInventory { newest_task: Some(19), ..found() };
         assert_eq!(plan_of(&expected(), &restored), mirror(Why::Forgot));
         let mut known = expected();
         known.indexes.get_mut(&uid()).expect("there").stale.insert(SHARD);
@@ -296,7 +301,7 @@ mod tests {
 
     #[test]
     fn an_empty_disk_gets_everything() {
-        let empty = Found { newest_task: None, indexes: BTreeMap::new(), ..found() };
+        let empty = NodeInventory { newest_task: None, indexes: BTreeMap::new(), ..found() };
         let plan = plan_of(&expected(), &empty);
         assert!(plan.create && plan.settings && !plan.wipe);
         assert_eq!(plan.mirror, BTreeMap::from([(SHARD, Why::Absent)]));
@@ -327,13 +332,13 @@ mod tests {
     #[test]
     fn what_will_not_do_is_refused() {
         for (version, refused) in [("1.49.9", "oldest"), ("", "cannot be read")] {
-            match check(Standing::Member, &expected(), &Found { version: version.into(), ..found() }) {
-                Verdict::Refuse(error) => assert!(error.to_string().contains(refused), "{error}"),
-                Verdict::Take(_) => panic!("{version} was taken"),
+            match check(MembershipStatus::Member, &expected(), &NodeInventory { version: version.into(), ..found() }) {
+                ProbeVerdict::Refuse(error) => assert!(error.to_string().contains(refused), "{error}"),
+                ProbeVerdict::Take(_) => panic!("{version} was taken"),
             }
         }
-        let joining = check(Standing::Joining, &expected(), &found());
-        assert_eq!(joining, Verdict::Refuse(Refused::ForeignIndex(uid())));
+        let joining = check(MembershipStatus::Joining, &expected(), &found());
+        assert_eq!(joining, ProbeVerdict::Refuse(Refused::ForeignIndex(uid())));
     }
 
     #[test]
@@ -341,7 +346,7 @@ mod tests {
         let mut found = found();
         found.indexes.insert("old".parse().expect("a uid"), FoundIndex::default());
         found.indexes.insert("unknown".parse().expect("a uid"), FoundIndex::default());
-        let Verdict::Take(plan) = check(Standing::Member, &expected(), &found) else { panic!("refused") };
+        let ProbeVerdict::Take(plan) = check(MembershipStatus::Member, &expected(), &found) else { panic!("refused") };
         assert_eq!(plan.delete.iter().map(IndexUid::as_str).collect::<Vec<_>>(), ["old"]);
     }
 }

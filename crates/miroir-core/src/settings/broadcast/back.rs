@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::decide::{BroadcastFacts, BroadcastStep, Failed, Policy};
-use super::record::{BroadcastRecord, Part, Reason, Stage};
+use super::record::{BroadcastRecord, NodeProgress, Reason, Stage};
 use crate::base::error::{Code, ErrorBody};
 use crate::base::id::NodeId;
 use crate::settings::{Fingerprint, holds, towards};
@@ -73,7 +73,7 @@ fn outcome(record: &BroadcastRecord, policy: &Policy) -> Failed {
     Failed { error, restored, doubtful, unrepairable, frozen }
 }
 
-fn in_doubt(part: &Part) -> bool {
+fn in_doubt(part: &NodeProgress) -> bool {
     part.touched && part.stage != Stage::Verified
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use super::record::{Answers, BroadcastRecord, Part, Phase, Reason, Stage, TaskReport};
+use super::record::{Answers, BroadcastRecord, NodeProgress, Phase, Reason, Stage, TaskReport};
 use super::{back, forward};
 use crate::base::error::ErrorBody;
 use crate::base::id::NodeId;
@@ -156,7 +156,7 @@ impl BroadcastRecord {
 
     /// Nodes that do not answer are not waited for, but for the last ones: without any, nothing can be decided.
     fn leave_behind(&mut self, live: &BTreeSet<NodeId>) {
-        let taking_part = |part: &Part| part.stage != Stage::LeftBehind;
+        let taking_part = |part: &NodeProgress| part.stage != Stage::LeftBehind;
         let any_live = self.parts.iter().any(|(node, part)| taking_part(part) && live.contains(node));
         let begun = self.parts.values().any(|part| part.touched);
         if !any_live && begun && self.phase != Phase::GoingBack {
@@ -183,7 +183,7 @@ impl BroadcastRecord {
             let failed_at_once = matches!(part.stage, Stage::Rejected { .. }) && part.attempts == 0;
             // A task that failed changed nothing: it is enough to see that, and a node in trouble is left alone.
             let stage = if failed_at_once { Stage::Applied { since: now } } else { Stage::Due { not_before: None } };
-            *part = Part { stage, touched: true, ..Part::new() };
+            *part = NodeProgress { stage, touched: true, ..NodeProgress::new() };
         }
     }
 
@@ -191,9 +191,9 @@ impl BroadcastRecord {
     pub(super) fn due(
         &self,
         facts: &BroadcastFacts,
-        among: impl Fn(&NodeId, &Part) -> bool,
+        among: impl Fn(&NodeId, &NodeProgress) -> bool,
     ) -> BTreeMap<NodeId, Value> {
-        let is_due = |part: &Part| match part.stage {
+        let is_due = |part: &NodeProgress| match part.stage {
             Stage::Due { not_before } => not_before.is_none_or(|instant| instant <= facts.now),
             Stage::Accepted { .. }
             | Stage::Applied { .. }
@@ -202,13 +202,14 @@ impl BroadcastRecord {
             | Stage::Rejected { .. }
             | Stage::Unrepairable => false,
         };
-        let may_be_told = |node: &NodeId, part: &Part| facts.live.contains(node) && is_due(part) && among(node, part);
+        let may_be_told =
+            |node: &NodeId, part: &NodeProgress| facts.live.contains(node) && is_due(part) && among(node, part);
         let due = self.parts.iter().filter(|(node, part)| may_be_told(node, part));
         due.map(|(node, part)| (node.clone(), self.message(part))).collect()
     }
 }
 
-impl Part {
+impl NodeProgress {
     /// What the node said of its task. A task that goes on is waited for as long as it takes.
     fn take_report(&mut self, report: Option<&TaskReport>, now: OffsetDateTime, policy: &Policy) {
         let Some(report) = report else { return self.keeps_silent(now, policy) };

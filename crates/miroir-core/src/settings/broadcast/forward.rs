@@ -2,7 +2,7 @@
 
 use super::agree::{agree, better};
 use super::decide::{BroadcastFacts, BroadcastStep, Committed, Failed, Policy};
-use super::record::{BroadcastRecord, Part, Phase, Reason, Stage, Strategy};
+use super::record::{BroadcastRecord, NodeProgress, Phase, Reason, Stage, Strategy};
 use crate::base::error::{Code, ErrorBody};
 use crate::base::id::NodeId;
 use crate::settings::{Fingerprint, holds, strip, towards};
@@ -53,7 +53,8 @@ fn nobody(record: &BroadcastRecord) -> BroadcastStep {
 
 /// Whether it is being verified: of all at once, when all have applied the change, and from then on.
 fn phase(record: &BroadcastRecord) -> Phase {
-    let applied = |part: &Part| matches!(part.stage, Stage::Applied { .. } | Stage::Verified | Stage::LeftBehind);
+    let applied =
+        |part: &NodeProgress| matches!(part.stage, Stage::Applied { .. } | Stage::Verified | Stage::LeftBehind);
     let ready = match record.strategy {
         Strategy::TwoPhase => record.parts.values().all(applied),
         Strategy::Sequential => record.parts.values().any(|part| matches!(part.stage, Stage::Applied { .. })),

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::decide::{BroadcastFacts, BroadcastStep, Committed, Failed, Policy, decide};
-use super::record::{BroadcastRecord, Part, Phase, Stage};
+use super::record::{BroadcastRecord, NodeProgress, Phase, Stage};
 use crate::base::id::NodeId;
 use crate::settings::{Settings, reset};
 
@@ -158,7 +158,7 @@ pub struct LineFacts {
 
 /// How a change ends.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Outcome {
+pub enum ChangeEnd {
     /// It holds.
     Commit(Box<Committed>),
     /// It does not.
@@ -183,7 +183,7 @@ pub enum LineStep {
     /// The first of the queue is to be begun.
     Begin,
     /// The task ends like this; then the line goes on with [`Line::rest`].
-    Conclude(Outcome),
+    Conclude(ChangeEnd),
     /// Nothing is left to be done.
     Finish,
 }
@@ -199,7 +199,7 @@ impl Line {
         let is_untold = |change: &LineChange| {
             let goes_back = change.record.phase() == Phase::GoingBack;
             // Nodes that were told nothing are not told to go back.
-            let untold = |part: &Part| matches!(part.stage, Stage::Due { .. }) && (part.touched || !goes_back);
+            let untold = |part: &NodeProgress| matches!(part.stage, Stage::Due { .. }) && (part.touched || !goes_back);
             concerns(&change.record.proposal.patch) && change.record.parts().values().any(untold)
         };
         self.queue.iter().any(waits) || self.current.as_ref().is_some_and(is_untold)
@@ -276,15 +276,17 @@ impl Line {
         }
         let step = match (facts.index, change.record.phase()) {
             (Presence::Gone, Phase::GoingBack) => {
-                LineStep::Conclude(Outcome::Fail(Box::new(change.record.failed(policy))))
+                LineStep::Conclude(ChangeEnd::Fail(Box::new(change.record.failed(policy))))
             }
-            (Presence::Gone, Phase::Propose | Phase::Verify | Phase::Commit) => LineStep::Conclude(Outcome::Superseded),
+            (Presence::Gone, Phase::Propose | Phase::Verify | Phase::Commit) => {
+                LineStep::Conclude(ChangeEnd::Superseded)
+            }
             (Presence::Growing | Presence::Ready, _) => match decide(&change.record, &facts.broadcast, policy) {
                 BroadcastStep::Save(record) => LineStep::Save(with(LineChange { record: *record, ..change.clone() })),
                 BroadcastStep::Send(patches) => LineStep::Send(patches),
                 BroadcastStep::Wait(_) => LineStep::Look,
-                BroadcastStep::Commit(committed) => LineStep::Conclude(Outcome::Commit(committed)),
-                BroadcastStep::Fail(failed) => LineStep::Conclude(Outcome::Fail(failed)),
+                BroadcastStep::Commit(committed) => LineStep::Conclude(ChangeEnd::Commit(committed)),
+                BroadcastStep::Fail(failed) => LineStep::Conclude(ChangeEnd::Fail(failed)),
             },
         };
         in_order(step, facts)
@@ -295,8 +297,8 @@ impl Line {
             return LineStep::Save(Box::new(self.rest()));
         }
         let step = match facts.index {
-            _ if facts.broadcast.cancel => LineStep::Conclude(Outcome::Canceled),
-            Presence::Gone => LineStep::Conclude(Outcome::Superseded),
+            _ if facts.broadcast.cancel => LineStep::Conclude(ChangeEnd::Canceled),
+            Presence::Gone => LineStep::Conclude(ChangeEnd::Superseded),
             Presence::Growing if facts.earlier_open => LineStep::Look,
             Presence::Growing | Presence::Ready => LineStep::Begin,
         };

@@ -26,6 +26,6 @@ mod record;
 mod tests;
 
 pub use decide::{BroadcastFacts, BroadcastStep, Committed, Failed, Policy, decide};
-pub use line::{Head, Line, LineChange, LineFacts, LineStep, Outcome, Pending, Presence, SettingsRequest, creating};
+pub use line::{ChangeEnd, Head, Line, LineChange, LineFacts, LineStep, Pending, Presence, SettingsRequest, creating};
 pub use patch_response::PatchResponse;
-pub use record::{Answers, BroadcastRecord, Part, Phase, Proposal, Question, Stage, Strategy, TaskReport};
+pub use record::{Answers, BroadcastRecord, NodeProgress, Phase, Proposal, Question, Stage, Strategy, TaskReport};

@@ -109,7 +109,7 @@ impl Stage {
 
 /// One node's part.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Part {
+pub struct NodeProgress {
     /// Where it stands.
     pub stage: Stage,
     /// How often it was told in vain.
@@ -127,7 +127,7 @@ pub struct Part {
     pub fingerprint: Option<Fingerprint>,
 }
 
-impl Part {
+impl NodeProgress {
     pub(super) fn new() -> Self {
         Self {
             stage: Stage::Due { not_before: None },
@@ -157,7 +157,7 @@ pub struct BroadcastRecord {
     /// How it goes about it.
     pub strategy: Strategy,
     pub(super) phase: Phase,
-    pub(super) parts: BTreeMap<NodeId, Part>,
+    pub(super) parts: BTreeMap<NodeId, NodeProgress>,
     /// What nodes agreed on, as they hold it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) agreed: Option<Value>,
@@ -195,7 +195,7 @@ pub enum TaskReport {
 impl BroadcastRecord {
     /// A broadcast to these nodes, of which nothing was sent yet.
     pub fn new(proposal: Proposal, strategy: Strategy, nodes: impl IntoIterator<Item = NodeId>) -> Self {
-        let parts = nodes.into_iter().map(|node| (node, Part::new())).collect();
+        let parts = nodes.into_iter().map(|node| (node, NodeProgress::new())).collect();
         Self { proposal, strategy, phase: Phase::Propose, parts, agreed: None, reason: None }
     }
 
@@ -213,7 +213,7 @@ impl BroadcastRecord {
     }
 
     /// Every node's part.
-    pub fn parts(&self) -> &BTreeMap<NodeId, Part> {
+    pub fn parts(&self) -> &BTreeMap<NodeId, NodeProgress> {
         &self.parts
     }
 
@@ -234,7 +234,7 @@ impl BroadcastRecord {
 
     /// What has to be asked before the next decision. Nodes that are not live are not asked.
     pub fn questions(&self, live: &BTreeSet<NodeId>) -> Vec<Question> {
-        let question = |(node, part): (&NodeId, &Part)| match part.stage {
+        let question = |(node, part): (&NodeId, &NodeProgress)| match part.stage {
             Stage::Accepted { task } => Some(Question::Task(node.clone(), task)),
             Stage::Applied { .. } if self.reads_back() => Some(Question::Settings(node.clone())),
             Stage::Due { .. }
@@ -256,7 +256,7 @@ impl BroadcastRecord {
     }
 
     /// What a node is to be told next.
-    pub(super) fn message(&self, part: &Part) -> Value {
+    pub(super) fn message(&self, part: &NodeProgress) -> Value {
         match (&part.repair, self.phase, &self.proposal.base) {
             (Some(repair), _, _) => repair.clone(),
             (None, Phase::GoingBack, Some(base)) => {
@@ -267,7 +267,7 @@ impl BroadcastRecord {
     }
 
     /// The nodes in a stage.
-    pub(super) fn nodes(&self, wanted: impl Fn(&Part) -> bool) -> BTreeSet<NodeId> {
+    pub(super) fn nodes(&self, wanted: impl Fn(&NodeProgress) -> bool) -> BTreeSet<NodeId> {
         self.parts.iter().filter(|(_, part)| wanted(part)).map(|(node, _)| node.clone()).collect()
     }
 }

@@ -186,7 +186,7 @@ fn event() -> impl Strategy<Value = Event> {
 
 /// Whether a task that nobody waits for will be found: it is ready, or was put off until something that will come.
 fn is_in_sight(backlog: &Backlog, uid: TaskUid, open: &Open) -> bool {
-    let pending = |part: &Part| !part.ended && !backlog.down.contains(&part.node);
+    let pending = |part: &BacklogPart| !part.ended && !backlog.down.contains(&part.node);
     let held = open.physical.as_ref().and_then(|physical| backlog.held_up.get(physical));
     let put_off = held.is_some_and(|held| held.contains(&uid)) || backlog.waiting.contains(&uid);
     match open.ends {

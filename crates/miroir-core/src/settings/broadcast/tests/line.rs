@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 
 use crate::base::id::NodeId;
 use crate::settings::broadcast::{
-    Answers, BroadcastFacts, BroadcastRecord, Line, LineChange, LineFacts, LineStep, Outcome, Pending, Phase, Policy,
+    Answers, BroadcastFacts, BroadcastRecord, ChangeEnd, Line, LineChange, LineFacts, LineStep, Pending, Phase, Policy,
     Presence, Proposal, SettingsRequest, Strategy, creating,
 };
 use crate::settings::{Secrets, Settings, initial};
@@ -87,12 +87,12 @@ fn a_change_begins_when_its_index_is_there_and_ends_in_its_turn() {
     let alone = LineFacts { earlier_open: false, ..growing };
     assert_eq!(waiting.next(&alone, &POLICY), LineStep::Begin);
     let gone = LineFacts { index: Presence::Gone, ..facts() };
-    assert_eq!(waiting.next(&gone, &POLICY), LineStep::Conclude(Outcome::Superseded));
+    assert_eq!(waiting.next(&gone, &POLICY), LineStep::Conclude(ChangeEnd::Superseded));
     let later = LineFacts { earlier_open: true, ..gone };
     assert_eq!(waiting.next(&later, &POLICY), LineStep::Look);
     let mut canceled = facts();
     canceled.broadcast.cancel = true;
-    assert_eq!(waiting.next(&canceled, &POLICY), LineStep::Conclude(Outcome::Canceled));
+    assert_eq!(waiting.next(&canceled, &POLICY), LineStep::Conclude(ChangeEnd::Canceled));
     // What has ended is not begun, and not concluded, again.
     let ended = LineFacts { ended: true, ..facts() };
     assert_eq!(saved(waiting.next(&ended, &POLICY)), line(None, &["r"]));
@@ -104,11 +104,11 @@ fn a_change_begins_when_its_index_is_there_and_ends_in_its_turn() {
 fn a_change_of_an_index_that_was_deleted_does_not_matter() {
     let gone = LineFacts { index: Presence::Gone, ..facts() };
     let under_way = line(Some(change(Some(json!({})))), &[]);
-    assert_eq!(under_way.next(&gone, &POLICY), LineStep::Conclude(Outcome::Superseded));
+    assert_eq!(under_way.next(&gone, &POLICY), LineStep::Conclude(ChangeEnd::Superseded));
     let mut back = change(Some(json!({})));
     back.record = back.record.abandoned(NOW);
     let step = line(Some(back), &[]).next(&gone, &POLICY);
-    assert!(matches!(step, LineStep::Conclude(Outcome::Fail(_))), "{step:?}");
+    assert!(matches!(step, LineStep::Conclude(ChangeEnd::Fail(_))), "{step:?}");
 }
 
 fn long(token: &str, bytes: usize) -> Pending {
