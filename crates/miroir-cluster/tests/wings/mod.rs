@@ -1,6 +1,7 @@
 //! The wings over nodes of tests' own, in virtual time: what takes seconds for users takes none here, and waits are as long
 //! as they are said to be, to the millisecond.
 
+mod first_writes;
 mod reads;
 mod settings;
 mod store;

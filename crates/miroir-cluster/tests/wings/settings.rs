@@ -12,7 +12,7 @@ use crate::settings::broadcast::repair::Repaired;
 
 impl World {
     /// Changes of settings are led from now on; the leader stops when what this returns is dropped.
-    fn led(&mut self) -> watch::Sender<bool> {
+    pub(super) fn led(&mut self) -> watch::Sender<bool> {
         let (stop, stopped) = watch::channel(false);
         let store = self.cluster.state.store.clone();
         let leaders = Leaders::new(store, LeadOptions::new("one".to_owned()), Arc::new(Metrics::default()));
@@ -65,33 +65,6 @@ async fn a_node_that_spoils_a_change_is_told_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_index_whose_node_never_complies_takes_no_documents_until_it_is_repaired() {
-    let mut world = World::new(3, 2, "").await;
-    let _led = world.led();
-    world.load("films", 10).await;
-    world.held[1].forgets(Some("stopWords"));
-    world.configure("films", json!({ "stopWords": ["the"] })).await.expect("accepted");
-    let frozen = async || {
-        let index = world.cluster.state.index(&uid("films")).expect("there");
-        (!index.frozen.is_empty()).then_some(index)
-    };
-    let index = until("the index is frozen", frozen).await;
-    let refused = world.send("films", json!([{ "id": "new" }])).await;
-    assert!(matches!(refused, Err(Error::Frozen { .. })), "{:?}", refused.err());
-    // A repair is waited for within the request of whoever asked for it.
-    world.held[1].forgets(None);
-    world.held[1].takes(Duration::from_secs(100));
-    let (repaired, took) = timed(world.cluster.settings.repair_settings(&index)).await;
-    assert_eq!(repaired.expect("asked").into_values().collect::<Vec<_>>(), [Repaired::UnderWay]);
-    assert_eq!(took, world.cluster.state.config.server.request_timeout.mul_f32(0.8));
-    world.held[1].takes(Duration::ZERO);
-    until("its own tasks are through", async || world.held[1].is_idle().then_some(())).await;
-    let repaired = world.cluster.settings.repair_settings(&index).await.expect("asked");
-    assert_eq!(repaired.into_values().collect::<Vec<_>>(), [Repaired::Done]);
-    world.send("films", json!([{ "id": "new" }])).await.expect("accepted again");
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_node_that_is_away_is_left_behind_and_not_waited_for() {
     let mut world = World::new(3, 2, "health: { unhealthy_threshold: 1 }").await;
     let _led = world.led();
@@ -110,6 +83,31 @@ async fn a_node_that_is_away_is_left_behind_and_not_waited_for() {
     world.nodes[1].recovers();
     let answer = world.search("films").await.expect("whole");
     assert_eq!((answer.degraded.header(), world.nodes[1].asked().len()), (None, before));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repair_is_waited_for_within_the_request_of_whoever_asked_for_it() {
+    let mut world = World::new(3, 2, "health: { unhealthy_threshold: 1, recovery_threshold: 1 }").await;
+    let _led = world.led();
+    world.load("films", 10).await;
+    let node = world.cluster.state.node(&NodeId::new("node-1")).expect("a member");
+    world.nodes[1].is(Condition::Gone);
+    node.health.check_failed("the test says so");
+    let accepted = world.configure("films", json!({ "stopWords": ["the"] })).await.expect("accepted");
+    assert_eq!(world.ended(&accepted).await.status, TaskStatus::Succeeded);
+    world.nodes[1].recovers();
+    node.health.check_passed(false);
+    node.health.examined(node.health.returned().expect("it answers again"), false);
+    let index = world.cluster.state.index(&uid("films")).expect("there");
+    world.held[1].takes(Duration::from_secs(100));
+    let (repaired, took) = timed(world.cluster.settings.repair_settings(&index)).await;
+    assert_eq!(repaired.expect("asked").into_values().collect::<Vec<_>>(), [Repaired::UnderWay]);
+    assert_eq!(took, world.cluster.state.config.server.request_timeout.mul_f32(0.8));
+    world.held[1].takes(Duration::ZERO);
+    until("the node has done what it was told", async || world.held[1].is_idle().then_some(())).await;
+    let repaired = world.cluster.settings.repair_settings(&index).await.expect("asked");
+    assert_eq!(repaired.into_values().collect::<Vec<_>>(), [Repaired::Done]);
+    assert_eq!(world.settings("films", "stopWords"), vec![Some(json!(["the"])); 3]);
 }
 
 #[tokio::test(start_paused = true)]

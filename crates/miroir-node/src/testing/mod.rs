@@ -49,6 +49,8 @@ enum Fault {
     Unanswered,
     /// They are done, and answered with this status as if they were not.
     Masked(StatusCode),
+    /// They are neither done nor answered.
+    Swallowed,
 }
 
 /// All that befalls one request.
@@ -58,6 +60,7 @@ struct Befalls {
     refused: Option<StatusCode>,
     unanswered: bool,
     masked: Option<StatusCode>,
+    swallowed: bool,
 }
 
 struct Inner {
@@ -137,6 +140,11 @@ impl FakeNode {
         self.faults().push((Box::new(matches), Fault::Masked(status)));
     }
 
+    /// From now on it neither does nor answers what `matches`.
+    pub fn swallows(&self, matches: impl Fn(&str, &str) -> bool + Send + Sync + 'static) {
+        self.faults().push((Box::new(matches), Fault::Swallowed));
+    }
+
     /// From now on nothing befalls its requests any more.
     pub fn recovers(&self) {
         self.faults().clear();
@@ -158,6 +166,7 @@ impl Inner {
                 Fault::Refused(status) => befalls.refused = Some(*status),
                 Fault::Unanswered => befalls.unanswered = true,
                 Fault::Masked(status) => befalls.masked = Some(*status),
+                Fault::Swallowed => befalls.swallowed = true,
             }
         }
         befalls
@@ -171,6 +180,9 @@ impl Inner {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{method} {path}"));
         let befalls = self.befalls(method, path);
         tokio::time::sleep(befalls.late).await;
+        if befalls.swallowed {
+            return std::future::pending().await;
+        }
         let mut condition = self.condition.subscribe();
         // What a silent node has taken it does when it wakes up.
         condition.wait_for(|condition| *condition != Condition::Silent).await.map_err(io::Error::other)?;
