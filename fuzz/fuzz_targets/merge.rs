@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use libfuzzer_sys::fuzz_target;
 use miroir_core::base::inert;
 use miroir_core::read::merge::merge;
-use miroir_core::read::search::{IndexView, SearchRequest, SortBy};
+use miroir_core::read::search::{IndexView, SearchRequest};
+use miroir_core::settings::SortBy;
 use serde_json::Value;
 
 /// The ways to ask; the first byte of the input chooses.
