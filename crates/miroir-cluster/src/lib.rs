@@ -9,6 +9,9 @@
 mod clock;
 mod error;
 mod membership;
+#[cfg(test)]
+#[path = "../../miroir-store/tests/observed/mod.rs"]
+mod observed;
 mod outbound;
 mod read;
 mod replica;

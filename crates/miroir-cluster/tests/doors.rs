@@ -105,19 +105,25 @@ fn the_page_lists_the_wings_and_rooms_that_there_are() {
     }
 }
 
-#[test]
-fn a_room_of_core_knows_only_itself_and_those_below_it() {
-    let rooms = listed(ROOMS);
-    let height = |room: &str| rooms.iter().position(|known| known == room);
+/// Whoever stands in one of `folders`, the lowest first, names only that one and those below it. `of` says whose a name is;
+/// `None`: everybody's.
+fn assert_doors(source: &Path, folders: &[String], of: impl Fn(&str) -> Option<String>) {
+    let height = |folder: &str| folders.iter().position(|known| known == folder);
     let mut looked_at = 0;
-    for room in &rooms {
-        for path in files_below(&source_of_core().join(room)) {
-            let code = code_of(&std::fs::read_to_string(&path).expect("UTF-8"));
+    for folder in folders {
+        for path in files_below(&source.join(folder)) {
+            let text = std::fs::read_to_string(&path).expect("UTF-8");
+            let (code, shown) = (code_of(&text), path.display());
             for name in named(&code) {
-                let above = height(name).unwrap_or_else(|| panic!("{}: no room `{name}`", path.display()))
-                    > height(room).expect("listed");
-                assert!(!above, "{} is in `{room}` and names `{name}`, which is above it", path.display());
+                let Some(of) = of(name) else { continue };
+                let above = height(&of).unwrap_or_else(|| panic!("{shown}: whose is `crate::{name}`?"))
+                    > height(folder).expect("listed");
+                assert!(!above, "{shown} is in `{folder}` and names `{name}` of `{of}`, which is above it");
             }
+            // By no other way: not up to the root by `super`, and not by another name of it.
+            let below = path.strip_prefix(source).expect("below it").components().count();
+            assert!(!code.contains(&"super::".repeat(below)), "{shown} climbs to the root");
+            assert!(!code.contains("crate as "), "{shown} gives the crate another name");
             looked_at += 1;
         }
     }
@@ -125,33 +131,18 @@ fn a_room_of_core_knows_only_itself_and_those_below_it() {
 }
 
 #[test]
+fn a_room_of_core_knows_only_itself_and_those_below_it() {
+    assert_doors(&source_of_core(), &listed(ROOMS), |name| Some(name.to_owned()));
+}
+
+#[test]
 fn a_wing_knows_only_itself_and_those_below_it() {
-    let (wings, exported) = (wings(), exported());
-    let height = |wing: &str| wings.iter().position(|known| known == wing);
-    let mut looked_at = 0;
-    for wing in &wings {
-        for path in files_below(&source().join(wing)) {
-            let text = std::fs::read_to_string(&path).expect("UTF-8");
-            let (code, shown) = (code_of(&text), path.display());
-            for name in named(&code) {
-                if SHARED.contains(&name) {
-                    continue;
-                }
-                assert_ne!(name, WHOLE, "{shown} names what holds all wings");
-                let of = exported.get(name).map_or(name, String::as_str);
-                let of = if SHARED.contains(&of) { continue } else { of };
-                let above = height(of).unwrap_or_else(|| panic!("{shown}: whose is `crate::{name}`?"))
-                    > height(wing).expect("listed");
-                assert!(!above, "{shown} is in `{wing}` and names `{name}` of `{of}`, which is above it");
-            }
-            // By no other way: not up to the root by `super`, and not by another name of it.
-            let below = path.strip_prefix(source()).expect("below it").components().count();
-            assert!(!code.contains(&"super::".repeat(below)), "{shown} climbs to the root");
-            assert!(!code.contains("crate as "), "{shown} gives the crate another name");
-            looked_at += 1;
-        }
-    }
-    assert!(looked_at > 100, "{looked_at} files were looked at");
+    let exported = exported();
+    assert_doors(&source(), &wings(), |name| {
+        assert_ne!(name, WHOLE, "a wing names what holds all wings");
+        let of = exported.get(name).map_or(name, String::as_str);
+        (!SHARED.contains(&of)).then(|| of.to_owned())
+    });
 }
 
 #[test]

@@ -11,8 +11,7 @@
 //! Invariant: no message shows what stands in the file, for that may be a key; only names of profiles are shown.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
@@ -223,13 +222,10 @@ fn places() -> Vec<PathBuf> {
 
 /// The text of a file; `None` when there is no such file.
 fn read(path: &Path) -> Result<Option<String>, CredentialsError> {
-    let unreadable =
-        |error: io::Error| CredentialsError::Unreadable { path: path.to_owned(), reason: error.to_string() };
-    let mut text = String::new();
-    match File::open(path).and_then(|mut file| file.read_to_string(&mut text)) {
-        Ok(_) => Ok(Some(text)),
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(unreadable(error)),
+        Err(error) => Err(CredentialsError::Unreadable { path: path.to_owned(), reason: error.to_string() }),
     }
 }
 

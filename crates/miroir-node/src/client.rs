@@ -25,16 +25,6 @@ use crate::testing::Connector;
 #[cfg(not(any(test, feature = "testing")))]
 type Connector = HttpConnector;
 
-#[cfg(any(test, feature = "testing"))]
-fn connected_by(sockets: HttpConnector) -> Connector {
-    Connector::new(sockets)
-}
-
-#[cfg(not(any(test, feature = "testing")))]
-fn connected_by(sockets: HttpConnector) -> Connector {
-    sockets
-}
-
 /// One request to a node.
 #[derive(Clone, Debug)]
 pub struct Call {
@@ -259,11 +249,13 @@ impl NodeClient {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(limits.connect_timeout));
+        #[cfg(any(test, feature = "testing"))]
+        let connector = Connector::new(connector);
         let http = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(limits.idle_timeout)
             .pool_max_idle_per_host(limits.max_idle)
-            .build(connected_by(connector));
+            .build(connector);
         let authorization = match node_key {
             "" => None,
             key => {

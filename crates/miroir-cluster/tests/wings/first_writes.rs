@@ -32,14 +32,7 @@ impl World {
                 let create = |writer: crate::Writer| async move { writer.create_index(&uid("films"), None).await };
                 writes.undertake((), create).await
             }
-            Way::Settings => {
-                let settings = self.cluster.settings.clone();
-                let patch = json!({ "sortableAttributes": ["title"] });
-                let change = |writer: crate::Writer| async move {
-                    settings.update_settings(&writer, &uid("films"), patch, true).await
-                };
-                writes.undertake((), change).await
-            }
+            Way::Settings => self.configure("films", json!({ "sortableAttributes": ["title"] })).await,
         }
     }
 }

@@ -16,7 +16,6 @@ use http::Method;
 use miroir_core::base::id::{IndexUid, TaskUid};
 use miroir_core::document::Format;
 use miroir_core::settings::Floor;
-
 use miroir_core::write::task::{Task, TaskStatus};
 use miroir_node::testing::{Documents, FakeNode};
 use serde_json::{Value, json};
@@ -66,8 +65,8 @@ impl World {
             custom_metadata: None,
             reserved: self.cluster.state.bodies.reserve(),
         };
-        let (uid, holding) = (uid(index), ());
-        self.cluster.writes.undertake(holding, move |writer| async move { writer.ingest(&uid, ingest).await }).await
+        let uid = uid(index);
+        self.cluster.writes.undertake((), move |writer| async move { writer.ingest(&uid, ingest).await }).await
     }
 
     /// The task of what was accepted, when it has ended.

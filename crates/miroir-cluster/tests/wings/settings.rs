@@ -1,6 +1,7 @@
 //! Changes of settings that nodes spoil, reject, or miss.
 
 use miroir_core::base::id::NodeId;
+use miroir_node::Node;
 use miroir_node::testing::Condition;
 use miroir_telemetry::Metrics;
 use miroir_work::led::{LeadOptions, Leaders};
@@ -22,11 +23,20 @@ impl World {
     }
 
     /// A change as a client asks for it.
-    async fn configure(&self, index: &str, patch: Value) -> Result<Answer, Error> {
+    pub(super) async fn configure(&self, index: &str, patch: Value) -> Result<Answer, Error> {
         let (uid, settings) = (uid(index), self.cluster.settings.clone());
         let change =
             move |writer: crate::Writer| async move { settings.update_settings(&writer, &uid, patch, true).await };
         self.cluster.writes.undertake((), change).await
+    }
+
+    /// A change of stop words that was accepted after a node was found to be gone; and that node.
+    async fn configured_without_node_1(&self) -> (Arc<Node>, Answer) {
+        let node = self.cluster.state.node(&NodeId::new("node-1")).expect("a member");
+        self.nodes[1].is(Condition::Gone);
+        node.health.check_failed("the test says so");
+        let accepted = self.configure("films", json!({ "stopWords": ["the"] })).await;
+        (node, accepted.expect("accepted"))
     }
 
     /// What each node has of a setting.
@@ -69,10 +79,7 @@ async fn a_node_that_is_away_is_left_behind_and_not_waited_for() {
     let mut world = World::new(3, 2, "health: { unhealthy_threshold: 1 }").await;
     let _led = world.led();
     world.load("films", 10).await;
-    let node = world.cluster.state.node(&NodeId::new("node-1")).expect("a member");
-    world.nodes[1].is(Condition::Gone);
-    node.health.check_failed("the test says so");
-    let accepted = world.configure("films", json!({ "stopWords": ["the"] })).await.expect("accepted");
+    let (_, accepted) = world.configured_without_node_1().await;
     let (task, took) = timed(world.ended(&accepted)).await;
     assert_eq!(task.status, TaskStatus::Succeeded);
     assert!(took < Duration::from_secs(10), "{took:?}");
@@ -90,10 +97,7 @@ async fn a_repair_is_waited_for_within_the_request_of_whoever_asked_for_it() {
     let mut world = World::new(3, 2, "health: { unhealthy_threshold: 1, recovery_threshold: 1 }").await;
     let _led = world.led();
     world.load("films", 10).await;
-    let node = world.cluster.state.node(&NodeId::new("node-1")).expect("a member");
-    world.nodes[1].is(Condition::Gone);
-    node.health.check_failed("the test says so");
-    let accepted = world.configure("films", json!({ "stopWords": ["the"] })).await.expect("accepted");
+    let (node, accepted) = world.configured_without_node_1().await;
     assert_eq!(world.ended(&accepted).await.status, TaskStatus::Succeeded);
     world.nodes[1].recovers();
     node.health.check_passed(false);

@@ -12,6 +12,9 @@ use tokio::time::Instant;
 
 use super::FakeNode;
 
+/// When everything happens.
+const AT: &str = "2026-01-01T00:00:00Z";
+
 /// An index of the node.
 #[derive(Clone, Default)]
 struct Stored {
@@ -104,6 +107,15 @@ impl Documents {
     }
 }
 
+/// An error as nodes word theirs.
+fn error(code: &str, message: &str) -> Value {
+    json!({ "message": message, "code": code, "type": "invalid_request", "link": "" })
+}
+
+fn no_index(uid: &str) -> Value {
+    error("index_not_found", &format!("Index `{uid}` not found."))
+}
+
 /// A document as clients see it.
 fn shown(document: &Value) -> Value {
     let members = document.as_object().into_iter().flatten();
@@ -145,19 +157,16 @@ impl Contents {
             let Some(task) = usize::try_from(uid).ok().and_then(|uid| self.tasks.get_mut(uid)) else { continue };
             task["status"] = json!(if error.is_some() { "failed" } else { "succeeded" });
             task["error"] = json!(error);
-            task["startedAt"] = json!("2026-01-01T00:00:00Z");
-            task["finishedAt"] = json!("2026-01-01T00:00:00Z");
+            task["startedAt"] = json!(AT);
+            task["finishedAt"] = json!(AT);
         }
     }
 
     /// Returns what went wrong; the index is then as before.
     fn apply(&mut self, uid: &str, change: Change) -> Option<Value> {
-        let error = |code: &str, message: String| {
-            Some(json!({ "message": message, "code": code, "type": "invalid_request", "link": "" }))
-        };
         match change {
             Change::Create(_) if self.indexes.contains_key(uid) => {
-                return error("index_already_exists", format!("Index `{uid}` already exists."));
+                return Some(error("index_already_exists", &format!("Index `{uid}` already exists.")));
             }
             Change::Create(primary_key) => {
                 self.indexes.insert(uid.to_owned(), Stored { primary_key, ..Stored::default() });
@@ -175,13 +184,13 @@ impl Contents {
             }
             Change::Delete(ids) => {
                 let Some(index) = self.indexes.get_mut(uid) else {
-                    return error("index_not_found", format!("Index `{uid}` not found."));
+                    return Some(no_index(uid));
                 };
                 index.documents.retain(|id, _| !ids.contains(id));
             }
             Change::Set(settings) => {
                 if self.rejects.is_some_and(|name| settings.contains_key(name)) {
-                    return error("invalid_settings", "the test says no".to_owned());
+                    return Some(error("invalid_settings", "the test says no"));
                 }
                 let forgets = self.forgets;
                 let index = self.indexes.entry(uid.to_owned()).or_default();
@@ -206,13 +215,13 @@ impl Contents {
         let begins = self.pending.last().map_or_else(Instant::now, |last| last.at.max(Instant::now()));
         let task = json!({
             "uid": uid, "batchUid": null, "indexUid": index, "status": "enqueued", "type": kind, "canceledBy": null,
-            "details": {}, "error": null, "duration": null, "enqueuedAt": "2026-01-01T00:00:00Z",
+            "details": {}, "error": null, "duration": null, "enqueuedAt": AT,
             "startedAt": null, "finishedAt": null,
         });
         self.tasks.push(task);
         self.pending.push(Pending { uid, index: index.to_owned(), at: begins + self.busy, change });
         let summary = json!({
-            "taskUid": uid, "indexUid": index, "status": "enqueued", "type": kind, "enqueuedAt": "2026-01-01T00:00:00Z",
+            "taskUid": uid, "indexUid": index, "status": "enqueued", "type": kind, "enqueuedAt": AT,
         });
         (StatusCode::ACCEPTED, summary)
     }
@@ -261,17 +270,10 @@ impl Contents {
                 self.enqueue(uid, "settingsUpdate", Change::Set(sent().as_object().cloned().unwrap_or_default()))
             }
             ("DELETE", ["indexes", uid]) => self.enqueue(uid, "indexDeletion", Change::Drop),
-            (_, ["indexes", uid, ..]) if !self.indexes.contains_key(*uid) => {
-                let message = format!("Index `{uid}` not found.");
-                (
-                    StatusCode::NOT_FOUND,
-                    json!({ "message": message, "code": "index_not_found", "type": "invalid_request", "link": "" }),
-                )
-            }
+            (_, ["indexes", uid, ..]) if !self.indexes.contains_key(*uid) => (StatusCode::NOT_FOUND, no_index(uid)),
             ("GET", ["indexes", uid]) => {
-                let at = "2026-01-01T00:00:00Z";
                 let key = self.indexes[*uid].primary_key.clone();
-                (StatusCode::OK, json!({ "uid": uid, "createdAt": at, "updatedAt": at, "primaryKey": key }))
+                (StatusCode::OK, json!({ "uid": uid, "createdAt": AT, "updatedAt": AT, "primaryKey": key }))
             }
             ("GET", ["indexes", uid, "settings"]) => {
                 (StatusCode::OK, Value::Object(self.indexes[*uid].settings.clone()))
@@ -279,10 +281,7 @@ impl Contents {
             ("POST", ["indexes", uid, "search"]) => self.search(uid, &sent()),
             _ => {
                 let message = format!("{method} {path}: a node of tests does not know this");
-                (
-                    StatusCode::NOT_FOUND,
-                    json!({ "message": message, "code": "not_found", "type": "invalid_request", "link": "" }),
-                )
+                (StatusCode::NOT_FOUND, error("not_found", &message))
             }
         }
     }
@@ -303,11 +302,7 @@ impl Contents {
 
     fn search(&self, uid: &str, search: &Value) -> (StatusCode, Value) {
         let Some(index) = self.indexes.get(uid) else {
-            let message = format!("Index `{uid}` not found.");
-            return (
-                StatusCode::NOT_FOUND,
-                json!({ "message": message, "code": "index_not_found", "type": "invalid_request", "link": "" }),
-            );
+            return (StatusCode::NOT_FOUND, no_index(uid));
         };
         let found = index.documents.values().filter(|document| passes(&search["filter"], document));
         let mut hits: Vec<Value> = found.cloned().collect();

@@ -40,6 +40,7 @@ pub enum Condition {
 }
 
 /// What befalls some requests.
+#[derive(Clone, Copy)]
 enum Fault {
     /// They are done so much later.
     Late(Duration),
@@ -51,16 +52,6 @@ enum Fault {
     Masked(StatusCode),
     /// They are neither done nor answered.
     Swallowed,
-}
-
-/// All that befalls one request.
-#[derive(Default)]
-struct Befalls {
-    late: Duration,
-    refused: Option<StatusCode>,
-    unanswered: bool,
-    masked: Option<StatusCode>,
-    swallowed: bool,
 }
 
 struct Inner {
@@ -157,19 +148,10 @@ impl FakeNode {
 }
 
 impl Inner {
-    fn befalls(&self, method: &str, path: &str) -> Befalls {
+    /// What befalls a request; of several the one that was said last.
+    fn befalls(&self, method: &str, path: &str) -> Option<Fault> {
         let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut befalls = Befalls::default();
-        for (_, fault) in faults.iter().filter(|(matches, _)| matches(method, path)) {
-            match fault {
-                Fault::Late(by) => befalls.late += *by,
-                Fault::Refused(status) => befalls.refused = Some(*status),
-                Fault::Unanswered => befalls.unanswered = true,
-                Fault::Masked(status) => befalls.masked = Some(*status),
-                Fault::Swallowed => befalls.swallowed = true,
-            }
-        }
-        befalls
+        faults.iter().rev().find(|(matches, _)| matches(method, path)).map(|(_, fault)| *fault)
     }
 
     async fn answer(&self, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
@@ -178,26 +160,26 @@ impl Inner {
         let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
         let (method, path) = (parts.method.as_str(), parts.uri.path_and_query().map_or("/", |path| path.as_str()));
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{method} {path}"));
-        let befalls = self.befalls(method, path);
-        tokio::time::sleep(befalls.late).await;
-        if befalls.swallowed {
-            return std::future::pending().await;
+        let fault = self.befalls(method, path);
+        match fault {
+            Some(Fault::Late(by)) => tokio::time::sleep(by).await,
+            Some(Fault::Swallowed) => return std::future::pending().await,
+            Some(Fault::Refused(_) | Fault::Unanswered | Fault::Masked(_)) | None => {}
         }
         let mut condition = self.condition.subscribe();
         // What a silent node has taken it does when it wakes up.
         condition.wait_for(|condition| *condition != Condition::Silent).await.map_err(io::Error::other)?;
-        let said = |status| (status, json!({ "message": "said by the test", "code": "internal", "type": "internal" }));
-        let (status, answer) = match befalls.refused {
-            Some(status) => said(status),
-            None => {
-                let answered = (self.answer)(method, path, &body);
+        let (status, answer) = if let Some(Fault::Refused(status)) = fault {
+            (status, json!({ "message": "said by the test", "code": "internal", "type": "internal" }))
+        } else {
+            let answered = (self.answer)(method, path, &body);
+            match fault {
+                Some(Fault::Unanswered) => return Err(io::ErrorKind::ConnectionReset.into()),
                 // In the words of what stands before a node, which are none of a node's.
-                befalls.masked.map_or(answered, |status| (status, json!("said before the node")))
+                Some(Fault::Masked(status)) => (status, json!("said before the node")),
+                Some(Fault::Late(_) | Fault::Refused(_) | Fault::Swallowed) | None => answered,
             }
         };
-        if befalls.unanswered {
-            return Err(io::ErrorKind::ConnectionReset.into());
-        }
         let mut response = Response::new(Full::new(Bytes::from(answer.to_string())));
         *response.status_mut() = status;
         Ok(response)

@@ -20,10 +20,7 @@ use crate::testing::instance_of;
 #[path = "../../../../miroir-store/tests/redis_server/mod.rs"]
 mod redis_server;
 
-#[path = "../../../../miroir-store/tests/observed/mod.rs"]
-mod observed;
-
-use observed::{Observed, Observer};
+use crate::observed::{Observed, Observer};
 
 /// Unfinished tasks.
 const MANY: u64 = 100_000;
